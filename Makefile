@@ -1,0 +1,34 @@
+# twinbench: `make demo` shows the whole pipeline, `make test` proves it. Each target brings its set-up along.
+VENV ?= .venv
+PYTHON ?= python3
+DEMO ?= demo
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt | cksum | cut -d' ' -f1)
+
+.PHONY: setup demo test check bench
+setup: $(STAMP)
+
+$(STAMP):
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make: $(VENV) holds an older Python; 3.11 is needed: remove it and run make PYTHON=python3.11"; exit 2; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[detection,dev]'
+	# Detectron2's Python part; its compiled part is for Python 3.10 and not needed (README, "Detectron2").
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --python-version 3.10 \
+	    --only-binary=:all: --target $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	    --requirement detectron2.txt
+	touch $@
+
+demo: setup
+	$(BIN)/twinbench demo $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: setup
+	$(BIN)/python -m benchmarks

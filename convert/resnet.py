@@ -1,0 +1,63 @@
+"""The ResNet-50 trunk that every room shares: torchvision's names, any width, no classifier."""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+
+STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # planes, blocks; He et al. 2016, Table 1
+
+
+class ResNet50(nn.Module):
+    """A ResNet-50 backbone with torchvision's 318 tensor names, all channel counts multiplied by `width`.
+
+    At width 1 it is torchvision's `resnet50` without `fc`, to the bit. `features` is the size of its output.
+    """
+
+    def __init__(self, width: float = 1.0, *, zero_init_residual: bool = False) -> None:
+        super().__init__()
+        channels = round(64 * width)
+        self.features = 4 * round(STAGES[-1][0] * width)
+        self.conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        for number, (planes, blocks) in enumerate(STAGES, start=1):
+            stage = _stage(channels, round(planes * width), blocks, stride=1 if number == 1 else 2)
+            self.add_module(f"layer{number}", stage)
+            channels = 4 * round(planes * width)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self._initialize(zero_init_residual)
+
+    def _initialize(self, zero_init_residual: bool) -> None:
+        """Initialise as torchvision does: Kaiming normal (fan out), batch norm 1 and 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, Bottleneck):
+                    nn.init.zeros_(cast(Tensor, module.bn3.weight))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to res5's output (N, features, H/32, W/32)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (N, 64 width, H/4, W/4)
+        for number in range(1, len(STAGES) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to globally averaged features (N, features)."""
+        return self.avgpool(self.feature_map(images)).flatten(1)
+
+
+def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    """Build one stage; its first block changes resolution and width, and so has a projection shortcut."""
+    shortcut = nn.Sequential(
+        nn.Conv2d(channels, 4 * planes, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(4 * planes)
+    )
+    first = Bottleneck(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(Bottleneck(4 * planes, planes) for _ in range(blocks - 1)))

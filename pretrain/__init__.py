@@ -1,0 +1,1 @@
+"""Barlow Twins pretraining: images in, a checkpoint with a ResNet-50 backbone out."""

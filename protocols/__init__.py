@@ -1,0 +1,1 @@
+"""The rules: every benchmark and pretraining recipe as frozen, versioned, fingerprinted data."""

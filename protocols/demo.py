@@ -1,0 +1,72 @@
+"""The demo protocols: the same recipes scaled down to the generated scenes, a narrow backbone and two cores."""
+
+from dataclasses import replace
+
+from protocols import classification, detection
+from protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
+
+WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
+CENTER_CROP = ImageTransform(resize=72, crop=64, shape="center-crop")
+SQUASH = ImageTransform(resize=112, crop=96, shape="squash")
+
+
+def _scaled(paper: Protocol) -> Protocol:
+    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ."""
+    recipe = paper.recipe
+    if isinstance(recipe, SvmRecipe):
+        # 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
+        recipe = replace(recipe, transform=SQUASH, pooling="gap", costs=(0.01, 0.1, 1.0, 10.0, 100.0))
+    elif isinstance(recipe, KnnRecipe):
+        recipe = replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
+    elif isinstance(recipe, ProbeRecipe):
+        epochs = 10 if recipe.train_backbone else 20
+        recipe = replace(recipe, transform=CENTER_CROP, epochs=epochs, batch_size=64)
+    else:
+        recipe = _scaled_detection(recipe)
+    images = _IMAGES[paper.name]
+    return replace(
+        paper,
+        name=f"demo-{paper.name}",
+        task=f"{paper.task} [demo scenes]",
+        classes=10,
+        images=images,
+        trials=_TRIALS.get(paper.name, 1),
+        source=f"{paper.name}, scaled down",
+        recipe=recipe,
+        published_as="",
+        width=WIDTH,
+    )
+
+
+def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
+    """Return a schedule of a few dozen iterations on 96 px scenes."""
+    return replace(
+        recipe,
+        batch_size=4,
+        lr=0.02,
+        warmup_iterations=10,
+        steps=(50,),
+        iterations=60,
+        min_size_train=(96,),
+        min_size_test=96,
+        max_size=160,
+        anchor_sizes=(16, 32, 64),
+        rpn_pre_nms_test=200,
+        rpn_post_nms_test=50,
+        rois_per_image=64,
+        precise_bn_iterations=5,
+    )
+
+
+_IMAGES = {
+    "voc07-svm": (600, 300),
+    "imagenet-linear": (3000, 500),
+    "imagenet-1pct": (30, 500),
+    "imagenet-10pct": (300, 500),
+    "imagenet-knn": (3000, 500),
+    "voc0712-frcnn-c4": (800, 300),
+    "coco-mrcnn-c4-1x": (600, 200),
+}
+_TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
+
+PROTOCOLS = tuple(_scaled(paper) for paper in classification.PROTOCOLS + detection.PROTOCOLS)

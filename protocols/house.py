@@ -1,0 +1,108 @@
+"""What every room keeps to: how an error speaks, how a file is replaced, how a setting is changed.
+
+This module needs nothing but the standard library, so that tables and plans work on a login node.
+"""
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+RecipeT = TypeVar("RecipeT")
+
+
+class UserError(Exception):
+    """A mistake of the user, told in one line: what was found, where, what was expected, what to do next.
+
+    The front door prints the message without a traceback and exits with code 2. Each room derives its own.
+    """
+
+
+class SettingError(UserError):
+    """A setting that does not exist, or a value that does not fit it."""
+
+
+def unknown(kind: str, found: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: the nearest known one first, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(found, names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{found}'.{hint} Known: {', '.join(names)}"
+
+
+@contextmanager
+def replacing(path: Path | str) -> Generator[Path]:
+    """Yield a path beside `path` to write to; move it over `path` when the block ends, remove it when it fails.
+
+    The move is one step of the file system and the contents are on disk before it: a reader, or a run that starts
+    after a kill, finds the old file or the new one, never half of either.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Turn `["epochs=50", "lr=0.1"]`, as given to --set, into a dict of texts."""
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--set {pair}: expected key=value, for example --set epochs=50")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def with_settings(recipe: RecipeT, settings: Mapping[str, object]) -> RecipeT:
+    """Return the frozen dataclass `recipe` with `settings` applied; a name or type that does not fit is an error.
+
+    Values may be texts (from --set) or YAML values (from a suite file). Tuples are written `1,2,3`.
+    """
+    hints = typing.get_type_hints(type(recipe))
+    changes: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in hints:
+            raise SettingError(unknown("setting", name, hints))
+        changes[name] = _fit(name, value, hints[name])
+    return dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
+
+
+def _fit(name: str, value: object, hint: Any) -> Any:
+    """Convert `value` to the type `hint` of setting `name`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None or str(value).lower() == "none":
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        parts = value.split(",") if isinstance(value, str) else cast("list[object]", value)
+        if not isinstance(value, str | list | tuple):
+            parts = [value]
+        return tuple(_fit(name, part, typing.get_args(hint)[0]) for part in parts if part != "")
+    if typing.get_origin(hint) is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise SettingError(unknown(f"value for setting {name}:", str(value), map(str, typing.get_args(hint))))
+    if hint is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+    elif hint in (int, float) and not isinstance(value, bool):
+        try:
+            return hint(str(value))
+        except ValueError:
+            pass
+    elif hint is str:
+        return str(value)
+    raise SettingError(f"setting {name}={value}: expected {getattr(hint, '__name__', hint)}")

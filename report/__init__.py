@@ -1,0 +1,1 @@
+"""The numbers: one result schema, statistics, tables and pages. Needs neither torch nor Detectron2."""

@@ -1,0 +1,52 @@
+"""Where a number comes from: the code, the versions and the machine behind a result."""
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "scikit-learn", "numpy", "pillow", "pycocotools", "sal-detectron2", "detectron2")
+
+
+@cache
+def code() -> dict[str, str]:
+    """Return the root the code runs from, its commit and whether the checkout differs from it."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str | None:
+        run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return run.stdout.strip() if run.returncode == 0 else None
+
+    try:
+        # A wheel installed inside somebody's repository is not that repository's commit.
+        inside = git("ls-files", "--error-unmatch", "twinbench.py") is not None
+        commit = git("rev-parse", "HEAD") if inside else None
+        dirty = str(bool(git("status", "--porcelain", "--untracked-files=no"))) if inside else "unknown"
+    except FileNotFoundError:  # no git on this machine
+        commit, dirty = None, "unknown"
+    return {"root": str(root), "commit": commit or "unknown", "dirty": dirty}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute numbers, as installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command() -> str:
+    """Return the command line of this process, quoted so that it can be pasted into a shell."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def now() -> str:
+    """Return the time, UTC, as ISO 8601 with seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

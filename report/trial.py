@@ -1,0 +1,99 @@
+"""A trial from its command line to its result: what every measuring room says and writes alike."""
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocols.house import UserError, parse_settings
+from protocols.schema import Protocol
+from report import provenance
+from report.result import Result, read_result
+
+
+class TrialError(UserError):
+    """A trial that cannot be started as asked."""
+
+
+def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench transfer` and `twinbench detection` take."""
+    parser.add_argument("protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols")
+    parser.add_argument("backbone", metavar="BACKBONE", help="a checkpoint in any known layout, or `random`")
+    parser.add_argument("data", metavar="DATA", type=Path, help="the data set's usual root folder")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
+    parser.add_argument("--method", metavar="LABEL", help="row of the table (default: the checkpoint's file name)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (default 2)")
+
+
+def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:
+    """Return the protocol with the --set pairs applied."""
+    return protocol.with_settings(parse_settings(settings))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of one protocol on one method, and where its result goes."""
+
+    protocol: Protocol
+    method: str
+    seed: int
+    backbone_sha256: str
+    device: str
+    out: Path
+    started: float = field(default_factory=time.monotonic)
+
+    def finished(self) -> Result | None:
+        """Return the result if this very trial is already measured; refuse a folder that holds another one."""
+        path = self.out / "result.json"
+        if not path.exists():
+            return None
+        found = read_result(path)
+        ours = (self.protocol.name, self.protocol.fingerprint, self.method, self.seed, self.backbone_sha256)
+        theirs = (found.protocol, found.fingerprint, found.method, found.seed, found.backbone_sha256)
+        if ours != theirs:
+            raise TrialError(
+                f"{path}: holds {describe(*theirs)}, but this is {describe(*ours)}; choose another OUT or remove it"
+            )
+        return found
+
+    def finish(self, metrics: dict[str, float], images: dict[str, int], **more: Any) -> Result:
+        """Write result.json, which ends the trial, and return it.
+
+        `metrics` are percents by name and hold the protocol's headline; `images` counts what was used, by split
+        (`train`, `test`); `more` fills further fields of `Result`.
+        """
+        protocol = self.protocol
+        result = Result(
+            protocol=protocol.name,
+            version=protocol.version,
+            fingerprint=protocol.fingerprint,
+            method=self.method,
+            seed=self.seed,
+            metrics=metrics,
+            headline=protocol.metric,
+            backbone_sha256=self.backbone_sha256,
+            overrides=dict(protocol.overrides),
+            images=images,
+            images_expected=dict(zip(("train", "test"), protocol.images, strict=True)),
+            selected_on=protocol.selected_on,
+            wall_seconds=round(time.monotonic() - self.started, 3),
+            device=self.device,
+            command=provenance.command(),
+            code=provenance.code(),
+            versions=provenance.versions(),
+            finished=provenance.now(),
+            **more,
+        )
+        result.write(self.out)
+        return result
+
+
+def describe(protocol: str, fingerprint: str, method: str, seed: int, sha256: str) -> str:
+    """Name a trial in a message."""
+    return f"{method} on {protocol} ({fingerprint}), seed {seed}, backbone {sha256[:12]}"

@@ -1,0 +1,94 @@
+"""Which process this is among how many, and on which device it computes.
+
+The same worker command runs under plain Python, torchrun (RANK, WORLD_SIZE, LOCAL_RANK) and srun (SLURM_PROCID,
+SLURM_NTASKS, SLURM_LOCALID).
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from protocols.house import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ProcessError(UserError):
+    """The environment describes no possible group of processes, or a device that is not there."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a run. `rank` counts over all nodes, `local_rank` on this one."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    device: str = "cpu"
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int, what: str) -> int:
+        """Return this process's part of a global `count`, which must divide evenly."""
+        if count % self.world:
+            raise ProcessError(f"{what} {count} does not divide by {self.world} processes; choose a multiple")
+        return count // self.world
+
+
+def current_process(device: str = "auto") -> Process:
+    """Read rank and world from the environment and choose the device: `auto` is a GPU where there is one."""
+    rank, world, local_rank = _from_environment()
+    if not 0 <= rank < world:
+        raise ProcessError(f"rank {rank} of {world} processes: expected 0 <= rank < world (RANK, WORLD_SIZE)")
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{local_rank}"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ProcessError(f"--device {device}: no usable GPU on this machine; use --device cpu")
+    return Process(rank, world, local_rank, device)
+
+
+def _from_environment() -> tuple[int, int, int]:
+    """Return rank, world and local rank; a job step of one task is a world of one."""
+    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
+        values = [os.environ.get(name) for name in names]
+        if all(values) and (names[0] == "RANK" or "SLURM_STEP_ID" in os.environ):
+            try:
+                rank, world, local = (int(value or "") for value in values)
+            except ValueError:
+                raise ProcessError(f"{', '.join(names)} are {values}; expected whole numbers") from None
+            return rank, world, local
+    return 0, 1, 0
+
+
+@contextmanager
+def process_group(process: Process) -> Generator["torch.device"]:
+    """Join the group of `process` for the length of the block (nccl on GPUs, gloo on CPUs); yield its device."""
+    import torch
+    import torch.distributed
+
+    device = torch.device(process.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if process.world == 1:
+        yield device
+        return
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ProcessError(f"{', '.join(missing)} not set for {process.world} processes; start them with torchrun")
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", rank=process.rank, world_size=process.world
+    )
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()
