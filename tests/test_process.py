@@ -1,0 +1,102 @@
+"""Rank, world and device from the environment; logs that survive a kill."""
+
+import subprocess
+import sys
+
+import pytest
+
+from slurm.process import Process, ProcessError, current_process
+from slurm.progress import JsonLog, bar, read_log
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def set_all(monkeypatch, **values):
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_plain_python_is_a_world_of_one():
+    assert current_process("cpu") == Process(0, 1, 0, "cpu")
+    assert current_process("cpu").is_main
+
+
+def test_torchrun(monkeypatch):
+    set_all(monkeypatch, RANK=5, WORLD_SIZE=8, LOCAL_RANK=1)
+    assert current_process("cpu") == Process(5, 8, 1, "cpu")
+    assert not current_process("cpu").is_main
+
+
+def test_srun_counts_only_inside_a_job_step(monkeypatch):
+    set_all(monkeypatch, SLURM_PROCID=3, SLURM_NTASKS=4, SLURM_LOCALID=1)
+    assert current_process("cpu").world == 1  # a batch script's own shell
+    set_all(monkeypatch, SLURM_STEP_ID=0)
+    assert current_process("cpu") == Process(3, 4, 1, "cpu")
+
+
+def test_torchrun_inside_srun_wins(monkeypatch):
+    set_all(monkeypatch, SLURM_PROCID=0, SLURM_NTASKS=1, SLURM_LOCALID=0, SLURM_STEP_ID=0)
+    set_all(monkeypatch, RANK=1, WORLD_SIZE=2, LOCAL_RANK=1)
+    assert current_process("cpu").rank == 1
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "message"), [(2, 2, "expected 0 <= rank < world"), ("x", 2, "expected whole numbers")]
+)
+def test_impossible_groups_are_named(monkeypatch, rank, world, message):
+    set_all(monkeypatch, RANK=rank, WORLD_SIZE=world, LOCAL_RANK=0)
+    with pytest.raises(ProcessError, match=message):
+        current_process("cpu")
+
+
+def test_a_gpu_that_is_not_there():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ProcessError, match="no usable GPU.*--device cpu"):
+        current_process("cuda")
+
+
+def test_share_divides_evenly_or_says_so():
+    assert Process(0, 4).share(256, "batch size") == 64
+    with pytest.raises(ProcessError, match="batch size 10 does not divide by 4 processes"):
+        Process(0, 4).share(10, "batch size")
+
+
+def test_two_processes_meet(tmp_path):
+    """torchrun starts two; the sum over ranks arrives in both."""
+    code = (
+        "import torch.distributed as dist, torch\n"
+        "from slurm.process import current_process, process_group\n"
+        "process = current_process('cpu')\n"
+        "with process_group(process) as device:\n"
+        "    total = torch.tensor([process.rank + 1.0], device=device)\n"
+        "    dist.all_reduce(total)\n"
+        "    assert total.item() == 3.0\n"
+    )
+    script = tmp_path / "meet.py"
+    script.write_text(code)
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+
+
+def test_log_lines_survive_a_half_written_one(tmp_path):
+    log = JsonLog(tmp_path / "log.jsonl")
+    for step in range(4):
+        log.write(step=step, loss=1.0 / (step + 1))
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')  # the kill came here
+    assert [line["step"] for line in read_log(log.path)] == [0, 1, 2, 3]
+    log.cut("step", 2)
+    log.write(step=2, loss=0.5)
+    assert [line["step"] for line in read_log(log.path)] == [0, 1, 2]
+
+
+def test_bar_is_silent_without_a_terminal(capsys):
+    assert list(bar(range(3), what="work")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
