@@ -18,7 +18,8 @@ COMMANDS = {
     "transfer": ("transfer.command", "one classification trial of a backbone"),
     "detection": ("detection.command", "one detection trial of a backbone (needs Detectron2)"),
     "suite": ("slurm.command", "methods x protocols x seeds from one YAML file; run again to resume"),
-    "report": ("report.command", "the comparison table, as text, Markdown, CSV or a page"),
+    "compare": ("report.compare", "two methods against each other, with a verdict on each task"),
+    "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }
 
 

@@ -6,7 +6,7 @@ from protocols import classification, detection
 from protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
-CENTER_CROP = ImageTransform(resize=72, crop=64, shape="center-crop")
+CENTER_CROP = ImageTransform(resize=54, crop=48, shape="center-crop")  # 48: the crop of the demo's pretraining
 SQUASH = ImageTransform(resize=112, crop=96, shape="squash")
 
 
@@ -19,7 +19,7 @@ def _scaled(paper: Protocol) -> Protocol:
     elif isinstance(recipe, KnnRecipe):
         recipe = replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
     elif isinstance(recipe, ProbeRecipe):
-        epochs = 10 if recipe.train_backbone else 20
+        epochs = 10 if recipe.train_backbone else 8
         recipe = replace(recipe, transform=CENTER_CROP, epochs=epochs, batch_size=64)
     else:
         recipe = _scaled_detection(recipe)
@@ -53,7 +53,8 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
         anchor_sizes=(16, 32, 64),
         rpn_pre_nms_test=200,
         rpn_post_nms_test=50,
-        rois_per_image=64,
+        rois_per_image=32,
+        roi_resolution=7,
         precise_bn_iterations=5,
     )
 

@@ -29,6 +29,7 @@ VOC_C4 = DetectionRecipe(
     rpn_post_nms_test=1000,  # MoCo Base-RCNN-C4-BN.yaml
     rpn_loss_weight=1.0,  # D2
     rois_per_image=512,  # D2
+    roi_resolution=14,  # D2
     precise_bn_iterations=200,  # MoCo: PRECISE_BN enabled; D2: 200 iterations
 )
 COCO_C4_1X = replace(
@@ -72,5 +73,6 @@ PROTOCOLS = (
         source="BT C.2 on D2 mask_rcnn_R_50_C4_1x.yaml; norm and extra norm as MoCo's (the paper leaves them open)",
         recipe=COCO_C4_1X,
         published_as="coco_det_c4_1x",
+        also=("mask-AP",),
     ),
 )

@@ -1,11 +1,13 @@
 """The pretraining recipes, each constant beside its source.
 
-Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230; BT code = its main.py at 8e8d284.
+Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230; BT code = its main.py at 8e8d284; BT 7, BT 9 = issues 7 and 9
+of facebookresearch/barlowtwins, answered by its first author.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from protocols.schema import fingerprint, registry
+from protocols.schema import ProtocolError, fingerprint, registry
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,13 @@ class PretrainRecipe:
     trust: float = 0.001  # BT code, LARS eta
     warmup_epochs: int = 10  # BT code
     lambd: float = 0.0051  # BT code; the paper's text says 5e-3
+    # BT code's all_reduce stands outside autograd, so DDP's average divides its gradient by the number of processes:
+    # invisible to LARS, but not to weight decay nor to the biases' rate. Here the factor is 1 / reference_world for
+    # any number of processes. 16: BT code's README; the run behind the released file is not known for certain.
+    reference_world: int = 16
     projector: tuple[int, ...] = (8192, 8192, 8192)  # BT code
     zero_init_residual: bool = True  # BT code
+    views: Literal["batched", "pil"] = "batched"  # pil: BT code's own operations, image by image, slow
     crop: int = 224  # BT code, pixels
     min_scale: float = 0.08  # torchvision's default, used by BT code
     flip: float = 0.5  # BT code, probability
@@ -37,8 +44,28 @@ class PretrainRecipe:
     hue: float = 0.1  # BT code
     gray: float = 0.2  # BT code, probability
     blur: tuple[float, ...] = (1.0, 0.1)  # BT code, probability in view 1 and view 2
-    blur_sigma: tuple[float, ...] = (0.1, 2.0)  # BT code, range
+    blur_sigma: tuple[float, ...] = (0.1, 2.0)  # BT code, range in pixels
     solarize: tuple[float, ...] = (0.0, 0.2)  # BT code, probability in view 1 and view 2
+
+    def __post_init__(self) -> None:
+        """Refuse what --set can break: raises ProtocolError."""
+        for name in ("epochs", "batch_size", "crop", "reference_world", "width"):
+            if getattr(self, name) <= 0:
+                raise ProtocolError(f"setting {name}={getattr(self, name)}: expected more than 0")
+        if self.batch_size == 1:
+            raise ProtocolError("setting batch_size=1: the loss correlates images, expected 2 or more")
+        if not self.projector or min(self.projector) < 1:
+            raise ProtocolError(f"setting projector={self.projector}: expected sizes, for example 8192,8192,8192")
+        for name in ("blur", "solarize", "blur_sigma"):
+            if len(getattr(self, name)) != 2:
+                raise ProtocolError(f"setting {name}={getattr(self, name)}: expected two numbers, for example 1.0,0.1")
+        chances = {"flip": self.flip, "jitter": self.jitter, "gray": self.gray, "min_scale": self.min_scale}
+        chances |= {"blur": max(self.blur), "solarize": max(self.solarize)}
+        for name, value in chances.items():
+            if not 0 <= value <= 1:
+                raise ProtocolError(f"setting {name}={value}: expected 0 to 1")
+        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise ProtocolError(f"setting blur_sigma={self.blur_sigma}: expected a range above 0, for example 0.1,2.0")
 
     @property
     def fingerprint(self) -> str:
@@ -46,19 +73,55 @@ class PretrainRecipe:
         return fingerprint(("pretrain",), replace(self, name="", version=0, source=""))
 
 
+BARLOW_TWINS = PretrainRecipe(name="barlow-twins", version=1, source="BT code, main.py's defaults")
+
 RECIPES = registry(
     (
-        PretrainRecipe(name="barlow-twins", version=1, source="BT code, main.py's defaults"),
-        PretrainRecipe(
+        BARLOW_TWINS,
+        replace(
+            BARLOW_TWINS,
+            name="barlow-twins-paper",
+            source="BT, text of sections 2 and 3, where it differs from the code",
+            weight_decay=1.5e-6,  # BT 2.2
+            lambd=5e-3,  # BT 2.2
+            reference_world=32,  # BT 2.2: 32 V100 GPUs
+        ),
+        replace(
+            BARLOW_TWINS,
+            name="barlow-twins-300",
+            source="BT 9: the ablations ran 300 epochs with the same settings",
+            epochs=300,  # BT 9
+        ),
+        replace(
+            BARLOW_TWINS,
+            name="small-images",
+            source="barlow-twins for images of about 32 px, the network still a ResNet-50; not a published recipe",
+            epochs=200,
+            batch_size=256,
+            lr_weights=0.4,  # BT 7: the best of 300 epochs at batch 256
+            lr_biases=0.0096,  # BT 7: 0.024 times the rate of the weights
+            reference_world=1,
+            projector=(2048, 2048, 2048),
+            crop=32,
+            min_scale=0.2,
+            blur=(0.0, 0.0),  # 32 px have no detail to spare
+        ),
+        replace(
+            BARLOW_TWINS,
             name="demo",
-            version=1,
-            source="barlow-twins scaled down to minutes on two processor cores",
+            source="barlow-twins scaled down to minutes on two processor cores; what differs was tried out there",
             width=0.25,
-            epochs=40,
-            batch_size=128,
+            epochs=24,
+            batch_size=64,
+            lr_weights=8.0,  # a few hundred steps in all: LARS must move weights fast
+            lr_biases=0.02,
+            lambd=0.01,
+            reference_world=1,
             projector=(512, 512, 512),
-            crop=64,
-            min_scale=0.3,
+            crop=48,
+            min_scale=0.6,
+            flip=0.0,  # a mirrored digit is another sign
+            blur_sigma=(0.1, 1.0),
             warmup_epochs=2,
         ),
     )

@@ -102,6 +102,7 @@ class DetectionRecipe:
     rpn_post_nms_test: int  # MODEL.RPN.POST_NMS_TOPK_TEST
     rpn_loss_weight: float  # MODEL.RPN.LOSS_WEIGHT
     rois_per_image: int  # MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE
+    roi_resolution: int  # MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     precise_bn_iterations: int  # TEST.PRECISE_BN.NUM_ITER; 0: off
 
 
@@ -112,8 +113,8 @@ Recipe = SvmRecipe | ProbeRecipe | KnnRecipe | DetectionRecipe
 class Protocol:
     """A benchmark: one recipe on one data set, measured by one headline metric.
 
-    `images` and `classes` say what complete data is; a trial on other counts is marked as partial. `aliases` names
-    the metric columns of the published table that were measured by this very recipe.
+    `images` and `classes` say what complete data is; a trial on other counts is marked as partial. `published_as`
+    and `also` say how its numbers are shown and compared, and are no part of the fingerprint.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Protocol:
     source: str
     recipe: Recipe
     published_as: str = ""  # task name in the published numbers
+    also: tuple[str, ...] = ()  # further metrics with a column of their own in the table
     width: float = 1.0  # width of the backbone that `random` stands for
     overrides: tuple[tuple[str, str], ...] = ()  # --set, as given
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,15 +64,18 @@ class Result:
 
 def read_results(paths: Iterable[Path | str]) -> list[Result]:
     """Read results from files, or from every `result.json` below folders, in path order."""
-    files: list[Path] = []
+    return [read_result(path) for path in result_files(paths)]
+
+
+def result_files(paths: Iterable[Path | str]) -> list[Path]:
+    """Return the given files, and every `result.json` below the given folders, each once, in path order."""
+    files: dict[Path, Path] = {}  # resolved -> as found: a folder given twice counts once
     for path in map(Path, paths):
-        if path.is_dir():
-            files.extend(sorted(path.rglob("result.json")))
-        elif path.is_file():
-            files.append(path)
-        else:
+        if not path.exists():
             raise ResultError(f"{path}: no such file or folder; expected a result.json or a folder of them")
-    return [read_result(path) for path in files]
+        for file in sorted(path.rglob("result.json")) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def read_result(path: Path) -> Result:
@@ -96,16 +100,37 @@ def read_result(path: Path) -> Result:
 
 def _check(path: Path, result: Result) -> None:
     """Raise ResultError where a value has the wrong type; results come from other people's folders."""
-    expected = {"protocol": str, "method": str, "fingerprint": str, "headline": str, "version": int, "seed": int}
-    expected |= {"metrics": dict, "overrides": dict, "images": dict, "curves": dict, "pictures": list, "schema": int}
-    for name, kind in expected.items():
-        if not isinstance(getattr(result, name), kind) or isinstance(getattr(result, name), bool):
-            raise ResultError(f"{path}: {name} is {getattr(result, name)!r}, expected {kind.__name__}")
     if result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
+    for name, hint in typing.get_type_hints(Result).items():
+        if not _fits(getattr(result, name), hint):
+            raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
     if result.headline not in result.metrics:
         raise ResultError(f"{path}: the headline metric {result.headline!r} is not among {sorted(result.metrics)}")
-    metrics: dict[str, object] = {**result.metrics}
-    for name, value in metrics.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ResultError(f"{path}: metric {name} is {value!r}, expected a finite number")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Say whether a JSON value is of the type a field is declared with; a float must be finite, an int will do."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(part, parts[1]) for part in cast("dict[str, Any]", value).values())
+    if typing.get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(part, parts[0]) for part in cast("list[Any]", value))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
+
+
+def _short(value: object) -> str:
+    """Show a value that does not belong in one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _words(hint: Any) -> str:
+    """Name a type for people."""
+    if hint is float:
+        return "a finite number"
+    return str(hint) if typing.get_args(hint) else hint.__name__

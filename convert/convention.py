@@ -1,0 +1,54 @@
+"""The input convention of a backbone: what its first convolution expects of an image."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; the torchvision convention
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputConvention:
+    """An image is made `scale` times its [0, 1] values, put in `order`, and becomes (image - mean) / std.
+
+    `mean` and `std` are in units of the scaled image and in the order of its channels.
+    """
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    order: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1.0  # or 255
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and texts, as they are stored in a file's metadata."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "InputConvention":
+        """Read what `as_dict` wrote. Raises ValueError for anything else."""
+        mean, std = (_three(fields.get(name)) for name in ("mean", "std"))
+        order, scale = fields.get("order"), fields.get("scale")
+        if mean is None or std is None or min(std) <= 0 or order not in ("rgb", "bgr") or scale not in (1.0, 255.0):
+            raise ValueError("no input convention")
+        return cls(mean, std, order, float(scale))
+
+    def __str__(self) -> str:
+        """Say it in words: `RGB in [0, 1], mean 0.485 0.456 0.406, std 0.229 0.224 0.225`."""
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"{self.order.upper()} in [0, {self.scale:g}], mean {mean}, std {std}"
+
+
+def _three(values: Any) -> tuple[float, float, float] | None:
+    """Return three finite numbers as a tuple, or None."""
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        return None
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        return None
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+IMAGENET = InputConvention()
+IMAGENET_BGR = InputConvention((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "bgr")
+UNIT = InputConvention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # [0, 1] as it is

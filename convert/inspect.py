@@ -1,0 +1,70 @@
+"""Say what a checkpoint holds, and prove its backbone complete.
+
+twinbench inspect checkpoint.pth
+twinbench inspect checkpoint.pth --json
+"""
+
+import argparse
+import json
+from typing import Any
+
+from convert.command import add_reading_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `twinbench inspect` takes."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any layout")
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
+    add_reading_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the file holds; the exit code is 0 only if its backbone is proven."""
+    facts = inspect(arguments.checkpoint, arguments.layout, arguments.drop)
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        width = max(map(len, facts))
+        print("\n".join(f"{name.replace('_', ' '):{width}}  {_text(value)}" for name, value in facts.items()))
+    return 0
+
+
+def inspect(path: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
+    """Return what the checkpoint holds, in plain values. Raises CheckpointError if its backbone is not whole."""
+    from convert.load import find, take
+    from convert.reader import open_checkpoint
+
+    contents = open_checkpoint(path)
+    found = find(contents, layout, drop or [])
+    backbone = take(contents, found)
+    return {
+        "file": contents.name,
+        "bytes": contents.size,
+        "container": contents.container,
+        "layout": backbone.layout,
+        "origin": found.layout.origins,
+        "at": "/".join(found.layout.at) or "top level",
+        "prefix": backbone.prefix or "none",
+        "width": backbone.width,
+        "tensors": len(found.tensors),
+        "dropped": _groups(found.dropped),
+        "convention": str(backbone.convention),
+        "sha256": backbone.sha256,
+    }
+
+
+def _groups(names: tuple[str, ...]) -> dict[str, int]:
+    """Count dropped tensors by the head they belong to: the name up to its first number or its last part."""
+    counts: dict[str, int] = {}
+    for name in names:
+        parts = name.split(".")
+        head = ".".join(parts[: 2 if parts[0] == "module" else 1])
+        counts[head] = counts.get(head, 0) + 1
+    return counts
+
+
+def _text(value: Any) -> str:
+    """Return a value as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} ({count})" for name, count in value.items()) or "nothing"
+    return f"{value:,}" if isinstance(value, int) else str(value)

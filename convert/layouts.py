@@ -1,0 +1,191 @@
+"""The table of layouts: how every public ResNet-50 checkpoint wraps and prefixes its backbone (facts: zoo.md).
+
+A row says under which keys the tensors lie (`at`), what their names begin with (`prefix`) and which other tensors may
+lie beside them (`heads`, shell patterns). A leading `module.` of DistributedDataParallel on every name is taken off
+before a row is tried, so no row mentions it. Rows are tried from top to bottom; of one layout's branches the first is
+the default.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
+from convert.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
+
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to keep a backbone in a file."""
+
+    name: str
+    origins: str  # who saves it so
+    at: Keys
+    prefix: str
+    heads: Keys = ()
+    branch: str = ""  # which of several backbones in the file: student or teacher, query or key
+    also: Keys = ()  # a second container: Haiku keeps batch-norm statistics apart
+    naming: Naming = TORCHVISION
+    convention: InputConvention = IMAGENET
+    folded: bool = False  # batch-norm statistics may be folded into weight and bias
+
+    @property
+    def label(self) -> str:
+        """The name that --layout takes: `moco` or `moco:key`."""
+        return f"{self.name}:{self.branch}" if self.branch else self.name
+
+
+_FC = ("fc.*",)
+_VISSL_TRUNK = ("classy_state_dict", "base_model", "model", "trunk")
+_MMSELFSUP = ("neck.*", "head.*", "data_preprocessor.*", "target_net.*", "encoder_k.*", "queue*", "memory_bank.*")
+_SOLO = (
+    "classifier.*",
+    "projector.*",
+    "predictor.*",
+    "prototypes.*",
+    "queue*",
+    "head.*",
+    "momentum_*",
+    "knn.*",
+    "pred_momentum*",
+)
+_LIGHTLY = (
+    "backbone.*",
+    "projection_head.*",
+    "prediction_head.*",
+    "online_classifier.*",
+    "criterion.*",
+    "prototypes.*",
+    "queues.*",
+    "student_*",
+    "teacher_*",
+    "query_*",
+    "key_*",
+)
+
+
+def _lightly() -> Iterator[Layout]:
+    """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask."""
+    for branch, prefix in (
+        ("", "backbone."),  # DINO's teacher, BYOL's student
+        ("student", "student_backbone."),
+        ("teacher", "teacher_backbone."),
+        ("query", "query_backbone."),
+        ("key", "key_backbone."),
+    ):
+        yield Layout("lightly", "lightly", ("state_dict",), prefix, _LIGHTLY, branch)
+
+
+LAYOUTS = (
+    Layout("torchvision", "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO", (), "", _FC),
+    Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*")),
+    Layout("vissl", "VISSL", _VISSL_TRUNK, "_feature_blocks.", ("_feature_blocks.fc.*",)),
+    Layout("vissl", "VISSL, evaluation", _VISSL_TRUNK, "base_model._feature_blocks.", ("*feature_pooling_ops.*",)),
+    Layout("vissl-converted", "VISSL's converters", ("model_state_dict",), "_feature_blocks.", ("heads.*",)),
+    Layout("vissl-trunk", "VISSL, extracted", (), "trunk._feature_blocks.", ("heads.*",)),
+    Layout("vissl-trunk", "VISSL, extracted", (), "_feature_blocks.", ("heads.*",)),
+    Layout("moco", "MoCo v1/v2, PCL", ("state_dict",), "encoder_q.", ("encoder_q.fc.*", "encoder_k.*", "queue*")),
+    Layout(
+        "moco", "MoCo v1/v2, PCL", ("state_dict",), "encoder_k.", ("encoder_k.fc.*", "encoder_q.*", "queue*"), "key"
+    ),
+    Layout("msf", "MSF", ("state_dict",), "encoder_q.", ("encoder_q.fc.*", "encoder_t.*", "predict_q.*", "queue*")),
+    Layout(
+        "mocov3",
+        "MoCo v3",
+        ("state_dict",),
+        "base_encoder.",
+        ("base_encoder.fc.*", "momentum_encoder.*", "predictor.*"),
+    ),
+    Layout(
+        "mocov3",
+        "MoCo v3",
+        ("state_dict",),
+        "momentum_encoder.",
+        ("momentum_encoder.fc.*", "base_encoder.*", "predictor.*"),
+        "momentum",
+    ),
+    Layout("simsiam", "SimSiam", ("state_dict",), "encoder.", ("encoder.fc.*", "predictor.*")),
+    Layout("state-dict", "DenseCL, OpenSelfSup, timm, ImageNet trainers", ("state_dict",), "", _FC),
+    Layout("mmselfsup", "MMSelfSup, MMPretrain", ("state_dict",), "backbone.", _MMSELFSUP),
+    *_lightly(),
+    Layout("solo-learn", "solo-learn", ("state_dict",), "backbone.", ("backbone.fc.*", *_SOLO)),
+    Layout("solo-learn", "solo-learn", ("state_dict",), "momentum_backbone.", ("backbone.*", *_SOLO), "momentum"),
+    Layout("solo-learn-encoder", "solo-learn before 1.0.3", ("state_dict",), "encoder.", ("encoder.fc.*", *_SOLO)),
+    Layout("vicreg-full", "VICReg, VICRegL", ("model",), "backbone.", ("projector.*", "maps_projector.*")),
+    Layout("barlow-twins-full", "Barlow Twins, twinbench pretrain", ("model",), "backbone.", ("projector.*", "bn.*")),
+    Layout("torchvision-trainer", "torchvision's references, twinbench transfer", ("model",), "", _FC),
+    Layout("pycontrast", "PyContrast", ("model",), "encoder.", ("encoder.fc.*", "head.*", "head_jig.*")),
+    Layout("pycontrast", "PyContrast, momentum", ("model_ema",), "encoder.", ("head.*", "head_jig.*"), "ema"),
+    Layout("pycontrast-cmc", "PyContrast, CMC", ("model",), "encoder1.", ("encoder2.*", "head1*", "head2*")),
+    Layout(
+        "pixpro",
+        "PixPro",
+        ("model",),
+        "encoder.",
+        ("encoder_k.*", "projector*", "value_transform.*", "predictor.*"),
+    ),
+    Layout("pixpro", "PixPro", ("model",), "encoder_k.", ("encoder.*", "projector*", "value_*", "predictor.*"), "key"),
+    Layout("dino-full", "DINO", ("teacher",), "backbone.", ("head.*",)),
+    Layout("dino-full", "DINO", ("student",), "backbone.", ("head.*",), "student"),
+    Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=SEQUENTIAL),
+    Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
+    Layout(
+        "byol",
+        "BYOL (Haiku)",
+        ("experiment_state", "online_params"),
+        "res_net50/~/",
+        ("projector/*", "predictor/*", "classifier/*", "*_ema/hidden", "*_ema/counter"),
+        also=("experiment_state", "online_state"),
+        naming=HAIKU,
+    ),
+    Layout(
+        "byol",
+        "BYOL (Haiku)",
+        ("experiment_state", "target_params"),
+        "res_net50/~/",
+        ("projector/*", "predictor/*", "classifier/*", "*_ema/hidden", "*_ema/counter"),
+        "target",
+        also=("experiment_state", "target_state"),
+        naming=HAIKU,
+    ),
+    *(
+        Layout(
+            "caffe2",
+            "Caffe2 (Goyal et al.)",
+            at,
+            "",
+            ("pred_*", "fc*", "*_momentum", "lr", "model_iter", "*_s[1-8]_*", "pool5*"),
+            naming=CAFFE2,
+            convention=IMAGENET_BGR,  # fair_self_supervision_benchmark config.py: mean and std in BGR of [0, 1]
+            folded=True,
+        )
+        for at in (("blobs",), ())
+    ),
+    Layout("detectron2", "Detectron2", ("model",), "", ("stem.fc.*", "linear.*"), naming=DETECTRON2, folded=True),
+)
+
+# Not known to be published so, but made of known parts: every container with every prefix, any known head.
+_CONTAINERS = (("model_state_dict",), ("state_dict",), ("model",), ("teacher",), ("student",), ("network",), ())
+_PREFIXES = (
+    "encoder_q.",
+    "base_encoder.",
+    "backbone.",
+    "encoder.",
+    "encoder1.",
+    "online_encoder.",
+    "teacher_backbone.",
+)
+_PREFIXES += ("momentum_backbone.", "_feature_blocks.", "trunk._feature_blocks.", "trunk.", "model.", "net.", "")
+
+
+def _generic() -> Iterator[Layout]:
+    """Yield every container with every prefix; a head may be any that a known layout has."""
+    heads = dict.fromkeys(head for row in LAYOUTS if row.naming is TORCHVISION for head in row.heads)
+    for at in _CONTAINERS:
+        for prefix in _PREFIXES:
+            known = (head for head in heads if not prefix or not head.startswith(prefix))
+            yield Layout("generic", "parts of known layouts", at, prefix, (f"{prefix}fc.*", *known))
+
+
+GENERIC = tuple(_generic())

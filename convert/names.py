@@ -1,0 +1,95 @@
+"""How other libraries name the tensors of a ResNet-50: one rule each, from torchvision's name to theirs.
+
+Every rule is a bijection on the 265 tensors of the backbone (318 with `num_batches_tracked`), and some change a layout
+of values: Haiku stores convolutions as (height, width, in, out) and batch norms as (1, 1, 1, channels).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
+_STEM = re.compile(r"(conv|bn)1\.(\w+)")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One library's names.
+
+    `spell` gives its name for torchvision's, `restore` torchvision's form of the values, `tidy` makes the names in a
+    file what `spell` gives. `nested`: the names lie as dicts in dicts, and are joined by a slash.
+    """
+
+    spell: Callable[[str], str]
+    restore: Callable[[Tensor], Tensor] = lambda values: values
+    tidy: Callable[[str], str] = lambda name: name
+    nested: bool = False
+
+
+def detectron2_name(name: str) -> str:
+    """Return Detectron2's name: layer1.0.bn2.bias -> res2.0.conv2.norm.bias (facts: MoCo's converter)."""
+    if stem := _STEM.fullmatch(name):
+        return f"stem.conv1.{'norm.' if stem[1] == 'bn' else ''}{stem[2]}"
+    stage, block, kind, number, slot = _parts(name)
+    part = "shortcut" if kind == "downsample." else f"conv{number}"
+    norm = "norm." if kind == "bn" or (kind, number) == ("downsample.", "1") else ""
+    return f"res{stage + 1}.{block}.{part}.{norm}{slot}"
+
+
+def caffe2_name(name: str) -> str:
+    """Return Caffe2's blob: layer1.0.bn2.bias -> res2_0_branch2b_bn_b (Goyal et al. 2019)."""
+    slots = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}  # riv holds the variance
+    if stem := _STEM.fullmatch(name):
+        return "conv1_w" if stem[1] == "conv" else f"res_conv1_bn_{slots.get(stem[2], stem[2])}"
+    stage, block, kind, number, slot = _parts(name)
+    branch = "branch1" if kind == "downsample." else f"branch2{'abc'[int(number) - 1]}"
+    is_norm = kind == "bn" or (kind, number) == ("downsample.", "1")
+    return f"res{stage + 1}_{block}_{branch}_{'bn_' + slots.get(slot, slot) if is_norm else 'w'}"
+
+
+def haiku_name(name: str) -> str:
+    """Return Haiku's name: layer1.0.bn2.bias -> block_group_0/~/block_0/~/batchnorm_1/offset (BYOL)."""
+    slots = {
+        "weight": "scale",
+        "bias": "offset",
+        "running_mean": "~/mean_ema/average",
+        "running_var": "~/var_ema/average",
+    }
+    if stem := _STEM.fullmatch(name):
+        return "initial_conv/w" if stem[1] == "conv" else f"initial_batchnorm/{slots.get(stem[2], stem[2])}"
+    stage, block, kind, number, slot = _parts(name)
+    is_norm = kind == "bn" or (kind, number) == ("downsample.", "1")
+    part = "shortcut_" if kind == "downsample." else ""
+    index = "" if kind == "downsample." else f"_{int(number) - 1}"
+    tail = f"batchnorm{index}/{slots.get(slot, slot)}" if is_norm else f"conv{index}/w"
+    return f"block_group_{stage - 1}/~/block_{block}/~/{part}{tail}"
+
+
+def sequential_name(name: str) -> str:
+    """Return OBoW's name: conv1.weight -> 0.Conv.weight, layer1.0.bn2.bias -> 1.0.bn2.bias (feature_extractor.py)."""
+    if stem := _STEM.fullmatch(name):
+        return f"0.{'Conv' if stem[1] == 'conv' else 'bn'}.{stem[2]}"
+    return name.removeprefix("layer")
+
+
+def _parts(name: str) -> tuple[int, str, str, str, str]:
+    """Split layer1.0.bn2.bias into stage, block, kind, number, slot."""
+    match = _BLOCK.fullmatch(name)
+    assert match, name
+    return int(match[1]), match[2], match[3], match[4], match[5]
+
+
+def _from_haiku(values: Tensor) -> Tensor:
+    """Turn (H, W, in, out) into (out, in, H, W), and (1, 1, 1, C) into (C,)."""
+    if values.ndim == 4 and values.shape[:3] == (1, 1, 1):
+        return values.reshape(-1)
+    return values.permute(3, 2, 0, 1).contiguous() if values.ndim == 4 else values
+
+
+TORCHVISION = Naming(lambda name: name)
+DETECTRON2 = Naming(detectron2_name)
+CAFFE2 = Naming(caffe2_name, tidy=lambda name: name.replace("_s0_", "_"))  # Jigsaw: the first of nine shared branches
+HAIKU = Naming(haiku_name, _from_haiku, nested=True)
+SEQUENTIAL = Naming(sequential_name)

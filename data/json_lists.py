@@ -1,0 +1,41 @@
+"""The JSON annotation format that COCO introduced and iNaturalist shares: images, annotations, categories."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data.layouts import DataError
+
+MAX_BYTES = 2_000_000_000  # COCO's largest has 470 million; ten times as much memory is needed to hold it
+KEYS = ("images", "annotations", "categories")
+
+
+def read_json_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: more than {MAX_BYTES} bytes; expected annotations of under half as many")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected the annotations; unpack them there") from None
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); fetch the file again") from None
+    for key in KEYS:
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise DataError(
+                f"{path}: no list '{key}' in it; expected the lists {', '.join(KEYS)}; fetch the file again"
+            )
+        if not entries:
+            raise DataError(f"{path}: the list '{key}' is empty; expected at least one entry; fetch the file again")
+    return content
+
+
+def by_id(path: Path, entries: list[dict[str, Any]], key: str) -> dict[int, dict[str, Any]]:
+    """Return `entries` by their `id`; DataError if one has none, or two share it."""
+    found = {entry["id"]: entry for entry in entries if isinstance(entry.get("id"), int)}
+    if len(found) != len(entries):
+        raise DataError(
+            f"{path}: {len(entries)} {key}, {len(found)} different ids; expected a whole number as `id`, each its own"
+        )
+    return found

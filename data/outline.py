@@ -1,0 +1,55 @@
+"""A mask in the two forms that COCO annotations know: polygons and run lengths."""
+
+from typing import Any
+
+import numpy as np
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """Return a mask (H, W) bool as COCO's uncompressed RLE: lengths of runs down the columns, the first of zeros."""
+    pixels = mask.ravel(order="F")
+    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], ends, [pixels.size]]))
+    start = [0] if pixels[0] else []
+    return {"counts": start + lengths.tolist(), "size": list(mask.shape)}
+
+
+def polygons(mask: np.ndarray) -> list[list[int]]:
+    """Return polygons [x, y, x, y, ...] along pixel edges that together cover just the pixels of a mask (H, W) bool.
+
+    COCO's polygons are filled and joined, so a hole cannot be cut out. The rows' runs of pixels are therefore chained
+    downwards for as long as one run meets one run; where the shape forks or joins, new chains begin. A ring becomes
+    four polygons: top, left, right and bottom.
+    """
+    open_chains: list[list[tuple[int, int, int]]] = []  # of (row, left, right)
+    closed: list[list[tuple[int, int, int]]] = []
+    for row in range(mask.shape[0]):
+        runs = _runs(mask[row])
+        still_open = []
+        for left, right in runs:
+            above = [chain for chain in open_chains if _touch(chain[-1][1:], (left, right))]
+            alone = len(above) == 1 and sum(_touch(above[0][-1][1:], run) for run in runs) == 1
+            chain = above[0] if alone else []
+            chain.append((row, left, right))
+            still_open.append(chain)
+        closed += [chain for chain in open_chains if not any(chain is other for other in still_open)]
+        open_chains = still_open
+    return [_outline(chain) for chain in closed + open_chains]
+
+
+def _runs(row: np.ndarray) -> list[tuple[int, int]]:
+    """Return the runs of set pixels of one row as (left, right), right exclusive."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
+    return [(int(left), int(right)) for left, right in edges.reshape(-1, 2)]
+
+
+def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """True if two runs share a column."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _outline(chain: list[tuple[int, int, int]]) -> list[int]:
+    """Return the outline of rows stacked without a gap: down the left side, up the right one."""
+    down = [point for row, left, _ in chain for point in ((left, row), (left, row + 1))]
+    up = [point for row, _, right in reversed(chain) for point in ((right, row + 1), (right, row))]
+    return [value for point in down + up for value in point]

@@ -1,0 +1,149 @@
+"""The PASCAL VOC devkit: VOC2007 and VOC2012 with their image lists, class lists and box annotations.
+
+A class list, ImageSets/Main/<class>_<split>.txt, says for each image of the split 1 (the class is there), -1 (it is
+not) or 0 (only in a form that the annotators called difficult).
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.layouts import DataError, LabelledImages, read_text, require_folder
+from data.paths import PathList
+
+HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"
+RECODED = {"1": 1, "-1": 0, "0": -1}  # VISSL's label files: present, absent, ignore (difficult only)
+MAX_XML_BYTES = 1_000_000  # VOC's largest has under 20,000
+
+
+def year_folder(root: Path, year: int) -> Path:
+    """Return the folder VOC<year> in `root` or in its VOCdevkit; DataError says what is there instead."""
+    for devkit in (root, root / "VOCdevkit"):
+        if (devkit / f"VOC{year}" / "ImageSets" / "Main").is_dir():
+            return devkit / f"VOC{year}"
+    require_folder(root, f"VOC{year}", HOLDS.replace("2007", str(year)))
+    raise DataError(f"{root}/VOC{year}: no ImageSets/Main in it; expected image lists; unpack the devkit again")
+
+
+def image_ids(root: Path, year: int, split: str) -> tuple[str, ...]:
+    """Return the image ids of `split` (trainval, test, ...), sorted, the order that cross-validation folds rely on."""
+    path = year_folder(root, year) / "ImageSets" / "Main" / f"{split}.txt"
+    archive = ", which come in an archive of their own" if split == "test" else ""
+    ids = read_text(path, f"expected the image ids of {split}{archive}; unpack them there").split()
+    if not ids or len(set(ids)) != len(ids):
+        raise DataError(f"{path}: {len(ids)} ids, {len(set(ids))} different ones; expected one image id a line")
+    return tuple(sorted(ids))
+
+
+def image_files(root: Path, year: int, ids: Sequence[str]) -> PathList:
+    """Return the image file of each id."""
+    return PathList(year_folder(root, year) / "JPEGImages", (f"{name}.jpg" for name in ids))
+
+
+def class_names(root: Path, year: int, split: str = "trainval") -> tuple[str, ...]:
+    """Return the classes that have a list for `split`, in alphabetical order, which is VOC's."""
+    main = year_folder(root, year) / "ImageSets" / "Main"
+    names = sorted(path.name.removesuffix(f"_{split}.txt") for path in main.glob(f"*_{split}.txt"))
+    names = [name for name in names if "_" not in name]  # as VISSL: other lists may have longer names
+    if not names:
+        raise DataError(f"{main}: no class lists <class>_{split}.txt; expected one for each class; unpack them there")
+    return tuple(names)
+
+
+def read_voc07(root: Path, split: str) -> LabelledImages:
+    """Return VOC2007 trainval (`train`) or test by image id; targets (N, K) int8, 1 present, 0 absent, -1 ignore."""
+    part = {"train": "trainval", "test": "test"}[split]
+    folder = year_folder(root, 2007)
+    ids, classes = image_ids(root, 2007, part), class_names(root, 2007)
+    if (found := class_names(root, 2007, part)) != classes:
+        odd = sorted(set(classes) ^ set(found))[0]
+        raise DataError(
+            f"{folder}/ImageSets/Main: {len(classes)} class lists for trainval, {len(found)} for {part}; '{odd}' has"
+            " only one; expected the same classes in both"
+        )
+    targets = [read_class_list(folder / "ImageSets" / "Main" / f"{name}_{part}.txt", ids) for name in classes]
+    present = {path.name for path in (folder / "JPEGImages").glob("*.jpg")}
+    absent = [name for name in ids if f"{name}.jpg" not in present]
+    if absent:
+        raise DataError(
+            f"{folder}/JPEGImages/{absent[0]}.jpg: no such image, nor {len(absent) - 1} others of {part}; expected all"
+            f" {len(ids)}; unpack the data set again"
+        )
+    return LabelledImages(
+        image_files(root, 2007, ids),
+        np.stack(targets, axis=1),  # (N, K)
+        classes,
+    )
+
+
+def read_class_list(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """Return the (N,) int8 column of one class for `ids`; DataError unless the list has exactly these images."""
+    values: dict[str, int] = {}
+    text = read_text(path, "expected one list for each class; unpack them there")
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split()
+        if len(fields) != 2 or fields[1] not in RECODED:
+            raise DataError(f"{path}, line {number}: '{line[:80]}'; expected an image id and 1, -1 or 0")
+        values[fields[0]] = RECODED[fields[1]]
+    if odd := sorted(set(values) ^ set(ids)):
+        raise DataError(
+            f"{path}: {len(values)} images, the split has {len(ids)}; {odd[0]} is in one only; expected the same ids in"
+            " both; unpack the lists again"
+        )
+    return np.array([values[name] for name in ids], dtype=np.int8)
+
+
+def check_annotations(root: Path, year: int, split: str) -> None:
+    """Raise DataError that names the first annotation of `split` that Detectron2's VOC evaluator could not use."""
+    folder, classes = year_folder(root, year), set(class_names(root, year))
+    for name in image_ids(root, year, split):
+        check_annotation(folder / "Annotations" / f"{name}.xml", classes)
+
+
+def check_annotation(path: Path, classes: set[str]) -> None:
+    """Raise DataError unless each object of the file has a known class, the three flags and a box of whole numbers."""
+    for number, thing in enumerate(parse_xml(path).iter("object"), 1):
+        where = f"{path}, object {number}"
+        name = (thing.findtext("name") or "").strip()
+        if name not in classes:
+            raise DataError(
+                f"{where}: class '{name[:80]}' has no class list; expected one of {', '.join(sorted(classes))}"
+            )
+        for field in ("pose", "truncated", "difficult"):
+            if thing.find(field) is None:
+                raise DataError(f"{where} ({name}): no <{field}>; the VOC evaluation reads it; add it to the file")
+        for field in ("truncated", "difficult"):
+            if (thing.findtext(field) or "").strip() not in ("0", "1"):
+                raise DataError(f"{where} ({name}): <{field}> is '{thing.findtext(field)}'; expected 0 or 1")
+        _check_box(thing, f"{where} ({name})")
+
+
+def _check_box(thing: ElementTree.Element, where: str) -> None:
+    """Raise DataError unless the box of an object is four whole numbers with xmin < xmax and ymin < ymax."""
+    texts = {side: (thing.findtext(f"bndbox/{side}") or "").strip() for side in ("xmin", "ymin", "xmax", "ymax")}
+    try:
+        box = {side: int(text) for side, text in texts.items()}
+    except ValueError:
+        found = ", ".join(f"{side} '{text[:20]}'" for side, text in texts.items())
+        raise DataError(f"{where}: the box is {found}; expected four whole numbers, counted from 1") from None
+    if not (0 < box["xmin"] < box["xmax"] and 0 < box["ymin"] < box["ymax"]):
+        raise DataError(f"{where}: the box is {box}; expected 1 <= xmin < xmax and 1 <= ymin < ymax")
+
+
+def parse_xml(path: Path) -> ElementTree.Element:
+    """Return the root element; a document type, which could expand into gigabytes, is refused."""
+    try:
+        if path.stat().st_size > MAX_XML_BYTES:
+            raise DataError(f"{path}: more than {MAX_XML_BYTES} bytes; expected a VOC annotation of a few thousand")
+        text = path.read_text(encoding="utf-8")
+        if "<!DOCTYPE" in text:
+            raise DataError(
+                f"{path}: declares a document type; expected a plain VOC annotation; remove the declaration"
+            )
+        return ElementTree.fromstring(text)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such annotation; expected one for each image; unpack the data set again") from None
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise DataError(f"{path}: not a readable annotation ({error}); fetch the file again") from None

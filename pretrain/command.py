@@ -1,0 +1,80 @@
+"""Pretrain a ResNet-50 with Barlow Twins on DATA/train, labels unused.
+
+    twinbench pretrain /datasets/imagenet runs/bt --recipe barlow-twins
+    torchrun --nproc-per-node 8 -m twinbench pretrain /datasets/imagenet runs/bt
+
+Writes OUT/checkpoint.pth after every epoch, OUT/log.jsonl, and OUT/resnet50.pth at the end. The same command goes on
+from the checkpoint; on a finished OUT it returns at once. SIGTERM, SIGUSR1 and SIGUSR2 save and exit with code 75.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from protocols.house import parse_settings, with_settings
+from protocols.pretraining import RECIPES
+from protocols.schema import look_up
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench pretrain` takes."""
+    parser.add_argument("data", metavar="DATA", type=Path, help="ImageNet's root, or any folder with train/<class>/*")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the checkpoint, the backbone and the log")
+    parser.add_argument(
+        "--recipe", default="barlow-twins", metavar="NAME", help=f"one of {', '.join(RECIPES)} (default barlow-twins)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (default 2)")
+    parser.add_argument(
+        "--precision", default="auto", metavar="NAME", help="auto (default: bf16 where it is fast), bf16, fp16 or fp32"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")
+    parser.add_argument(
+        "--save-seconds", type=float, default=600, metavar="S", help="checkpoint at least this often (default 600)"
+    )
+    parser.add_argument("--log-steps", type=int, default=20, metavar="N", help="steps between log lines (default 20)")
+    parser.add_argument(
+        "--skip-corrupt", type=int, default=0, metavar="N", help="leave out up to N damaged images (default 0)"
+    )
+    parser.add_argument(
+        "--monitor", type=Path, metavar="DIR", help="log k-NN accuracy on this folder of class folders, leave-one-out"
+    )
+    parser.add_argument("--monitor-epochs", type=int, default=10, metavar="E", help="how often (default 10)")
+    parser.add_argument("--tensorboard", action="store_true", help="draw the log's numbers in OUT/tensorboard too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and print the path of the backbone."""
+    recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), parse_settings(arguments.set))
+    from pretrain.state import RunError
+    from pretrain.stop import EXIT_CODE, StopAsked
+    from pretrain.train import Options, pretrain
+    from slurm.process import current_process
+
+    options = Options(
+        workers=arguments.workers,
+        precision=arguments.precision,
+        compile=arguments.compile,
+        save_seconds=arguments.save_seconds,
+        log_steps=arguments.log_steps,
+        skip_corrupt=arguments.skip_corrupt,
+        monitor=arguments.monitor,
+        monitor_epochs=arguments.monitor_epochs,
+        tensorboard=arguments.tensorboard,
+    )
+    process = current_process(arguments.device)
+    try:
+        path = pretrain(arguments.data, arguments.out, recipe, arguments.seed, options, process)
+    except RunError as error:
+        print(f"twinbench pretrain: {error}", file=sys.stderr)
+        return 1
+    except StopAsked as stop:
+        print(f"twinbench pretrain: {stop}; the same command goes on from there", file=sys.stderr)
+        return EXIT_CODE
+    if process.is_main:
+        print(path)
+    return 0

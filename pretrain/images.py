@@ -1,0 +1,235 @@
+"""From image files to batches of two views, step by step, the same on any number of processes and workers.
+
+Sets of small images of one size are decoded once and kept in memory; all others are decoded and cropped in worker
+processes while the device is at work.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.images import read_rgb
+from data.layouts import DataError
+from pretrain import augment, reference
+from pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops, stream
+from protocols.pretraining import PretrainRecipe
+from slurm.process import Process
+from slurm.progress import bar
+
+MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
+
+Views = tuple[Tensor, Tensor]  # float32 (n, 3, crop, crop), n this process's part of the batch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images make which step's batch: a pure function of the seed. A last batch that is short is dropped."""
+
+    recipe: PretrainRecipe
+    images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Raise DataError where the images do not fill one batch."""
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"{self.images} images do not fill one batch of {self.recipe.batch_size}; "
+                f"add images, or choose a smaller batch with --set batch_size={max(2, self.images)}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the set."""
+        return self.images // self.recipe.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return the indices of the global batch of `step`, counted over the whole run."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order[0], self._order[1] = epoch, stream(self.seed, ORDER, epoch).permutation(self.images)
+        size = self.recipe.batch_size
+        return self._order[1][place * size : (place + 1) * size]
+
+    @cached_property
+    def _order(self) -> list:
+        """Hold the epoch last asked for and its order."""
+        return [-1, np.empty(0, np.int64)]
+
+    def own(self, process: Process) -> slice:
+        """Return this process's part of each batch."""
+        part = process.share(self.recipe.batch_size, "batch_size")
+        return slice(process.rank * part, (process.rank + 1) * part)
+
+
+class Corrupt:
+    """Damaged images, tolerated up to a number."""
+
+    def __init__(self, tolerated: int) -> None:
+        self.tolerated = tolerated
+        self.found: dict[str, None] = {}  # messages, in the order they were met
+
+    def add(self, message: str) -> None:
+        """Note an image; raise DataError when it is one too many."""
+        self.found[message] = None
+        if len(self.found) > self.tolerated:
+            more = (
+                f" (image {len(self.found)} of this kind)"
+                if self.tolerated
+                else ", or --skip-corrupt 1 to leave it out"
+            )
+            raise DataError(message + more)
+
+
+def decode_all(paths: Sequence[Path], workers: int, corrupt: Corrupt) -> Tensor | None:
+    """Return all images as uint8 (N, 3, H, W), or None where they differ in size or take too much memory."""
+    first = _decode(paths[0])
+    if isinstance(first, np.ndarray) and first.nbytes * len(paths) > MEMORY_BYTES:
+        return None
+    images: list[np.ndarray] = []
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for image in bar(pool.map(_decode, paths), what="decode", total=len(paths), unit="image"):
+            if isinstance(image, str):
+                corrupt.add(image)
+                continue
+            images.append(image)
+            if image.shape != images[0].shape or image.nbytes * len(paths) > MEMORY_BYTES:
+                pool.shutdown(cancel_futures=True)
+                return None
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else None
+
+
+def _decode(path: Path) -> np.ndarray | str:
+    """Return the image as (H, W, 3), or what is wrong with it."""
+    try:
+        return np.asarray(read_rgb(path))
+    except DataError as error:
+        return str(error)
+
+
+def views_from_memory(
+    images: Tensor, plan: Plan, process: Process, device: torch.device, first_step: int
+) -> Iterator[Views]:
+    """Yield the views of each step from decoded images (N, 3, H, W), which may be on the device already."""
+    recipe, own = plan.recipe, plan.own(process)
+    height, width = images.shape[-2:]
+    for step in range(first_step, plan.steps):
+        batch = images[torch.from_numpy(plan.batch(step)[own]).to(images.device)]
+        batch = batch.to(device).float().div_(255)
+        views = []
+        for view in (0, 1):
+            random = stream(plan.seed, BATCH, step, view)
+            crops = draw_crops(recipe, random, recipe.batch_size, height, width)[own]
+            colors = draw_colors(recipe, random, recipe.batch_size, view)[own]
+            views.append(_finish(augment.crop_resize(batch, crops, recipe.crop), colors))
+        yield views[0], views[1]
+
+
+def views_from_files(
+    paths: Sequence[Path],
+    plan: Plan,
+    process: Process,
+    device: torch.device,
+    first_step: int,
+    *,
+    workers: int,
+    corrupt: Corrupt,
+) -> Iterator[Views]:
+    """Yield the views of each step, decoding and cropping in `workers` processes (0: in this one)."""
+    recipe, own = plan.recipe, plan.own(process)
+    loader = DataLoader(
+        _Pairs(paths, plan),
+        batch_sampler=_Places(plan, own, first_step),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=ignore_signals,
+        prefetch_factor=4 if workers else None,
+    )
+    for step, (pairs, messages) in enumerate(loader, first_step):
+        for message in messages:
+            corrupt.add(message)
+        pairs = pairs.to(device, non_blocking=True)  # (n, 2, 3, crop, crop)
+        if recipe.views == "pil":
+            yield pairs[:, 0], pairs[:, 1]
+            continue
+        views = []
+        for view in (0, 1):
+            colors = draw_colors(recipe, stream(plan.seed, BATCH, step, view), recipe.batch_size, view)[own]
+            views.append(_finish(pairs[:, view].float().div_(255), colors))
+        yield views[0], views[1]
+
+
+def _finish(images: Tensor, colors: Colors) -> Tensor:
+    """Turn crops in [0, 1] into the network's input."""
+    return augment.normalize(augment.recolor(images, colors))
+
+
+class _Places:
+    """The batches of a run from some step on, as a DataLoader wants them: (index, step, place in the global batch)."""
+
+    def __init__(self, plan: Plan, own: slice, first_step: int) -> None:
+        self.plan, self.own, self.first_step = plan, own, first_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        places = range(self.plan.recipe.batch_size)[self.own]
+        for step in range(self.first_step, self.plan.steps):
+            indices = self.plan.batch(step)[self.own].tolist()
+            yield [(index, step, place) for index, place in zip(indices, places, strict=True)]
+
+    def __len__(self) -> int:
+        return self.plan.steps - self.first_step
+
+
+class _Pairs(Dataset[tuple[Tensor, list[str]]]):
+    """Both views of an image (2, 3, crop, crop): uint8 crops, or whole views where the recipe says `pil`."""
+
+    def __init__(self, paths: Sequence[Path], plan: Plan) -> None:
+        self.paths, self.plan = paths, plan
+
+    def __getitem__(self, place: tuple[int, int, int]) -> tuple[Tensor, list[str]]:
+        index, step, row = place
+        recipe, random = self.plan.recipe, stream(self.plan.seed, IMAGE, step, row)
+        # A damaged image is told, not raised (a DataLoader would wrap the message), and its neighbour stands in.
+        messages: list[str] = []
+        for shift in range(len(self.paths)):
+            try:
+                image = read_rgb(self.paths[(index + shift) % len(self.paths)])
+                break
+            except DataError as error:
+                messages.append(str(error))
+        else:
+            return torch.zeros(2, 3, recipe.crop, recipe.crop), messages
+        views = []
+        for view in (0, 1):
+            crops = draw_crops(recipe, random, 1, image.height, image.width)
+            crop = reference.crop_resize_pil(image, crops, recipe.crop)
+            if recipe.views == "pil":
+                crop = reference.recolor_pil(crop, draw_colors(recipe, random, 1, view))
+                views.append(reference.to_input(crop))
+            else:
+                views.append(reference.to_bytes(crop))
+        return torch.stack(views), messages
+
+
+def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
+    """Stack a batch and join the messages."""
+    return torch.stack([pair for pair, _ in items]), [message for _, messages in items for message in messages]
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave the signals that end a job to the main process: a scheduler sends them to its workers too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

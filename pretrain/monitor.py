@@ -1,0 +1,89 @@
+"""How good the features are so far: k-NN accuracy on a folder of labelled images, while training goes on.
+
+Leave-one-out: each image is classified by its neighbours among the others, weighted as in DINO's eval_knn.py.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from data.imagenet import class_folders, image_names
+from data.images import ImageDataset
+from data.layouts import DataError
+from pretrain.augment import MEAN, STD
+from pretrain.images import ignore_signals
+from slurm.process import Process
+
+NEIGHBORS = 20  # DINO eval_knn.py: best k on ImageNet
+TEMPERATURE = 0.07  # the same
+RESIZE = 8 / 7  # of the crop: 256 for 224
+
+
+class Monitor:
+    """The labelled images, found once, and the accuracy of a backbone on them."""
+
+    def __init__(self, folder: Path, crop: int, process: Process, workers: int) -> None:
+        """List the class folders in `folder`; DataError where there are not two classes."""
+        names = class_folders(folder)
+        if set(names) <= {"train", "val"}:
+            raise DataError(f"{folder}: holds {' and '.join(names)}, not classes; give one of them to --monitor")
+        images = [
+            (folder / name / image, label) for label, name in enumerate(names) for image in image_names(folder / name)
+        ]
+        if len(names) < 2 or len(images) < 3:
+            raise DataError(
+                f"{folder}: {len(images)} images of {len(names)} classes; --monitor needs 2 classes, 3 images"
+            )
+        self.process, self.workers = process, workers
+        self.labels = torch.tensor([label for _, label in images])
+        self.paths = [path for path, _ in images]
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize(round(crop * RESIZE)),
+                transforms.CenterCrop(crop),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def accuracy(self, backbone: nn.Module, device: torch.device) -> float:
+        """Return the percentage of images whose neighbours vote for their class; all processes share the work."""
+        features = functional.normalize(self._features(backbone, device), dim=1)
+        labels = self.labels.to(device)
+        right = 0
+        for rows in torch.arange(len(labels), device=device).split(1024):
+            alike = features[rows] @ features.T  # (1024, N)
+            alike[torch.arange(len(rows)), rows] = -torch.inf  # not its own neighbour
+            near, who = alike.topk(min(NEIGHBORS, len(labels) - 1))
+            votes = near.new_zeros(len(rows), int(labels.max()) + 1)
+            votes.scatter_add_(1, labels[who], (near / TEMPERATURE).exp())
+            right += int((votes.argmax(1) == labels[rows]).sum())
+        return 100 * right / len(labels)
+
+    @torch.no_grad()
+    def _features(self, backbone: nn.Module, device: torch.device) -> Tensor:
+        """Return the features (N, F) of all images, in the order of their paths."""
+        rank, world = self.process.rank, self.process.world
+        loader = DataLoader(
+            ImageDataset(self.paths[rank::world], self.transform),
+            batch_size=128,
+            num_workers=self.workers,
+            worker_init_fn=ignore_signals,
+        )
+        backbone.eval()
+        own = torch.cat([backbone(images.to(device)).float() for images, _ in loader])
+        backbone.train()
+        if world == 1:
+            return own
+        parts: list[Tensor | None] = [None] * world
+        dist.all_gather_object(parts, own.cpu())
+        features = own.new_empty(len(self.paths), own.shape[1])
+        for other, part in enumerate(parts):
+            assert part is not None
+            features[other::world] = part.to(device)
+        return features

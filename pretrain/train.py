@@ -1,0 +1,235 @@
+"""A pretraining run from its first step, or from where it was stopped, to the backbone's file.
+
+Order on a start: 1. OUT/resnet50.pth exists: finished. 2. OUT/checkpoint.pth exists: go on from it. 3. Initialise from
+the seed. All randomness after that is a pure function of (seed, step), see views.py, so a run that was killed ends
+with the same bits as one that was not.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from data.layouts import read_labelled
+from pretrain import state
+from pretrain.batchnorm import synchronize
+from pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
+from pretrain.lars import LARS
+from pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
+from pretrain.meter import Meter, tensorboard
+from pretrain.model import BarlowTwins
+from pretrain.monitor import Monitor
+from pretrain.precision import Precision
+from pretrain.schedule import learning_rate
+from pretrain.stop import StopAsked, Stopper
+from protocols.pretraining import PretrainRecipe
+from report import provenance
+from slurm.process import Process, process_group
+from slurm.progress import JsonLog, bar
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; what it computes is the recipe's matter."""
+
+    workers: int = 2  # loader processes
+    precision: str = "auto"
+    compile: bool = False
+    save_seconds: float = 600.0  # checkpoints at least this often, beside every epoch
+    log_steps: int = 20
+    skip_corrupt: int = 0  # damaged images to tolerate
+    monitor: Path | None = None  # a folder of class folders to measure k-NN accuracy on
+    monitor_epochs: int = 10  # how often
+    tensorboard: bool = False
+
+
+def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: Options, process: Process) -> Path:
+    """Run `recipe` on the images of `data`/train, or go on with it, and return the backbone's file in `out`.
+
+    Raises UserError for what cannot be started as asked, RunError for a run that failed, StopAsked for one that was
+    told to stop and has saved its state.
+    """
+    backbone = out / "resnet50.pth"
+    if backbone.exists():
+        return backbone
+    process.share(recipe.batch_size, "batch_size")
+    paths = read_labelled("imagenet", data, "train").paths
+    corrupt = Corrupt(options.skip_corrupt)
+    with process_group(process) as device:
+        images = decode_all(paths, options.workers, corrupt) if recipe.views == "batched" else None
+        plan = Plan(recipe, len(paths) if images is None else len(images), seed)
+        run = Run(plan, out, options, process, device)
+        if images is None:
+            workers = options.workers
+            views = views_from_files(paths, plan, process, device, run.step, workers=workers, corrupt=corrupt)
+        else:
+            views = views_from_memory(images.to(device), plan, process, device, run.step)
+        run.train(views)
+        if process.is_main:
+            state.write(run.model.backbone.state_dict(), backbone)
+            run.log.write(event="finished", skipped=list(corrupt.found))
+    return backbone
+
+
+class Run:
+    """The model, the optimiser and the step they have reached."""
+
+    def __init__(self, plan: Plan, out: Path, options: Options, process: Process, device: torch.device) -> None:
+        """Initialise from the seed, or from OUT/checkpoint.pth where there is one."""
+        self.plan, self.options, self.process, self.device = plan, options, process, device
+        recipe, features = plan.recipe, plan.recipe.projector[-1]
+        torch.manual_seed(plan.seed)
+        self.model = BarlowTwins(recipe).to(device)
+        self.model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if process.world > 1:
+            synchronize(self.model, device)
+        self.optimizer = _optimizer(self.model, recipe)
+        self.precision = Precision(options.precision, device)
+        self.form: Form = choose_form(recipe.batch_size, features, device)
+        self.monitor = None
+        if options.monitor:
+            self.monitor = Monitor(options.monitor, recipe.crop, process, options.workers)
+        self.path = out / "checkpoint.pth"
+        self.step = self._restore()
+        self.saved_step = self.step
+        self.network = self._network()
+        self.log = JsonLog(out / "log.jsonl" if process.is_main else None)
+        self.log.cut("step", self.step + 1)
+        self.log.write(
+            event="start",
+            from_step=self.step,
+            recipe=dataclasses.asdict(recipe),
+            fingerprint=recipe.fingerprint,
+            seed=plan.seed,
+            images=plan.images,
+            steps=plan.steps,
+            processes=process.world,
+            device=process.device,
+            precision=self.precision.name,
+            loss_form=self.form,
+            command=provenance.command(),
+            code=provenance.code(),
+            versions=provenance.versions(),
+        )
+        curves = tensorboard(out / "tensorboard", self.step) if options.tensorboard and process.is_main else None
+        self.meter = Meter(plan, self.log, loss_floor(recipe.batch_size, features, recipe.lambd), device, curves)
+
+    def _restore(self) -> int:
+        """Put a checkpoint's state back, if there is one; return the steps it had made."""
+        found = state.load(self.path, self.plan)
+        if found is None:
+            return 0
+        state.restore(found, self.model, self.optimizer)
+        self.precision.restore(found["twinbench"])
+        return found["twinbench"]["step"]
+
+    def _network(self) -> nn.Module:
+        """Wrap the model for speed and for many processes."""
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+        if self.options.compile:
+            self.model.compile()
+        if self.process.world == 1:
+            return self.model
+        return DistributedDataParallel(self.model)
+
+    def train(self, views: Iterator[Views]) -> None:
+        """Make the steps that are left."""
+        self.network.train()
+        saved_at = time.monotonic()
+        verdict = None
+        progress = bar(views, what=self.plan.recipe.name, total=self.plan.steps, start=self.step, unit="step")
+        with Stopper(self.process.world, self.device) as stopper:
+            for view1, view2 in progress:
+                self.meter.images_are_here()
+                z1, z2, loss = self._step(view1, view2)
+                # Read one step late, so that a GPU never waits for this process to launch more work.
+                stop = self._judge(*verdict) if verdict else False
+                verdict = (loss, stopper.ask(), self.step)
+                self.step += 1
+                if self.step % self.options.log_steps == 0 or self.step == self.plan.steps:
+                    progress.set_postfix_str(self._log(z1, z2, loss))
+                seconds = time.monotonic() - saved_at
+                if stop or seconds > self.options.save_seconds or self.step % self.plan.steps_per_epoch == 0:
+                    self._judge(*verdict)
+                    self.save()
+                    saved_at = time.monotonic()
+                if stop:
+                    raise StopAsked(f"stopped after step {self.step} of {self.plan.steps}; state in {self.path}")
+                self.meter.step_is_done()
+                self._monitor()
+
+    def _step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Make one step of the optimiser; return embeddings and loss, detached."""
+        recipe = self.plan.recipe
+        for group, base in zip(self.optimizer.param_groups, (recipe.lr_weights, recipe.lr_biases), strict=True):
+            group["lr"] = learning_rate(
+                self.step,
+                steps_per_epoch=self.plan.steps_per_epoch,
+                epochs=recipe.epochs,
+                batch_size=recipe.batch_size,
+                base=base,
+                warmup_epochs=recipe.warmup_epochs,
+            )
+        with self.precision.autocast():
+            z1, z2 = self.network(view1, view2)
+        loss = barlow_twins_loss(z1, z2, recipe.lambd, form=self.form)
+        self.optimizer.zero_grad(set_to_none=True)
+        # DistributedDataParallel averages gradients over processes, but the global loss's gradient is their sum.
+        self.precision.step(loss * (self.process.world / recipe.reference_world), self.optimizer)
+        return z1.detach(), z2.detach(), loss.detach()
+
+    def _rates(self) -> tuple[float, float]:
+        """Return the learning rates of weights and of biases."""
+        weights, biases = (group["lr"] for group in self.optimizer.param_groups)
+        return weights, biases
+
+    def _log(self, z1: Tensor, z2: Tensor, loss: Tensor) -> str:
+        """Write a line of the log; all processes take part in its statistics."""
+        return self.meter.write(self.step, float(loss), correlation_statistics(z1, z2), *self._rates())
+
+    def _monitor(self) -> None:
+        """Measure the features after every so many epochs, and after the last one."""
+        epoch, place = divmod(self.step, self.plan.steps_per_epoch)
+        due = place == 0 and epoch % self.options.monitor_epochs == 0
+        if self.monitor and (due or self.step == self.plan.steps):
+            accuracy = self.monitor.accuracy(self.model.backbone, self.device)
+            self.meter.write_accuracy(self.step, accuracy)
+            self.meter.restart()
+
+    def _judge(self, loss: Tensor, stop: Tensor, step: int) -> bool:
+        """Return whether to stop; RunError where the loss of `step` (counted from 0) is not finite."""
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss of step {step + 1} is {float(loss)}")
+        return bool(stop)
+
+    def _diverged(self, what: str) -> state.RunError:
+        weights, biases = self._rates()
+        kept = f"the checkpoint of step {self.saved_step} is kept" if self.saved_step else "no checkpoint was made yet"
+        return state.RunError(
+            f"{what}, with lr_weights {weights:.4g} and lr_biases {biases:.4g}{self.meter.describe_last()}; {kept}; try"
+            " lower rates, more warmup_epochs, or --precision fp32"
+        )
+
+    def save(self) -> None:
+        """Write checkpoint.pth from the main process; RunError where a weight is not finite."""
+        norms = torch._foreach_norm([p.detach() for p in self.model.parameters()])
+        if not bool(torch.stack(norms).isfinite().all()):
+            raise self._diverged(f"the weights after step {self.step} are not finite")
+        if self.process.is_main:
+            more = {"processes": self.process.world, **self.precision.state()}
+            state.save(self.path, self.plan, self.step, self.model, self.optimizer, more)
+        self.saved_step = self.step
+
+
+def _optimizer(model: nn.Module, recipe: PretrainRecipe) -> LARS:
+    """Return LARS over two groups with rates of their own: weights, then biases and batch norm."""
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if (p.ndim != 1) == weights]} for weights in (True, False)]
+    return LARS(groups, 0.0, recipe.weight_decay, recipe.momentum, recipe.trust)

@@ -1,0 +1,65 @@
+"""Published numbers, each with where it stands and what its source leaves unsaid.
+
+published.csv beside this module holds one number a line: the task (a protocol's `published_as`), the metric under
+twinbench's name, the method as its source calls it, percent, the paper or repository, the place in it, what a reader
+would need and the source does not say, and what it adds. Only numbers that were read at their source are in it.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from protocols.catalogue import PROTOCOLS
+from protocols.schema import Protocol
+
+BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1 to 4
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number as somebody published it."""
+
+    task: str
+    metric: str
+    method: str
+    value: float  # percent
+    paper: str  # arXiv:... or owner/repository
+    where: str  # table, file or thread
+    unsaid: str
+    note: str
+
+    @property
+    def citation(self) -> str:
+        """One line: where the number stands, what is not said there, what is."""
+        unsaid = f"; not stated: {self.unsaid}" if self.unsaid else ""
+        note = f"; {self.note}" if self.note else ""
+        return f"published in {self.paper}, {self.where}{unsaid}{note}"
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Return every published number that is shipped."""
+    with open(Path(__file__).with_name("published.csv"), encoding="utf-8", newline="") as file:
+        return tuple(Published(**{**row, "value": float(row["value"])}) for row in csv.DictReader(file))  # type: ignore[arg-type]
+
+
+def published_for(protocol: Protocol, source: str = "") -> list[Published]:
+    """Return the published numbers of a protocol whose paper, place or method holds the text `source`.
+
+    A protocol with overrides has none: its numbers answer another question.
+    """
+    if not protocol.published_as or protocol.overrides:
+        return []
+    wanted = source.casefold()
+    return [
+        entry
+        for entry in published()
+        if entry.task == protocol.published_as
+        and any(wanted in text.casefold() for text in (entry.paper, f"{entry.paper}, {entry.where}", entry.method))
+    ]
+
+
+def orphans() -> set[str]:
+    """Return the tasks of published numbers that no protocol of this twinbench measures."""
+    return {entry.task for entry in published()} - {entry.published_as for entry in PROTOCOLS.values()}

@@ -1,0 +1,135 @@
+"""The comparison table of every result below some folders.
+
+twinbench report demo                                        the table on the terminal
+twinbench report demo --format html --out report.html        one page with trials, curves and pictures
+twinbench report suite --published --same mine="Barlow Twins"    published numbers beside the measured ones
+twinbench report suite --baseline random                     differences, with their 95 % intervals
+twinbench report suite --fail-below mine/voc07-svm=85.0      for CI: exit code 1 if it is not reached
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from protocols.house import UserError, replacing
+from protocols.published import BARLOW_TWINS
+from report.beside import Wish
+from report.grid import Table
+
+PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
+FORMATS = (*PEOPLE, "csv", "json", "html")
+
+
+class ReportError(UserError):
+    """An option of `twinbench report` that says nothing it could act on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench report` takes."""
+    parser.add_argument(
+        "results", metavar="RESULTS", nargs="*", default=[], type=Path, help="result.json files, or folders of them"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--title", default="twinbench", help="heading of the page (html)")
+    beside = parser.add_argument_group("beside the measured numbers")
+    beside.add_argument(
+        "--published", action="store_true", help="rows of published numbers, and measured minus published"
+    )
+    beside.add_argument(
+        "--source",
+        default=BARLOW_TWINS,
+        metavar="TEXT",
+        help=f"published numbers whose paper, place or method holds TEXT; '' for all (default: {BARLOW_TWINS})",
+    )
+    beside.add_argument(
+        "--same",
+        action="append",
+        default=[],
+        metavar="METHOD=NAME",
+        help="the published name of a measured method, where it is not the same but for case and punctuation",
+    )
+    beside.add_argument("--rank-published", action="store_true", help="let published numbers be best or second too")
+    beside.add_argument("--baseline", default="", metavar="METHOD", help="subtract this method from the others")
+    parser.add_argument(
+        "--paper", action="store_true", help="Tables 1-4 of the Barlow Twins paper; no RESULTS: a skeleton"
+    )
+    parser.add_argument(
+        "--fail-below",
+        action="append",
+        default=[],
+        metavar="[METHOD/]PROTOCOL[:METRIC]=PERCENT",
+        help="exit with code 1 if a mean lies below, or is missing",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print or write the table; 1 if a number asked for by --fail-below is too low."""
+    from report.gate import failures, parse_gates
+
+    gates = parse_gates(arguments.fail_below)
+    tables = _tables(arguments)
+    to_file = arguments.out is not None
+    texts = [(title, render(table, arguments.format, arguments.title, to_file=to_file)) for title, table in tables]
+    answer = "\n".join(f"{title}\n\n{text}" if title else text for title, text in texts)
+    if arguments.out is None:
+        sys.stdout.write(answer)
+    else:
+        with replacing(arguments.out) as beside:
+            beside.write_text(answer, encoding="utf-8")
+    failed = [line for _, table in tables for line in failures(table, gates)]
+    for line in failed:
+        print(f"twinbench report: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
+    """Return the table or tables that were asked for, each under its title; a lone one has none."""
+    from report import paper
+    from report.files import Found, find
+    from report.table import build
+
+    if not arguments.results and not arguments.paper:
+        raise ReportError("no RESULTS given; expected result.json files or folders of them, or --paper for a skeleton")
+    found = find(arguments.results) if arguments.results else Found(())
+    wish = wish_of(arguments)
+    if not arguments.paper:
+        return [("", build(found, wish))]
+    if arguments.format in PEOPLE and not arguments.fail_below:
+        return list(paper.tables(found, wish))
+    return [("", paper.one_table(found, wish))]
+
+
+def wish_of(arguments: argparse.Namespace) -> Wish:
+    """Return what the options ask to show beside the measured numbers."""
+    return Wish(
+        published=arguments.published,
+        source=arguments.source,
+        rank_published=arguments.rank_published,
+        baseline=arguments.baseline,
+        same=dict(_pair(pair) for pair in arguments.same),
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Split METHOD=NAME."""
+    method, equals, name = text.partition("=")
+    if not (method and equals and name):
+        raise ReportError(f'--same {text}: expected METHOD=NAME, for example --same mine="Barlow Twins"')
+    return method, name
+
+
+def render(table: Table, form: str, title: str, *, to_file: bool) -> str:
+    """Return the table in one of FORMATS; text fits the terminal, or 100 characters in a file."""
+    if form == "html":
+        from report import html
+
+        return html.render(table, title)
+    from report import csvfile, jsonfile, latex, markdown, text
+
+    if form == "text":
+        width = 100 if to_file or not sys.stdout.isatty() else shutil.get_terminal_size((100, 24)).columns
+        return text.render(table, width)
+    writers = {"markdown": markdown, "latex": latex, "csv": csvfile, "json": jsonfile}
+    return writers[form].render(table)

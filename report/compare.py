@@ -1,0 +1,139 @@
+"""Two methods against each other, task by task: who is ahead, and do the trials carry it?
+
+  twinbench compare demo/barlow-twins demo/random
+  twinbench compare runs/epoch100 runs/epoch200 --json
+
+A and B are folders (or result files) with the results of one method each. A difference counts as shown if its p-value,
+adjusted for the number of tasks (Holm), is below 0.05.
+"""
+
+import argparse
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from protocols.house import UserError
+from report.beside import by_seed
+from report.files import Found, Located, find
+from report.grid import Column, Table
+from report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
+from report.table import build
+from report.text import printable
+
+
+class CompareError(UserError):
+    """Two folders that cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the trials say about two methods in one column."""
+
+    column: Column
+    found: Difference
+    p: float | None  # adjusted for the number of columns
+
+    @property
+    def winner(self) -> str:
+        """`A`, `B`, or nothing where the trials do not show a difference."""
+        if self.p is None or self.p >= LEVEL:
+            return ""
+        return "A" if self.found.value > 0 else "B"
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        if self.winner:
+            return f"{self.winner} is better (p {self.p:.2g})"
+        if self.p is None:
+            return "one trial on a side: no verdict; run more seeds"
+        if self.found.seeds:
+            return f"not shown (p {self.p:.2g}); about {max(self.found.seeds, 2)} trials each would settle it"
+        return f"not shown (p {self.p:.2g}); more than {MOST_SEEDS} trials each would be needed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench compare` takes."""
+    parser.add_argument("a", metavar="A", type=Path, help="folder of the first method's results")
+    parser.add_argument("b", metavar="B", type=Path, help="folder of the second method's results")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the verdict."""
+    table = pair(arguments.a, arguments.b)
+    found = verdicts(table)
+    if not found:
+        raise CompareError(
+            f"{arguments.a} and {arguments.b} have no protocol in common that both finished on whole data"
+        )
+    print(_as_json(table, found) if arguments.json else _screen(table, found))
+    return 0
+
+
+def pair(a: Path, b: Path) -> Table:
+    """Return a table of two rows, A and B; CompareError if a folder holds more than one method."""
+    results = [entry for path in (a, b) for entry in _one_method(path)]
+    return build(Found(tuple(results)))
+
+
+def _one_method(path: Path) -> list[Located]:
+    """Return the results below a folder, all of one method, under the folder's path as their label."""
+    found = find([path])
+    methods = sorted({entry.result.method for entry in found.results})
+    if len(methods) != 1:
+        raise CompareError(
+            f"{path}: holds {len(methods)} methods ({', '.join(methods)}), expected one; name its folder"
+        )
+    return [replace(entry, result=replace(entry.result, method=str(path))) for entry in found.results]
+
+
+def verdicts(table: Table) -> list[Verdict]:
+    """Compare the two rows in every column in which both have comparable numbers."""
+    a, b = table.methods
+    pairs = [(column, table.cell(a, column), table.cell(b, column)) for column in table.columns]
+    whole = [(c, ours, theirs) for c, ours, theirs in pairs if ours.values and theirs.values]
+    whole = [(c, ours, theirs) for c, ours, theirs in whole if ours.comparable and theirs.comparable]
+    found = [(column, difference(by_seed(ours), by_seed(theirs))) for column, ours, theirs in whole]
+    tested = [entry.p for _, entry in found if entry.p is not None]
+    adjusted = iter(holm(tested))
+    return [Verdict(column, entry, None if entry.p is None else next(adjusted)) for column, entry in found]
+
+
+def summary(found: list[Verdict]) -> str:
+    """Return the verdict over all columns in one line."""
+    wins = {side: sum(entry.winner == side for entry in found) for side in ("A", "B", "")}
+    return f"A is better on {wins['A']}, B on {wins['B']}; not shown on {wins['']} of {len(found)} columns."
+
+
+def _screen(table: Table, found: list[Verdict]) -> str:
+    """Return the verdict for people."""
+    a, b = table.methods
+    lines = [f"A: {printable(a)}", f"B: {printable(b)}", ""]
+    rows = [("protocol", "metric", "A", "B", "A - B [95 % interval]", "verdict")]
+    for entry in found:
+        name, metric, recipe = table.header(entry.column)
+        ours, theirs = (table.cell(method, entry.column).shown for method in (a, b))
+        gap = entry.found.shown.partition(" ?")[0]
+        rows.append((f"{name} {recipe}".rstrip(), metric, ours, theirs, gap, entry.words))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
+    return "\n".join([*lines, "", summary(found), *notes])
+
+
+def _as_json(table: Table, found: list[Verdict]) -> str:
+    """Return the verdict for programs."""
+    columns = [
+        {
+            **dataclasses.asdict(entry.column),
+            **dataclasses.asdict(entry.found),
+            "a": table.cell(table.methods[0], entry.column).values,
+            "b": table.cell(table.methods[1], entry.column).values,
+            "adjusted_p": entry.p,
+            "winner": entry.winner,
+        }
+        for entry in found
+    ]
+    return json.dumps({"a": table.methods[0], "b": table.methods[1], "columns": columns}, indent=1)

@@ -1,0 +1,65 @@
+"""The table as CSV: one line a cell, numbers in full precision, for a spreadsheet or a script."""
+
+import csv
+import io
+
+from report.grid import Column, Table
+from report.text import printable
+
+FIELDS = (
+    *("method", "protocol", "version", "fingerprint", "metric", "kind"),
+    *("mean", "std", "n", "values", "place", "missing", "notes"),
+)
+
+
+def render(table: Table) -> str:
+    """Return the cells in row order, differences after them (kind `difference`, their title among the notes).
+
+    Text that a spreadsheet would run as a formula is quoted by an apostrophe.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FIELDS)
+    lines = [_line(table, method, column) for method in table.methods for column in table.columns]
+    lines += [
+        (method, *_identity(column), "difference", found.value, "", "", "", "", "", f"{contrast.title}: {found.shown}")
+        for contrast in table.contrasts
+        for (method, column), found in contrast.cells.items()
+    ]
+    writer.writerows([safe(str(value)) for value in line] for line in lines)
+    return out.getvalue()
+
+
+def safe(text: str) -> str:
+    """Return `text` without control characters and without a leading character that starts a formula."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    """Say whether a text is a plain number, which may start with a sign."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _identity(column: Column) -> tuple[object, ...]:
+    """Return what a column is, in the order of FIELDS."""
+    return column.protocol, column.version, column.fingerprint, column.metric
+
+
+def _line(table: Table, method: str, column: Column) -> tuple[object, ...]:
+    """Return the values of one cell in the order of FIELDS."""
+    cell = table.cell(method, column)
+    numbers = (cell.mean, "" if cell.std is None else cell.std, len(cell.trials)) if cell.values else ("", "", 0)
+    return (
+        *(method, *_identity(column)),
+        "published" if method in table.published else "measured",
+        *numbers,
+        " ".join(map(str, cell.values)),
+        cell.place or "",
+        "" if cell.values else cell.missing,
+        "; ".join(cell.notes),
+    )

@@ -1,0 +1,65 @@
+"""Results on disk, each with where it came from; and the trials that should have left one and did not.
+
+A suite writes `<root>/<method>/<protocol>/seed<k>/result.json`. In a seed folder without it, a file `failed` holds the
+reason in its first line; a `job.log` alone means that the trial was started.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from report.result import Result, ResultError, read_result, result_files
+
+
+@dataclass(frozen=True)
+class Located:
+    """A result and the file it was read from."""
+
+    path: Path
+    result: Result
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A trial without a result: which one, and why."""
+
+    method: str
+    protocol: str
+    seed: str
+    reason: str  # "failed: ..." or "not finished"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands below some folders."""
+
+    results: tuple[Located, ...]
+    absent: tuple[Absent, ...] = ()
+
+
+def find(paths: Iterable[Path | str]) -> Found:
+    """Read every result and every trace of an unfinished trial below `paths`, in path order.
+
+    ResultError names a path that does not exist, a file that is no result, or the folders if they hold none.
+    """
+    given = [Path(path) for path in paths]
+    results = [Located(file, read_result(file)) for file in result_files(given)]
+    absent: dict[Path, Absent] = {}
+    for path in given:
+        for folder in sorted(path.rglob("seed*")):
+            if folder.is_dir() and not (folder / "result.json").exists():
+                absent[folder.resolve()] = _absent(folder)
+    started = tuple(entry for entry in absent.values() if entry.reason)
+    if not results and not started:
+        places = ", ".join(map(str, given))
+        raise ResultError(f"{places}: no result.json below; expected the OUT folder of a trial or the root of a suite")
+    return Found(tuple(results), started)
+
+
+def _absent(folder: Path) -> Absent:
+    """Say why `folder` holds no result; an empty reason if nothing was started in it."""
+    reason = "not finished" if (folder / "job.log").exists() else ""
+    if (folder / "failed").exists():
+        lines = (folder / "failed").read_text(errors="replace").strip().splitlines()
+        reason = f"failed: {lines[0]}" if lines else "failed"
+    return Absent(folder.parent.parent.name, folder.parent.name, folder.name.removeprefix("seed"), reason)

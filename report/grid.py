@@ -1,0 +1,143 @@
+"""What a table is made of: columns, cells, and the grid that a writer turns into text, Markdown, LaTeX or a page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocols.catalogue import PROTOCOLS
+from report.files import Located
+from report.statistics import DECIMALS, Difference, mean, sample_std
+
+NOT_RUN = "not run"
+DEMO = "demo-"
+
+
+@dataclass(frozen=True, order=True)
+class Column:
+    """What a column's numbers are numbers of; two that differ in anything never share one."""
+
+    protocol: str
+    version: int
+    fingerprint: str
+    metric: str
+
+    @property
+    def is_named_recipe(self) -> bool:
+        """Say whether the recipe is the one this twinbench has under the protocol's name."""
+        named = PROTOCOLS.get(self.protocol)
+        return named is not None and (named.version, named.fingerprint) == (self.version, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials of one method in one column, or one published number; `missing` says why there is neither."""
+
+    trials: tuple[Located, ...] = ()
+    values: tuple[float, ...] = ()  # percent, one a trial
+    notes: tuple[str, ...] = ()
+    comparable: bool = True  # False: partial data, takes no part in the ranking
+    place: int = 0  # 1 best of the column, 2 second; 0: not ranked, or alone
+    missing: str = NOT_RUN
+    published: bool = False
+
+    @property
+    def mean(self) -> float:
+        """The mean over trials, percent; only for a cell that has values."""
+        return mean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation over trials, percent; None for one trial."""
+        return sample_std(self.values)
+
+    @property
+    def number(self) -> str:
+        """The mean as it is printed."""
+        return f"{self.mean:.{DECIMALS}f}"
+
+    @property
+    def spread(self) -> str:
+        """The spread and the number of trials as they are printed beside the mean; published numbers have none."""
+        if self.published:
+            return ""
+        return "(n=1)" if self.std is None else f"±{self.std:.{DECIMALS}f} ({len(self.values)})"
+
+    @property
+    def shown(self) -> str:
+        """The cell as plain text."""
+        return f"{self.number} {self.spread}".rstrip() if self.values else self.missing
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A second table under the first: differences in points, over the same columns."""
+
+    title: str
+    cells: Mapping[tuple[str, Column], Difference]
+
+    def rows(self, table: "Table") -> list[str]:
+        """Return the methods it speaks of, in the table's order."""
+        spoken = {method for method, _ in self.cells}
+        return [method for method in table.methods if method in spoken]
+
+    def shown(self, method: str, column: Column) -> str:
+        """Return a difference as plain text, empty where there is none."""
+        found = self.cells.get((method, column))
+        return found.shown if found else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, columns, cells and footnotes, ready for a writer."""
+
+    methods: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: Mapping[tuple[str, Column], Cell]
+    footnotes: tuple[tuple[str, str], ...] = ()  # (mark, text)
+    published: frozenset[str] = frozenset()  # rows that hold published numbers
+    ranks: tuple[tuple[str, float], ...] = ()  # (method, average rank over the tasks that all of them finished)
+    ranked_tasks: int = 0
+    contrasts: tuple[Contrast, ...] = ()
+
+    def cell(self, method: str, column: Column) -> Cell:
+        """Return a cell; an empty one that says `not run` where nothing was found."""
+        empty = Cell(missing="") if method in self.published else Cell()
+        return self.cells.get((method, column), empty)
+
+    def marks(self, cell: Cell) -> tuple[str, ...]:
+        """Return the marks of the footnotes that belong to a cell."""
+        return tuple(mark for mark, text in self.footnotes if text in cell.notes)
+
+    @property
+    def is_demo(self) -> bool:
+        """True if every column is a demo protocol: their common prefix is then left out of the headers."""
+        return all(column.protocol.startswith(DEMO) for column in self.columns)
+
+    def header(self, column: Column) -> tuple[str, str, str]:
+        """Return a column's protocol, metric and, where the name alone does not say which recipe, version and
+        fingerprint (else an empty text)."""
+        name = column.protocol.removeprefix(DEMO) if self.is_demo else column.protocol
+        return name, column.metric, f"v{column.version} {column.fingerprint[:6]}" if self.ambiguous(column) else ""
+
+    def ambiguous(self, column: Column) -> bool:
+        """Say whether the name of the column's protocol does not tell which recipe was run."""
+        if column.protocol in PROTOCOLS and not column.is_named_recipe:
+            return True
+        identities = {(other.version, other.fingerprint) for other in self.columns if other.protocol == column.protocol}
+        return len(identities) > 1
+
+    @property
+    def rank_header(self) -> tuple[str, str, str]:
+        """The header of the column of average ranks."""
+        return "average rank", f"{self.ranked_tasks} tasks", ""
+
+    def rank(self, method: str) -> str:
+        """Return a method's average rank as it is printed; empty if it has none."""
+        found = dict(self.ranks).get(method)
+        return "" if found is None else f"{found:.1f}"
+
+    @property
+    def key(self) -> str:
+        """One line on how to read a cell."""
+        demo = " Demo protocols are scaled down: compare within this table only." if self.is_demo else ""
+        published = " Published rows follow their sources' own recipes." if self.published else ""
+        return f"Percent, higher is better: mean ± sample standard deviation (trials).{demo}{published}"

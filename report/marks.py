@@ -1,0 +1,40 @@
+"""What a reader must be told about a result before comparing it: the texts of the footnotes."""
+
+from protocols.catalogue import PROTOCOLS
+from report.result import Result
+
+
+def notes(result: Result) -> list[str]:
+    """Return what sets a result apart from a plain trial of its protocol, one text each."""
+    found: list[str] = []
+    if result.overrides:
+        found.append(
+            f"settings changed: {', '.join(f'{key}={value}' for key, value in sorted(result.overrides.items()))}"
+        )
+    elif _is_other_edition(result):
+        found.append(f"measured by another edition of {result.protocol} than this twinbench knows")
+    if is_partial(result):
+        found.append(f"partial data: {_counts(result)}")
+    if not result.converged:
+        found.append("a chosen solver stopped at its iteration limit before it converged")
+    return found
+
+
+def is_partial(result: Result) -> bool:
+    """Say whether a result was measured on other image counts than the complete data set's."""
+    return any(result.images.get(split) != count for split, count in result.images_expected.items())
+
+
+def _is_other_edition(result: Result) -> bool:
+    """Say whether the catalogue's protocol of that name and version is another recipe."""
+    named = PROTOCOLS.get(result.protocol)
+    return named is not None and (named.version, named.fingerprint) != (result.version, result.fingerprint)
+
+
+def _counts(result: Result) -> str:
+    """Say which split lacks (or exceeds) what."""
+    return ", ".join(
+        f"{result.images.get(split, 0)} of {count} {split} images"
+        for split, count in result.images_expected.items()
+        if result.images.get(split) != count
+    )

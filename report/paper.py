@@ -1,0 +1,66 @@
+"""Tables 1 to 4 of the Barlow Twins paper (arXiv:2103.03230): published numbers that measured ones join."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from protocols.catalogue import PROTOCOLS
+from report.beside import Wish
+from report.files import Found
+from report.grid import Column, Table
+from report.table import build
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper: its subject, and (protocol, metric) of each column."""
+
+    title: str
+    columns: tuple[tuple[str, str], ...]
+
+
+TABLES = (
+    PaperTable(
+        "Table 1: linear classification on ImageNet",
+        (("imagenet-linear", "top1"), ("imagenet-linear", "top5")),
+    ),
+    PaperTable(
+        "Table 2: ImageNet with 1 % and 10 % of the labels",
+        (("imagenet-1pct", "top1"), ("imagenet-10pct", "top1"), ("imagenet-1pct", "top5"), ("imagenet-10pct", "top5")),
+    ),
+    PaperTable(
+        "Table 3: linear classification on other data sets",
+        (("places205-linear", "top1"), ("voc07-svm", "mAP"), ("inat18-linear", "top1")),
+    ),
+    PaperTable(
+        "Table 4: detection and instance segmentation",
+        (
+            *(("voc0712-frcnn-c4", metric) for metric in ("AP", "AP50", "AP75")),
+            *(
+                ("coco-mrcnn-c4-1x", f"{kind}-{metric}")
+                for kind in ("box", "mask")
+                for metric in ("AP", "AP50", "AP75")
+            ),
+        ),
+    ),
+)
+
+
+def tables(found: Found, wish: Wish) -> Iterator[tuple[str, Table]]:
+    """Yield each table of the paper with its title."""
+    for entry in TABLES:
+        yield entry.title, _table(found, wish, entry.columns)
+
+
+def one_table(found: Found, wish: Wish) -> Table:
+    """Return the columns of all four tables side by side."""
+    return _table(found, wish, (column for entry in TABLES for column in entry.columns))
+
+
+def _table(found: Found, wish: Wish, columns: Iterable[tuple[str, str]]) -> Table:
+    """Return a table of the given columns, each of the named recipe, published rows included."""
+    wanted = [
+        Column(name, PROTOCOLS[name].version, PROTOCOLS[name].fingerprint, metric)
+        for name, metric in columns
+        if name in PROTOCOLS
+    ]
+    return build(found, replace(wish, published=True), wanted)

@@ -1,0 +1,116 @@
+"""Line charts as numbers a template can draw: curves averaged over trials, with bands, on rounded axes."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from report.statistics import mean, sample_std
+
+WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34  # margins
+
+Curve = Sequence[Sequence[float]]  # [[x, y], ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The mean of a curve over trials at one x, and the standard deviation (0 for a single trial)."""
+
+    x: float
+    y: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's curve: SVG point lists of the line and of the band around it."""
+
+    label: str
+    series: int  # the method's number, which chooses its color
+    points: str
+    band: str
+    last: Point
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing of WIDTH x HEIGHT: lines, and ticks as (position, text)."""
+
+    title: str
+    lines: tuple[Line, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+
+
+def average(curves: Sequence[Curve]) -> list[Point]:
+    """Return the curve of means over one trial or more, at every x that all of them share."""
+    by_x = [{float(x): float(y) for x, y in curve} for curve in curves]
+    values = {x: [curve[x] for curve in by_x] for x in sorted(by_x[0]) if all(x in curve for curve in by_x)}
+    return [Point(x, mean(ys), sample_std(ys) or 0.0) for x, ys in values.items()]
+
+
+def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int]) -> Chart | None:
+    """Draw label -> one curve a trial; None if no curve has two points. `series` numbers the labels."""
+    averaged = {label: points for label, trials in curves.items() if len(points := average(trials)) > 1}
+    if not averaged:
+        return None
+    everything = [point for points in averaged.values() for point in points]
+    x_axis = _Axis.over([point.x for point in everything], LEFT, WIDTH - RIGHT, logarithmic=True)
+    heights = [value for point in everything for value in (point.y - point.std, point.y + point.std)]
+    y_axis = _Axis.over(heights, HEIGHT - BOTTOM, TOP, logarithmic=False)
+    lines = tuple(_line(label, series[label], points, x_axis, y_axis) for label, points in averaged.items())
+    return Chart(title, lines, tuple(x_axis.ticks()), tuple(y_axis.ticks()))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A map from values to positions, linear or by the logarithm to base 2."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    marks: tuple[float, ...]
+    logarithmic: bool
+
+    @classmethod
+    def over(cls, values: Iterable[float], start: float, end: float, *, logarithmic: bool) -> "_Axis":
+        """Return an axis that covers `values`; logarithmic only where they grow like 1, 2, 4, 8, ..."""
+        distinct = sorted(set(values))
+        ratios = [after / before for before, after in zip(distinct, distinct[1:], strict=False) if before > 0]
+        if logarithmic and len(ratios) > 2 and distinct[0] > 0 and min(ratios) >= 1.4:
+            return cls(math.log2(distinct[0]), math.log2(distinct[-1]), start, end, tuple(distinct), True)
+        marks = _round_marks(distinct[0], distinct[-1])
+        low, high = min(marks[0], distinct[0]), max(marks[-1], distinct[-1])
+        return cls(low, high, start, end, tuple(marks), False)
+
+    def place(self, value: float) -> float:
+        """Return the position of a value."""
+        value = math.log2(value) if self.logarithmic else value
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return (position, text) of the marks."""
+        return [(self.place(mark), f"{mark:g}") for mark in self.marks]
+
+
+def _round_marks(low: float, high: float) -> list[float]:
+    """Return four to eight round values from at or below `low` to at or above `high`."""
+    span = high - low or abs(high) or 1.0
+    magnitude = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if span / (factor * magnitude) <= 6)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _line(label: str, series: int, points: Sequence[Point], x_axis: _Axis, y_axis: _Axis) -> Line:
+    """Write a curve as SVG point lists."""
+
+    def listed(values: Iterable[tuple[float, float]]) -> str:
+        return " ".join(f"{x_axis.place(x):g},{y_axis.place(y):g}" for x, y in values)
+
+    upper = [(point.x, point.y + point.std) for point in points]
+    lower = [(point.x, point.y - point.std) for point in reversed(points)]
+    band = listed(upper + lower) if any(point.std for point in points) else ""
+    return Line(label, series, listed((point.x, point.y) for point in points), band, points[-1])

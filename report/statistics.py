@@ -1,0 +1,130 @@
+"""The arithmetic of a table: what a few seeds say about a number, and about the difference of two."""
+
+import importlib
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DECIMALS = 1  # of a percent, as papers print it
+LEVEL = 0.05  # two-sided
+POWER = 0.8
+MOST_SEEDS = 100  # a difference that needs more is not worth naming a number for
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the arithmetic mean of one value or more."""
+    return math.fsum(values) / len(values)
+
+
+def sample_std(values: Sequence[float]) -> float | None:
+    """Return the standard deviation with n - 1 in the denominator; None for a single value, which has no spread."""
+    if len(values) < 2:
+        return None
+    center = mean(values)
+    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
+
+
+def places(values: Sequence[float]) -> list[int]:
+    """Rank values from the highest, 1 = best; values equal in print share a place and leave the next one empty."""
+    printed = [round(value, DECIMALS) for value in values]
+    return [1 + sum(other > value for other in printed) for value in printed]
+
+
+def shared_ranks(values: Sequence[float]) -> list[float]:
+    """Rank values from the highest, 1 = best; values equal in print get the mean of the ranks they fill."""
+    printed = [round(value, DECIMALS) for value in values]
+    return [place + (printed.count(value) - 1) / 2 for place, value in zip(places(values), printed, strict=True)]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two means in points, and how far a few trials carry it."""
+
+    value: float
+    low: float | None = None  # 95 % interval; None where a side has one trial or none was asked for
+    high: float | None = None
+    p: float | None = None  # two-sided
+    seeds: int | None = None  # trials a method that would show a difference of this size; None: unknown, or too many
+    test: str = ""  # paired t-test, Welch's t-test
+
+    @property
+    def decided(self) -> bool:
+        """Say whether the interval excludes zero."""
+        return self.p is not None and self.p < LEVEL
+
+    @property
+    def shown(self) -> str:
+        """The difference as plain text: `+1.2 [0.8, 1.6]`, with the seeds that would decide it if it is undecided."""
+        text = f"{self.value:+.{DECIMALS}f}"
+        if self.low is None or self.high is None:
+            return text
+        text += f" [{self.low:+.{DECIMALS}f}, {self.high:+.{DECIMALS}f}]"
+        return text if self.decided else f"{text} ?{self.seeds or f'>{MOST_SEEDS}'}"
+
+
+def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
+    """Return mean(ours) - mean(theirs) from values by seed.
+
+    Trials of the same seeds are compared in pairs (paired t-test), others by Welch's t-test; the interval is that of
+    the test. One trial on either side leaves the difference without one.
+    """
+    value = mean(list(ours.values())) - mean(list(theirs.values()))
+    if min(len(ours), len(theirs)) < 2:
+        return Difference(value)
+    if ours.keys() == theirs.keys():
+        gaps = [ours[seed] - theirs[seed] for seed in ours]
+        spread = sample_std(gaps) or 0.0
+        error, freedom, test = spread / math.sqrt(len(gaps)), len(gaps) - 1.0, "paired t-test"
+        unit, groups = spread, 1
+    else:
+        (error, freedom), test = _welch(list(ours.values()), list(theirs.values())), "Welch's t-test"
+        stds = [sample_std(list(side.values())) or 0.0 for side in (ours, theirs)]
+        unit, groups = math.sqrt(mean([std**2 for std in stds])), 2
+    if error == 0:  # trials that repeat to the last digit: any difference is one
+        return Difference(value, value, value, 0.0 if value else 1.0, None, test)
+    student: Any = importlib.import_module("scipy.stats").t
+    reach = float(student.ppf(1 - LEVEL / 2, freedom)) * error
+    p = 2 * float(student.sf(abs(value) / error, freedom))
+    return Difference(value, value - reach, value + reach, p, seeds_to_separate(abs(value) / unit, groups), test)
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Return the standard error and the degrees of freedom of a difference of means (Welch, Satterthwaite)."""
+    parts = [((sample_std(side) or 0.0) ** 2 / len(side), len(side) - 1) for side in (ours, theirs)]
+    total = sum(part for part, _ in parts)
+    if total == 0:
+        return 0.0, 1.0
+    return math.sqrt(total), total**2 / sum(part**2 / freedom for part, freedom in parts)
+
+
+def seeds_to_separate(effect: float, groups: int) -> int | None:
+    """Return the fewest trials a method at which a t-test at 5 % finds a difference with probability 0.8.
+
+    `effect` is the difference over the standard deviation: of paired gaps (`groups` 1) or of each of two groups (2).
+    None: more than MOST_SEEDS.
+    """
+    if effect == 0:
+        return None
+    stats: Any = importlib.import_module("scipy.stats")
+
+    def power(count: int) -> float:
+        freedom = groups * (count - 1)
+        center = effect * math.sqrt(count / groups)
+        bound = float(stats.t.ppf(1 - LEVEL / 2, freedom))
+        return float(stats.nct.sf(bound, freedom, center) + stats.nct.cdf(-bound, freedom, center))
+
+    counts = range(2, MOST_SEEDS + 1)
+    found = bisect_left(counts, POWER, key=power)
+    return counts[found] if found < len(counts) else None
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for how many questions were asked at once (Holm's step-down rule)."""
+    order = sorted(range(len(ps)), key=lambda index: ps[index])
+    adjusted, highest = [0.0] * len(ps), 0.0
+    for step, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - step) * ps[index]))
+        adjusted[index] = highest
+    return adjusted

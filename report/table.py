@@ -1,0 +1,185 @@
+"""The comparison table: methods down, protocols across, and in each cell what its trials say.
+
+A column is a protocol, its version, its fingerprint and a metric, so two recipes never share one. What a reader must
+know to compare a cell with its neighbours stands in a footnote.
+"""
+
+import itertools
+import string
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from protocols.catalogue import PROTOCOLS
+from protocols.house import UserError
+from report import marks
+from report.beside import Wish, add
+from report.files import Absent, Found, Located, find
+from report.grid import Cell, Column, Table
+from report.statistics import mean, places, shared_ranks
+
+Cells = Mapping[tuple[str, Column], Cell]
+
+
+class TableError(UserError):
+    """Results that cannot stand in one table."""
+
+
+def read(paths: Iterable[Path | str], wish: Wish | None = None) -> Table:
+    """Return the table of every result below `paths`; ResultError or TableError where there can be none."""
+    return build(find(paths), wish)
+
+
+def build(found: Found, wish: Wish | None = None, wanted: Sequence[Column] = ()) -> Table:
+    """Arrange results into a table; TableError names the two files that contradict each other.
+
+    The columns are those that the results call for, or exactly the `wanted` ones.
+    """
+    _check(found.results)
+    cells = {key: _cell(key[1], trials) for key, trials in _by_cell(found.results, wanted).items()}
+    for key, reasons in _absences(found, cells).items():
+        notes = tuple(f"{', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
+        missing = "failed" if any(reason.startswith("failed") for reason in reasons) else "not finished"
+        cell = cells.get(key, Cell(missing=missing))
+        cells[key] = replace(cell, notes=(*cell.notes, *notes))
+    methods = dict.fromkeys(
+        [*(entry.result.method for entry in found.results), *(lost.method for lost in found.absent)]
+    )
+    columns = wanted or sorted({column for _, column in cells}, key=order)
+    table = add(Table(tuple(methods), tuple(columns), cells), wish or Wish())
+    return _footnoted(_ranked(table, with_published=bool(wish and wish.rank_published)))
+
+
+def _check(results: Sequence[Located]) -> None:
+    """Refuse one label for two backbones, and one trial measured twice."""
+    backbones: dict[str, Located] = {}
+    trials: dict[tuple[object, ...], Located] = {}
+    for entry in results:
+        result = entry.result
+        if result.backbone_sha256:  # an imported result may not know its weights
+            first = backbones.setdefault(result.method, entry)
+            if first.result.backbone_sha256 != result.backbone_sha256:
+                raise TableError(
+                    f"method '{result.method}' stands for two backbones: {first.result.backbone_sha256[:12]} in "
+                    f"{first.path} and {result.backbone_sha256[:12]} in {entry.path}; give each its own --method label"
+                )
+        identity = (result.method, result.protocol, result.version, result.fingerprint, result.seed)
+        first = trials.setdefault(identity, entry)
+        if first is not entry:
+            raise TableError(
+                f"{result.method} on {result.protocol}, seed {result.seed}, is there twice: {first.path} and "
+                f"{entry.path}; name only one of them"
+            )
+
+
+def _by_cell(results: Sequence[Located], wanted: Sequence[Column]) -> dict[tuple[str, Column], list[Located]]:
+    """Group results by method and column; a protocol with further table metrics fills a column for each."""
+    asked = {column.metric: None for column in wanted}
+    grouped: dict[tuple[str, Column], list[Located]] = defaultdict(list)
+    for entry in results:
+        result = entry.result
+        named = PROTOCOLS.get(result.protocol)
+        metrics = [result.headline, *(named.also if named else ()), *asked]
+        for metric in dict.fromkeys(name for name in metrics if name in result.metrics):
+            grouped[result.method, Column(result.protocol, result.version, result.fingerprint, metric)].append(entry)
+    return grouped
+
+
+def _cell(column: Column, trials: Sequence[Located]) -> Cell:
+    """Return the cell of some trials, not ranked yet."""
+    trials = sorted(trials, key=lambda entry: entry.result.seed)
+    notes = dict.fromkeys(note for entry in trials for note in marks.notes(entry.result))
+    return Cell(
+        trials=tuple(trials),
+        values=tuple(float(entry.result.metrics[column.metric]) for entry in trials),
+        notes=tuple(notes),
+        comparable=not any(marks.is_partial(entry.result) for entry in trials),
+    )
+
+
+def _absences(found: Found, cells: Cells) -> dict[tuple[str, Column], dict[str, list[str]]]:
+    """Return reason -> seeds of the trials without a result, by the cell they are missing from."""
+    gathered: dict[tuple[str, Column], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    columns = {column for _, column in cells}
+    for lost in found.absent:
+        for column in _columns_of(lost, columns):
+            gathered[lost.method, column][lost.reason].append(f"seed {lost.seed}")
+    return gathered
+
+
+def _columns_of(lost: Absent, columns: Iterable[Column]) -> list[Column]:
+    """Return the columns a lost trial belongs to: those of the named recipe, or all that carry the name."""
+    same = [column for column in columns if column.protocol == lost.protocol]
+    named = PROTOCOLS.get(lost.protocol)
+    fresh = (
+        Column(named.name, named.version, named.fingerprint, named.metric)
+        if named
+        else Column(lost.protocol, 0, "", "")
+    )
+    return [column for column in same if column.is_named_recipe] or same or [fresh]
+
+
+def order(column: Column) -> tuple[object, ...]:
+    """Sort columns as the catalogue lists its protocols, the named recipe before its variants."""
+    names = list(PROTOCOLS)
+    named = PROTOCOLS.get(column.protocol)
+    if not named:
+        return len(names), column.protocol, column.version, False, column.fingerprint, 0, column.metric
+    metrics = [named.metric, *named.also]
+    metric = metrics.index(column.metric) if column.metric in metrics else len(metrics)
+    variant = column.fingerprint != named.fingerprint
+    return names.index(column.protocol), "", column.version, variant, column.fingerprint, metric, column.metric
+
+
+def _ranked(table: Table, *, with_published: bool) -> Table:
+    """Return the table with the places in each column and the average rank over tasks."""
+    cells = dict(table.cells)
+    for column in table.columns:
+        rivals = _rivals(table, column, with_published=with_published)
+        for (method, cell), place in zip(rivals.items(), places([cell.mean for cell in rivals.values()]), strict=True):
+            cells[method, column] = replace(cell, place=place if len(rivals) > 1 else 0)
+    ranks, tasks = _average_ranks(table)
+    return replace(table, cells=cells, ranks=ranks, ranked_tasks=tasks)
+
+
+def _rivals(table: Table, column: Column, *, with_published: bool = False) -> dict[str, Cell]:
+    """Return the cells of a column that may be ranked against each other."""
+    found = {method: table.cell(method, column) for method in table.methods}
+    return {
+        method: cell
+        for method, cell in found.items()
+        if cell.values and cell.comparable and (with_published or not cell.published)
+    }
+
+
+def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
+    """Return each measured method's rank averaged over the tasks that all of them finished, and their number.
+
+    A task is a recipe, ranked by its headline metric; none are returned for fewer than two methods or tasks.
+    """
+    measured = [method for method in table.methods if method not in table.published]
+    gathered: dict[str, list[float]] = defaultdict(list)
+    for column in table.columns:
+        rivals = _rivals(table, column)
+        headline = {trial.result.headline for cell in rivals.values() for trial in cell.trials} == {column.metric}
+        if headline and list(rivals) == measured:
+            for method, rank in zip(rivals, shared_ranks([cell.mean for cell in rivals.values()]), strict=True):
+                gathered[method].append(rank)
+    tasks = max(map(len, gathered.values()), default=0)
+    if len(measured) < 2 or tasks < 2:
+        return (), 0
+    return tuple((method, mean(ranks)) for method, ranks in gathered.items()), tasks
+
+
+def _footnoted(table: Table) -> Table:
+    """Return the table with a mark for each different note, in reading order."""
+    pairs = itertools.product(table.methods, table.columns)
+    texts = dict.fromkeys(note for method, column in pairs for note in table.cell(method, column).notes)
+    return replace(table, footnotes=tuple(zip(_letters(), texts, strict=False)))
+
+
+def _letters() -> Iterator[str]:
+    """Yield a, b, ..., z, aa, ab, ... for footnotes."""
+    for length in itertools.count(1):
+        yield from map("".join, itertools.product(string.ascii_lowercase, repeat=length))

@@ -1,0 +1,61 @@
+"""How far a running job has come and how long it has to go, from its own log."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TAIL_BYTES = 64_000
+
+
+@dataclass(frozen=True)
+class Advance:
+    """A job's progress. `seconds_left` is None while one line alone tells no speed."""
+
+    unit: str
+    done: float
+    total: int
+    seconds_left: float | None
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
+        return f"{self.unit} {self.done:.0f}/{self.total}{left}"
+
+
+def advance(log: Path, unit: str, total: int) -> Advance | None:
+    """Read the progress from the JSON lines of `log` whose field `unit` counts up to `total`; None if there is none."""
+    points = [(line["time"], line[unit]) for line in _tail(log) if unit in line and "time" in line] if total else []
+    # a restarted job's clock begins anew: only the rising end of the log tells its speed
+    start = max((at for at in range(1, len(points)) if points[at][1] < points[at - 1][1]), default=0)
+    points = points[start:]
+    if not points:
+        return None
+    (first_time, first), (last_time, last) = points[0], points[-1]
+    left = (total - last) * (last_time - first_time) / (last - first) if last > first else None
+    return Advance(unit, last, total, left)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 45 s, 12 min, 3.5 h, 2.1 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= (1.5 if unit == "min" else 1) * size:
+            return f"{seconds / size:.{0 if unit == 'min' else 1}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _tail(log: Path) -> list[dict[str, Any]]:
+    """Return the last whole JSON lines of a log."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    found: list[dict[str, Any]] = []
+    for line in lines[1:] if size > TAIL_BYTES else lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue  # the last line may be half-written
+    return found

@@ -1,0 +1,157 @@
+"""The jobs of a suite and what waits for what: (pretrain | convert) -> trials -> report.
+
+Files are the truth: a job is done when what it makes is there and was made as the suite says now.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from protocols.house import with_settings
+from protocols.pretraining import RECIPES, PretrainRecipe
+from protocols.schema import DetectionRecipe, ProbeRecipe, Protocol
+from report.result import Result, read_result
+from slurm.record import read_record
+from slurm.suite import Measurement, Method, Suite, SuiteError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of the suite. `name` is its folder below the suite's root."""
+
+    name: str
+    kind: Literal["pretrain", "convert", "trial"]
+    argv: tuple[str, ...]  # after `twinbench`
+    out: Path
+    identity: str  # what a finished one must have been made as
+    needs: tuple[str, ...] = ()  # names of jobs that must be done before
+    gpus: int = 1  # processes, one on each GPU; 0: needs none
+    nodes: int = 1
+    minutes: int = 1440
+    protocol: Protocol | None = field(default=None, repr=False)
+    recipe: PretrainRecipe | None = field(default=None, repr=False)
+    length: tuple[str, int] = ("", 0)  # the field of its log that counts, and where it ends
+
+    def result(self) -> Result | None:
+        """Return the trial's result, if it is measured; ResultError if the file is damaged."""
+        path = self.out / "result.json"
+        return read_result(path) if path.exists() else None
+
+    def done(self) -> bool:
+        """True if the job's product is there; SuiteError if it was made as something else than the suite says now."""
+        if self.kind == "trial":
+            result = self.result()
+            made_as = result and trial_identity(result.protocol, result.fingerprint, result.method, result.seed)
+        else:
+            record = read_record(self.out)
+            made_as = (record.identity if record else "of unknown origin") if self.product.exists() else None
+        if made_as and made_as != self.identity:
+            raise SuiteError(
+                f"{self.out}: holds {made_as}, but the suite now says {self.identity}; "
+                "remove that folder, or give the method or the suite's root another name"
+            )
+        return made_as is not None
+
+    @property
+    def product(self) -> Path:
+        """The file whose presence ends the job."""
+        return self.out / ("result.json" if self.kind == "trial" else "resnet50.pth")
+
+
+def build_jobs(suite: Suite) -> list[Job]:
+    """Return every job of the suite, each after those it needs: backbones first, then the trials by protocol."""
+    backbones = [job for method in suite.methods if (job := _backbone_job(suite, method))]
+    return backbones + list(_trials(suite, {job.name: job for job in backbones}))
+
+
+def trial_identity(protocol: str, fingerprint: str, method: str, seed: int) -> str:
+    """Name a trial so that two of the same name may share a result."""
+    return f"{method} on {protocol} ({fingerprint}), seed {seed}"
+
+
+def _backbone_job(suite: Suite, method: Method) -> Job | None:
+    """Return the job that makes a method's backbone file; `random` needs none."""
+    if method.pretrain:
+        return _pretrain_job(suite, method)
+    if method.checkpoint == "random":
+        return None
+    name = f"{method.name}/backbone"
+    out = suite.root / name
+    identity = f"the backbone of {_source_identity(method)}"
+    return Job(name, "convert", ("convert", method.checkpoint, str(out / "resnet50.pth")), out, identity, gpus=0)
+
+
+def _source_identity(method: Method) -> str:
+    """Tell a checkpoint file from another one of the same name, without reading its gigabytes."""
+    if not method.file:
+        return method.checkpoint
+    seen = method.file.stat()
+    return f"{method.file.name} ({seen.st_size} bytes, changed {seen.st_mtime_ns})"
+
+
+def _pretrain_job(suite: Suite, method: Method) -> Job:
+    """Return the job that trains a method."""
+    plan = method.pretrain
+    assert plan
+    name = f"{method.name}/pretrain"
+    out = suite.root / name
+    recipe = with_settings(RECIPES[plan.recipe], dict(plan.settings))
+    argv = ("pretrain", str(suite.data[plan.data]), str(out), "--recipe", plan.recipe, "--seed", str(plan.seed))
+    identity = f"a pretraining on {plan.data} by {recipe.name} ({recipe.fingerprint}), seed {plan.seed}"
+    cluster = suite.cluster
+    return Job(
+        name,
+        "pretrain",
+        (*argv, *_set_flags(plan.settings)),
+        out,
+        identity,
+        gpus=cluster.gpus_per_node * cluster.nodes,
+        nodes=cluster.nodes,
+        minutes=cluster.minutes,
+        recipe=recipe,
+        length=("epoch", recipe.epochs),
+    )
+
+
+def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
+    """Yield the trials, protocol by protocol, so that a column of the table fills before the next one begins."""
+    for measurement in suite.measurements:
+        for method in suite.methods:
+            backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
+            for seed in measurement.seeds:
+                yield _trial(suite, method, measurement, seed, backbone)
+
+
+def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, backbone: Job | None) -> Job:
+    """Return one seed of one protocol on one method."""
+    protocol = measurement.protocol
+    name = f"{method.name}/{protocol.name}/seed{seed}"
+    out = suite.root / name
+    weights = str(backbone.product) if backbone else method.checkpoint
+    argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
+    return Job(
+        name,
+        "trial",
+        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides)),
+        out,
+        trial_identity(protocol.name, protocol.fingerprint, method.name, seed),
+        needs=(backbone.name,) if backbone else (),
+        gpus=measurement.gpus,
+        minutes=measurement.minutes or suite.cluster.minutes,
+        protocol=protocol,
+        length=_length(protocol),
+    )
+
+
+def _length(protocol: Protocol) -> tuple[str, int]:
+    """Return what a trial's log counts and how far; an SVM or k-NN has no steps to count."""
+    recipe = protocol.recipe
+    if isinstance(recipe, DetectionRecipe):
+        return "iteration", recipe.iterations
+    return ("epoch", recipe.epochs) if isinstance(recipe, ProbeRecipe) else ("", 0)
+
+
+def _set_flags(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Return settings as the words of a command line."""
+    return tuple(word for name, value in settings for word in ("--set", f"{name}={value}"))

@@ -1,0 +1,121 @@
+"""A suite on Slurm: what is missing becomes batches with dependencies, submitted through submitit.
+
+Backbones are jobs of their own; the trials of a method are arrays that wait for its backbone; a last job writes the
+table. Files are the truth and the queue only a hint, so running this again submits what is missing and no more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from protocols.house import replacing
+from slurm import scheduler
+from slurm.batches import Plan, missing_jobs, plan_batches
+from slurm.graph import Job
+from slurm.ledger import Batch, Ledger
+from slurm.snapshot import take_snapshot
+from slurm.suite import Method, Suite, SuiteError
+from slurm.view import forget
+
+REPORT = "report"  # the ledger's name of the job that writes the table
+
+
+def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
+    """Submit every job that is neither done nor in the queue, and the report after them; return the new batches."""
+    from slurm.sbatch import submit_report, submit_trials
+
+    ledger = Ledger(suite.root)
+    active = active_jobs(ledger)
+    old_report = active.pop(REPORT, None)
+    missing = missing_jobs(jobs, active)
+    if not missing and (old_report or not active):
+        return []
+    forget(suite.root)
+    code = take_snapshot(suite.root / "code")
+    submitted: list[Batch] = []
+    for plan in plan_batches(suite, missing, int(scheduler.settings().get("MaxArraySize", "1001")) - 1):
+        dependency = _dependency(plan, active, submitted)
+        batch = ledger.announce(suite.name, [job.name for job in plan.jobs])
+        submitted.append(ledger.confirm(batch, submit_trials(suite, plan, code, batch.slurm_name, dependency)))
+        active.update((job.name, submitted[-1].element(job.name)) for job in plan.jobs)
+    if old_report:
+        scheduler.cancel([old_report])
+    batch = ledger.announce(suite.name, [REPORT])
+    after = ":".join(sorted({slurm_id.partition("_")[0] for slurm_id in active.values()}))
+    slurm_id = submit_report(suite, _write_resolved(suite), code, batch.slurm_name, f"afterany:{after}")
+    return [*submitted, ledger.confirm(batch, slurm_id)]
+
+
+def active_jobs(ledger: Ledger) -> dict[str, str]:
+    """Return Slurm's ids of the suite's jobs that are in the queue, by name; forgotten submissions are found again."""
+    queued = scheduler.queue(ledger.batches)
+    ledger.adopt({entry.name: entry.slurm_id.partition("_")[0] for entry in queued})
+    alive = {entry.slurm_id for entry in queued if entry.reason != "(DependencyNeverSatisfied)"}
+    return {name: slurm_id for name, (_, slurm_id) in ledger.latest().items() if slurm_id in alive}
+
+
+def refuse_if_queued(suite: Suite) -> None:
+    """Raise SuiteError if jobs of the suite are on Slurm: a local run beside them would measure trials twice."""
+    ledger = Ledger(suite.root)
+    active = active_jobs(ledger) if ledger.batches and scheduler.has_slurm() else {}
+    if active:
+        raise SuiteError(
+            f"{suite.root}: {len(active)} jobs of this suite are on Slurm; wait for them, or cancel them with: "
+            f"twinbench suite cancel {suite.file}"
+        )
+
+
+def cancel_all(suite: Suite) -> int:
+    """Cancel the suite's jobs in the queue, dependents first; return how many."""
+    ledger = Ledger(suite.root)
+    if not ledger.batches:
+        return 0
+    active = active_jobs(ledger)
+    forget(suite.root)
+    scheduler.cancel(list(reversed(active.values())))
+    return len(active)
+
+
+def _dependency(plan: Plan, active: Mapping[str, str], submitted: Sequence[Batch]) -> str:
+    """Return sbatch's dependency of a plan. Only jobs that are in the queue count: to Slurm, an unknown id is a
+    fulfilled one."""
+    terms = [f"afterok:{active[need]}" for need in plan.needs if need in active]
+    if plan.after is not None:
+        terms.append(f"afterany:{submitted[plan.after].slurm_id}")
+    return ",".join(terms)
+
+
+def _write_resolved(suite: Suite) -> Path:
+    """Write the suite as it was understood, with absolute paths, into its root: what the report job reads."""
+    content: dict[str, Any] = {
+        "name": suite.name,
+        "root": str(suite.root),
+        "methods": {method.name: _method(method) for method in suite.methods},
+        "protocols": {
+            entry.protocol.name: {
+                "seeds": list(entry.seeds),
+                "set": dict(entry.protocol.overrides),
+                "gpus": entry.gpus,
+                "minutes": entry.minutes,
+            }
+            for entry in suite.measurements
+        },
+        "data": {layout: str(root) for layout, root in suite.data.items()},
+        "cluster": {**asdict(suite.cluster), "setup": list(suite.cluster.setup)},
+    }
+    path = suite.root / "submitted.yaml"
+    with replacing(path) as beside:
+        beside.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def _method(method: Method) -> dict[str, Any]:
+    """Return a method as a suite file says it."""
+    if not method.pretrain:
+        return {"checkpoint": method.checkpoint}
+    plan = method.pretrain
+    trained = {"data": plan.data, "recipe": plan.recipe, "seed": plan.seed, "set": dict(plan.settings)}
+    return {"pretrain": trained}

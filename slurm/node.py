@@ -1,0 +1,116 @@
+"""What a Slurm job does on its node: watch over the worker, which is a process of its own, and tell the files.
+
+Slurm may start it any number of times (requeue, preemption, a dead node): it skips what is finished, and the worker
+resumes from its own files. Nothing here holds state. The warning signal of submitit reaches every process of the job
+step; a worker that were the same process would run submitit's handler in each of its loader processes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import submitit
+from submitit.helpers import DelayedSubmission
+
+from protocols.house import UserError
+from slurm import record as records
+from slurm.child import LATER, failure_reason, signal_group, start_logged, worker_environment
+from slurm.record import read_record
+from slurm.snapshot import require_code
+
+FIRST_PORT, PORTS = 20_000, 40_000
+
+
+class JobFailed(UserError):
+    """The worker has failed; its log has the details."""
+
+
+class NodeTask(submitit.helpers.Checkpointable):
+    """One job of a suite, as Slurm starts it. Its arguments are plain, and so outlive any change of our classes."""
+
+    child: subprocess.Popen[bytes] | None = None
+    record: records.Record | None = None
+
+    def __call__(self, code: str, argv: Sequence[str], out: str, identity: str, product: str, threads: int) -> None:
+        """Run `twinbench *argv` with the code in `code`; JobFailed unless `product`, a path, is there afterwards."""
+        require_code(code)
+        place = submitit.JobEnvironment()
+        self.folder, self.main = Path(out), place.global_rank == 0
+        before = read_record(self.folder)
+        if Path(product).exists() and (before is None or before.identity == identity):
+            return  # requeued after its last step
+        self.record = (
+            records.begin(self.folder, identity, argv, gpus=_gpus(place), job_id=_slurm_id()) if self.main else None
+        )
+        environment = {**worker_environment(threads), **_group(place)}
+        log = records.LOG if self.main else f"job.{place.global_rank}.log"
+        # Slurm's warning is for us: a worker without a handler would die of it, so it inherits the signal blocked.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        self.child = start_logged([sys.executable, "-m", "slurm.worker", *argv], self.folder, environment, log)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        self._settle(self.child.wait(), product)
+
+    def checkpoint(self, *arguments: object) -> DelayedSubmission:
+        """End the worker, which saves what it can, when time runs out or the job is preempted; ask to be requeued."""
+        if self.child:
+            signal_group(self.child, signal.SIGTERM)
+            try:
+                self.child.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                signal_group(self.child, signal.SIGKILL)
+        if self.record:
+            records.end(self.folder, self.record, "stopped", reason="out of time or preempted; Slurm starts it again")
+        return DelayedSubmission(NodeTask(), *arguments)
+
+    def _settle(self, code: int, product: str) -> None:
+        """Record how the worker ended; raise unless it did what it should."""
+        if code in (LATER, -signal.SIGTERM, -signal.SIGKILL):
+            time.sleep(5 if self.main else 60)  # Slurm ends the whole step now, or its warning is on the way
+        if code == 0 and (Path(product).exists() or not self.main):
+            if self.record:
+                records.end(self.folder, self.record, "done")
+            return
+        stopped = code in (LATER, -signal.SIGTERM)
+        reason = failure_reason(self.folder, code, Path(product).name)
+        if self.record:
+            records.end(self.folder, self.record, "stopped" if stopped else "failed", code, reason)
+        raise JobFailed(f"{self.folder}: {reason}")
+
+
+def write_report(code: str, suite_file: str) -> None:
+    """Write the table of a suite; what is missing in it is said why."""
+    require_code(code)
+    import twinbench
+
+    if twinbench.main(["suite", "report", suite_file]):
+        raise JobFailed(f"{suite_file}: the table could not be written; see above")
+
+
+def _group(place: submitit.JobEnvironment) -> dict[str, str]:
+    """Return what a process group of several tasks is described by; nothing for one task."""
+    if place.num_tasks == 1:
+        return {}
+    return {
+        "RANK": str(place.global_rank),
+        "WORLD_SIZE": str(place.num_tasks),
+        "LOCAL_RANK": str(place.local_rank),
+        "MASTER_ADDR": place.hostnames[0] if place.num_nodes > 1 else "localhost",
+        # neighbours in the queue have neighbouring ids, so jobs that share a node never share a port
+        "MASTER_PORT": str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS),
+    }
+
+
+def _slurm_id() -> str:
+    """Return Slurm's id of this job, as squeue writes it."""
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+def _gpus(place: submitit.JobEnvironment) -> int:
+    """Return how many GPUs the whole job holds."""
+    return place.num_tasks if os.environ.get("CUDA_VISIBLE_DEVICES") else 0

@@ -1,0 +1,125 @@
+"""A batch as sbatch gets it: submitit's executor, with the size, the limits and the set-up that the suite asks for."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import SlurmExecutor
+
+from slurm.batches import Plan
+from slurm.cluster import Cluster
+from slurm.graph import Job
+from slurm.local import loader_flags
+from slurm.node import NodeTask, write_report
+from slurm.scheduler import SchedulerError
+from slurm.suite import Suite
+
+RESTARTS = 1000  # a job that runs out of time goes on as often as it needs
+REPORT_MINUTES = 60
+
+
+def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
+    """Submit a batch called `name` and return Slurm's id of it."""
+    executor = make_executor(suite, plan, code, name, dependency)
+    calls = [(NodeTask(), *task_arguments(suite.cluster, job, code)) for job in plan.jobs]
+    return _submit(executor, calls)
+
+
+def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str) -> str:
+    """Submit the job that writes the table of the suite in `file`, and return its id."""
+    return _submit(make_executor(suite, None, code, name, dependency), [(write_report, str(code), str(file))])
+
+
+def task_arguments(cluster: Cluster, job: Job, code: Path) -> tuple[Any, ...]:
+    """Return what NodeTask takes, plain values all of them."""
+    argv = [*job.argv, *loader_flags(job, cluster.cpus_per_gpu)]
+    return str(code), argv, str(job.out), job.identity, str(job.product), cluster.cpus_per_gpu
+
+
+def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str = "") -> SlurmExecutor:
+    """Return the executor of a batch; no plan: the report's."""
+    executor = SlurmExecutor(suite.root / "slurm" / name, RESTARTS, python=python_command(suite.cluster))
+    job = plan.jobs[0] if plan else None
+    executor.update_parameters(**parameters(suite.cluster, job, code, suite.root, name, dependency))
+    if plan and plan.at_once:
+        executor.update_parameters(array_parallelism=plan.at_once)
+    executor._throttling = 0.0  # submitit's pause of 0.2 s between submissions; a suite has few, and big ones
+    return executor
+
+
+def script(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
+    """Return the text that sbatch would get."""
+    executor = make_executor(suite, plan, code, name, dependency)
+    if len(plan.jobs) > 1:
+        executor.parameters["map_count"] = len(plan.jobs)
+    return executor._make_submission_file_text(executor._submitit_command_str, name)
+
+
+def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
+    """Submit calls, several as one array; SchedulerError with what sbatch said."""
+    try:
+        with executor.batch():
+            handles = [executor.submit(*call) for call in calls]
+        return handles[0].job_id.partition("_")[0]
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = " / ".join(line.strip() for line in str(error).splitlines() if "sbatch: error" in line)
+        words = said.replace("sbatch: error: ", "") or " ".join(str(error).split())[-300:]
+        raise SchedulerError(
+            f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
+        ) from None
+    except OSError as error:
+        raise SchedulerError(
+            f"{error.filename or executor.folder}: {error.strerror}; the suite's root must be a folder that this "
+            "machine and every node can write to"
+        ) from None
+
+
+def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: str, dependency: str) -> dict[str, Any]:
+    """Return submitit's parameters for a job (None: the report): its size, its limits and its set-up."""
+    gpus = min(job.gpus, cluster.gpus_per_node) if job else 0  # of one node
+    nodes = -(-job.gpus // gpus) if job and gpus else 1
+    tasks = max(1, gpus)
+    found: dict[str, Any] = {
+        "job_name": name,
+        "nodes": nodes,
+        "ntasks_per_node": tasks,
+        "cpus_per_task": cluster.cpus_per_gpu if job else 1,
+        "gpus_per_node": gpus or None,
+        "time": job.minutes if job else 60,
+        "signal_delay_s": cluster.signal_delay_s,
+        "stderr_to_stdout": True,
+        "setup": setup_lines(cluster, code),
+        "srun_args": ("--kill-on-bad-exit=1",) if nodes * tasks > 1 else (),
+        "additional_parameters": {
+            "chdir": str(root),
+            "requeue": True,
+            **({"dependency": dependency} if dependency else {}),
+            **({"kill-on-invalid-dep": "yes"} if "afterok" in dependency else {}),
+        },
+    }
+    if cluster.mem_gb_per_gpu:
+        found["mem"] = f"{cluster.mem_gb_per_gpu * tasks}GB"
+    found |= {key: getattr(cluster, key) or None for key in ("partition", "account", "qos", "constraint")}
+    return {key: value for key, value in found.items() if value not in (None, ())}
+
+
+def setup_lines(cluster: Cluster, code: Path) -> list[str]:
+    """Return the shell lines before a job's command; the first that fails ends the job."""
+    variables = {**cluster.environment, "PYTHONSAFEPATH": "1"}
+    return [
+        "set -e",
+        *cluster.setup,
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        # srun of Slurm 22.05 and later does not take this over from sbatch
+        "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",
+        "set +e",
+    ]
+
+
+def python_command(cluster: Cluster) -> str:
+    """Return the shell words that start Python on a node."""
+    return f"{cluster.container} {shlex.quote(sys.executable)}".strip()

@@ -1,0 +1,159 @@
+"""Everything that is asked of Slurm's own programs, and what their answers mean. Submitting is launch.py's."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from protocols.house import UserError
+
+ANSWER_SECONDS = 30  # a controller that is down lets its clients wait for about 9 s
+
+
+class SchedulerError(UserError):
+    """Slurm is not there, does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job as squeue shows it."""
+
+    slurm_id: str  # `17`, or `17_3` for an array's element
+    name: str
+    state: str  # PENDING, RUNNING, COMPLETING, ...
+    reason: str  # why it waits, or where it runs
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """A job as sacct remembers it."""
+
+    state: str  # COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...
+    code: str  # `exit code:signal`
+    nodes: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What a partition offers."""
+
+    name: str
+    minutes: float  # longest time limit; infinite if there is none
+    nodes: int
+    gpus_per_node: int
+
+
+NEVER = {
+    # squeue's reasons that no waiting cures -> what they mean
+    "DependencyNeverSatisfied": "a job it needs has failed",
+    "PartitionTimeLimit": "asks for more time than its partition allows",
+    "PartitionNodeLimit": "asks for more nodes than its partition has",
+    "BadConstraints": "no node fulfils its constraint",
+    "AccountNotAllowed": "its account may not use this partition",
+    "QOSNotAllowed": "its qos may not use this partition",
+}
+
+
+def has_slurm() -> bool:
+    """Say whether jobs can be submitted from here."""
+    return shutil.which("sbatch") is not None
+
+
+def queue(names: Iterable[str]) -> list[Queued]:
+    """Return the jobs in the queue that have one of the given job names, each array element for itself."""
+    wanted = ",".join(sorted(names))
+    if not wanted:
+        return []
+    lines = ask("squeue", "--noheader", "--array", f"--name={wanted}", "--format=%i|%j|%T|%R")
+    return [Queued(*line.split("|", 3)) for line in lines]
+
+
+def history(slurm_ids: Iterable[str], names: Iterable[str]) -> dict[str, Accounted]:
+    """Return what accounting says of jobs, by id; rows of other names are older jobs of a recycled id."""
+    ids = sorted({slurm_id.partition("_")[0] for slurm_id in slurm_ids})
+    if not ids:
+        return {}
+    known = set(names)
+    form = "--format=JobID%40,JobName%120,State%40,ExitCode,NodeList%80"
+    found: dict[str, Accounted] = {}
+    for line in ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(ids)}", form):
+        slurm_id, name, state, code, nodes = line.split("|")
+        if name in known:
+            for element in expand(slurm_id):
+                found[element] = Accounted(state, code, nodes)
+    return found
+
+
+def expand(slurm_id: str) -> list[str]:
+    """Return the elements of an array's pending part: `17_[2-4,7%2]` is 17_2, 17_3, 17_4 and 17_7."""
+    match = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", slurm_id)
+    if not match:
+        return [slurm_id]
+    elements: list[str] = []
+    for part in match[2].split(","):
+        first, _, last = part.partition("-")
+        elements += [f"{match[1]}_{index}" for index in range(int(first), int(last or first) + 1)]
+    return elements
+
+
+def partitions() -> dict[str, Partition]:
+    """Return the partitions by name; the default one also under the empty name."""
+    found: dict[str, Partition] = {}
+    for line in ask("sinfo", "--noheader", "--format=%P|%l|%D|%G"):
+        name, limit, nodes, gres = line.split("|", 3)
+        plain = name.rstrip("*")
+        before = found.get(plain)
+        partition = Partition(
+            plain,
+            minutes_of(limit),
+            int(nodes) + (before.nodes if before else 0),
+            max(_gpus(gres), before.gpus_per_node if before else 0),
+        )
+        found[plain] = partition
+        if name.endswith("*"):
+            found[""] = partition
+    return found
+
+
+def settings() -> dict[str, str]:
+    """Return the controller's configuration."""
+    pairs = (line.partition("=") for line in ask("scontrol", "show", "config"))
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def cancel(slurm_ids: Sequence[str]) -> None:
+    """Cancel jobs, in the order given."""
+    for start in range(0, len(slurm_ids), 500):
+        ask("scancel", *slurm_ids[start : start + 500])
+
+
+def minutes_of(text: str) -> float:
+    """Parse Slurm's `days-hours:minutes:seconds`, `minutes:seconds` or `infinite`."""
+    if text in ("infinite", "UNLIMITED", "n/a"):
+        return float("inf")
+    days, dash, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if dash:
+        parts += [0] * (3 - len(parts))
+    hours, minutes, seconds = [0] * (3 - len(parts)) + parts
+    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
+
+
+def _gpus(gres: str) -> int:
+    """Count the GPUs in a node's `gpu:a100:8(S:0-1),...`."""
+    return sum(int(count) for count in re.findall(r"gpu(?::[A-Za-z_][\w.-]*)?:(\d+)", gres))
+
+
+def ask(program: str, *words: str) -> list[str]:
+    """Run one of Slurm's programs and return the lines of its answer; SchedulerError in one line if it has none."""
+    try:
+        run = subprocess.run([program, *words], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+    except FileNotFoundError:
+        raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(f"{program} gave no answer in {ANSWER_SECONDS} s; try again later") from None
+    if run.returncode:
+        said = " / ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
+        raise SchedulerError(f"{program}: {said or f'exit code {run.returncode}'}")
+    return run.stdout.splitlines()

@@ -1,0 +1,68 @@
+"""A copy of the code, made when jobs are submitted: a queued job runs what was submitted, not what is edited later."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from protocols.house import UserError
+
+# what a job may run: the front door and the rooms, as pyproject.toml lists them for the wheel
+PACKAGES = (*("twinbench.py", "convert", "data", "detection", "pretrain", "protocols", "report", "slurm", "transfer"),)
+COMMIT = "snapshot.json"  # beside the copy: the commit it was taken from
+
+
+class SnapshotError(UserError):
+    """A job that would run other code than was submitted."""
+
+
+def code_root() -> Path:
+    """Return the folder that this process's own code lies in."""
+    return Path(__file__).resolve().parent.parent
+
+
+def take_snapshot(into: Path) -> Path:
+    """Copy the code to `into/<digest>` and return that folder; equal code is copied once."""
+    from report.provenance import code
+
+    root = code_root()
+    files = sorted(_files(root))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    folder = into / digest.hexdigest()[:12]
+    if (folder / COMMIT).exists():
+        return folder
+    beside = into / f".{folder.name}.{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)
+    for path in files:
+        copy = beside / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    (beside / COMMIT).write_text(json.dumps({key: code()[key] for key in ("commit", "dirty")}) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)  # a copy without its last file is one a kill left behind
+    os.replace(beside, folder)
+    return folder
+
+
+def require_code(root: Path | str) -> None:
+    """Raise SnapshotError, naming both, unless this process's code lies in `root`."""
+    ours, expected = code_root(), Path(root).resolve()
+    if ours != expected:
+        raise SnapshotError(
+            f"this job was submitted with the code in {expected}, but {ours} was found first; "
+            "remove that folder from PYTHONPATH in the cluster's setup or environment"
+        )
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the files of the packages, but for what Python compiles."""
+    for name in PACKAGES:
+        if (root / name).is_file():
+            yield root / name
+            continue
+        for path in (root / name).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+                yield path

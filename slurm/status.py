@@ -1,0 +1,178 @@
+"""Where a suite stands: the files of its jobs first, then what Slurm says of those that are not done."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from slurm.advance import Advance, advance
+from slurm.graph import Job
+from slurm.ledger import Ledger
+from slurm.record import LOG, Record, last_line, read_record
+from slurm.scheduler import NEVER
+from slurm.suite import Suite
+from slurm.view import View, look
+
+Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
+ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job's state, and why, where there is something to say."""
+
+    job: Job
+    state: Standing
+    reason: str = ""
+    record: Record | None = None
+    slurm_id: str = ""
+    advance: Advance | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return what `--json` shows of a job."""
+        record, far = self.record, self.advance
+        return {
+            "name": self.job.name,
+            "kind": self.job.kind,
+            "state": self.state,
+            "reason": self.reason,
+            "slurm_id": self.slurm_id,
+            "out": str(self.job.out),
+            "needs": list(self.job.needs),
+            "command": ["twinbench", *self.job.argv],
+            "starts": record.starts if record else 0,
+            "gpu_hours": round(self.gpu_hours, 4),
+            "progress": {"unit": far.unit, "done": far.done, "total": far.total, "seconds_left": far.seconds_left}
+            if far
+            else None,
+        }
+
+    @property
+    def gpu_hours(self) -> float:
+        """What the job has cost up to now."""
+        return self.record.gpus * self.record.spent() / 3600 if self.record else 0.0
+
+
+def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], str]:
+    """Return where every job stands, and what to tell if Slurm could not be asked."""
+    statuses = [job_status(job) for job in jobs]
+    ledger = Ledger(suite.root)
+    problem = ""
+    if ledger.batches:
+        unsettled = [status.job.name for status in statuses if status.state != "done"]
+        view = look(suite.root, ledger, unsettled)
+        ids = {name: slurm_id for name, (_, slurm_id) in ledger.latest().items()}
+        statuses = [_refined(status, ids.get(status.job.name, ""), view) for status in statuses]
+        problem = view.problem and f"{view.problem}; what follows is from files"
+    return [_with_advance(status) for status in _blocked(statuses)], problem
+
+
+def job_status(job: Job) -> JobStatus:
+    """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
+    record = read_record(job.out)
+    if job.done():
+        return JobStatus(job, "done", record=record)
+    if not record:
+        return JobStatus(job, "waiting")
+    if record.state == "running":
+        if record.host != socket.gethostname() or _alive(record.pid):
+            return JobStatus(job, "running", f"on {record.host}", record)
+        return JobStatus(job, "waiting", "was interrupted, resumes with the next run", record)
+    if record.state in ("failed", "blocked"):
+        return JobStatus(job, record.state, record.reason, record)
+    return JobStatus(job, "waiting", record.reason, record)
+
+
+def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
+    """Return a job's status with Slurm's word taken in; `slurm_id` is empty if it was never submitted."""
+    record = status.record
+    ours = not record or record.job_id == slurm_id or not record.job_id
+    if status.state == "done" or not slurm_id or (record and record.state == "running" and not record.job_id):
+        return status
+    status = replace(status, slurm_id=slurm_id)
+    queued = view.queue.get(slurm_id)
+    if queued and queued.state == "PENDING":
+        reason = queued.reason.strip("()")
+        if reason in NEVER:
+            return replace(status, state="failed", reason=f"never starts: {NEVER[reason]} ({reason})")
+        return replace(status, state="queued", reason=reason)
+    if queued:
+        return replace(status, state="running", reason=queued.reason)
+    if record and record.state == "failed" and ours:
+        return status
+    ended = view.history.get(slurm_id)
+    if not ended:
+        if view.problem or not view.queue_asked:
+            return status
+        return replace(status, state="failed", reason=f"job {slurm_id} left the queue without a result{_trace(status)}")
+    return replace(
+        status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code}){_trace(status)}"
+    )
+
+
+def _meaning(state: str) -> str:
+    """Say what a final state of accounting means for a job without a result."""
+    for start, meaning in {
+        "TIMEOUT": "out of time and not requeued",
+        "OUT_OF_ME": "killed for memory: ask for more with cluster.mem_gb_per_gpu",
+        "NODE_FAIL": "its node died",
+        "CANCELLED": "cancelled",
+        "PREEMPTED": "preempted and not requeued",
+        "BOOT_FAIL": "its node did not start",
+        "DEADLINE": "missed its deadline",
+    }.items():
+        if state.startswith(start):
+            return meaning
+    return "ended without a result"
+
+
+def _trace(status: JobStatus) -> str:
+    """Return the last word of a job's log, or that there is none."""
+    if not status.record:
+        return f": it left nothing in {status.job.out}; is the suite's root shared by all nodes and writable there?"
+    last = last_line(status.job.out / LOG)
+    return f": {last}" if last and not last.startswith("$ ") else ""
+
+
+def _blocked(statuses: Sequence[JobStatus]) -> list[JobStatus]:
+    """Mark what can't run because a job it needs has failed; Slurm itself only says CANCELLED."""
+    failed = {status.job.name: status.reason for status in statuses if status.state == "failed"}
+    found: list[JobStatus] = []
+    for status in statuses:
+        need = next((need for need in status.job.needs if need in failed), "")
+        if need and status.state in ("waiting", "queued", "failed"):
+            status = replace(status, state="blocked", reason=f"{need} failed: {failed[need]}")
+        found.append(status)
+    return found
+
+
+def _with_advance(status: JobStatus) -> JobStatus:
+    """Add how far a running job has come."""
+    if status.state != "running":
+        return status
+    return replace(status, advance=advance(status.job.out / "log.jsonl", *status.job.length))
+
+
+def counts(statuses: Sequence[JobStatus]) -> dict[str, int]:
+    """Return how many jobs stand where, in a fixed order."""
+    found: Mapping[Standing, int] = Counter(status.state for status in statuses)
+    return {state: found.get(state, 0) for state in ORDER}
+
+
+def describe_counts(statuses: Sequence[JobStatus]) -> str:
+    """Return the counts as words."""
+    named = ", ".join(f"{count} {state}" for state, count in counts(statuses).items() if count)
+    return f"{len(statuses)} jobs: {named}"
+
+
+def _alive(pid: int) -> bool:
+    """Say whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,86 @@
+"""What Slurm says about a suite's jobs, asked seldom: answers are kept in the suite's root for some seconds.
+
+However many people watch, and in however many windows, each of the two questions (what is queued, what has ended) is
+asked at most once in PATIENCE seconds, so Slurm hears from a suite at most once in half of that.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocols.house import replacing
+from slurm import scheduler
+from slurm.ledger import Ledger
+from slurm.scheduler import Accounted, Queued, SchedulerError
+
+PATIENCE = 20.0  # seconds
+FILE = ".slurm-view.json"
+
+
+@dataclass
+class View:
+    """Slurm's word, by its ids. A problem says why there is none, or only an old one."""
+
+    queue: dict[str, Queued] = field(default_factory=dict)
+    history: dict[str, Accounted] = field(default_factory=dict)
+    queue_asked: float = 0.0  # seconds since 1970
+    history_asked: float = 0.0
+    problem: str = ""
+
+
+def look(root: Path, ledger: Ledger, unsettled: Sequence[str]) -> View:
+    """Return what Slurm knows of the `unsettled` jobs of the suite, from the file of the last look if it is fresh."""
+    view = _read(root / FILE)
+    ids = {name: slurm_id for name, (_, slurm_id) in ledger.latest().items()}
+    wanted = [ids[name] for name in unsettled if name in ids]
+    if not wanted or not scheduler.has_slurm():
+        return view
+    names = {ledger.latest()[name][0].slurm_name for name in unsettled if name in ids}
+    now, changed = time.time(), False
+    try:
+        if now - view.queue_asked >= PATIENCE:
+            view.queue_asked, view.problem, changed = now, "", True
+            view.queue = {entry.slurm_id: entry for entry in scheduler.queue(names)}
+        vanished = [slurm_id for slurm_id in wanted if slurm_id not in view.queue and slurm_id not in view.history]
+        if vanished and now - view.history_asked >= PATIENCE:
+            view.history_asked, changed = now, True
+            view.history.update(_ended(scheduler.history(vanished, names)))
+    except SchedulerError as error:
+        view.problem = str(error)
+    if changed:
+        _write(root / FILE, view)
+    return view
+
+
+def forget(root: Path) -> None:
+    """Let the next look ask Slurm again: something was just submitted or cancelled."""
+    (root / FILE).unlink(missing_ok=True)
+
+
+def _ended(found: dict[str, Accounted]) -> dict[str, Accounted]:
+    """Leave out what accounting still believes to run; it lags behind by seconds."""
+    alive = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "SUSPENDED", "RESIZING")
+    return {slurm_id: entry for slurm_id, entry in found.items() if entry.state not in alive}
+
+
+def _read(path: Path) -> View:
+    """Return the last look, or an empty one."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        found["queue"] = {key: Queued(**entry) for key, entry in found["queue"].items()}
+        found["history"] = {key: Accounted(**entry) for key, entry in found["history"].items()}
+        return View(**found)
+    except (OSError, ValueError, TypeError, KeyError):
+        return View()
+
+
+def _write(path: Path, view: View) -> None:
+    """Keep a look for others; a colleague's suite may be ours to read only."""
+    try:
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(asdict(view)))
+    except PermissionError:
+        return

@@ -1,0 +1,362 @@
+"""More than 1,000 damaged and hostile files: each ends in one line, runs nothing, and takes little memory and time."""
+
+import io
+import itertools
+import os
+import pickle
+import random
+import signal
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from convert import CheckpointError, load_backbone
+from convert.names import detectron2_name
+from convert.resnet import ResNet50
+
+WIDTH = 1 / 16
+SECONDS = 10
+
+
+def trained() -> dict[str, torch.Tensor]:
+    """Return a small backbone in which no tensor is as initialised."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: values + torch.rand(values.shape, generator=generator).add(0.5).to(values.dtype)
+        for name, values in ResNet50(WIDTH).state_dict().items()
+    }
+
+
+def good_files() -> dict[str, bytes]:
+    """Return one good checkpoint for each container."""
+    weights = trained()
+    files: dict[str, bytes] = {}
+    for name, is_zip in (("torch-zip", True), ("torch-legacy", False)):
+        buffer = io.BytesIO()
+        torch.save(weights, buffer, _use_new_zipfile_serialization=is_zip)
+        files[name] = buffer.getvalue()
+    files["safetensors"] = safetensors_bytes(weights)
+    arrays = {detectron2_name(name): values.numpy() for name, values in weights.items()}
+    files["pickle"] = pickle.dumps({"model": arrays, "__author__": "MOCO"})
+    return files
+
+
+def outcome(path: Path) -> str:
+    """Load the file under a watchdog; return the identity of the backbone, or nothing after a one-line error."""
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError(f"{path.name} took more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    try:
+        return load_backbone(path).sha256
+    except CheckpointError as error:
+        assert "\n" not in str(error) and str(error).startswith(str(path)) and len(str(error)) < 1200, str(error)
+        return ""
+    finally:
+        signal.alarm(0)
+
+
+def test_the_good_files_are_good(tmp_path: Path) -> None:
+    for name, data in good_files().items():
+        (tmp_path / name).write_bytes(data)
+        assert outcome(tmp_path / name), name
+
+
+def test_truncated_files(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    path = tmp_path / "file.pth"
+    for name, data in good_files().items():
+        ends = [*range(40), *(len(data) - n for n in range(1, 20)), *(rng.randrange(len(data)) for _ in range(40))]
+        for end in ends:
+            path.write_bytes(data[:end])
+            assert outcome(path) == "", f"{name} cut to {end} of {len(data)} bytes was accepted"
+
+
+def test_flipped_bits_never_change_a_checksummed_backbone(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    path = tmp_path / "file.pth"
+    for name, data in good_files().items():
+        path.write_bytes(data)
+        identity = outcome(path)
+        for _ in range(40):
+            damaged = bytearray(data)
+            place = rng.choice((rng.randrange(len(data)), rng.randrange(3000), len(data) - 1 - rng.randrange(3000)))
+            damaged[place] ^= 1 << rng.randrange(8)
+            path.write_bytes(damaged)
+            found = outcome(path)
+            # Only torch's zip archive has checksums; in the others a flipped weight is a weight.
+            assert name != "torch-zip" or found in ("", identity), f"bit flip at {place} of {name}"
+
+
+def test_random_bytes_behind_true_beginnings(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    path = tmp_path / "file.pth"
+    starts = [data[:n] for data in good_files().values() for n in (1, 4, 16, 200)] + [b"", b"<html>", b"PK\x05\x06"]
+    for start, _ in itertools.product(starts, range(12)):
+        path.write_bytes(start + rng.randbytes(rng.randrange(1, 3000)))
+        assert outcome(path) == ""
+
+
+# Callables that run code, read or write files, or take memory; some are allowed by torch's own reader.
+GADGETS = [
+    *("os system", "posix system", "nt system", "os popen", "os remove", "subprocess Popen", "subprocess call"),
+    *("builtins eval", "builtins exec", "builtins __import__", "builtins open", "builtins compile", "__builtin__ eval"),
+    *("importlib import_module", "runpy run_path", "pty spawn", "webbrowser open", "shutil rmtree", "code interact"),
+    *("functools partial", "operator methodcaller", "operator attrgetter", "types FunctionType", "codecs encode"),
+    *(
+        "pickle loads",
+        "_pickle loads",
+        "dill loads",
+        "dill._dill _create_function",
+        "cloudpickle loads",
+        "marshal loads",
+    ),
+    *("torch load", "torch.hub load", "torch.serialization load", "torch.jit load", "torch._inductor.codecache load"),
+    *("numpy load", "numpy f2py.crackfortran.myeval", "numpy.testing._private.utils runstring", "joblib load"),
+    *("builtins bytearray", "builtins memoryview", "torch FloatTensor", "torch zeros", "bdb Bdb", "timeit timeit"),
+    *("asyncio.unix_events _UnixSubprocessTransport", "ctypes CDLL", "pip main", "distutils.file_util write_file"),
+    *("collections.abc Callable", "convert.files save", "convert.load load_backbone", "pathlib Path.unlink"),
+]
+
+
+def gadget_pickles(canary: Path) -> Iterator[bytes]:
+    """Yield pickles that would call a gadget, through every opcode that calls."""
+    text = f"open({str(canary)!r}, 'w')".encode()
+    argument = b"X" + struct.pack("<I", len(text)) + text
+    for gadget in GADGETS:
+        module, name = gadget.encode().split(b" ")
+        called = b"c" + module + b"\n" + name + b"\n"
+        stacked = b"\x8c" + bytes([len(module)]) + module + b"\x8c" + bytes([len(name)]) + name + b"\x93"
+        yield b"\x80\x02" + called + argument + b"\x85R."  # REDUCE
+        yield b"\x80\x04" + stacked + argument + b"\x85R."  # STACK_GLOBAL, REDUCE
+        yield b"\x80\x02(" + argument + b"i" + module + b"\n" + name + b"\n."  # INST
+        yield b"\x80\x02(" + called + argument + b"o."  # OBJ
+        yield b"\x80\x02" + called + argument + b"\x85\x81."  # NEWOBJ
+        yield b"\x80\x04" + called + argument + b"\x85}\x92."  # NEWOBJ_EX
+        # As the __setstate__ of something that is allowed.
+        yield b"\x80\x02cargparse\nNamespace\n)\x81}X\x0c\x00\x00\x00__setstate__" + called + b"sb" + argument + b"b."
+
+
+def zipped(program: bytes, **members: bytes) -> bytes:
+    """Return torch's archive around a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/version", "3\n")
+        for name, data in members.items():
+            archive.writestr(f"archive/data/{name.removeprefix('_')}", data)
+    return buffer.getvalue()
+
+
+def legacy(program: bytes) -> bytes:
+    """Return torch's old container around a pickle."""
+    head = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
+    return b"".join(pickle.dumps(part, 2) for part in head) + program + pickle.dumps([], 2)
+
+
+def test_no_gadget_is_called(tmp_path: Path) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "file.pth"
+    count = 0
+    for program in gadget_pickles(canary):
+        for data in (program, zipped(program), legacy(program)):
+            path.write_bytes(data)
+            with pytest.raises(CheckpointError, match="allow-list|damaged"):
+                load_backbone(path)
+            assert not canary.exists() and list(tmp_path.iterdir()) == [path]
+            count += 1
+    assert count > 1000
+
+
+def test_the_gadgets_would_work(tmp_path: Path) -> None:
+    """The files above are dangerous to those who unpickle them."""
+    canary = tmp_path / "canary"
+    programs = [
+        program for program in gadget_pickles(canary) if b"cbuiltins\neval" in program and b"argparse" not in program
+    ]
+    for program in programs[:3]:
+        canary.unlink(missing_ok=True)
+        pickle.loads(program)
+        assert canary.exists()
+
+
+def tensor_pickle(shape: tuple[int, ...], stride: tuple[int, ...], count: int, offset: int = 0) -> bytes:
+    """Return the pickle of {"conv1.weight": a tensor over storage 0 of `count` floats}."""
+
+    def number(value: int) -> bytes:
+        return pickle.dumps(value, 2)[2:-1]
+
+    def numbers(values: tuple[int, ...]) -> bytes:
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    storage = (
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + number(count) + b"tQ"
+    )
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + numbers(shape) + numbers(stride)
+    return b"\x80\x02}X\x0c\x00\x00\x00conv1.weight" + tensor + b"\x89ccollections\nOrderedDict\n)RtRs."
+
+
+def deflated(data: bytes, name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def bombs() -> dict[str, bytes]:
+    """Return small files that declare, or unpack to, far more than they are."""
+    nothing = b"\x00" * (200 << 20)
+    lying = bytearray(deflated(b"\x00" * 5000, "weights.pth"))
+    at = lying.index(b"PK\x01\x02") + 24
+    lying[at : at + 4] = struct.pack("<I", 0xFFFFFFF0)  # the declared size in the central directory
+    deep = b"\x80\x02}" + b")" + b"\x85" * 300_000
+    text = b"X" + struct.pack("<I", 1000) + b"A" * 1000
+    hexed = b"\x80\x02" + b"c_codecs\nencode\n" * 30 + text + (b"X\x03\x00\x00\x00hex\x86R") * 30 + b"."
+    return {
+        "deflated data.pkl": deflated(nothing, "archive/data.pkl"),
+        "deflated checkpoint": deflated(nothing, "weights.pth"),
+        "zip in zip": deflated(deflated(nothing, "weights.pth"), "weights.pth"),
+        "lying size": bytes(lying),
+        "memo index": b"\x80\x02Nr\xff\xff\xff\xff.",
+        "huge bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x.",
+        "huge text": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"x.",
+        "huge bytearray": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"x.",
+        "huge frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"N.",
+        "bytearray(n)": b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R.",
+        "doubled text": hexed,
+        "a million sets": b"\x80\x04" + b"\x8f" * 3_000_000 + b".",
+        "a million lists": b"\x80\x02" + b"]" * 3_000_000 + b".",
+        "long number": b"\x80\x02I" + b"9" * 100_000 + b"\n.",
+        "deep key": deep + b"Ns.",
+        "deep value": b"\x80\x02}X\x05\x00\x00\x00model" + b")" + b"\x85" * 300_000 + b"s.",
+        "deep list": b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
+        "deep call": b"\x80\x02cargparse\nNamespace\n" + b")\x81" * 200_000 + b".",
+        "huge shape": zipped(tensor_pickle((1 << 40, 3, 7, 7), (147, 49, 7, 1), 1 << 50), _0=b"\0" * 16),
+        "stride 0": zipped(tensor_pickle((320, 3, 7, 7), (0, 0, 0, 0), 1), _0=b"\0" * 4),
+        "stride 0, wide": zipped(tensor_pickle((1 << 40, 3, 7, 7), (0, 0, 0, 0), 1), _0=b"\0" * 4),
+        "offset": zipped(tensor_pickle((64, 3, 7, 7), (147, 49, 7, 1), 9408, 1 << 45), _0=b"\0" * 37632),
+        "negative": zipped(tensor_pickle((-64, 3, 7, 7), (147, 49, 7, 1), 9408), _0=b"\0" * 37632),
+        "overflow": zipped(tensor_pickle((1 << 61, 1 << 61, 7, 7), (1, 1, 1, 1), 9408), _0=b"\0" * 37632),
+        "legacy storage": legacy(tensor_pickle((1 << 40,), (1,), 1 << 40))[:-4]
+        + b"(X\x01\x00\x00\x000l."
+        + b"\xff" * 64,
+        "safetensors header": struct.pack("<Q", 1 << 50) + b'{"a":1}',
+        "safetensors shape": struct.pack("<Q", 80)
+        + b'{"conv1.weight":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4]}}'.ljust(80)
+        + b"\0" * 4,
+        "one storage for all": shared_storage(),
+    }
+
+
+def shared_storage() -> bytes:
+    """Return a wide ResNet-50 whose every tensor is a view of the storage of one of them."""
+    with torch.device("meta"):
+        shapes = {name: tuple(values.shape) for name, values in ResNet50(1.0).state_dict().items()}
+    values = torch.rand(max(torch.Size(shape).numel() for shape in shapes.values()))
+    views = {
+        name: values[: torch.Size(shape).numel()].view(shape) for name, shape in shapes.items() if "num_b" not in name
+    }
+    buffer = io.BytesIO()
+    torch.save(views, buffer)
+    return buffer.getvalue()
+
+
+BOMBER = """
+import pathlib, resource, sys, time
+import torch
+from convert import CheckpointError, load_backbone
+torch.set_num_threads(1)
+pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (pages + (1 << 30), pages + (1 << 30)))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    start = time.process_time()
+    try:
+        load_backbone(path)
+        outcome = "accepted"
+    except CheckpointError as error:
+        outcome = str(error).replace("\\n", "<newline>")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(path.name, round(time.process_time() - start, 2), (peak - before) // 1024, outcome, sep="|")
+"""
+
+
+def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
+    for name, data in bombs().items():
+        (tmp_path / name).write_bytes(data)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    run = subprocess.run(
+        [sys.executable, "-c", BOMBER, tmp_path], capture_output=True, text=True, env=environment, check=False
+    )
+    assert run.returncode == 0, run.stderr[-500:]
+    rows = [line.split("|", 3) for line in run.stdout.splitlines()]
+    assert [row[0] for row in rows] == sorted(bombs())
+    for name, seconds, megabytes, outcome in rows:
+        assert outcome.startswith(str(tmp_path)) and "<newline>" not in outcome, f"{name}: {outcome}"
+        assert float(seconds) < SECONDS and int(megabytes) < 600, f"{name}: {seconds} s, {megabytes} MB"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "0 bytes"),
+        (b"<!DOCTYPE html><html>Google Drive - Quota exceeded</html>", "a web page, so the download failed"),
+        (b"\n<html><body>404</body></html>", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an error message of a file server"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"\x1f\x8b\x08\x00" + b"x" * 90, "gzip"),
+        (b"\x89HDF\r\n\x1a\n" + b"x" * 90, "HDF5"),
+        (b"conv1.weight: 1 2 3\n" * 9, "no checkpoint that twinbench knows"),
+        (pickle.dumps([1, 2, 3]), "no ResNet-50 in any known layout; top-level keys: none"),
+        (deflated(b"hello", "notes.txt"), "a zip archive with 0 checkpoints in it"),
+    ],
+)
+def test_files_that_are_no_checkpoints(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "resnet50.pth").write_bytes(data)
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(tmp_path / "resnet50.pth")
+
+
+def test_the_contents_count_and_not_the_extension(tmp_path: Path) -> None:
+    for name, data in good_files().items():
+        for extension in (".pth", ".safetensors", ".pkl", ".txt", ""):
+            (tmp_path / f"file{extension}").write_bytes(data)
+            assert outcome(tmp_path / f"file{extension}"), f"{name} named {extension}"
+
+
+def test_folders_links_and_devices(tmp_path: Path) -> None:
+    good = tmp_path / "good.pth"
+    good.write_bytes(good_files()["torch-zip"])
+    (tmp_path / "link.pth").symlink_to(good)
+    assert outcome(tmp_path / "link.pth"), "a link to a good file is a good file"
+    (tmp_path / "dangling.pth").symlink_to(tmp_path / "gone.pth")
+    (tmp_path / "loop.pth").symlink_to(tmp_path / "loop.pth")
+    (tmp_path / "zero.pth").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name, message in {
+        ".": "a folder",
+        "missing.pth": "No such file",
+        "dangling.pth": "No such file",
+        "loop.pth": "symbolic links",
+        "zero.pth": "not a regular file",
+        "pipe.pth": "not a regular file",
+    }.items():
+        with pytest.raises(CheckpointError, match=message):
+            load_backbone(tmp_path / name)
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(trained(), tmp_path / "file.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert outcome(tmp_path / "file.pth")

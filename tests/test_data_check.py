@@ -1,0 +1,148 @@
+"""`twinbench data`: a whole data set passes, each damage is found and listed, exit code 2 with one line."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from data.checks import check
+from data.layouts import DataError
+from data.surveys import EXPECTED
+from twinbench import main
+
+TREES = {"imagenet": "imagenet", "voc": "VOCdevkit", "voc07": "VOCdevkit", "coco": "coco", "inat": "inat"}
+TREES["places"] = "places"
+
+
+@pytest.mark.parametrize("layout", TREES)
+@pytest.mark.parametrize("fast", [True, False])
+def test_fresh_scenes_are_complete(scenes: Path, layout: str, fast: bool) -> None:
+    report = check(layout, scenes / TREES[layout], fast=fast, processes=1)
+    assert report.complete and report.counts == report.expected and report.counts["classes"] == 10
+    assert report.expected_from == "the demo scenes' marker"
+
+
+def test_one_process_and_two_find_the_same(scenes: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(scenes / "imagenet", tmp_path / "imagenet"))
+    damaged = sorted((root / "train").rglob("*.JPEG"))[::25]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:900])
+    reports = [check("imagenet", root, processes=number) for number in (1, 2)]
+    assert reports[0] == reports[1]
+    assert [(problem.kind, problem.count) for problem in reports[0].problems] == [("unreadable images", len(damaged))]
+    assert reports[0].problems[0].examples[0].startswith(str(damaged[0]))
+    assert check("imagenet", root, fast=True).complete  # the headers are whole
+
+
+def test_the_published_counts(scenes: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(scenes / "coco", tmp_path / "coco"))
+    (root / "scenes.json").unlink()  # no longer known as scenes
+    report = check("coco", root)
+    assert report.expected == {"train": 118_287, "val": 5000, "classes": 80}
+    assert report.problems[0].examples == (
+        "train: 20, expected 118,287",
+        "val: 20, expected 5,000",
+        "classes: 10, expected 80",
+    )
+    assert (
+        EXPECTED["voc"]["trainval07+12"]
+        == EXPECTED["voc"]["2007-trainval"] + EXPECTED["voc"]["2012-trainval"]
+        == 16_551
+    )
+
+
+def test_every_problem_of_a_voc_tree_is_listed(scenes: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(scenes / "VOCdevkit", tmp_path / "VOCdevkit"))
+    folder = root / "VOC2007"
+    (folder / "JPEGImages" / "000001.jpg").unlink()
+    (folder / "JPEGImages" / "000002.jpg").write_bytes(b"")
+    for name in ("000003", "000004", "000005", "000006"):
+        path = folder / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace("<difficult>0</difficult>", ""))
+    (folder / "ImageSets" / "Main" / "one_test.txt").write_text("000002 -1\n")
+    (root / "VOC2012" / "ImageSets" / "Main" / "trainval.txt").unlink()
+    found = {problem.kind: problem for problem in check("voc", root).problems}
+    assert {kind: problem.count for kind, problem in found.items()} == {
+        "class lists": 1,
+        "annotations": 4,
+        "layout": 1,
+        "missing images": 1,
+        "unreadable images": 1,
+        "counts": 2,  # 2012-trainval and the sum
+    }
+    assert len(found["annotations"].examples) == 3 and "no <difficult>" in found["annotations"].examples[0]
+
+
+def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(scenes / "coco", tmp_path / "coco"))
+    pipe, dangling, loop = sorted((root / "val2017").iterdir())[:3]
+    for path in (pipe, dangling, loop):
+        path.unlink()
+    os.mkfifo(pipe)
+    dangling.symlink_to("nothing")
+    loop.symlink_to(loop)
+    found = {problem.kind: problem.count for problem in check("coco", root).problems}
+    assert found == {"unreadable images": 1, "missing images": 2}
+
+
+def test_a_killed_reader_is_told(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.checks.read_rgb", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DataError, match="was killed, perhaps for memory; run again with --processes 1"):
+        check("coco", scenes / "coco", processes=2)
+
+
+def test_every_problem_of_a_coco_tree_is_listed(scenes: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(scenes / "coco", tmp_path / "coco"))
+    path = root / "annotations" / "instances_val2017.json"
+    lists = json.loads(path.read_text())
+    changes = (("image_id", 99), ("category_id", 99), ("bbox", [0, 0, 5]), ("bbox", [0, 0, float("nan"), 1]))
+    changes += (("iscrowd", None), ("area", "big"), ("segmentation", []))
+    for annotation, (key, value) in zip(lists["annotations"], changes, strict=False):
+        annotation[key] = value
+    path.write_text(json.dumps(lists))
+    (problem,) = check("coco", root).problems
+    assert (problem.kind, problem.count) == ("annotations", len(changes))
+    lists["annotations"] = lists["annotations"][len(changes) :]
+    lists["images"][0]["width"] = 97
+    path.write_text(json.dumps(lists))
+    (problem,) = check("coco", root).problems
+    assert "96 x 96 pixels, annotated 97 x 96" in problem.examples[0]
+    lists["images"][0].pop("file_name")
+    path.write_text(json.dumps(lists))
+    assert {problem.kind for problem in check("coco", root).problems} == {"layout", "counts"}
+
+
+def test_the_command(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "make", str(tmp_path / "made"), "--scale", "0.01", "--seed", "3"]) == 0
+    assert "made/imagenet: train 30, val 20" in capsys.readouterr().out
+    assert main(["data", "check", "coco", str(tmp_path / "made" / "coco")]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert main(["data", "check", "inat", str(scenes / "inat"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    (tmp_path / "made" / "coco" / "val2017" / "000000000021.jpg").unlink()
+    assert main(["data", "check", "coco", str(tmp_path / "made" / "coco"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["problems"][0]["kind"] == "missing images"
+    assert (
+        err.count("\n") == 1
+        and "coco is not complete; problems: missing images (1)" in err
+        and "000000000021.jpg" in err
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["check", "imagnet", "."], "unknown layout 'imagnet'. Did you mean 'imagenet'"),
+        (["check", "voc", "/nowhere"], "/nowhere: no such folder"),
+        (["check", "voc", ".", "--processes", "-1"], "--processes -1: expected a number"),
+        (["make", "/dev/null"], "/dev/null: a file"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert complaint in err and err.count("\n") == 1

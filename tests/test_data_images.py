@@ -1,0 +1,58 @@
+"""One image: every mode becomes RGB, every damage becomes one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.images import ImageDataset, read_rgb
+from data.layouts import DataError
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_every_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
+    Image.new("RGB", (5, 4), (255, 255, 255)).convert(mode).save(path)
+    image = read_rgb(path)
+    assert image.mode == "RGB" and image.size == (5, 4) and np.asarray(image).min() > 250
+
+
+def test_a_truncated_or_foreign_or_missing_file_is_named(scenes: Path, tmp_path: Path) -> None:
+    whole = next((scenes / "imagenet" / "train").rglob("*.JPEG")).read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"half\.jpg: not a readable image \(.*truncated.*\); fetch the file again"):
+        read_rgb(tmp_path / "half.jpg")
+    (tmp_path / "text.jpg").write_text("<html>404</html>")
+    with pytest.raises(DataError, match=r"text\.jpg: not an image in any known format"):
+        read_rgb(tmp_path / "text.jpg")
+    (tmp_path / "link.jpg").write_text("../../coco/train2017/000000000009.jpg")
+    with pytest.raises(DataError, match=r"link\.jpg: a link that was copied as text"):
+        read_rgb(tmp_path / "link.jpg")
+    with pytest.raises(DataError, match=r"none\.jpg: no such image"):
+        read_rgb(tmp_path / "none.jpg")
+    with pytest.raises(DataError, match="not a readable image"):
+        read_rgb(tmp_path)
+
+
+@pytest.mark.parametrize("side", [9_500, 20_000])  # past Pillow's warning, past its error
+def test_an_image_bomb_is_refused(tmp_path: Path, side: int) -> None:
+    Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+    with pytest.raises(DataError, match=r"bomb\.png: an image of more than \d+ pixels"):
+        read_rgb(tmp_path / "bomb.png")
+
+
+def test_the_message_stays_one_line_whatever_the_file_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a\nb\x1b[31m.jpg").touch()
+    with pytest.raises(DataError) as caught:
+        read_rgb(tmp_path / "a\nb\x1b[31m.jpg")
+    assert "a\\nb\\x1b[31m.jpg" in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_the_data_set_gives_tensor_and_index(tmp_path: Path) -> None:
+    for value in (10, 200):
+        Image.new("RGB", (3, 2), (value, 0, 0)).save(tmp_path / f"{value}.png")
+    images = ImageDataset([tmp_path / "200.png", tmp_path / "10.png"], lambda image: torch.tensor(np.asarray(image)))
+    assert len(images) == 2
+    assert [(int(image[0, 0, 0]), index) for image, index in (images[0], images[1])] == [(200, 0), (10, 1)]

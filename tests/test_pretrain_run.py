@@ -1,0 +1,234 @@
+"""Whole runs of a tiny recipe: files, resume, kills, signals, many processes, and what they say when they fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import twinbench
+from convert.files import load
+from convert.resnet import ResNet50
+from slurm.progress import read_log
+
+TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--log-steps", "1"]
+TINY += [f"--set={pair}" for pair in ("width=0.0625", "epochs=2", "batch_size=8", "projector=16,16", "crop=16")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def make_images(root: Path, *, sizes: tuple[tuple[int, int], ...] = ((24, 24),)) -> Path:
+    """Write 24 images of two classes, cycling through `sizes`."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        path = root / "train" / f"class{i % 2}" / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blocks = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        blocks.resize(sizes[i % len(sizes)], Image.Resampling.BICUBIC).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("mixed"), sizes=((24, 24), (30, 20)))
+
+
+def pretrain(data: Path, out: Path, *more: str) -> int:
+    return twinbench.main(["pretrain", str(data), str(out), *TINY, *more])
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load(out / "resnet50.pth")
+
+
+def same(first: Path, second: Path) -> bool:
+    one, two = weights(first), weights(second)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_files_of_a_run(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain(images, tmp_path) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/resnet50.pth\n"
+    found = weights(tmp_path)
+    assert list(found) == list(ResNet50(0.0625).state_dict()) and len(found) == 318
+    state = load(tmp_path / "checkpoint.pth")
+    assert set(state) == {"epoch", "model", "optimizer", "twinbench"} and state["epoch"] == 2
+    names = list(state["model"])
+    assert sum(name.startswith("module.backbone.") for name in names) == 318
+    assert [n for n in names if "backbone" not in n] == [
+        "module.projector.0.weight",
+        *(f"module.projector.1.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+        "module.projector.3.weight",
+        *(f"module.bn.{n}" for n in ("running_mean", "running_var", "num_batches_tracked")),
+    ]
+    groups = state["optimizer"]["param_groups"]
+    expected = {"params", "lr", "weight_decay", "momentum", "eta", "weight_decay_filter", "lars_adaptation_filter"}
+    assert all(set(group) == expected for group in groups)
+    assert [len(group["params"]) for group in groups] == [55, 108]  # 53 + 2 weights; 2 (53 + 1) of batch norm
+    lines = [line for line in read_log(tmp_path / "log.jsonl") if "event" not in line]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["loss"] >= line["on_diagonal"] > 0 and line["loss_over_floor"] > 0 for line in lines)
+
+
+def test_a_finished_run_returns_at_once(images: Path, tmp_path: Path) -> None:
+    assert pretrain(images, tmp_path) == 0
+    before = (tmp_path / "resnet50.pth").stat().st_mtime_ns
+    assert pretrain(tmp_path / "nowhere", tmp_path) == 0
+    assert (tmp_path / "resnet50.pth").stat().st_mtime_ns == before
+
+
+def until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        if happened() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def start(data: Path, out: Path, *more: str, processes: int = 1) -> subprocess.Popen[str]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "twinbench", "pretrain", str(data), str(out), *TINY, *more],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("folder", "workers"), [("images", 0), ("mixed", 2)])
+def test_killed_and_started_again(folder: str, workers: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """SIGKILL in the middle of an epoch: the weights of the next start are those of a run without it, bit by bit."""
+    data: Path = request.getfixturevalue(folder)
+    more = ("--set=epochs=8", "--save-seconds=0", f"--workers={workers}")
+    killed = start(data, tmp_path / "killed", *more)
+    log = tmp_path / "killed" / "log.jsonl"
+    until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "resnet50.pth").exists()
+    assert pretrain(data, tmp_path / "killed", *more[:2]) == 0  # and with another number of workers
+    assert pretrain(data, tmp_path / "whole", *more[:1]) == 0
+    assert same(tmp_path / "killed", tmp_path / "whole")
+    steps = [line["step"] for line in read_log(log) if "event" not in line]
+    assert steps == list(range(1, 25))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_asks_to_be_requeued(number: signal.Signals, mixed: Path, tmp_path: Path) -> None:
+    run = start(mixed, tmp_path, "--set=epochs=1000", "--save-seconds=1000", "--workers=2")
+    log = tmp_path / "log.jsonl"
+    until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, run)
+    os.killpg(run.pid, number)  # to the loader's workers too, as SLURM does
+    assert run.wait(timeout=60) == 75, run.stderr and run.stderr.read()
+    assert run.stderr and "the same command goes on from there" in run.stderr.read()
+    steps = [line["step"] for line in read_log(log) if "event" not in line]
+    assert load(tmp_path / "checkpoint.pth")["twinbench"]["step"] == steps[-1]
+
+
+def test_two_processes_compute_what_one_does(images: Path, tmp_path: Path) -> None:
+    """Batch norm, loss, gradient and views are those of the global batch, so even the log's numbers agree."""
+    assert start(images, tmp_path / "two", processes=2).wait(timeout=120) == 0
+    assert pretrain(images, tmp_path / "one") == 0
+    logs = [[line for line in read_log(tmp_path / out / "log.jsonl") if "loss" in line] for out in ("one", "two")]
+    for one, two in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0.02, atol=2e-3)
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, *expected: str) -> Callable[[int], None]:
+    def check(found: int) -> None:
+        error = capsys.readouterr().err.strip()
+        assert found == code and len(error.splitlines()) == 1, error
+        for part in expected:
+            assert part in error
+
+    return check
+
+
+def test_wrong_input_takes_one_line(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    says = lambda *expected: fails(capsys, 2, *expected)  # noqa: E731
+    says("no train in it", f"give {images}")(pretrain(images / "train" / "class0", out))
+    says("no such folder")(pretrain(images / "absent", out))
+    says("24 images do not fill one batch of 32")(pretrain(images, out, "--set=batch_size=32"))
+    says("unknown recipe 'demos'", "'demo'")(twinbench.main(["pretrain", str(images), str(out), "--recipe", "demos"]))
+    says("unknown setting 'epoch'", "'epochs'")(pretrain(images, out, "--set=epoch=3"))
+    says("projector", "8192,8192,8192")(pretrain(images, out, "--set=projector="))
+    says("expected more than 0")(pretrain(images, out, "--set=epochs=0"))
+    says("expected 0 to 1")(pretrain(images, out, "--set=flip=1.5"))
+    says("expected two numbers")(pretrain(images, out, "--set=blur=1"))
+    says("expected a range above 0")(pretrain(images, out, "--set=blur_sigma=2,1"))
+    says("unknown precision 'half'")(pretrain(images, out, "--precision", "half"))
+    assert not (out / "resnet50.pth").exists() and not (out / "checkpoint.pth").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain(images, tmp_path) == 0
+    (tmp_path / "resnet50.pth").unlink()
+    check = fails(capsys, 2, "with lambd=0.01 instead of lambd=0.02", "choose another OUT")
+    capsys.readouterr()
+    check(pretrain(images, tmp_path, "--set=lambd=0.02"))
+    fails(capsys, 2, "with seed=0 instead of seed=1")(pretrain(images, tmp_path, "--seed=1"))
+    torch.save({"epoch": 1, "model": {}, "optimizer": {}}, tmp_path / "checkpoint.pth")
+    fails(capsys, 2, "not a checkpoint of `twinbench pretrain`")(pretrain(images, tmp_path))
+
+
+def test_a_damaged_image_is_named_or_tolerated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for sizes in (((24, 24),), ((24, 24), (30, 20))):
+        data = make_images(tmp_path / f"data{len(sizes)}", sizes=sizes)
+        bad = data / "train" / "class0" / "02.png"
+        bad.write_bytes(bad.read_bytes()[:60])
+        out = tmp_path / f"out{len(sizes)}"
+        for workers in ("0", "2"):
+            fails(capsys, 2, str(bad), "--skip-corrupt 1")(pretrain(data, out, "--workers", workers))
+        more = ("--set=batch_size=6", "--skip-corrupt=1")
+        assert pretrain(data, out, *more) == 0
+        (finished,) = [line for line in read_log(out / "log.jsonl") if line.get("event") == "finished"]
+        assert len(finished["skipped"]) == 1 and str(bad) in finished["skipped"][0]
+        capsys.readouterr()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--set=lr_weights=1e30", "--set=lr_biases=1e30", "--set=epochs=3")
+    fails(capsys, 1, "loss of step", "lr_weights", "mean C_ii", "try lower rates")(pretrain(images, tmp_path, *more))
+    assert not (tmp_path / "checkpoint.pth").exists() and not (tmp_path / "resnet50.pth").exists()
+
+
+def test_a_full_disk_leaves_the_old_file(images: Path, tmp_path: Path) -> None:
+    assert pretrain(images, tmp_path, "--set=epochs=1") == 0
+    (tmp_path / "resnet50.pth").unlink()
+    before = (tmp_path / "checkpoint.pth").read_bytes()
+    limited = "import resource, sys, twinbench; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
+    limited += "sys.exit(twinbench.main(sys.argv[1:]))"
+    command = ["pretrain", str(images), str(tmp_path), *TINY, "--set=epochs=1"]
+    run = subprocess.run([sys.executable, "-c", limited, *command], capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and "cannot be written" in run.stderr and len(run.stderr.splitlines()) == 1, run.stderr
+    assert (tmp_path / "checkpoint.pth").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pth", "log.jsonl"]
+
+
+def test_pixel_exact_views_train_too(mixed: Path, tmp_path: Path) -> None:
+    assert pretrain(mixed, tmp_path, "--set=views=pil", "--set=epochs=1") == 0
+    (first,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"start"' in line]
+    assert first["recipe"]["views"] == "pil" and first["fingerprint"] != ""

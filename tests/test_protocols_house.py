@@ -1,0 +1,83 @@
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from protocols.house import SettingError, parse_settings, replacing, unknown, with_settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    epochs: int = 100
+    lr: float = 0.3
+    nesterov: bool = False
+    schedule: Literal["cosine", "steps"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    limit: int | None = None
+    note: str = ""
+
+
+def test_settings_are_texts_by_name():
+    assert parse_settings(["epochs=50", " lr =1e-3", "note=a=b"]) == {"epochs": "50", "lr": "1e-3", "note": "a=b"}
+
+
+@pytest.mark.parametrize("pair", ["epochs", "=50"])
+def test_a_setting_without_name_or_value(pair):
+    with pytest.raises(SettingError, match="expected key=value"):
+        parse_settings([pair])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("epochs", "50", 50),
+        ("lr", "1e-3", 0.001),
+        ("lr", 1, 1.0),
+        ("nesterov", "true", True),
+        ("nesterov", False, False),
+        ("schedule", "steps", "steps"),
+        ("milestones", "8,11", (8, 11)),
+        ("milestones", [8, 11], (8, 11)),
+        ("milestones", 8, (8,)),
+        ("milestones", "", ()),
+        ("limit", "none", None),
+        ("limit", "3", 3),
+        ("note", 7, "7"),
+    ],
+)
+def test_values_take_the_type_of_the_field(name, given, expected):
+    changed = getattr(with_settings(Recipe(), {name: given}), name)
+    assert changed == expected and type(changed) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"epoch": "50"}, "unknown setting 'epoch'. Did you mean 'epochs'.* Known: .*milestones"),
+        ({"epochs": "1.5"}, "epochs=1.5: expected int"),
+        ({"epochs": True}, "epochs=True: expected int"),
+        ({"nesterov": "perhaps"}, "nesterov=perhaps: expected bool"),
+        ({"schedule": "cosin"}, "unknown value for setting schedule: 'cosin'. Did you mean 'cosine'"),
+        ({"milestones": "8,x"}, "milestones=x: expected int"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_an_error(settings, match):
+    with pytest.raises(SettingError, match=match):
+        with_settings(Recipe(), settings)
+
+
+def test_an_unknown_name_without_a_near_one_lists_all():
+    assert unknown("room", "xyzzy", ["data", "convert"]) == "unknown room 'xyzzy'. Known: convert, data"
+
+
+def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as beside:
+        beside.write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), replacing(path) as beside:
+        beside.write_text("half of the new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["file.txt"]

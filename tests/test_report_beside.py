@@ -1,0 +1,194 @@
+import pytest
+
+import twinbench
+from protocols.catalogue import PROTOCOLS
+from protocols.published import BARLOW_TWINS, orphans, published, published_for
+from report.beside import Wish, WishError
+from report.files import Found, Located
+from report.gate import GateError, failures, parse_gates
+from report.result import Result
+from report.table import build
+
+
+def located(path, method, name, values, **changes):
+    protocol = PROTOCOLS[name]
+    if settings := changes.pop("settings", {}):
+        protocol = protocol.with_settings(settings)
+    return [
+        Located(
+            path / method / name / f"seed{seed}" / "result.json",
+            Result(
+                protocol=name,
+                version=protocol.version,
+                fingerprint=protocol.fingerprint,
+                method=method,
+                seed=seed,
+                metrics={protocol.metric: value},
+                headline=protocol.metric,
+                backbone_sha256=method,
+                overrides=dict(protocol.overrides),
+                **changes,
+            ),
+        )
+        for seed, value in enumerate(values)
+    ]
+
+
+def table_of(*groups, **wish):
+    return build(Found(tuple(entry for group in groups for entry in group)), Wish(**wish))
+
+
+def test_the_papers_numbers_are_shipped():
+    """Tables 1 to 4 of the paper, as many numbers as it prints for ResNet-50, and a few of them by value."""
+    rows = {
+        (entry.task, entry.metric, entry.method): entry.value for entry in published() if entry.paper == BARLOW_TWINS
+    }
+    assert rows["imagenet_linear", "top1", "Barlow Twins"] == 73.2
+    assert rows["imagenet_semi_1pct", "top5", "Barlow Twins"] == 79.2
+    assert rows["voc07_svm", "mAP", "Barlow Twins"] == 86.2
+    assert rows["voc0712_det_c4", "AP75", "Barlow Twins"] == 63.4
+    assert rows["coco_det_c4_1x", "mask-AP", "Barlow Twins"] == 34.3
+    assert len(rows) == 13 + 22 + 22 + 5 * 9
+
+
+def test_every_published_number_is_a_percent_with_a_source():
+    for entry in published():
+        assert 0 < entry.value < 100 and entry.paper and entry.where and entry.metric, entry
+
+
+def test_every_protocol_finds_its_published_numbers():
+    """A protocol's published numbers carry the metric it measures; none is filed where no protocol looks."""
+    for protocol in PROTOCOLS.values():
+        if protocol.published_as:
+            assert protocol.metric in {entry.metric for entry in published_for(protocol)}, protocol.name
+    future = {"inat18_linear", "places205_linear", "voc07_svm_lowshot"}
+    future |= {"coco_det_c4_2x", "coco_det_fpn_1x", "coco_det_fpn_2x"}
+    assert orphans() <= future
+
+
+def test_a_changed_recipe_has_no_published_numbers():
+    changed = PROTOCOLS["voc07-svm"].with_settings({"folds": "5"})
+    assert published_for(PROTOCOLS["voc07-svm"]) and not published_for(changed)
+
+
+def test_published_rows_stand_beside_measured_ones(tmp_path):
+    table = table_of(
+        located(tmp_path, "barlow-twins", "voc07-svm", [85.0, 85.2]),
+        located(tmp_path, "random", "voc07-svm", [50.0]),
+        published=True,
+    )
+    assert table.methods[:3] == ("barlow-twins", "Barlow Twins, published", "random")
+    (column,) = table.columns
+    cell = table.cell("Barlow Twins, published", column)
+    assert cell.shown == "86.2" and cell.place == 0
+    notes = dict(table.footnotes)
+    assert "arXiv:2103.03230, Table 3; not stated: number of runs" in notes[table.marks(cell)[0]]
+
+
+def test_published_numbers_are_never_best_unless_asked(tmp_path):
+    groups = located(tmp_path, "a", "voc07-svm", [60.0]), located(tmp_path, "b", "voc07-svm", [50.0])
+    for asked in (False, True):
+        table = table_of(*groups, published=True, rank_published=asked)
+        best = {method for method in table.methods if table.cell(method, table.columns[0]).place == 1}
+        assert best == ({"SwAV, published"} if asked else {"a"})
+
+
+def test_measured_minus_published(tmp_path):
+    table = table_of(
+        located(tmp_path, "mine", "voc07-svm", [86.0, 87.0]),
+        published=True,
+        same={"mine": "Barlow Twins"},
+    )
+    (contrast,) = table.contrasts
+    assert contrast.title.startswith("minus Barlow Twins, published")
+    assert contrast.cells["mine", table.columns[0]].value == pytest.approx(86.5 - 86.2)
+
+
+def test_sources_are_named_where_there_is_more_than_one(tmp_path):
+    table = table_of(located(tmp_path, "m", "voc07-svm", [80.0]), published=True, source="")
+    assert "Barlow Twins, arXiv:2105.04906" in table.methods and "Barlow Twins, arXiv:2103.03230" in table.methods
+
+
+def test_published_numbers_are_not_put_beside_other_recipes(tmp_path):
+    group = located(tmp_path, "m", "voc07-svm", [80.0], settings={"folds": "5"})
+    assert table_of(group, published=True).methods == ("m",)
+    demo = located(tmp_path, "m", "demo-voc07-svm", [80.0])
+    assert table_of(demo, published=True).methods == ("m",)
+
+
+def test_a_baseline_is_subtracted_from_the_others(tmp_path):
+    table = table_of(
+        located(tmp_path, "a", "voc07-svm", [60.0, 61.0, 62.0]),
+        located(tmp_path, "b", "voc07-svm", [50.0, 51.5, 51.0]),
+        located(tmp_path, "b", "imagenet-knn", [20.0]),
+        baseline="b",
+    )
+    (contrast,) = table.contrasts
+    assert list(contrast.cells) == [("a", table.columns[0])]
+    assert contrast.cells["a", table.columns[0]].value == pytest.approx(61 - 152.5 / 3)
+    assert contrast.rows(table) == ["a"]
+
+
+def test_partial_data_is_not_subtracted(tmp_path):
+    counts = {"images": {"test": 10}, "images_expected": {"test": 100}}
+    table = table_of(
+        located(tmp_path, "a", "voc07-svm", [60.0], **counts), located(tmp_path, "b", "voc07-svm", [50.0]), baseline="b"
+    )
+    assert not table.contrasts[0].cells
+
+
+def test_average_ranks_count_the_tasks_that_all_finished(tmp_path):
+    table = table_of(
+        located(tmp_path, "a", "voc07-svm", [60.0]),
+        located(tmp_path, "b", "voc07-svm", [50.0]),
+        located(tmp_path, "a", "imagenet-knn", [20.0]),
+        located(tmp_path, "b", "imagenet-knn", [30.0]),
+        located(tmp_path, "a", "imagenet-linear", [70.0]),
+        located(tmp_path, "b", "imagenet-linear", [70.0]),
+        located(tmp_path, "a", "imagenet-1pct", [10.0]),
+    )
+    assert table.ranked_tasks == 3 and dict(table.ranks) == {"a": 1.5, "b": 1.5}
+    assert not table_of(located(tmp_path, "a", "voc07-svm", [60.0]), located(tmp_path, "b", "voc07-svm", [1.0])).ranks
+
+
+def test_a_method_that_is_not_there_is_named_with_the_others(tmp_path):
+    group = located(tmp_path, "barlow", "voc07-svm", [60.0])
+    with pytest.raises(WishError, match="--baseline barlo: unknown method 'barlo'. Did you mean 'barlow'"):
+        table_of(group, baseline="barlo")
+    with pytest.raises(WishError, match="--same mine=...: unknown method 'mine'"):
+        table_of(group, published=True, same={"mine": "x"})
+
+
+def test_thresholds(tmp_path):
+    counts = {"images": {"test": 10}, "images_expected": {"test": 100}}
+    table = table_of(
+        located(tmp_path, "a", "voc07-svm", [60.0, 61.0]),
+        located(tmp_path, "b", "voc07-svm", [50.0]),
+        located(tmp_path, "c", "voc07-svm", [90.0], **counts),
+    )
+    assert failures(table, parse_gates(["a/voc07-svm=60.5"])) == []
+    assert failures(table, parse_gates(["a/voc07-svm:mAP=60.51"])) == [
+        "a/voc07-svm:mAP: a reaches 60.50, expected 60.51",
+    ]
+    everybody = failures(table, parse_gates(["voc07-svm=55"]))
+    assert [line.split(":")[1].split()[0] for line in everybody] == ["b", "c"]
+    assert "no number on complete data" in everybody[1]
+    assert "expected at least 1" in failures(table, parse_gates(["a/imagenet-knn=1"]))[0]
+
+
+@pytest.mark.parametrize("text", ["voc07-svm", "=85", "voc07-svm=high", "voc07-svm=nan"])
+def test_a_threshold_that_says_nothing(text):
+    with pytest.raises(GateError, match="expected .METHOD/.PROTOCOL"):
+        parse_gates([text])
+
+
+def test_the_command_fails_below_a_threshold(tmp_path, capsys):
+    for entry in located(tmp_path, "a", "voc07-svm", [60.0]):
+        entry.result.write(entry.path.parent)
+    command = ["report", str(tmp_path), "--published", "--same", "a=Barlow Twins", "--format", "json"]
+    assert twinbench.main([*command, "--fail-below", "voc07-svm=59"]) == 0
+    assert twinbench.main([*command, "--fail-below", "voc07-svm=85.0"]) == 1
+    assert "a reaches 60.00, expected 85" in capsys.readouterr().err
+    assert twinbench.main([*command, "--fail-below", "voc08-svm=85.0"]) == 2
+    assert twinbench.main(["report", str(tmp_path), "--same", "a"]) == 2
+    assert "expected METHOD=NAME" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+import json
+import math
+
+import pytest
+
+from report.files import find
+from report.result import SCHEMA, Result, ResultError, read_result, read_results
+
+
+def a_result(**changes):
+    fields = {
+        "protocol": "p",
+        "version": 1,
+        "fingerprint": "f" * 12,
+        "method": "m",
+        "seed": 0,
+        "metrics": {"mAP": 50.0},
+        "headline": "mAP",
+        "backbone_sha256": "0" * 64,
+    }
+    return Result(**(fields | changes))
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = a_result(curves={"loss": [[1, 2.5], [2, 2.25]]}, details={"costs": [0.1]}, overrides={"epochs": "3"})
+    assert read_result(written.write(tmp_path)) == written
+
+
+def test_a_number_that_is_none_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="Out of range float"):
+        a_result(metrics={"mAP": math.nan}).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_searched_and_nothing_is_read_twice(tmp_path):
+    paths = [a_result(seed=seed).write(tmp_path / f"seed{seed}") for seed in (1, 0)]
+    assert [result.seed for result in read_results([tmp_path, paths[0]])] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"metrics": {"mAP": "85"}}, r"metrics is .*85.*, expected dict\[str, float\]"),
+        ({"seed": True}, "seed is True, expected int"),
+        ({"version": "1"}, "version is '1', expected int"),
+        ({"curves": {"loss": [1, 2]}}, "curves is .* expected dict"),
+        ({"images": {"train": 1.5}}, "images is .* expected dict"),
+        ({"pictures": "a.png"}, "pictures is 'a.png', expected list"),
+        ({"wall_seconds": "long"}, "wall_seconds is 'long', expected a finite number"),
+        ({"headline": "top1"}, "headline metric 'top1' is not among .'mAP'"),
+        ({"schema": SCHEMA + 1}, "newer than .*update twinbench"),
+        ({"surprise": 1}, "unknown fields surprise"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
+    path = a_result().write(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ResultError, match=match) as caught:
+        read_result(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [("{", "not readable as JSON"), ("[]", "holds no JSON object"), ("{}", "lacks backbone_sha256, fingerprint")],
+)
+def test_a_broken_file_is_refused(tmp_path, text, match):
+    path = tmp_path / "result.json"
+    path.write_text(text)
+    with pytest.raises(ResultError, match=match):
+        read_result(path)
+
+
+def test_infinity_in_a_file_is_refused(tmp_path):
+    path = a_result().write(tmp_path)
+    path.write_text(path.read_text().replace("50.0", "Infinity"))
+    with pytest.raises(ResultError, match="expected dict"):
+        read_result(path)
+
+
+def test_a_place_without_results_says_what_was_expected(tmp_path):
+    with pytest.raises(ResultError, match="no such file or folder"):
+        find([tmp_path / "missing"])
+    with pytest.raises(ResultError, match="no result.json below; expected"):
+        find([tmp_path])
+
+
+def test_unfinished_trials_are_found_with_their_reason(tmp_path):
+    a_result().write(tmp_path / "m" / "p" / "seed0")
+    for seed, name, text in ((1, "failed", "out of memory\nmore"), (2, "job.log", "..."), (3, "notes.txt", "")):
+        folder = tmp_path / "m" / "p" / f"seed{seed}"
+        folder.mkdir()
+        (folder / name).write_text(text)
+    found = find([tmp_path])
+    assert [entry.result.seed for entry in found.results] == [0]
+    assert [(lost.method, lost.protocol, lost.seed, lost.reason) for lost in found.absent] == [
+        ("m", "p", "1", "failed: out of memory"),
+        ("m", "p", "2", "not finished"),
+    ]

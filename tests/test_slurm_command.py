@@ -1,0 +1,138 @@
+"""`twinbench suite` as a user meets it: plan, status and logs from files, and run's exit code."""
+
+import json
+
+import pytest
+
+import twinbench
+from protocols.catalogue import find_protocol
+from report.result import Result
+from slurm import local, record
+from slurm.demo import SUITE, prepare, quick_suite
+from slurm.graph import build_jobs
+from slurm.suite import SuiteError, read_suite
+
+TEXT = """
+name: small
+root: out
+methods:
+  a: {pretrain: {recipe: demo}}
+  random: {checkpoint: random}
+protocols:
+  demo-imagenet-knn: {seeds: 2}
+data: {imagenet: .}
+"""
+
+
+@pytest.fixture
+def suite_file(tmp_path):
+    (tmp_path / "suite.yaml").write_text(TEXT)
+    return tmp_path / "suite.yaml"
+
+
+def jobs_of(file):
+    return {job.name: job for job in build_jobs(read_suite(file))}
+
+
+def measure(job, value):
+    protocol = find_protocol("demo-imagenet-knn")
+    method, _, seed = job.name.split("/")
+    Result(
+        protocol=protocol.name, version=protocol.version, fingerprint=protocol.fingerprint, method=method,
+        seed=int(seed.removeprefix("seed")), metrics={protocol.metric: value}, headline=protocol.metric,
+        backbone_sha256=method * 8, images={"train": 3000, "test": 500},
+        images_expected={"train": 3000, "test": 500},
+    ).write(job.out)  # fmt: skip
+
+
+def states(file, capsys):
+    assert twinbench.main(["suite", "status", str(file), "--json"]) == 0
+    return {job["name"]: (job["state"], job["reason"]) for job in json.loads(capsys.readouterr().out)["jobs"]}
+
+
+def test_plan_counts_what_is_done_by_method_and_protocol(suite_file, capsys):
+    measure(jobs_of(suite_file)["random/demo-imagenet-knn/seed1"], 12.0)
+    assert twinbench.main(["suite", "plan", str(suite_file), "--local"]) == 0
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert first.startswith("small: 5 jobs: 1 done, 4 waiting; root ")
+    assert [row.split()[:4] for row in rows[:3]] == [
+        ["a", "pretrain", "0/1", "done"],
+        ["a", "demo-imagenet-knn", "0/2", "done"],
+        ["random", "demo-imagenet-knn", "1/2", "done"],
+    ]
+    assert "after a/pretrain" in rows[1]
+    assert rows[4].startswith("  missing: 4 jobs")
+
+
+def test_status_tells_running_failed_blocked_and_interrupted_apart(suite_file, capsys):
+    jobs = jobs_of(suite_file)
+    train = jobs["a/pretrain"]
+    record.end(train.out, record.begin(train.out, train.identity, train.argv), "failed", 1, "exit code 1: no room")
+    record.begin(jobs["random/demo-imagenet-knn/seed0"].out, "", ())
+    gone = jobs["random/demo-imagenet-knn/seed1"]
+    record.begin(gone.out, "", ())
+    found = json.loads((gone.out / "job.json").read_text()) | {"pid": 2**22 + 1}  # above Linux's largest
+    (gone.out / "job.json").write_text(json.dumps(found))
+    seen = states(suite_file, capsys)
+    assert seen["a/pretrain"] == ("failed", "exit code 1: no room")
+    assert seen["a/demo-imagenet-knn/seed0"] == ("blocked", "a/pretrain failed: exit code 1: no room")
+    assert seen["random/demo-imagenet-knn/seed0"][0] == "running"
+    assert seen["random/demo-imagenet-knn/seed1"] == ("waiting", "was interrupted, resumes with the next run")
+
+
+def test_logs_prints_a_trials_log_or_says_why_not(suite_file, capsys):
+    job = jobs_of(suite_file)["a/pretrain"]
+    assert twinbench.main(["suite", "logs", str(suite_file), "a/pretrain"]) == 2
+    assert "a/pretrain has not been started" in capsys.readouterr().err
+    job.out.mkdir(parents=True)
+    (job.out / "job.log").write_text("epoch 1\n")
+    assert twinbench.main(["suite", "logs", str(suite_file), "a/pretrain"]) == 0
+    assert capsys.readouterr().out == "epoch 1\n"
+    assert twinbench.main(["suite", "logs", str(suite_file), "a/pretrian"]) == 2
+    assert "unknown trial 'a/pretrian'. Did you mean 'a/pretrain'?" in capsys.readouterr().err
+
+
+def test_run_writes_the_table_and_names_each_failure_with_its_log(suite_file, capsys, monkeypatch):
+    def command(job, _processes, _threads):
+        if job.kind == "pretrain":
+            return ["sh", "-c", "echo no such image; exit 1"]
+        measure(job, 12.0 + int(job.name[-1]))
+        return ["true"]
+
+    monkeypatch.setattr(local, "worker_command", command)
+    assert twinbench.main(["suite", "run", str(suite_file), "--local", "--parallel", "1"]) == 1
+    root = suite_file.parent / "out"
+    complaints = [line for line in capsys.readouterr().err.splitlines() if line.startswith("twinbench suite: ")]
+    assert complaints == [
+        f"twinbench suite: a/pretrain failed: exit code 1: no such image; log: {root}/a/pretrain/job.log",
+        *(
+            f"twinbench suite: a/demo-imagenet-knn/seed{seed} blocked: a/pretrain failed: exit code 1: no such image"
+            for seed in (0, 1)
+        ),
+    ]
+    table = (root / "report.txt").read_text()
+    assert "12.5 ±0.7 (2)" in table and "a/pretrain failed" in table  # mean and spread of 12 and 13
+    assert all((root / name).exists() for name in ("report.md", "report.csv", "report.html"))
+
+
+def test_demo_writes_its_suite_once_and_refuses_a_folder_that_is_not_its_own(tmp_path):
+    file = prepare(tmp_path / "demo")
+    assert prepare(tmp_path / "demo") == file
+    with pytest.raises(SuiteError, match="is not what this demo writes; run it as it stands"):
+        prepare(tmp_path / "demo", quick=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("")
+    with pytest.raises(SuiteError, match="is not empty and holds no demo"):
+        prepare(tmp_path / "mine")
+    with pytest.raises(SuiteError, match="is a file"):
+        prepare(tmp_path / "mine/thesis.tex")
+
+
+@pytest.mark.parametrize("content", [SUITE, quick_suite()])
+def test_the_demos_suites_are_valid(content, tmp_path):
+    file = prepare(tmp_path / "demo", quick=content is not SUITE)
+    for folder in ("imagenet", "VOCdevkit", "coco"):
+        (tmp_path / "demo/scenes" / folder).mkdir(parents=True)
+    jobs = build_jobs(read_suite(file))
+    assert {job.kind for job in jobs} == {"pretrain", "trial"}
+    assert len(jobs) == (1 + 2 * 11 if content is SUITE else 1 + 2 * 7)

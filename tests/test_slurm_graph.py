@@ -1,0 +1,95 @@
+"""The jobs of a suite: what waits for what, and when one counts as done."""
+
+import os
+
+import pytest
+
+from protocols.catalogue import find_protocol
+from report.result import Result
+from slurm import record
+from slurm.graph import build_jobs
+from slurm.suite import SuiteError, read_suite
+
+TEXT = """
+name: graph
+root: out
+methods:
+  mine: {pretrain: {recipe: demo, set: {epochs: 3}}}
+  theirs: {checkpoint: theirs.pth}
+  random: {checkpoint: random}
+protocols:
+  demo-imagenet-knn: {seeds: 2, set: {temperature: 0.1}}
+data: {imagenet: sets}
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "theirs.pth").write_bytes(b"x")
+    (tmp_path / "suite.yaml").write_text(TEXT)
+    return {job.name: job for job in build_jobs(read_suite(tmp_path / "suite.yaml"))}
+
+
+def test_backbones_come_first_and_each_trial_needs_its_own(jobs):
+    assert list(jobs) == [
+        "mine/pretrain",
+        "theirs/backbone",
+        *(f"{method}/demo-imagenet-knn/seed{seed}" for method in ("mine", "theirs", "random") for seed in (0, 1)),
+    ]
+    needs = {name.split("/")[0]: job.needs for name, job in jobs.items() if job.kind == "trial"}
+    assert needs == {"mine": ("mine/pretrain",), "theirs": ("theirs/backbone",), "random": ()}
+
+
+def test_commands_are_those_of_the_front_door(jobs, tmp_path):
+    trial = jobs["mine/demo-imagenet-knn/seed1"]
+    out = tmp_path / "out"
+    assert trial.argv == (
+        *("transfer", "demo-imagenet-knn", f"{out}/mine/pretrain/resnet50.pth", f"{tmp_path}/sets"),
+        *(f"{out}/mine/demo-imagenet-knn/seed1", "--method", "mine", "--seed", "1", "--set", "temperature=0.1"),
+    )
+    assert jobs["mine/pretrain"].argv == (
+        *("pretrain", f"{tmp_path}/sets", f"{out}/mine/pretrain", "--recipe", "demo", "--seed", "0"),
+        *("--set", "epochs=3"),
+    )
+    assert jobs["theirs/backbone"].argv == (
+        "convert", f"{tmp_path}/theirs.pth", f"{out}/theirs/backbone/resnet50.pth"
+    )  # fmt: skip
+    assert jobs["random/demo-imagenet-knn/seed0"].argv[2] == "random"
+
+
+def write_result(job, **changes):
+    protocol = find_protocol("demo-imagenet-knn").with_settings({"temperature": "0.1"})
+    fields = dict(
+        protocol=protocol.name, version=1, fingerprint=protocol.fingerprint, method="mine", seed=1,
+        metrics={"top1-k20": 50.0}, headline="top1-k20", backbone_sha256="0" * 64,
+    )  # fmt: skip
+    Result(**(fields | changes)).write(job.out)
+
+
+def test_a_trial_is_done_when_its_own_result_is_there(jobs):
+    trial = jobs["mine/demo-imagenet-knn/seed1"]
+    assert not trial.done()
+    write_result(trial)
+    assert trial.done()
+
+
+@pytest.mark.parametrize("change", [{"seed": 0}, {"fingerprint": "0" * 12}, {"method": "random"}])
+def test_another_trials_result_is_refused_not_taken(jobs, change):
+    trial = jobs["mine/demo-imagenet-knn/seed1"]
+    write_result(trial, **change)
+    with pytest.raises(SuiteError, match="holds .* but the suite now says mine on demo-imagenet-knn .*, seed 1"):
+        trial.done()
+
+
+def test_a_backbone_is_done_only_if_made_as_the_suite_says(jobs, tmp_path):
+    job = jobs["theirs/backbone"]
+    record.begin(job.out, job.identity, job.argv)
+    assert not job.done()
+    job.product.write_bytes(b"weights")
+    assert job.done()
+    (tmp_path / "theirs.pth").write_bytes(b"another")
+    os.utime(tmp_path / "theirs.pth", ns=(1, 1))
+    [changed] = [job for job in build_jobs(read_suite(tmp_path / "suite.yaml")) if job.name == "theirs/backbone"]
+    with pytest.raises(SuiteError, match=r"theirs.pth \(1 bytes.*now says .*theirs.pth \(7 bytes.*remove that folder"):
+        changed.done()

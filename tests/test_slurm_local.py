@@ -1,0 +1,175 @@
+"""The local runner, on small jobs of its own: order, bounds, failures, and every way to be stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm import local
+from slurm.display import Display
+from slurm.graph import Job
+from slurm.local import LocalRunner, Machine
+from slurm.lock import only_runner
+from slurm.record import read_record
+from slurm.suite import SuiteError
+
+ROOT = Path(__file__).parent.parent
+WRITE = "open('result.json', 'w').write('{}')"  # every job runs in its own folder
+
+
+def job(folder, name, code=WRITE, needs=(), gpus=1, kind="trial"):
+    """Return a job whose `argv` is Python code to run in its folder."""
+    product = "result.json" if kind == "trial" else "resnet50.pth"
+    return Job(name, kind, (code.replace("result.json", product),), folder / name, name, needs=needs, gpus=gpus)
+
+
+def python(job, _processes, _threads):
+    return [sys.executable, "-c", textwrap.dedent(job.argv[0])]
+
+
+def run(jobs, slots=("",), cores=4, command=python):
+    return LocalRunner(jobs, Machine(tuple(slots), cores), Display(len(jobs), 0), command).run()
+
+
+def test_a_job_runs_after_those_it_needs(tmp_path):
+    late = job(tmp_path, "late", f"open('../early/result.json'); {WRITE}", needs=("early",))
+    early = job(tmp_path, "early", f"import time; time.sleep(0.3); {WRITE}")
+    assert run([late, early], slots=("", "")) == {}
+    record = read_record(late.out)
+    assert record and (record.state, record.code, record.starts) == ("done", 0, 1)
+
+
+def test_no_more_jobs_at_once_than_slots(tmp_path):
+    span = f"import time; start = time.time(); time.sleep(0.2); print(start, time.time()); {WRITE}"
+    jobs = [job(tmp_path, f"j{i}", span) for i in range(6)]
+    assert run(jobs, slots=("", "")) == {}
+    spans = [tuple(map(float, (entry.out / "job.log").read_text().split("\n")[-2].split())) for entry in jobs]
+    at_once = [sum(start <= moment < end for start, end in spans) for moment, _ in spans]
+    assert max(at_once) == 2
+
+
+def test_each_gpu_takes_one_job_and_a_wide_one_waits_for_room(tmp_path):
+    tell = f"import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(0.2); {WRITE}"
+    jobs = [job(tmp_path, "a", tell), job(tmp_path, "b", tell), job(tmp_path, "wide", tell, gpus=8)]
+    assert run(jobs, slots=("3", "5")) == {}
+    seen = [(entry.out / "job.log").read_text().split()[-1] for entry in jobs]
+    assert sorted(seen[:2]) == ["3", "5"]
+    assert sorted(seen[2].split(",")) == ["3", "5"]
+
+
+def test_cores_are_shared_out_and_a_pretraining_gets_all(tmp_path):
+    tell = f"import os; print(os.environ['OMP_NUM_THREADS']); {WRITE}"
+    train, trial = job(tmp_path, "train", tell, kind="pretrain"), job(tmp_path, "trial", tell)
+    assert run([train, trial], slots=("", ""), cores=6) == {}
+    assert [(entry.out / "job.log").read_text().split()[-1] for entry in (train, trial)] == ["6", "3"]
+
+
+def test_a_failure_blocks_what_needs_it_and_nothing_else(tmp_path):
+    jobs = [
+        job(tmp_path, "bad", "print('working'); raise SystemExit('there is no such image')"),
+        job(tmp_path, "needs-bad", needs=("bad",)),
+        job(tmp_path, "good"),
+    ]
+    failed = run(jobs)
+    assert set(failed) == {"bad", "needs-bad"}
+    assert failed["bad"].reason == "exit code 1: there is no such image"
+    blocked = read_record(jobs[1].out)
+    assert blocked and blocked.state == "blocked"
+    assert blocked.reason == "bad failed: exit code 1: there is no such image"
+    assert (tmp_path / "good/result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("pass", "ended without an error but left no result.json"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL (memory may have run out)"),
+        ("raise SystemExit(3)", "exit code 3"),
+    ],
+)
+def test_every_end_without_a_product_is_a_failure_with_a_reason(tmp_path, code, reason):
+    assert run([job(tmp_path, "j", code)])["j"].reason == reason
+
+
+def test_what_is_done_is_skipped_and_a_backbone_no_trial_needs_is_not_made(tmp_path, monkeypatch):
+    done = job(tmp_path, "done", "raise SystemExit(1)", needs=("train",))
+    train = job(tmp_path, "train", "raise SystemExit(1)", kind="pretrain")
+    todo = job(tmp_path, "todo")
+    monkeypatch.setattr(Job, "done", lambda self: self.name == "done")
+    monkeypatch.setattr(local, "worker_command", python)
+    assert local.run_missing([train, done, todo], parallel=1) == {}
+    assert (todo.out / "result.json").exists() and not train.out.exists()
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from slurm.display import Display
+from slurm.graph import Job
+from slurm.local import LocalRunner, Machine
+from slurm.lock import only_runner
+out = Path(sys.argv[1])
+child = (
+    "import os, time\\nfrom slurm.worker import die_with_parent\\ndie_with_parent()\\n"
+    "open('pid', 'w').write(str(os.getpid()))\\ntime.sleep(60)"
+)
+jobs = [Job(name, "trial", (), out / name, name) for name in ("a", "b", "c")]
+with only_runner(out):
+    LocalRunner(jobs, Machine(("", ""), 2), Display(3, 0), lambda *_: [sys.executable, "-c", child]).run()
+"""
+
+
+def start_runner(tmp_path):
+    """Start a runner with two sleeping jobs; return its process and the jobs' process ids."""
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    pids = [tmp_path / name / "pid" for name in ("a", "b")]
+    wait_until(lambda: all(path.exists() and path.read_text() for path in pids))
+    return runner, [int(path.read_text()) for path in pids]
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.02)
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_children_end_however_the_runner_ends(tmp_path, number):
+    runner, children = start_runner(tmp_path)
+    runner.send_signal(number)
+    runner.wait(timeout=20)
+    wait_until(lambda: all(gone(pid) for pid in children))
+    record = read_record(tmp_path / "a")
+    assert record and record.state == ("running" if number == signal.SIGKILL else "stopped")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_second_runner_on_one_root_is_refused_by_name(tmp_path):
+    match = f"run already, by process {os.getpid()} on"
+    with only_runner(tmp_path), pytest.raises(SuiteError, match=match), only_runner(tmp_path):
+        pass
+    with only_runner(tmp_path):
+        pass
+
+
+def test_starts_and_seconds_add_up_over_runs(tmp_path):
+    sleeper = job(tmp_path, "j", "import time; time.sleep(0.2); raise SystemExit(1)")
+    run([sleeper])
+    run([sleeper])
+    record = read_record(sleeper.out)
+    assert record and record.starts == 2 and record.spent_seconds >= 0.4
+    assert json.loads((sleeper.out / "job.json").read_text())["state"] == "failed"

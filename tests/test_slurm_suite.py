@@ -1,0 +1,129 @@
+"""Reading a suite file: what it means, and one line for each mistake in it."""
+
+import re
+
+import pytest
+import yaml
+
+from protocols.catalogue import find_protocol
+from slurm.suite import SuiteError, read_suite
+
+GOOD = """
+name: trees
+root: out
+methods:
+  mine: {pretrain: {data: imagenet, recipe: demo, set: {epochs: 3, projector: [64, 64]}, seed: 7}}
+  theirs: {checkpoint: theirs.pth}
+  random: {checkpoint: random}
+  far: {checkpoint: "zoo:moco-v2-800ep"}
+protocols:
+  demo-voc07-svm: {}
+  demo-imagenet-1pct: {seeds: [4, 2], set: {epochs: 5}}
+  demo-voc0712-frcnn-c4: {seeds: 2, gpus: 8, minutes: 90}
+data: {voc: sets/voc, imagenet: sets/in}
+cluster: {partition: gpu, gpus_per_node: 4, max_running: 2, setup: ["module load x, y"], environment: {A: 1}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("sets/voc", "sets/in"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "theirs.pth").write_bytes(b"x")
+    return tmp_path
+
+
+def read(folder, text):
+    (folder / "suite.yaml").write_text(text)
+    return read_suite(folder / "suite.yaml")
+
+
+def changed(**entries):
+    """Return GOOD with top-level entries replaced; None removes one."""
+    content = yaml.safe_load(GOOD) | entries
+    return yaml.safe_dump({key: value for key, value in content.items() if value is not None})
+
+
+def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monkeypatch):
+    monkeypatch.chdir("/")
+    suite = read(folder, GOOD)
+    assert (suite.name, suite.root) == ("trees", folder / "out")
+    mine, theirs, random, far = suite.methods
+    assert mine.pretrain and mine.pretrain.settings == (("epochs", "3"), ("projector", "64,64"))
+    assert (mine.pretrain.data, mine.pretrain.seed) == ("imagenet", 7)
+    assert theirs.file == folder / "theirs.pth"
+    assert (random.file, far.file) == (None, None)
+    svm, semi, boxes = suite.measurements
+    assert svm.seeds == tuple(range(find_protocol("demo-voc07-svm").trials))
+    assert semi.seeds == (4, 2) and semi.protocol.overrides == (("epochs", "5"),)
+    assert (boxes.seeds, boxes.gpus, boxes.minutes) == ((0, 1), 8, 90)
+    assert suite.data == {"voc": folder / "sets/voc", "imagenet": folder / "sets/in"}
+    assert suite.cluster.setup == ("module load x, y",) and suite.cluster.environment == {"A": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(metods={}), "unknown key 'metods'. Did you mean 'methods'?"),
+        (changed(protocols=None), "lacks protocols"),
+        (changed(methods={}), "methods: is {}, expected at least one"),
+        (
+            changed(protocols={"demo-voc07-smv": {}}),
+            "unknown protocol 'demo-voc07-smv'. Did you mean 'demo-voc07-svm'?",
+        ),
+        (changed(data={"imagenet": "sets/in"}), "protocols.demo-voc07-svm: needs voc images"),
+        (changed(data={"voc": "sets/nowhere"}), "data.voc: .*nowhere is no folder"),
+        (changed(data={"vox": "sets/voc"}), "unknown layout 'vox'. Did you mean 'voc'?"),
+        (changed(methods={"a": {"checkpoint": "gone.pth"}}), "methods.a: there is no file .*gone.pth"),
+        (changed(methods={"a": {"checkpont": "x"}}), "methods.a: unknown key 'checkpont'"),
+        (changed(methods={"a": {}}), "methods.a: has 0 entries, expected either"),
+        (changed(methods={"a": {"pretrain": {"recipe": "domo"}}}), "unknown recipe 'domo'. Did you mean 'demo'?"),
+        (changed(methods={"a": {"pretrain": {"set": {"epochz": 1}}}}), "unknown setting 'epochz'"),
+        (changed(methods={"a": {"pretrain": {"data": "inat"}}}), "trains on 'inat', but data names no folder"),
+        (changed(methods={"../up": {"checkpoint": "random"}}), "'../up' is no usable name"),
+        (changed(methods={"a;rm -rf b": {"checkpoint": "random"}}), "is no usable name"),
+        (changed(methods={1: {"checkpoint": "random"}}), "1 is no usable name.*quote a number"),
+        (changed(name="a/b"), "name: 'a/b' is no usable name"),
+        (changed(root=7), "root: is 7, expected a path"),
+        (changed(protocols={"demo-voc07-svm": {"seed": 3}}), "unknown key 'seed'. Did you mean 'seeds'?"),
+        (changed(protocols={"demo-voc07-svm": {"seeds": 0}}), "seeds: is 0, expected a whole number of at least 1"),
+        (changed(protocols={"demo-voc07-svm": {"seeds": [1, 1]}}), "expected a number of seeds or a list of different"),
+        (changed(protocols={"demo-voc07-svm": {"set": {"fold": 3}}}), "demo-voc07-svm.set: unknown setting 'fold'"),
+        (changed(protocols={"demo-voc07-svm": {"set": {"folds": "x"}}}), "setting folds=x: expected int"),
+        (changed(cluster={"partitoin": "gpu"}), "cluster: unknown setting 'partitoin'. Did you mean 'partition'?"),
+        (changed(cluster={"partition": "gpu\n#SBATCH --wrap=x"}), "expected one word"),
+        (changed(cluster={"nodes": 0}), "cluster: nodes is 0, expected at least 1"),
+        (changed(cluster={"setup": "module load x"}), "expected a list of shell lines"),
+        (changed(cluster={"environment": {"A B": "1"}}), "expected variables"),
+        ("name: [", "suite.yaml, line 1: not valid YAML"),
+        ("name: a\nroot: b\nname: c\n", "line 3: not valid YAML: 'name' is given twice"),
+        ("- a\n", "expected a mapping"),
+    ],
+)
+def test_a_mistake_takes_one_line_that_names_the_file(folder, text, words):
+    with pytest.raises(SuiteError) as caught:
+        read(folder, text)
+    message = str(caught.value)
+    assert re.search(words.replace("{}", r"\{\}"), message), message
+    assert str(folder / "suite.yaml") in message
+    assert "\n" not in message
+
+
+def test_a_missing_suite_file_is_named(tmp_path):
+    with pytest.raises(SuiteError, match="nothing.yaml: No such file"):
+        read_suite(tmp_path / "nothing.yaml")
+
+
+def test_the_users_file_gives_defaults_that_a_suite_overrides(folder, monkeypatch):
+    site = folder / "site.yaml"
+    site.write_text("{partition: a100, account: vision, setup: [module load cuda]}")
+    monkeypatch.setenv("TWINBENCH_CLUSTER", str(site))
+    cluster = read(folder, changed(cluster={"partition": "h100"})).cluster
+    assert (cluster.partition, cluster.account, cluster.setup) == ("h100", "vision", ("module load cuda",))
+    site.write_text("{partitions: a100}")
+    with pytest.raises(SuiteError, match="site.yaml: cluster: unknown setting 'partitions'"):
+        read(folder, GOOD)
+    site.unlink()
+    with pytest.raises(SuiteError, match="TWINBENCH_CLUSTER=.*: there is no such file"):
+        read(folder, GOOD)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional as tf
+
+from convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
+from convert.load import build_model, open_backbone
+from data.images import read_rgb
+from protocols.schema import ImageTransform
+from transfer.features import FeatureError, digest, extract, pooled
+from transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
+
+CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
+SQUASH = ImageTransform(resize=48, crop=40, shape="squash")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return open_backbone("random", 0.125)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Seven photographs of noise in different shapes."""
+    folder, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    found = []
+    for i in range(7):
+        pixels = draw.integers(0, 255, size=(50 + 3 * i, 70 - i, 3), dtype=np.uint8)
+        found.append(folder / f"{i}.png")
+        Image.fromarray(pixels).save(found[-1])
+    return found
+
+
+def inputs(recipe, image, convention=IMAGENET):
+    return Inputs(convention, "cpu")(evaluation_transform(recipe)(image)[None])[0]
+
+
+def test_center_crop_and_squash_by_hand(paths):
+    image = read_rgb(paths[0])  # 70 wide, 50 high
+    short = tf.resize(image, [48, 67])  # type: ignore[arg-type]
+    crop = tf.to_tensor(short.crop((14, 4, 54, 44)))  # left = round((67 - 40) / 2), top = (48 - 40) / 2
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(inputs(CROP, image), (crop - mean) / std)
+    squashed = tf.to_tensor(tf.resize(short, [40, 40]))  # type: ignore[arg-type]
+    torch.testing.assert_close(inputs(SQUASH, image), (squashed - mean) / std)
+
+
+def test_caffes_convention_is_bgr_in_255():
+    image = Image.new("RGB", (40, 40), (10, 20, 30))
+    convention = InputConvention((3.0, 2.0, 1.0), (1.0, 1.0, 2.0), "bgr", 255.0)
+    found = inputs(CROP, image, convention)[:, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([30.0 - 3, 20 - 2, (10 - 1) / 2]))
+
+
+def test_training_crops_depend_on_seed_epoch_and_image_only(paths):
+    targets = list(range(7))
+
+    def crop(seed, epoch, index):
+        torch.rand(seed + epoch)  # whatever else has drawn from torch's generator
+        return TrainImages(paths, targets, train_transform(CROP), seed)[epoch, index][0]
+
+    first = crop(0, 3, 5)
+    assert first.shape == (3, 40, 40)
+    torch.testing.assert_close(crop(0, 3, 5), first, rtol=0, atol=0)
+    for other in (crop(1, 3, 5), crop(0, 4, 5), crop(0, 3, 4)):
+        assert not torch.equal(other, first)
+    assert len({draw_seed(0, epoch, index) for epoch in range(30) for index in range(30)}) == 900
+
+
+def test_drawing_a_crop_leaves_torchs_generator_alone(paths):
+    images = TrainImages(paths, [0] * 7, train_transform(CROP), 0)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    images[0, 0]
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+
+
+def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
+    found = extract(backbone, paths, CROP, "gap", workers=1)
+    model = build_model(backbone)
+    with torch.no_grad():
+        alone = np.stack([model(inputs(CROP, read_rgb(path))[None])[0].numpy() for path in paths])
+    assert found.shape == (7, 256) and found.dtype == np.float32
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-4 * np.abs(alone).max())
+
+
+def test_res5_is_averaged_over_6_by_6_windows_channel_first(backbone):
+    model, images = build_model(backbone), torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        rows = pooled(model, images, "res5-avg6").flatten(1)[0].numpy()
+        res5 = model.feature_map(images)[0].numpy()  # (C, 7, 7)
+    windows = [res5[:, i : i + 6, j : j + 6].mean((1, 2)) for i in (0, 1) for j in (0, 1)]
+    np.testing.assert_allclose(rows, np.stack(windows, axis=1).ravel(), rtol=1e-4, atol=1e-4)
+    assert len(rows) == 4 * model.features
+
+
+def test_a_map_too_small_for_its_pooling_and_no_images_are_told(backbone, paths):
+    with pytest.raises(FeatureError, match="res5-avg6 on a 2 x 2 map: expected at least 6 x 6"):
+        extract(backbone, paths, CROP, "res5-avg6")
+    with pytest.raises(FeatureError, match="no images"):
+        extract(backbone, [], CROP, "gap")
+
+
+def test_features_that_are_not_finite_are_told(backbone, paths):
+    damaged = dict(backbone.state_dict)
+    damaged["layer4.2.bn3.bias"] = torch.full_like(damaged["layer4.2.bn3.bias"], torch.nan)
+    from dataclasses import replace
+
+    with pytest.raises(FeatureError, match="not finite"):
+        extract(replace(backbone, state_dict=damaged), paths, CROP, "gap")
+
+
+def test_digest_sees_one_bit_of_one_buffer(backbone):
+    model = build_model(backbone)
+    before = digest(model)
+    assert digest(build_model(backbone)) == before
+    model.bn1.running_var[3] = torch.nextafter(model.bn1.running_var[3], torch.tensor(9.0))  # type: ignore[index]
+    assert digest(model) != before

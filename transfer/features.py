@@ -1,0 +1,86 @@
+"""Features of a frozen backbone: images in, one row of numbers an image out."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from convert.load import Backbone, build_model
+from convert.resnet import ResNet50
+from data.images import ImageDataset
+from protocols.house import UserError
+from protocols.schema import ImageTransform
+from slurm.progress import bar
+from transfer.transforms import Inputs, evaluation_transform
+
+BATCH = 64  # images a forward pass
+
+
+class FeatureError(UserError):
+    """Features that cannot be computed as asked."""
+
+
+def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
+    """Map images (N, 3, H, W) to features: `gap` (N, 2048 width, 1, 1) or `res5-avg6` (N, 2048 width, h, w).
+
+    The latter is VISSL's res5 AvgPool2d(6, stride 1): 2 x 2, hence 8192 numbers, at 224 px.
+    """
+    if pooling == "gap":
+        return model(images)[:, :, None, None]
+    res5 = model.feature_map(images)  # (N, C, h, w)
+    if min(res5.shape[2:]) < 6:
+        raise FeatureError(
+            f"pooling res5-avg6 on a {res5.shape[2]} x {res5.shape[3]} map: expected at least 6 x 6; "
+            "this needs inputs of 192 px or more; use --set pooling=gap for smaller ones"
+        )
+    return functional.avg_pool2d(res5, kernel_size=6, stride=1)
+
+
+def feature_loader(
+    paths: Sequence[Path], transform: ImageTransform, device: str, workers: int
+) -> DataLoader[tuple[Tensor, int]]:
+    """Return batches of (uint8 images (B, 3, H, W), their places among `paths` (B,)), in order."""
+    dataset = ImageDataset(paths, evaluation_transform(transform))
+    return DataLoader(dataset, batch_size=BATCH, num_workers=workers, pin_memory=device.startswith("cuda"))
+
+
+@torch.inference_mode()
+def extract(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    transform: ImageTransform,
+    pooling: str,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    what: str = "features",
+) -> np.ndarray:
+    """Return the features (N, F), float32, of the images at `paths` in their order, exact fp32 in eval mode."""
+    model = build_model(backbone).to(device).to(memory_format=torch.channels_last)
+    loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
+    features: np.ndarray | None = None
+    with bar(loader, what=what, unit="batch") as batches:
+        for images, index in batches:
+            rows = pooled(model, inputs(images), pooling).flatten(1).float().cpu().numpy()  # (B, F)
+            if features is None:
+                features = np.empty((len(paths), rows.shape[1]), dtype=np.float32)
+            features[index.numpy()] = rows
+    if features is None:
+        raise FeatureError("no images to extract features from; expected at least one")
+    if not np.isfinite(features).all():
+        raise FeatureError("the backbone's features are not finite; expected numbers: is the checkpoint damaged?")
+    return features
+
+
+def digest(model: nn.Module) -> str:
+    """Hash every parameter and buffer of `model`; equal digests, bit-identical networks."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,59 @@
+"""The reference solver: scikit-learn's LinearSVC, one problem and one cost after the other, as VISSL calls it."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from slurm.progress import bar
+from transfer.linear_problems import Problems, Solution, relative_gradient, with_bias
+
+
+@dataclass(frozen=True)
+class Liblinear:
+    """LIBLINEAR's dual coordinate descent with VISSL's settings; float64, one thread."""
+
+    positive_weight: float
+    tolerance: float
+    max_iterations: int
+    seed: int
+
+    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
+        """Fit every problem at every cost; see `transfer.linear_problems.Solver`."""
+        x, z = train.cpu().double(), test.cpu().double()
+        y, s = problems.labels.cpu().double(), problems.weights.cpu().double()
+        for cost in costs:
+            columns = bar(range(len(problems)), what=f"LinearSVC C={cost:g}", unit="fit")
+            fits = [self._fit(x.numpy(), y[:, p].numpy(), s[:, p].numpy(), cost) for p in columns]
+            w = torch.as_tensor(np.stack([coefficients for coefficients, _ in fits], axis=1))  # (F + 1, P)
+            iterations = torch.tensor([count for _, count in fits])
+            yield Solution(
+                train_scores=with_bias(x) @ w,
+                test_scores=with_bias(z) @ w,
+                iterations=iterations,
+                gradient=relative_gradient(with_bias(x), w, y, s, cost),
+                converged=iterations < self.max_iterations,
+            )
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, s: np.ndarray, cost: float) -> tuple[np.ndarray, int]:
+        """Return coefficients (F + 1,), bias last, and the number of iterations."""
+        machine = LinearSVC(
+            C=cost,
+            penalty="l2",
+            loss="squared_hinge",
+            dual=True,  # type: ignore[arg-type]  # the stubs know `auto` only
+            tol=self.tolerance,
+            max_iter=self.max_iterations,
+            intercept_scaling=1,
+            class_weight={1: self.positive_weight, -1: 1.0},
+            random_state=self.seed,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # becomes `converged` in the result
+            machine.fit(x[s > 0], y[s > 0])
+        return np.append(machine.coef_[0], machine.intercept_), int(machine.n_iter_)

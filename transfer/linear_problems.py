@@ -1,0 +1,59 @@
+"""Two-class linear SVM problems side by side, and what a solver answers: the seam between protocol and solver.
+
+Every problem p minimises LIBLINEAR's objective for L2-regularised squared hinge loss over the same rows x_i,
+
+    1/2 (|w|^2 + b^2) + C sum_i s_i max(0, 1 - y_i (w.x_i + b))^2,
+
+with its own labels y and weights s; s = 0 leaves a row out. The bias is a feature that is 1 everywhere, so it is
+regularised (LinearSVC's intercept_scaling = 1). Letters: N rows, M test rows, F features, P problems.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What to solve, for each of P problems at once."""
+
+    labels: Tensor  # (N, P), +1 or -1
+    weights: Tensor  # (N, P), s >= 0
+
+    def __len__(self) -> int:
+        return self.labels.shape[1]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """All problems solved at one cost."""
+
+    train_scores: Tensor  # (N, P), w.x + b of every row, those left out included
+    test_scores: Tensor  # (M, P)
+    iterations: Tensor  # (P,)
+    gradient: Tensor  # (P,), |gradient| at the end over |gradient| at w = 0
+    converged: Tensor  # (P,), bool: stopped by its tolerance, not by its iteration limit
+
+
+class Solver(Protocol):
+    """Anything that solves Problems for a rising list of costs, one Solution each, in that order."""
+
+    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
+        """Solve for features `train` (N, F) and score `test` (M, F)."""
+        ...
+
+
+def relative_gradient(rows: Tensor, w: Tensor, y: Tensor, s: Tensor, cost: float) -> Tensor:
+    """Return |gradient at w| / |gradient at 0| for rows (N, F + 1) with the bias column, w (F + 1, P), y, s (N, P)."""
+    slack = (1 - y * (rows @ w)).clamp(min=0)
+    gradient = w - 2 * cost * rows.T @ (s * y * slack)
+    start = 2 * cost * rows.T @ (s * y)
+    return gradient.norm(dim=0) / start.norm(dim=0)
+
+
+def with_bias(x: Tensor) -> Tensor:
+    """Append the constant feature: (N, F) -> (N, F + 1)."""
+    return torch.cat([x, x.new_ones(len(x), 1)], dim=1)

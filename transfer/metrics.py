@@ -1,0 +1,64 @@
+"""Accuracy and average precision, for one column of scores or for hundreds side by side.
+
+Two definitions of average precision meet in one protocol (VISSL): costs are chosen by the plain sum of precision times
+recall step (scikit-learn's), tests are reported by the area under the monotone envelope of precision (VOC 2010 and
+later, all points). Both are computed at distinct scores only, so the order among equal scores never matters.
+Letters: N images, P columns (problems or classes).
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Curve = Literal["envelope", "step"]
+
+
+class MetricError(ValueError):
+    """A metric without meaning, such as an average precision without positives."""
+
+
+def average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Return the area, in [0, 1], under the precision envelope of `scores` (N,) for `targets` (N,) in {1, 0, -1}.
+
+    Rows with target -1 are dropped. MetricError if no positive is left or the shapes differ.
+    """
+    if np.shape(scores) != np.shape(targets) or np.ndim(scores) != 1:
+        raise MetricError(f"scores {np.shape(scores)} and targets {np.shape(targets)}: expected two equal (N,)")
+    column = torch.as_tensor(np.asarray(scores, dtype=np.float64))[:, None]
+    target = torch.as_tensor(np.asarray(targets))[:, None]
+    area = precision_areas(column, target == 1, target != -1, "envelope").item()
+    if np.isnan(area):
+        raise MetricError("average precision of 0 positives is undefined")
+    return area
+
+
+def precision_areas(scores: Tensor, positive: Tensor, counted: Tensor, curve: Curve) -> Tensor:
+    """Return the average precision (P,), float64 in [0, 1], of each column of `scores` (N, P).
+
+    `positive` and `counted` are boolean (N, P); rows not counted are left out of their column. A column without
+    counted positives is NaN.
+    """
+    scores = torch.where(counted, scores, -torch.inf)
+    scores, order = scores.sort(dim=0, descending=True)
+    counted = counted.gather(0, order)
+    hit = (positive.gather(0, order) & counted).double()
+    precision = hit.cumsum(0) / counted.cumsum(0).clamp(min=1)  # (N, P), at every rank
+    # A rank counts only where the next score is lower: there the threshold can really stand.
+    last = torch.ones_like(counted)
+    last[:-1] = scores[:-1] != scores[1:]
+    if curve == "envelope":
+        height = torch.where(last, precision, 0.0).flip(0).cummax(0).values.flip(0)
+    else:
+        ranks = torch.arange(len(scores), device=scores.device)[:, None].expand_as(order)
+        following = torch.where(last, ranks, len(scores) - 1).flip(0).cummin(0).values.flip(0)
+        height = precision.gather(0, following)
+    return (hit * height).sum(0) / hit.sum(0)  # each positive raises recall by 1 / positives
+
+
+def correct_at(scores: Tensor, targets: Tensor, ks: tuple[int, ...] = (1, 5)) -> list[int]:
+    """Count the rows of `scores` (N, K) whose target (N,) is among their k largest, for each k (at most K)."""
+    best = scores.topk(min(max(ks), scores.shape[1]), dim=1).indices  # (N, k)
+    hits = best == targets[:, None]
+    return [int(hits[:, :k].sum()) for k in ks]

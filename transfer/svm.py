@@ -1,0 +1,158 @@
+"""One-vs-rest linear SVMs on frozen features by VISSL's rules: cost per class by cross-validation, envelope AP at test.
+
+The rules (VISSL at 09270ed, svm_trainer.py, svm_helper.py, evaluate.py): rows become x / (|x| + 1e-5); per class,
+stratified unshuffled folds scored by the mean of scikit-learn's step AP; the first of equal costs wins; refit on all
+rows; test AP is the area under the monotone envelope. A target -1 (`difficult only`) is a negative while training
+and is dropped at test. Letters: N rows, F features, K classes, C costs, P = K (folds + 1) problems.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+
+from protocols.house import UserError
+from transfer.liblinear import Liblinear
+from transfer.linear_problems import Problems, Solution, Solver
+from transfer.metrics import precision_areas
+
+
+class SvmError(UserError):
+    """Features and targets that no SVM protocol can be run on."""
+
+
+@dataclass(frozen=True)
+class SvmResult:
+    """What the SVMs reached; classes in the order of the targets' columns."""
+
+    mean_ap: float  # percent
+    ap: np.ndarray  # (K,), percent, at the chosen costs
+    cost: np.ndarray  # (K,), chosen per class
+    converged: bool  # false if a final fit at a chosen cost stopped at its iteration limit
+    costs: tuple[float, ...]  # those tried
+    cv_ap: np.ndarray  # (K, C), percent, mean over the folds
+    test_ap: np.ndarray  # (K, C), percent, of the final fit at every cost
+    iterations: np.ndarray  # (K,), of the final fits at the chosen costs
+    gradient: np.ndarray  # (K,), their |gradient| at the end over |gradient| at w = 0
+
+
+def evaluate_svm(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    test_y: np.ndarray,
+    *,
+    costs: Sequence[float],
+    folds: int = 3,
+    solver: Literal["batched", "liblinear"] = "liblinear",
+    positive_weight: float = 2.0,
+    tolerance: float = 1e-4,
+    max_iterations: int = 2000,
+    normalize_epsilon: float = 1e-5,
+    ignored_in_training: Literal["negative", "dropped"] = "negative",
+    seed: int = 0,
+) -> SvmResult:
+    """Train and test one SVM a class on raw features x (N, F) and targets y (N, K) in {1, 0, -1}, -1 = ignore.
+
+    Fold membership follows the order of the rows. SvmError if shapes disagree, a value is not finite, or a class has
+    fewer training positives than folds or none at test.
+    """
+    _check(train_x, train_y, test_x, test_y, folds)
+    problems, held_out = cross_validation(train_y, folds, positive_weight, ignored_in_training)
+    machine: Solver = Liblinear(positive_weight, tolerance, max_iterations, seed)
+    train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
+    rising = sorted(costs)
+    solutions = machine(train, test, problems, rising)
+    return _choose(solutions, rising, tuple(costs), problems, held_out, torch.as_tensor(test_y))
+
+
+def normalized(x: np.ndarray, epsilon: float) -> Tensor:
+    """Return the rows of x (N, F) over their length plus epsilon, float64."""
+    rows = torch.as_tensor(np.asarray(x, dtype=np.float64))
+    return rows / (rows.norm(dim=1, keepdim=True) + epsilon)
+
+
+def cross_validation(
+    targets: np.ndarray, folds: int, positive_weight: float, ignored: Literal["negative", "dropped"]
+) -> tuple[Problems, Tensor]:
+    """Lay out K (folds + 1) problems for targets (N, K): each class's folds, then its fit on all rows.
+
+    Also returns which rows score which problem: boolean (N, K, folds + 1), all false in the last.
+    """
+    rows, classes = targets.shape
+    used = np.ones_like(targets, dtype=bool) if ignored == "negative" else targets != -1
+    held_out = np.zeros((rows, classes, folds + 1), dtype=bool)
+    splitter = StratifiedKFold(folds)
+    for k in range(classes):
+        where = np.flatnonzero(used[:, k])
+        for f, (_, held) in enumerate(splitter.split(where, targets[where, k] == 1)):
+            held_out[where[held], k, f] = True
+    labels = np.where(targets == 1, 1.0, -1.0)[:, :, None].repeat(folds + 1, axis=2)  # (N, K, folds + 1)
+    weights = np.where(labels > 0, positive_weight, 1.0) * (used[:, :, None] & ~held_out)
+    flat = (torch.as_tensor(array.reshape(rows, -1)) for array in (labels, weights))
+    return Problems(*flat), torch.as_tensor(held_out)
+
+
+def _choose(
+    solutions: Iterable[Solution],
+    rising: Sequence[float],
+    costs: tuple[float, ...],
+    problems: Problems,
+    held_out: Tensor,
+    test_y: Tensor,
+) -> SvmResult:
+    """Score every cost, choose one a class, and gather the numbers of the chosen fits."""
+    rows, classes, columns = held_out.shape
+    positive, held = (problems.labels > 0), held_out.reshape(rows, -1)
+    cv, test, iterations, gradient, converged = {}, {}, {}, {}, {}
+    for cost, found in zip(rising, solutions, strict=True):
+        folds = precision_areas(found.train_scores, positive, held, "step").reshape(classes, columns)
+        cv[cost] = folds[:, :-1].mean(1)  # the last column, the fit on all rows, holds nothing out
+        final = found.test_scores[:, columns - 1 :: columns]  # (M, K)
+        test[cost] = precision_areas(final, test_y == 1, test_y != -1, "envelope")
+        iterations[cost], gradient[cost], converged[cost] = (
+            value[columns - 1 :: columns] for value in (found.iterations, found.gradient, found.converged)
+        )
+
+    def table(values: dict[float, Tensor]) -> np.ndarray:  # (K, C), in the order the costs were given
+        return torch.stack([values[cost] for cost in costs], dim=1).cpu().numpy()
+
+    chosen = table(cv).argmax(1)[:, None]  # (K, 1), the first of equal ones
+
+    def picked(values: dict[float, Tensor]) -> np.ndarray:  # (K,)
+        return np.take_along_axis(table(values), chosen, axis=1)[:, 0]
+
+    ap = 100 * picked(test)
+    return SvmResult(
+        mean_ap=float(ap.mean()),
+        ap=ap,
+        cost=np.asarray(costs)[chosen[:, 0]],
+        converged=bool(picked(converged).all()),
+        costs=costs,
+        cv_ap=100 * table(cv),
+        test_ap=100 * table(test),
+        iterations=picked(iterations),
+        gradient=picked(gradient),
+    )
+
+
+def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, folds: int) -> None:
+    """Raise SvmError where the arrays cannot belong together."""
+    for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
+        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+            raise SvmError(f"{name}: features {x.shape} and targets {y.shape}; expected (N, F) and (N, K)")
+        if not np.isfinite(x).all():
+            raise SvmError(f"{name}: features with NaN or infinity; expected finite numbers")
+        if not np.isin(y, (-1, 0, 1)).all():
+            raise SvmError(f"{name}: targets other than 1, 0 and -1 (ignore); re-code them, VOC's -1 is 0 here")
+    if train_x.shape[1] != test_x.shape[1] or train_y.shape[1] != test_y.shape[1]:
+        raise SvmError(f"train {train_x.shape}, {train_y.shape} and test {test_x.shape}, {test_y.shape} do not match")
+    for name, y, least in (("training", train_y, folds), ("test", test_y, 1)):
+        counts = (y == 1).sum(0)
+        if counts.min() < least:
+            k = int(counts.argmin())
+            raise SvmError(f"class {k} has {counts[k]} {name} positives; expected at least {least}: is the data whole?")

@@ -1,0 +1,80 @@
+"""Images into network inputs: the test transform of a protocol, and the training crops of the probes.
+
+Training crops are a pure function of (seed, epoch, image), so that neither the number of loader processes nor a kill
+in between changes them.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import transforms
+
+from convert.convention import InputConvention
+from data.images import read_rgb
+from protocols.schema import ImageTransform
+
+Transform = Callable[[Image], Tensor]
+PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded once and kept in memory
+
+
+def evaluation_transform(recipe: ImageTransform) -> Transform:
+    """Return the deterministic transform PIL image -> uint8 (3, crop, crop); bilinear, antialiased, as torchvision."""
+    steps: list[object] = [transforms.Resize(recipe.resize)] if recipe.resize else []
+    if recipe.shape == "squash":
+        steps.append(transforms.Resize((recipe.crop, recipe.crop)))
+    else:
+        steps.append(transforms.CenterCrop(recipe.crop))
+    return transforms.Compose([*steps, transforms.PILToTensor()])
+
+
+def train_transform(recipe: ImageTransform) -> Transform:
+    """Return RandomResizedCrop (scale .08 to 1) and a flip, drawn from torch's global generator; uint8 as above."""
+    steps = [transforms.RandomResizedCrop(recipe.crop), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
+    return transforms.Compose(steps)
+
+
+class Inputs:
+    """What the backbone was trained on, made of uint8 images on the device: a quarter of the bytes travel there."""
+
+    def __init__(self, convention: InputConvention, device: str) -> None:
+        """Take order, scale, mean and std from the backbone's convention."""
+        self.convention, self.device = convention, device
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None] for values in (convention.mean, convention.std)
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 RGB (N, 3, H, W) to float32 of the same shape, channels last."""
+        images = images.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
+        images = images.flip(1) if self.convention.order == "bgr" else images
+        return (images.float().div_(255 / self.convention.scale) - self.mean).div_(self.std)
+
+
+class TrainImages(Dataset[tuple[Tensor, int]]):
+    """Training crops by key (epoch, index) -> (input (3, crop, crop), target)."""
+
+    def __init__(self, paths: Sequence[Path], targets: Sequence[int], transform: Transform, seed: int) -> None:
+        """Take the images at `paths` with class indices `targets`; small sets are decoded at once."""
+        self.paths, self.targets, self.transform, self.seed = paths, targets, transform, seed
+        small = sum(path.stat().st_size for path in paths) <= PRELOAD_BYTES
+        self.decoded = [read_rgb(path) for path in paths] if small else None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, index = key
+        image = self.decoded[index] if self.decoded else read_rgb(self.paths[index])
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
+            return self.transform(image), int(self.targets[index])
+
+
+def draw_seed(*numbers: int) -> int:
+    """Mix whole numbers into one 63-bit seed; near numbers give unrelated streams."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little") >> 1
