@@ -14,10 +14,12 @@ COMMANDS = {
     "pretrain": ("pretrain.command", "pretrain a ResNet-50 with Barlow Twins; resumes by itself"),
     "inspect": ("convert.inspect", "say what a checkpoint holds, and prove its backbone complete"),
     "convert": ("convert.command", "any known checkpoint in, one proven backbone out"),
+    "zoo": ("convert.zoo_command", "the public checkpoints: address, layout, licence, published number"),
     "protocols": ("protocols.command", "the benchmarks: data, recipe, version, fingerprint"),
     "transfer": ("transfer.command", "one classification trial of a backbone"),
     "detection": ("detection.command", "one detection trial of a backbone (needs Detectron2)"),
     "suite": ("slurm.command", "methods x protocols x seeds from one YAML file; run again to resume"),
+    "import": ("report.importing", "results out of VISSL, MMSelfSup or Detectron2 logs, marked as imported"),
     "compare": ("report.compare", "two methods against each other, with a verdict on each task"),
     "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }

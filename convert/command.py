@@ -1,8 +1,10 @@
 """Any known checkpoint in, one proven backbone out.
 
-twinbench convert checkpoint.pth resnet50.pth
-twinbench convert moco_v2_800ep_pretrain.pth.tar moco.pth --to detectron2
-twinbench convert dino_full.pth student.safetensors --layout dino-full:student
+Examples:
+    twinbench convert checkpoint.pth resnet50.pth
+    twinbench convert moco_v2_800ep_pretrain.pth.tar moco.pth --to detectron2
+    twinbench convert dino_full.pth student.safetensors --layout dino-full:student
+    twinbench convert zoo:moco-v2-800ep moco.pkl
 """
 
 import argparse
@@ -10,7 +12,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `twinbench convert` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any known layout, or 'random'")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any known layout, zoo:NAME or random")
     parser.add_argument("out", metavar="OUT", help="the file to write")
     parser.add_argument(
         "--to",
@@ -32,14 +34,14 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
-    from convert.load import load_backbone, open_backbone
+    from convert.load import load_backbone, local_file, random_backbone
     from convert.write import form_of, write_backbone
 
     to = arguments.to or form_of(arguments.out)
-    if arguments.checkpoint == "random" or arguments.checkpoint.startswith("zoo:"):
-        backbone = open_backbone(arguments.checkpoint)
+    if arguments.checkpoint == "random":
+        backbone = random_backbone()
     else:
-        backbone = load_backbone(arguments.checkpoint, arguments.layout, arguments.drop)
+        backbone = load_backbone(local_file(arguments.checkpoint), arguments.layout, arguments.drop)
     write_backbone(backbone, arguments.out, to)
     print(f"{arguments.out}: {to}, from {backbone.layout}, width {backbone.width:g}, sha256 {backbone.sha256}")
     return 0

@@ -20,8 +20,8 @@ class CheckpointError(UserError):
 
 def save(obj: object, path: Path | str) -> None:
     """Write `obj` with `torch.save`, beside `path` first and then over it: a kill leaves the old file or the new."""
-    with replacing(path) as beside:
-        torch.save(obj, beside)
+    with replacing(path) as beside, open(beside, "wb") as file:
+        torch.save(obj, file)  # to a file without a name: torch puts the name into the archive
 
 
 def save_pickle(obj: dict[str, Any], path: Path | str) -> None:

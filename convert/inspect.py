@@ -1,7 +1,9 @@
 """Say what a checkpoint holds, and prove its backbone complete.
 
-twinbench inspect checkpoint.pth
-twinbench inspect checkpoint.pth --json
+Examples:
+    twinbench inspect checkpoint.pth
+    twinbench inspect checkpoint.pth --json
+    twinbench inspect zoo:barlow-twins
 """
 
 import argparse
@@ -9,11 +11,12 @@ import json
 from typing import Any
 
 from convert.command import add_reading_arguments
+from convert.zoo import entry_named, zoo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `twinbench inspect` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any layout")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any layout, or zoo:NAME")
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     add_reading_arguments(parser)
 
@@ -29,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(path: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
-    """Return what the checkpoint holds, in plain values. Raises CheckpointError if its backbone is not whole."""
-    from convert.load import find, take
+def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
+    """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
+    from convert.load import find, local_file, take
     from convert.reader import open_checkpoint
 
-    contents = open_checkpoint(path)
+    contents = open_checkpoint(local_file(spec))
     found = find(contents, layout, drop or [])
     backbone = take(contents, found)
     return {
@@ -50,7 +53,22 @@ def inspect(path: str, layout: str | None = None, drop: list[str] | None = None)
         "dropped": _groups(found.dropped),
         "convention": str(backbone.convention),
         "sha256": backbone.sha256,
+        **_published(spec),
     }
+
+
+def _published(spec: str) -> dict[str, Any]:
+    """Return what the zoo knows of a file, by `zoo:NAME` or, as a guess, by the file's name."""
+    if spec.startswith("zoo:"):
+        entry, key = entry_named(spec.removeprefix("zoo:")), "zoo"
+    else:
+        file = spec.rpartition("/")[2]
+        named = [entry for entry in zoo().values() if file and entry.address.endswith(f"/{file}")]
+        if len(named) != 1:
+            return {}
+        entry, key = named[0], "by_its_name_perhaps"
+    top1 = {} if entry.top1 is None else {"published_top1": entry.top1}
+    return {key: f"zoo:{entry.name} ({entry.method})", "licence": entry.licence, **top1}
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, int]:

@@ -38,7 +38,16 @@ class Layout:
 
 _FC = ("fc.*",)
 _VISSL_TRUNK = ("classy_state_dict", "base_model", "model", "trunk")
-_MMSELFSUP = ("neck.*", "head.*", "data_preprocessor.*", "target_net.*", "encoder_k.*", "queue*", "memory_bank.*")
+_MMSELFSUP = (
+    "neck.*",
+    "head.*",
+    "data_preprocessor.*",
+    "target_net.*",
+    "encoder_k.*",
+    "momentum_encoder.*",
+    "queue*",
+    "memory_bank.*",
+)
 _SOLO = (
     "classifier.*",
     "projector.*",

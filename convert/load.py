@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from convert import prove
+from convert.contents import Contents, fields
 from convert.convention import IMAGENET, InputConvention
 from convert.files import CheckpointError
 from convert.layouts import GENERIC, LAYOUTS, Layout
-from convert.reader import Contents, fields, open_checkpoint
+from convert.reader import open_checkpoint
 from convert.resnet import ResNet50
 from convert.stored import Stored
+from convert.zoo import entry_named
 from protocols.house import unknown
 
 RANDOM_SEED = 0
@@ -94,8 +96,19 @@ def take(contents: Contents, found: Found) -> Backbone:
 
 
 def open_backbone(spec: str, random_width: float = 1.0) -> Backbone:
-    """Return the backbone that a command line names: a path, or `random` for a fresh one of `random_width`."""
-    return random_backbone(random_width) if spec == "random" else load_backbone(spec)
+    """Return the backbone that a command line names: a path, `zoo:NAME`, or `random`, a fresh one of `random_width`."""
+    if spec == "random":
+        return random_backbone(random_width)
+    return replace(load_backbone(local_file(spec)), source=spec)
+
+
+def local_file(spec: str) -> Path:
+    """Return the file that a path or `zoo:NAME` means; the latter is fetched the first time."""
+    if not spec.startswith("zoo:"):
+        return Path(spec)
+    from convert.download import fetch
+
+    return fetch(entry_named(spec.removeprefix("zoo:")))
 
 
 def random_backbone(width: float = 1.0) -> Backbone:

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from convert import files
+from convert.contents import NOTE
 from convert.files import CheckpointError
 from convert.load import Backbone
 from convert.names import detectron2_name
-from convert.reader import NOTE
 from protocols.house import replacing, unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")

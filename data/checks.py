@@ -11,25 +11,15 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from data.decode import read_rgb, read_size
+from data.decode import proven_size, read_size
 from data.layouts import DataError
 from data.scenes import read_marker
-from data.surveys import EXPECTED, Split, Survey, survey
+from data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
 from protocols.house import unknown
 from slurm.progress import bar
 
-SHOWN = 3  # examples of each kind of problem in a report
 CHUNK = 64  # images handed to a process at a time
 BLOCK = 200 * CHUNK  # images handed out before the first answers are read: bounds the memory
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One kind of problem: how often it was met, and the first few places."""
-
-    kind: str
-    count: int
-    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +47,9 @@ class Report:
         state = "complete" if self.complete else "not complete"
         lines = [f"{self.layout} at {self.root}: {state} (expected: {self.expected_from})"]
         for name in {**self.expected, **self.counts}:
-            expected = f"{self.expected[name]:,}" if name in self.expected else "any number"
-            lines.append(f"  {name:14} {self.counts.get(name, 0):>11,} of {expected}")
+            expected = f" of {self.expected[name]:,}" if name in self.expected else ""
+            if name in self.counts or name not in OPTIONAL:
+                lines.append(f"  {name:14} {self.counts.get(name, 0):>11,}{expected}")
         for problem in self.problems:
             lines.append(f"  {problem.kind}: {problem.count:,} problem{'s' * (problem.count > 1)}")
             lines += [f"    {line}" for line in problem.examples]
@@ -84,8 +75,7 @@ def check(layout: str, root: Path, fast: bool = False, processes: int = 0) -> Re
             findings.note("unreadable images" if path.exists() else "missing images", problem)
     expected, expected_from = _expectation(layout, root)
     _compare(findings, expected)
-    problems = [Problem(kind, len(lines), tuple(lines[:SHOWN])) for kind, lines in findings.problems.items()]
-    return Report(layout, str(root), expected_from, findings.counts, expected, tuple(problems))
+    return Report(layout, str(root), expected_from, findings.counts, expected, tuple(findings.problems.values()))
 
 
 def _expectation(layout: str, root: Path) -> tuple[dict[str, int], str]:
@@ -102,7 +92,8 @@ def _expectation(layout: str, root: Path) -> tuple[dict[str, int], str]:
 def _compare(findings: Survey, expected: dict[str, int]) -> None:
     """Note each count that is not as expected."""
     for name, count in expected.items():
-        if (found := findings.counts.get(name, 0)) != count:
+        found = findings.counts.get(name, count if name in OPTIONAL else 0)
+        if found != count:
             findings.note("counts", f"{name}: {found:,}, expected {count:,}")
 
 
@@ -138,7 +129,7 @@ def examine(path: Path, size: tuple[int, int] | None = None, fast: bool = False)
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
-        found = read_size(path) if fast else read_rgb(path).size
+        found = read_size(path) if fast else proven_size(path)
         if size and found != size:
             raise DataError(
                 f"{path}: {found[0]} x {found[1]} pixels, annotated {size[0]} x {size[1]}; fetch both again"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.json_lists import by_id, read_json_lists
+from data.json_lists import by_id, is_known, read_json_lists
 from data.layouts import DataError, require_folder
 from data.paths import PathList
 
@@ -31,9 +31,8 @@ def read_coco(root: Path, split: str) -> CocoSplit:
     categories = by_id(path, lists["categories"], "categories")
     by_id(path, lists["annotations"], "annotations")
     for image in images.values():
-        if not isinstance(image.get("file_name"), str) or not all(
-            map(_is_number, (image.get("width"), image.get("height")))
-        ):
+        sides = (image.get("width"), image.get("height"))
+        if not isinstance(image.get("file_name"), str) or not all(isinstance(side, int) for side in sides):
             raise DataError(
                 f"{path}: image {image['id']} has no file_name, width or height; expected all three; fetch it again"
             )
@@ -52,9 +51,9 @@ def read_coco(root: Path, split: str) -> CocoSplit:
 
 def _problems(annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any]) -> Iterator[str]:
     """Yield what would stop a training or an evaluation on this annotation."""
-    if annotation.get("image_id") not in images:
+    if not is_known(annotation.get("image_id"), images):
         yield f"image {annotation.get('image_id')} is not in the list of images"
-    if annotation.get("category_id") not in categories:
+    if not is_known(annotation.get("category_id"), categories):
         yield f"category {annotation.get('category_id')} is not in the list of categories"
     if not _is_box(annotation.get("bbox")):
         yield f"the box is {annotation.get('bbox')}; expected left, top, width and height, neither side negative"

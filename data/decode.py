@@ -22,6 +22,18 @@ def read_rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+def proven_size(path: Path) -> tuple[int, int]:
+    """Return width and height, proven: the file is decoded to its end. DataError just where `read_rgb` has one.
+
+    A JPEG is decoded at an eighth of its size: every bit of it is read, but most of the arithmetic is left out.
+    """
+    with _opened(path) as image:
+        size = image.size
+        image.draft("RGB", (1, 1))
+        image.load()
+        return size
+
+
 def read_size(path: Path) -> tuple[int, int]:
     """Return width and height from the header alone; DataError as in `read_rgb`, as far as a header shows it."""
     with _opened(path) as image:

@@ -74,6 +74,7 @@ def sources() -> tuple[Source, Source]:
 
 def plain_pictures(rng: np.random.Generator, source: Source, count: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield `count` pictures (SIZE, SIZE, 3) uint8 of one digit each, with the digit: 0, 1, ... 9, 0, 1, ..."""
+    grain = NOISE * rng.standard_normal((2 * SIZE, 2 * SIZE, 3), np.float32)  # one sheet, cut anew for each picture
     for number in range(count):
         digit = number % 10
         ground = random_colors(rng, 1, PLAIN_SATURATION)[0]
@@ -84,7 +85,8 @@ def plain_pictures(rng: np.random.Generator, source: Source, count: int) -> Iter
         scan = source.scans[rng.choice(source.scans_of(digit))]
         opacity[top : top + side, left : left + side, 0] = digit_opacity(rng, scan, side)
         picture = ground + opacity * (color - ground)  # (SIZE, SIZE, 3)
-        picture += NOISE * rng.standard_normal(picture.shape, np.float32)
+        row, column = rng.integers(0, SIZE, 2)
+        picture += grain[row : row + SIZE, column : column + SIZE]
         yield to_bytes(picture), digit
 
 

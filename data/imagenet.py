@@ -46,7 +46,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror}); expected {HOLDS}") from None
     if not names:
-        raise DataError(f"{folder}: no class folders in it; expected {HOLDS}; unpack the data set there")
+        raise DataError(f"{folder}: no class folders in it; expected {HOLDS}; sort the images into class folders")
     return tuple(names)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data.json_lists import by_id, read_json_lists
+from data.json_lists import by_id, is_known, read_json_lists
 from data.layouts import DataError, LabelledImages, as_targets, require_folder
 from data.paths import PathList
 
@@ -21,7 +21,7 @@ def read_inat(root: Path, split: str) -> LabelledImages:
     labels: dict[int, int] = {}
     for annotation in lists["annotations"]:
         image, category = annotation.get("image_id"), annotation.get("category_id")
-        if image not in images or category not in categories or image in labels:
+        if not is_known(image, images) or not is_known(category, categories) or image in labels:
             raise DataError(
                 f"{path}: an annotation of image {image} as category {category}; expected each image once, with a"
                 " category of the list; fetch the file again"

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from data.layouts import DataError
+from data.layouts import DataError, read_text
 
 MAX_BYTES = 2_000_000_000  # COCO's largest has 470 million; ten times as much memory is needed to hold it
 KEYS = ("images", "annotations", "categories")
@@ -12,13 +12,10 @@ KEYS = ("images", "annotations", "categories")
 
 def read_json_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`."""
+    text = read_text(path, "expected the annotations; unpack them there", MAX_BYTES)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: more than {MAX_BYTES} bytes; expected annotations of under half as many")
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected the annotations; unpack them there") from None
-    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); fetch the file again") from None
     for key in KEYS:
         entries = content.get(key) if isinstance(content, dict) else None
@@ -39,3 +36,8 @@ def by_id(path: Path, entries: list[dict[str, Any]], key: str) -> dict[int, dict
             f"{path}: {len(entries)} {key}, {len(found)} different ids; expected a whole number as `id`, each its own"
         )
     return found
+
+
+def is_known(key: Any, entries: dict[int, dict[str, Any]]) -> TypeGuard[int]:
+    """True if `key`, which may be anything that JSON can hold, is the id of an entry."""
+    return isinstance(key, int) and key in entries

@@ -11,6 +11,7 @@ The `test` split is the one that papers report on: val of ImageNet, iNaturalist 
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,14 +128,19 @@ def _nearby(root: Path, needs: str) -> str:
     return ""
 
 
-def read_text(path: Path, missing: str) -> str:
-    """Return a text file; DataError if it cannot be read, with `missing` (expected; what to do) if it is not there."""
+def read_text(path: Path, advice: str, at_most: int = 500_000_000) -> str:
+    """Return a text file of up to `at_most` bytes; DataError, which ends in `advice`, if there is none to be read."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise DataError(f"{path}: not a file; {advice}")
+        if status.st_size > at_most:
+            raise DataError(f"{path}: {status.st_size} bytes, too many: such files have {at_most} at most; {advice}")
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; {missing}") from None
+        raise DataError(f"{path}: no such file; {advice}") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); {missing}") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
 
 
 def as_targets(labels: list[int]) -> np.ndarray:

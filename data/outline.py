@@ -23,8 +23,7 @@ def polygons(mask: np.ndarray) -> list[list[int]]:
     """
     open_chains: list[list[tuple[int, int, int]]] = []  # of (row, left, right)
     closed: list[list[tuple[int, int, int]]] = []
-    for row in range(mask.shape[0]):
-        runs = _runs(mask[row])
+    for row, runs in enumerate(_runs(mask)):
         still_open = []
         for left, right in runs:
             above = [chain for chain in open_chains if _touch(chain[-1][1:], (left, right))]
@@ -37,10 +36,13 @@ def polygons(mask: np.ndarray) -> list[list[int]]:
     return [_outline(chain) for chain in closed + open_chains]
 
 
-def _runs(row: np.ndarray) -> list[tuple[int, int]]:
-    """Return the runs of set pixels of one row as (left, right), right exclusive."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
-    return [(int(left), int(right)) for left, right in edges.reshape(-1, 2)]
+def _runs(mask: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Return the runs of set pixels of each row as (left, right), right exclusive."""
+    rows, columns = np.nonzero(np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1))  # both ends of each run
+    runs: list[list[tuple[int, int]]] = [[] for _ in mask]
+    for row, left, right in zip(rows[::2].tolist(), columns[::2].tolist(), columns[1::2].tolist(), strict=True):
+        runs[row].append((left, right))
+    return runs
 
 
 def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -60,7 +60,7 @@ def read_list(path: Path) -> tuple[list[str], list[int]]:
     with path.open(errors="surrogateescape") as lines:  # two and a half million of them: one at a time
         for number, line in enumerate(lines, 1):
             name, _, label = line.strip().replace(",", " ").rpartition(" ")
-            if not name or not label.isascii() or not label.isdigit():
+            if not name or not label.isascii() or not label.isdigit() or len(label) > 9:
                 raise DataError(
                     f"{path}, line {number}: '{line[:80].rstrip()}'; expected an image and its label: a/abbey/x.jpg 0"
                 )

@@ -1,10 +1,12 @@
 """The demo scenes: small data sets in the usual layouts, made in seconds from nothing but bundled pictures."""
 
+import fcntl
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from slurm.progress import bar
 
 VERSION = 1  # of the pictures: another one means other pixels, labels or counts
 MARKER = "scenes.json"
+LOCK = ".lock"
 COUNTS = {
     # tree: images per split, at scale 1
     "imagenet": {"train": 3000, "val": 500},
@@ -43,31 +46,51 @@ def make_scenes(root: Path, seed: int = 0, scale: float = 1.0) -> dict[str, dict
     """
     if seed < 0 or not math.isfinite(scale) or scale <= 0:
         raise DataError(f"seed {seed}, scale {scale}: expected a seed from 0 and a scale above 0, for example 1")
-    _require_own(root)
     plan = {tree: _scaled(counts, scale) for tree, counts in COUNTS.items()}
-    for number, (tree, counts) in enumerate(bar(plan.items(), what="scenes", unit="tree")):
-        marker = {"version": VERSION, "seed": seed, "scale": scale, "images": counts}
-        if _is_made(root / tree, marker):
-            continue
-        unfinished = _unfinished(root, tree)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        WRITERS[tree](unfinished, np.random.default_rng([seed, number]), counts)
-        (unfinished / MARKER).write_text(json.dumps(marker, indent=1) + "\n")
-        os.replace(unfinished, root / tree)  # one step: a tree is there whole, marker and all, or not at all
+    try:
+        _require_own(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with _only_maker(root):
+            for number, (tree, counts) in enumerate(bar(plan.items(), what="scenes", unit="tree")):
+                marker = {"version": VERSION, "seed": seed, "scale": scale, "images": counts}
+                if not _is_made(root / tree, marker):
+                    _make_tree(root, tree, np.random.default_rng([seed, number]), marker)
+    except OSError as error:
+        raise DataError(f"{root}: {error.strerror}; expected a folder with room that you may write to") from None
     return plan
+
+
+@contextmanager
+def _only_maker(root: Path) -> Generator[None]:
+    """Hold `root` for the length of the block; DataError if another process holds it."""
+    with (root / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{root}: another process is making scenes there; wait for it, then try again") from None
+        yield
+
+
+def _make_tree(root: Path, tree: str, rng: np.random.Generator, marker: Mapping[str, Any]) -> None:
+    """Write one tree beside its place, the marker last, and move it there."""
+    unfinished = _unfinished(root, tree)
+    if unfinished.exists():  # left by a kill
+        shutil.rmtree(unfinished)
+    unfinished.mkdir()
+    WRITERS[tree](unfinished, rng, marker["images"])
+    (unfinished / MARKER).write_text(json.dumps(marker, indent=1) + "\n")
+    os.replace(unfinished, root / tree)  # one step: a tree is there whole or not at all
 
 
 def read_marker(tree: Path) -> dict[str, Any] | None:
     """Return what `make_scenes` wrote beside the images of a tree, or None for somebody else's data."""
     try:
-        return json.loads((tree / MARKER).read_text())
-    except FileNotFoundError:
+        marker = json.loads((tree / MARKER).read_text())
+        return {**marker, "images": {str(split): int(count) for split, count in marker["images"].items()}}
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{tree / MARKER}: not readable ({error}); remove {tree} and run `twinbench data make`"
-        ) from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise DataError(f"{tree / MARKER}: damaged; expected what `data make` wrote; make the scenes anew") from None
 
 
 def _scaled(counts: Mapping[str, int], scale: float) -> dict[str, int]:
@@ -84,7 +107,7 @@ def _require_own(root: Path) -> None:
     """Raise DataError if `root` is a file, or a folder with anything that `make_scenes` did not write."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file; expected a new or empty folder for the scenes; give another path")
-    ours = {*COUNTS, *(_unfinished(root, tree).name for tree in COUNTS)}
+    ours = {LOCK, *COUNTS, *(_unfinished(root, tree).name for tree in COUNTS)}
     foreign = sorted(set(os.listdir(root)) - ours) if root.exists() else []
     foreign += [tree for tree in COUNTS if (root / tree).exists() and read_marker(root / tree) is None]
     if foreign:

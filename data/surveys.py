@@ -10,15 +10,17 @@ from data import coco, voc
 from data.imagenet import LISTS
 from data.layouts import DataError, read_labelled
 
+OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 EXPECTED = {
     # layout: images per split and classes of the published data set
-    "imagenet": {"train": 1_281_167, "val": 50_000, "classes": 1000},  # ILSVRC 2012
+    "imagenet": {"train": 1_281_167, "val": 50_000, "classes": 1000} | OPTIONAL,  # ILSVRC 2012
     "voc07": {"2007-trainval": 5011, "2007-test": 4952, "classes": 20},
     "voc": {"2007-trainval": 5011, "2007-test": 4952, "2012-trainval": 11_540, "trainval07+12": 16_551, "classes": 20},
     "coco": {"train": 118_287, "val": 5000, "classes": 80},  # COCO 2017
     "inat": {"train": 437_513, "val": 24_426, "classes": 8142},  # iNaturalist 2018
     "places": {"train": 2_448_873, "val": 20_500, "classes": 205},  # Places205
 }
+SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,28 @@ class Split:
 
 
 @dataclass
+class Problem:
+    """One kind of problem: how often it was met, and the first few places."""
+
+    kind: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Survey:
     """The findings: image and class counts, the files of each split, and what is wrong."""
 
     counts: dict[str, int] = field(default_factory=dict)
     splits: list[Split] = field(default_factory=list)
-    problems: dict[str, list[str]] = field(default_factory=dict)  # kind -> one line each
+    problems: dict[str, Problem] = field(default_factory=dict)
 
     def note(self, kind: str, line: str) -> None:
-        """Note one problem."""
-        self.problems.setdefault(kind, []).append(line)
+        """Note one problem: a line that says where it is, what was expected and what to do."""
+        problem = self.problems.setdefault(kind, Problem(kind))
+        problem.count += 1
+        if problem.count <= SHOWN:
+            problem.examples.append(line)
 
     @contextmanager
     def noting(self, kind: str) -> Generator[None]:
@@ -76,9 +90,9 @@ def _imagenet(root: Path, findings: Survey) -> None:
     """Survey ImageNet, and the lists of 1 % and 10 % where they are."""
     _labelled("imagenet", root, findings)
     for fraction, name in LISTS.items():
-        if (root / name).exists():
+        if "train" in findings.counts and (root / name).exists():
             with findings.noting("lists"):
-                read_labelled("imagenet", root, "train", fraction)
+                findings.counts[name] = len(read_labelled("imagenet", root, "train", fraction).paths)
 
 
 def _voc(parts: Sequence[tuple[int, str]], root: Path, findings: Survey) -> None:
@@ -91,9 +105,10 @@ def _voc(parts: Sequence[tuple[int, str]], root: Path, findings: Survey) -> None
             for title in classes:
                 with findings.noting("class lists"):
                     voc.read_class_list(folder / "ImageSets" / "Main" / f"{title}_{split}.txt", ids)
+            known = set(classes)
             for name in ids:
                 with findings.noting("annotations"):
-                    voc.check_annotation(folder / "Annotations" / f"{name}.xml", set(classes))
+                    voc.check_annotation(folder / "Annotations" / f"{name}.xml", known, year == voc.EVALUATED_YEAR)
     if len(parts) == 3:
         findings.counts["trainval07+12"] = sum(findings.counts.get(f"{year}-trainval", 0) for year in (2007, 2012))
 

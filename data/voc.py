@@ -4,6 +4,7 @@ A class list, ImageSets/Main/<class>_<split>.txt, says for each image of the spl
 not) or 0 (only in a form that the annotators called difficult).
 """
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from data.paths import PathList
 
 HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"
 RECODED = {"1": 1, "-1": 0, "0": -1}  # VISSL's label files: present, absent, ignore (difficult only)
+EVALUATED_YEAR = 2007  # VOC2012 is only trained on: its test annotations are not public
 MAX_XML_BYTES = 1_000_000  # VOC's largest has under 20,000
 
 
@@ -96,14 +98,18 @@ def read_class_list(path: Path, ids: Sequence[str]) -> np.ndarray:
 
 
 def check_annotations(root: Path, year: int, split: str) -> None:
-    """Raise DataError that names the first annotation of `split` that Detectron2's VOC evaluator could not use."""
+    """Raise DataError that names the first annotation of `split` that Detectron2 could not use."""
     folder, classes = year_folder(root, year), set(class_names(root, year))
     for name in image_ids(root, year, split):
-        check_annotation(folder / "Annotations" / f"{name}.xml", classes)
+        check_annotation(folder / "Annotations" / f"{name}.xml", classes, year == EVALUATED_YEAR)
 
 
-def check_annotation(path: Path, classes: set[str]) -> None:
-    """Raise DataError unless each object of the file has a known class, the three flags and a box of whole numbers."""
+def check_annotation(path: Path, classes: set[str], evaluated: bool) -> None:
+    """Raise DataError unless each object of the file has a known class and a box.
+
+    What is `evaluated` needs more: `pose`, `truncated`, `difficult` and whole numbers, which Detectron2's VOC evaluator
+    reads. Two files of VOC2012 have fractions in their boxes (2011_003353, 2011_006777); to train on them is fine.
+    """
     for number, thing in enumerate(parse_xml(path).iter("object"), 1):
         where = f"{path}, object {number}"
         name = (thing.findtext("name") or "").strip()
@@ -111,39 +117,40 @@ def check_annotation(path: Path, classes: set[str]) -> None:
             raise DataError(
                 f"{where}: class '{name[:80]}' has no class list; expected one of {', '.join(sorted(classes))}"
             )
-        for field in ("pose", "truncated", "difficult"):
-            if thing.find(field) is None:
-                raise DataError(f"{where} ({name}): no <{field}>; the VOC evaluation reads it; add it to the file")
-        for field in ("truncated", "difficult"):
-            if (thing.findtext(field) or "").strip() not in ("0", "1"):
-                raise DataError(f"{where} ({name}): <{field}> is '{thing.findtext(field)}'; expected 0 or 1")
-        _check_box(thing, f"{where} ({name})")
+        if evaluated:
+            _check_flags(thing, f"{where} ({name})")
+        _check_box(thing, f"{where} ({name})", int if evaluated else float)
 
 
-def _check_box(thing: ElementTree.Element, where: str) -> None:
-    """Raise DataError unless the box of an object is four whole numbers with xmin < xmax and ymin < ymax."""
+def _check_flags(thing: ElementTree.Element, where: str) -> None:
+    """Raise DataError unless an object has the three flags, two of them 0 or 1."""
+    for field in ("pose", "truncated", "difficult"):
+        if thing.find(field) is None:
+            raise DataError(f"{where}: no <{field}>; the VOC evaluation reads it; add it to the file")
+    for field in ("truncated", "difficult"):
+        if (thing.findtext(field) or "").strip() not in ("0", "1"):
+            raise DataError(f"{where}: <{field}> is '{thing.findtext(field)}'; expected 0 or 1")
+
+
+def _check_box(thing: ElementTree.Element, where: str, number: type[int] | type[float]) -> None:
+    """Raise DataError unless the box of an object is four numbers of that type, xmin < xmax and ymin < ymax."""
     texts = {side: (thing.findtext(f"bndbox/{side}") or "").strip() for side in ("xmin", "ymin", "xmax", "ymax")}
     try:
-        box = {side: int(text) for side, text in texts.items()}
+        left, top, right, bottom = (number(text) for text in texts.values())
     except ValueError:
+        left = top = right = bottom = 0
+    if not (1 <= left < right < math.inf and 1 <= top < bottom < math.inf):  # NaN compares false
         found = ", ".join(f"{side} '{text[:20]}'" for side, text in texts.items())
-        raise DataError(f"{where}: the box is {found}; expected four whole numbers, counted from 1") from None
-    if not (0 < box["xmin"] < box["xmax"] and 0 < box["ymin"] < box["ymax"]):
-        raise DataError(f"{where}: the box is {box}; expected 1 <= xmin < xmax and 1 <= ymin < ymax")
+        kind = "whole numbers" if number is int else "numbers"
+        raise DataError(f"{where}: the box is {found}; expected {kind}, 1 <= xmin < xmax and 1 <= ymin < ymax")
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
     """Return the root element; a document type, which could expand into gigabytes, is refused."""
+    text = read_text(path, "expected an annotation for each image; unpack the data set again", MAX_XML_BYTES)
+    if "<!DOCTYPE" in text:
+        raise DataError(f"{path}: declares a document type; expected a plain VOC annotation; remove the declaration")
     try:
-        if path.stat().st_size > MAX_XML_BYTES:
-            raise DataError(f"{path}: more than {MAX_XML_BYTES} bytes; expected a VOC annotation of a few thousand")
-        text = path.read_text(encoding="utf-8")
-        if "<!DOCTYPE" in text:
-            raise DataError(
-                f"{path}: declares a document type; expected a plain VOC annotation; remove the declaration"
-            )
         return ElementTree.fromstring(text)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation; expected one for each image; unpack the data set again") from None
-    except (ElementTree.ParseError, ValueError, OSError) as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: not a readable annotation ({error}); fetch the file again") from None

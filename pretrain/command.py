@@ -9,11 +9,24 @@ from the checkpoint; on a finished OUT it returns at once. SIGTERM, SIGUSR1 and 
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from protocols.house import parse_settings, with_settings
 from protocols.pretraining import RECIPES
 from protocols.schema import look_up
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return the parser of a whole number that is not below `least`."""
+
+    def parse(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        return int(text)
+
+    parse.__name__ = "whole number"  # argparse names it in its message
+    return parse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default 0")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (default 2)")
+    parser.add_argument("--workers", type=_at_least(0), default=2, metavar="N", help="loader processes (default 2)")
     parser.add_argument(
         "--precision", default="auto", metavar="NAME", help="auto (default: bf16 where it is fast), bf16, fp16 or fp32"
     )
@@ -36,14 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-seconds", type=float, default=600, metavar="S", help="checkpoint at least this often (default 600)"
     )
-    parser.add_argument("--log-steps", type=int, default=20, metavar="N", help="steps between log lines (default 20)")
     parser.add_argument(
-        "--skip-corrupt", type=int, default=0, metavar="N", help="leave out up to N damaged images (default 0)"
+        "--log-steps", type=_at_least(1), default=20, metavar="N", help="steps between log lines (default 20)"
+    )
+    parser.add_argument(
+        "--skip-corrupt", type=_at_least(0), default=0, metavar="N", help="leave out up to N damaged images (default 0)"
     )
     parser.add_argument(
         "--monitor", type=Path, metavar="DIR", help="log k-NN accuracy on this folder of class folders, leave-one-out"
     )
-    parser.add_argument("--monitor-epochs", type=int, default=10, metavar="E", help="how often (default 10)")
+    parser.add_argument("--monitor-epochs", type=_at_least(1), default=10, metavar="E", help="how often (default 10)")
     parser.add_argument("--tensorboard", action="store_true", help="draw the log's numbers in OUT/tensorboard too")
 
 
@@ -75,6 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     except StopAsked as stop:
         print(f"twinbench pretrain: {stop}; the same command goes on from there", file=sys.stderr)
         return EXIT_CODE
+    except OSError as error:  # a full disk under the log, a file system that went away
+        print(f"twinbench pretrain: {error}; run the same command again when it is mended", file=sys.stderr)
+        return 1
     if process.is_main:
         print(path)
     return 0

@@ -6,7 +6,6 @@ processes while the device is at work.
 
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +40,8 @@ class Plan:
         """Raise DataError where the images do not fill one batch."""
         if self.steps_per_epoch == 0:
             raise DataError(
-                f"{self.images} images do not fill one batch of {self.recipe.batch_size}; "
-                f"add images, or choose a smaller batch with --set batch_size={max(2, self.images)}"
+                f"{self.images} images do not fill one batch of {self.recipe.batch_size}; add images, or choose a"
+                f" smaller batch with --set batch_size={self.images}"
             )
 
     @property
@@ -93,21 +92,17 @@ class Corrupt:
             raise DataError(message + more)
 
 
-def decode_all(paths: Sequence[Path], workers: int, corrupt: Corrupt) -> Tensor | None:
+def decode_all(paths: Sequence[Path], corrupt: Corrupt) -> Tensor | None:
     """Return all images as uint8 (N, 3, H, W), or None where they differ in size or take too much memory."""
-    first = _decode(paths[0])
-    if isinstance(first, np.ndarray) and first.nbytes * len(paths) > MEMORY_BYTES:
-        return None
     images: list[np.ndarray] = []
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for image in bar(pool.map(_decode, paths), what="decode", total=len(paths), unit="image"):
-            if isinstance(image, str):
-                corrupt.add(image)
-                continue
-            images.append(image)
-            if image.shape != images[0].shape or image.nbytes * len(paths) > MEMORY_BYTES:
-                pool.shutdown(cancel_futures=True)
-                return None
+    for path in bar(paths, what="decode", unit="image"):
+        image = _decode(path)
+        if isinstance(image, str):
+            corrupt.add(image)
+            continue
+        images.append(image)
+        if image.shape != images[0].shape or image.nbytes * len(paths) > MEMORY_BYTES:
+            return None
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else None
 
 
@@ -150,7 +145,7 @@ def views_from_files(
     """Yield the views of each step, decoding and cropping in `workers` processes (0: in this one)."""
     recipe, own = plan.recipe, plan.own(process)
     loader = DataLoader(
-        _Pairs(paths, plan),
+        Pairs(paths, plan),
         batch_sampler=_Places(plan, own, first_step),
         num_workers=workers,
         collate_fn=_collate,
@@ -193,7 +188,7 @@ class _Places:
         return self.plan.steps - self.first_step
 
 
-class _Pairs(Dataset[tuple[Tensor, list[str]]]):
+class Pairs(Dataset[tuple[Tensor, list[str]]]):
     """Both views of an image (2, 3, crop, crop): uint8 crops, or whole views where the recipe says `pil`."""
 
     def __init__(self, paths: Sequence[Path], plan: Plan) -> None:

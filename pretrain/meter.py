@@ -44,11 +44,11 @@ class Meter:
         batch = self.plan.recipe.batch_size
         # The step in progress is not counted yet, but its time is.
         images_per_s = (self._steps + 1) * batch / elapsed
-        line = {
+        line: dict[str, Any] = {
             "epoch": (step - 1) // self.plan.steps_per_epoch,
             "step": step,
             "loss": loss,
-            "loss_over_floor": loss - self.floor,
+            "loss_over_floor": loss / self.floor if self.floor else None,  # 1 is as low as it can get
             **statistics,
             "lr_weights": lr_weights,
             "lr_biases": lr_biases,
@@ -74,7 +74,7 @@ class Meter:
     def _draw(self, line: dict[str, Any], step: int) -> None:
         if self.curves:
             for name, value in line.items():
-                if name not in ("step", "eta_s"):
+                if name not in ("step", "eta_s") and value is not None:
                     self.curves.add_scalar(name, value, step)
 
     def describe_last(self) -> str:

@@ -21,6 +21,10 @@ class ResumeError(UserError):
     """A checkpoint that belongs to another run."""
 
 
+class OutError(UserError):
+    """An OUT that cannot be written to."""
+
+
 class RunError(Exception):
     """A run that failed for no fault of its command line; told in one line, exit code 1."""
 

@@ -59,10 +59,11 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
     if backbone.exists():
         return backbone
     process.share(recipe.batch_size, "batch_size")
+    _prepare(out, process)
     paths = read_labelled("imagenet", data, "train").paths
     corrupt = Corrupt(options.skip_corrupt)
     with process_group(process) as device:
-        images = decode_all(paths, options.workers, corrupt) if recipe.views == "batched" else None
+        images = decode_all(paths, corrupt) if recipe.views == "batched" else None
         plan = Plan(recipe, len(paths) if images is None else len(images), seed)
         run = Run(plan, out, options, process, device)
         if images is None:
@@ -75,6 +76,19 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
             state.write(run.model.backbone.state_dict(), backbone)
             run.log.write(event="finished", skipped=list(corrupt.found))
     return backbone
+
+
+def _prepare(out: Path, process: Process) -> None:
+    """Make the folder, and clear it of what a kill left half-written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if process.is_main:
+            for part in out.glob(".*.part"):
+                part.unlink()
+    except OSError as error:
+        raise state.OutError(
+            f"{out}: {error.strerror}; expected a folder that can be written; choose another OUT"
+        ) from None
 
 
 class Run:
@@ -154,6 +168,7 @@ class Run:
                 verdict = (loss, stopper.ask(), self.step)
                 self.step += 1
                 if self.step % self.options.log_steps == 0 or self.step == self.plan.steps:
+                    self._judge(*verdict)
                     progress.set_postfix_str(self._log(z1, z2, loss))
                 seconds = time.monotonic() - saved_at
                 if stop or seconds > self.options.save_seconds or self.step % self.plan.steps_per_epoch == 0:

@@ -1,8 +1,10 @@
-"""The benchmarks: what each measures, by which recipe, and the fingerprint of that recipe.
+"""The benchmarks: what each measures, by which recipe and from which source, and the fingerprint of that recipe.
 
+Examples:
 twinbench protocols                    one line each
 twinbench protocols voc07-svm          everything about one
 twinbench protocols voc07-svm --json   the same for a program
+twinbench protocols --markdown         the page docs/protocols.md
 """
 
 import argparse
@@ -10,36 +12,62 @@ import dataclasses
 import json
 import shutil
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from protocols.catalogue import PROTOCOLS, find_protocol
-from protocols.schema import Protocol
+from protocols.schema import Protocol, flat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench protocols` takes."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="show everything about this one")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the page of the documentation")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list, or one protocol."""
-    if arguments.name:
-        protocol = find_protocol(arguments.name)
-        print(json.dumps(as_json(protocol), indent=1) if arguments.json else _page(protocol))
+    """Print the list, one protocol, or the page of all."""
+    from protocols import page
+
+    chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
+    if arguments.markdown:
+        print(page.render(chosen), end="")
     elif arguments.json:
-        print(json.dumps([as_json(protocol) for protocol in PROTOCOLS.values()], indent=1))
+        found = [as_json(protocol) for protocol in chosen]
+        print(json.dumps(found[0] if arguments.name else found, indent=1))
     else:
-        print(_list())
+        print(_all_about(chosen[0]) if arguments.name else _list())
     return 0
 
 
 def as_json(protocol: Protocol) -> dict[str, Any]:
-    """Return a protocol as JSON values, the fingerprint and the kind of recipe included."""
+    """Return a protocol as JSON values: fingerprint, kind of recipe, sources and published numbers included."""
+    from protocols.published import published_for
+    from protocols.sources import sources_of
+
     return {
         **dataclasses.asdict(protocol),
         "fingerprint": protocol.fingerprint,
         "recipe_type": type(protocol.recipe).__name__,
+        "sources": sources_of(protocol),
+        "published": [dataclasses.asdict(entry) for entry in published_for(protocol)],
+    }
+
+
+def facts(protocol: Protocol) -> dict[str, str]:
+    """Return what is to be known of a protocol besides its recipe, as name -> text."""
+    train, test = protocol.images
+    return {
+        "version": str(protocol.version),
+        "fingerprint": protocol.fingerprint,
+        "data": f"{protocol.data}, {protocol.classes} classes, {train} training and {test} test images",
+        "metric": ", ".join([f"{protocol.metric} (headline)", *protocol.also]),
+        "selected on": protocol.selected_on,
+        "trials": str(protocol.trials),
+        "width": f"{protocol.width:g}",
+        "source": protocol.source,
     }
 
 
@@ -55,40 +83,31 @@ def _list() -> str:
     )
 
 
-def _page(protocol: Protocol) -> str:
+def _all_about(protocol: Protocol) -> str:
     """Return everything about a protocol, for people."""
-    train, test = protocol.images
-    facts: dict[str, object] = {
-        "version": protocol.version,
-        "fingerprint": protocol.fingerprint,
-        "data": f"{protocol.data}, {protocol.classes} classes, {train} training and {test} test images",
-        "metric": ", ".join([f"{protocol.metric} (headline)", *protocol.also]),
-        "selected on": protocol.selected_on,
-        "trials": protocol.trials,
-        "width": protocol.width,
-        "source": protocol.source,
-    }
-    recipe = dict(_flat(dataclasses.asdict(protocol.recipe)))
-    name = max(map(len, [*facts, *recipe])) + 2
+    from protocols.published import published_for
+    from protocols.sources import sources_of
+
+    sources = sources_of(protocol)
+    recipe = dict(flat(protocol.recipe))
+    sourced = {name: f"{text}   [{sources[name]}]" if name in sources else text for name, text in recipe.items()}
+    parts = [f"{protocol.name}: {protocol.task}", *_lines(facts(protocol)), "recipe [source]", *_lines(sourced)]
+    numbers = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
+    papers = list(dict.fromkeys(entry.paper for entry in numbers))
+    if papers:
+        parts.append(f"published {protocol.metric} in {papers[0]}; {len(numbers)} numbers in all, see --json")
+        shown = {entry.method: f"{entry.value:g}  {entry.where}" for entry in numbers if entry.paper == papers[0]}
+        parts += _lines(shown)
+    return "\n".join(parts)
+
+
+def _lines(entries: Mapping[str, str]) -> list[str]:
+    """Return `name  text` lines, the texts wrapped to the terminal and aligned."""
+    name = max(map(len, entries)) + 2
     room = max(shutil.get_terminal_size((100, 24)).columns - name - 2, 40)
-
-    def lines(entries: dict[str, object]) -> list[str]:
-        shown = {key: textwrap.wrap(str(value), room) or [""] for key, value in entries.items()}
-        return [
-            f"  {key if first == 0 else '':{name}}{line}"
-            for key, wrapped in shown.items()
-            for first, line in enumerate(wrapped)
-        ]
-
-    return "\n".join([f"{protocol.name}: {protocol.task}", *lines(facts), "recipe", *lines(recipe)])
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:
-    """Return the fields of nested dataclasses as `outer.inner`, values as --set takes them."""
-    found: list[tuple[str, object]] = []
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{key}.")  # type: ignore[arg-type]
-        else:
-            found.append((prefix + key, ",".join(map(str, value)) if isinstance(value, tuple) else value))  # type: ignore[arg-type]
-    return found
+    shown = {key: textwrap.wrap(value, room) or [""] for key, value in entries.items()}
+    return [
+        f"  {key if first == 0 else '':{name}}{line}"
+        for key, wrapped in shown.items()
+        for first, line in enumerate(wrapped)
+    ]

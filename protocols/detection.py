@@ -1,7 +1,12 @@
 """The detection and segmentation protocols, each constant beside its source.
 
 Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230, appendix C.2; MoCo = facebookresearch/moco detection/ at
-3402035; D2 = Detectron2's defaults (config/defaults.py) or its named yaml.
+3402035; VICReg = arXiv:2105.04906, appendix C.3; D2 = Detectron2's defaults (config/defaults.py) or its named yaml.
+
+The plain name of a benchmark is the recipe of Barlow Twins where the paper has one; a name with `-moco` or `-vicreg`
+is the same benchmark by another book of recipes, and `-frozen` keeps the backbone as it came. None of them is
+comparable with another, and none shares a column: the fingerprint holds rate, norm, batch and schedule. SimSiam
+searched the rate for each method (its issue 26): say it with `--set lr=...`, which is recorded.
 """
 
 from dataclasses import replace
@@ -32,6 +37,12 @@ VOC_C4 = DetectionRecipe(
     roi_resolution=14,  # D2
     precise_bn_iterations=200,  # MoCo: PRECISE_BN enabled; D2: 200 iterations
 )
+VOC_C4_MOCO = replace(
+    VOC_C4,
+    lr=0.02,  # MoCo pascal_voc_R_50_C4_24k.yaml, D2's default for 16 images
+    warmup_iterations=100,  # MoCo pascal_voc_R_50_C4_24k.yaml
+    warmup_factor=1e-3,  # D2
+)
 COCO_C4_1X = replace(
     VOC_C4,
     architecture="mrcnn-c4",
@@ -41,6 +52,38 @@ COCO_C4_1X = replace(
     steps=(60_000, 80_000),  # D2 mask_rcnn_R_50_C4_1x.yaml
     iterations=90_000,  # D2 mask_rcnn_R_50_C4_1x.yaml
     min_size_train=(640, 672, 704, 736, 768, 800),  # MoCo coco_R_50_C4_2x.yaml, D2
+)
+COCO_C4_1X_MOCO = replace(
+    COCO_C4_1X,
+    lr=0.02,  # MoCo coco_R_50_C4_2x.yaml, which leaves D2's default; MoCo ships no 1x file
+)
+COCO_C4_2X = replace(
+    COCO_C4_1X_MOCO,
+    steps=(120_000, 160_000),  # MoCo coco_R_50_C4_2x.yaml
+    iterations=180_000,  # MoCo coco_R_50_C4_2x.yaml
+)
+COCO_FPN_1X = replace(
+    COCO_C4_1X_MOCO,
+    architecture="mrcnn-fpn",
+    norm="SyncBN",  # MoCo issues 34 and 39: in backbone and FPN, while the heads stay as in D2
+    extra_norm=False,  # FPN has no res5 in its heads
+    lr=0.02,  # MoCo issue 39, D2
+    rpn_pre_nms_test=1000,  # D2 Base-RCNN-FPN.yaml, on each level
+    rpn_post_nms_test=1000,  # D2 Base-RCNN-FPN.yaml
+    roi_resolution=7,  # D2 Base-RCNN-FPN.yaml
+)
+COCO_FPN_2X = replace(
+    COCO_FPN_1X,
+    steps=(120_000, 160_000),  # D2 mask_rcnn_R_50_FPN_3x.yaml has 270k; 2x is twice D2's 1x
+    iterations=180_000,  # twice D2 mask_rcnn_R_50_FPN_1x.yaml
+)
+VOC_C4_FROZEN = replace(
+    VOC_C4_MOCO,
+    freeze_at=4,  # stem to res4: all of the backbone that C4 has; res5 is the box head and is trained
+)
+COCO_FPN_1X_FROZEN = replace(
+    COCO_FPN_1X,
+    freeze_at=5,  # stem to res5
 )
 
 PROTOCOLS = (
@@ -73,6 +116,150 @@ PROTOCOLS = (
         source="BT C.2 on D2 mask_rcnn_R_50_C4_1x.yaml; norm and extra norm as MoCo's (the paper leaves them open)",
         recipe=COCO_C4_1X,
         published_as="coco_det_c4_1x",
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="coco-mrcnn-c4-2x",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-C4, 2x",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="MoCo coco_R_50_C4_2x_moco.yaml",
+        recipe=COCO_C4_2X,
+        published_as="coco_det_c4_2x",
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="coco-mrcnn-fpn-1x",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="MoCo issues 34 and 39 on D2 mask_rcnn_R_50_FPN_1x.yaml",
+        recipe=COCO_FPN_1X,
+        published_as="coco_det_fpn_1x",
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="coco-mrcnn-fpn-2x",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 2x",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="MoCo issues 34 and 39 on D2 mask_rcnn_R_50_FPN_1x.yaml, twice as long",
+        recipe=COCO_FPN_2X,
+        published_as="coco_det_fpn_2x",
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="voc0712-frcnn-c4-moco",
+        version=1,
+        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, MoCo's rate",
+        room="detection",
+        data="voc",
+        classes=20,
+        images=(16_551, 4952),
+        metric="AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=5,
+        source="MoCo pascal_voc_R_50_C4_24k_moco.yaml",
+        recipe=VOC_C4_MOCO,
+        published_as="voc0712_det_c4_moco",
+    ),
+    Protocol(
+        name="voc0712-frcnn-c4-vicreg",
+        version=1,
+        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, VICReg's RPN weight",
+        room="detection",
+        data="voc",
+        classes=20,
+        images=(16_551, 4952),
+        metric="AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=5,
+        source="VICReg C.3",
+        recipe=replace(
+            VOC_C4,
+            rpn_loss_weight=0.2,  # VICReg C.3
+        ),
+    ),
+    Protocol(
+        name="voc0712-frcnn-c4-frozen",
+        version=1,
+        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, backbone frozen",
+        room="detection",
+        data="voc",
+        classes=20,
+        images=(16_551, 4952),
+        metric="AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=5,
+        source="voc0712-frcnn-c4-moco with MODEL.BACKBONE.FREEZE_AT 4",
+        recipe=VOC_C4_FROZEN,
+    ),
+    Protocol(
+        name="coco-mrcnn-c4-1x-moco",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-C4, 1x, MoCo's rate",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="MoCo coco_R_50_C4_2x_moco.yaml with D2's 1x schedule",
+        recipe=COCO_C4_1X_MOCO,
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="coco-mrcnn-fpn-1x-vicreg",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, VICReg's rate",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="VICReg C.3; norms as MoCo issue 34 (the paper leaves them open)",
+        recipe=replace(
+            COCO_FPN_1X,
+            lr=0.04,  # VICReg C.3
+            warmup_iterations=50,  # VICReg C.3
+        ),
+        published_as="coco_det_fpn_1x_vicreg",
+        also=("mask-AP",),
+    ),
+    Protocol(
+        name="coco-mrcnn-fpn-1x-frozen",
+        version=1,
+        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, backbone frozen",
+        room="detection",
+        data="coco",
+        classes=80,
+        images=(118_287, 5000),
+        metric="box-AP",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="coco-mrcnn-fpn-1x with MODEL.BACKBONE.FREEZE_AT 5",
+        recipe=COCO_FPN_1X_FROZEN,
         also=("mask-AP",),
     ),
 )

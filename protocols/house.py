@@ -89,7 +89,11 @@ def _fit(name: str, value: object, hint: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else cast("list[object]", value)
         if not isinstance(value, str | list | tuple):
             parts = [value]
-        return tuple(_fit(name, part, typing.get_args(hint)[0]) for part in parts if part != "")
+        kind = typing.get_args(hint)[0]
+        try:
+            return tuple(_fit(name, part, kind) for part in parts if part != "")
+        except SettingError:
+            raise SettingError(f"setting {name}={value}: expected {kind.__name__} values with commas between") from None
     if typing.get_origin(hint) is typing.Literal:
         if value in typing.get_args(hint):
             return value

@@ -148,6 +148,20 @@ class Protocol:
         return dataclasses.replace(self, recipe=recipe, overrides=overrides)
 
 
+def flat(recipe: object, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the fields of a recipe, nested ones as `outer.inner`, with values as --set takes them."""
+    found: list[tuple[str, str]] = []
+    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        value: object = getattr(recipe, field.name)
+        if dataclasses.is_dataclass(value):
+            found += flat(value, f"{prefix}{field.name}.")
+        elif isinstance(value, tuple):
+            found.append((prefix + field.name, ",".join(map(str, typing.cast("tuple[object, ...]", value)))))
+        else:
+            found.append((prefix + field.name, str(value)))
+    return found
+
+
 def fingerprint(identity: tuple[object, ...], recipe: object) -> str:
     """Hash a frozen recipe dataclass and what it applies to; field order and number formatting do not matter."""
     fields = dataclasses.asdict(recipe)  # type: ignore[call-overload]

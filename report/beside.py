@@ -97,7 +97,7 @@ def _against_published(table: Table, rows: Mapping[str, str], wish: Wish) -> lis
             if _both(table.cell(method, column), table.cell(label, column))
         }
         if cells:
-            contrasts.append(Contrast(f"minus {label}: measured minus published, points", cells))
+            contrasts.append(Contrast(f"minus {label}", "measured minus published, points", cells))
     return contrasts
 
 
@@ -112,7 +112,7 @@ def _against_baseline(table: Table, baseline: str) -> Contrast:
         for column in table.columns
         if method != baseline and _both(table.cell(method, column), table.cell(baseline, column))
     }
-    return Contrast(f"minus {baseline}: {AGAINST_BASELINE}", cells)
+    return Contrast(f"minus {baseline}", AGAINST_BASELINE, cells)
 
 
 def _both(ours: Cell, theirs: Cell) -> bool:

@@ -1,5 +1,6 @@
 """The comparison table of every result below some folders.
 
+Examples:
 twinbench report demo                                        the table on the terminal
 twinbench report demo --format html --out report.html        one page with trials, curves and pictures
 twinbench report suite --published --same mine="Barlow Twins"    published numbers beside the measured ones

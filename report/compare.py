@@ -1,5 +1,6 @@
 """Two methods against each other, task by task: who is ahead, and do the trials carry it?
 
+Examples:
   twinbench compare demo/barlow-twins demo/random
   twinbench compare runs/epoch100 runs/epoch200 --json
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from protocols.house import UserError
 from report.beside import by_seed
 from report.files import Found, Located, find
-from report.grid import Column, Table
+from report.grid import Cell, Column, Table
 from report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
 from report.table import build
 from report.text import printable
@@ -114,13 +115,18 @@ def _screen(table: Table, found: list[Verdict]) -> str:
     rows = [("protocol", "metric", "A", "B", "A - B [95 % interval]", "verdict")]
     for entry in found:
         name, metric, recipe = table.header(entry.column)
-        ours, theirs = (table.cell(method, entry.column).shown for method in (a, b))
+        ours, theirs = (_marked(table, table.cell(method, entry.column)) for method in (a, b))
         gap = entry.found.shown.partition(" ?")[0]
         rows.append((f"{name} {recipe}".rstrip(), metric, ours, theirs, gap, entry.words))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
     return "\n".join([*lines, "", summary(found), *notes])
+
+
+def _marked(table: Table, cell: Cell) -> str:
+    """Return a cell as plain text with the marks of its footnotes."""
+    return cell.shown + "".join(f" [{mark}]" for mark in table.marks(cell))
 
 
 def _as_json(table: Table, found: list[Verdict]) -> str:

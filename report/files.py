@@ -1,9 +1,11 @@
 """Results on disk, each with where it came from; and the trials that should have left one and did not.
 
 A suite writes `<root>/<method>/<protocol>/seed<k>/result.json`. In a seed folder without it, a file `failed` holds the
-reason in its first line; a `job.log` alone means that the trial was started.
+reason in its first line; `job.json` says in `state` whether the trial is running; a `job.log` alone means that it was
+started.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ class Absent:
     method: str
     protocol: str
     seed: str
-    reason: str  # "failed: ..." or "not finished"
+    reason: str  # "failed: ...", "running", "not finished"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,18 @@ def find(paths: Iterable[Path | str]) -> Found:
 def _absent(folder: Path) -> Absent:
     """Say why `folder` holds no result; an empty reason if nothing was started in it."""
     reason = "not finished" if (folder / "job.log").exists() else ""
+    if _state(folder) == "running":
+        reason = "running"
     if (folder / "failed").exists():
         lines = (folder / "failed").read_text(errors="replace").strip().splitlines()
         reason = f"failed: {lines[0]}" if lines else "failed"
     return Absent(folder.parent.parent.name, folder.parent.name, folder.name.removeprefix("seed"), reason)
+
+
+def _state(folder: Path) -> object:
+    """Return the state that the job's watcher last wrote; None if there is none to read."""
+    try:
+        record: dict[str, object] = json.loads((folder / "job.json").read_text())
+        return record["state"]
+    except (OSError, ValueError, KeyError, TypeError):  # no watcher, or its file is another program's
+        return None

@@ -72,12 +72,18 @@ class Contrast:
     """A second table under the first: differences in points, over the same columns."""
 
     title: str
+    how: str  # to read it
     cells: Mapping[tuple[str, Column], Difference]
 
     def rows(self, table: "Table") -> list[str]:
         """Return the methods it speaks of, in the table's order."""
         spoken = {method for method, _ in self.cells}
         return [method for method in table.methods if method in spoken]
+
+    def columns(self, table: "Table") -> list[Column]:
+        """Return the columns in which it says anything."""
+        spoken = {column for _, column in self.cells}
+        return [column for column in table.columns if column in spoken]
 
     def shown(self, method: str, column: Column) -> str:
         """Return a difference as plain text, empty where there is none."""

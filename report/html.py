@@ -1,83 +1,103 @@
 """The table as one page: numbers, what each was measured with, curves and pictures, in a single file.
 
-The page loads nothing: styles, scripts and pictures are part of it. All text comes from results, which come from
-other people, so the template escapes every value.
+The page loads nothing: styles, scripts and pictures are part of it, and its content security policy forbids the rest.
+All text comes from results, which come from other people, so the template escapes every value.
 """
 
 import base64
-import io
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup
 
 from protocols.catalogue import PROTOCOLS
+from report.details import details, recipe_fields
 from report.files import Located
+from report.gallery import gallery
 from report.grid import Column, Table
-from report.plot import Chart, Curve, chart
+from report.plot import Chart, Curve, Parallel, chart, parallel
 
-PICTURE_SIDE = 480  # longer side of a picture on the page, pixels
+FOLDER = Path(__file__).parent
+MOST_LINES = 10  # methods in one chart
 PICTURES_PER_CELL = 4
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture as the page carries it."""
-
-    caption: str
-    source: str  # a data URI
-    width: int
-    height: int
 
 
 def render(table: Table, title: str = "twinbench") -> str:
     """Return the page; pictures are read from beside each result."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    series = {method: number for number, method in enumerate(table.methods)}
-    page = environment.get_template("page.html.j2")
-    return page.render(
+    script = (FOLDER / "page.js").read_text(encoding="utf-8")
+    measured = [method for method in table.methods if method not in table.published]
+    series = {method: number for number, method in enumerate(measured)}
+    environments: dict[str, int] = {}  # filled while the template asks for details
+    return environment.get_template("page.html.j2").render(
         table=table,
         title=title,
         protocols=PROTOCOLS,
-        charts=list(_charts(table, series)),
-        pictures=list(_pictures(table)),
         series=series,
+        rows={method: number for number, method in enumerate(table.methods)},
         places={column: number for number, column in enumerate(table.columns)},
-        duration=duration,
+        recipes=_recipes(table),
+        recipe_columns={number: column for column, number in _recipes(table).items()},
+        charts=list(_charts(table, series)),
+        across=_across(table, series),
+        pictures=list(gallery(list(_pictures(table)))),
+        details=lambda cell: details(cell, environments),  # type: ignore[reportUnknownLambdaType]
+        recipe_fields=recipe_fields,
+        environments=environments,
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def duration(seconds: float) -> str:
-    """Return a wall time with its unit: 42 s, 3 min, 2.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def _recipes(table: Table) -> dict[Column, int]:
+    """Number the recipes: columns that differ only in their metric share one."""
+    numbers: dict[tuple[str, int, str], int] = {}
+    return {
+        column: numbers.setdefault((column.protocol, column.version, column.fingerprint), len(numbers))
+        for column in table.columns
+    }
 
 
-def _charts(table: Table, series: dict[str, int]) -> Iterator[Chart]:
-    """Yield a chart for each recipe and curve name, with a line for each method."""
-    gathered: dict[tuple[str, str], dict[str, list[Curve]]] = defaultdict(lambda: defaultdict(list))
-    for column in table.columns:
-        for method in table.methods:
-            for trial in _headline_trials(table, method, column):
+def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Chart]]:
+    """Yield (the number of a recipe, a chart) for each curve name, with a line a method."""
+    for column, recipe in _recipes(table).items():
+        gathered: dict[str, dict[str, list[Curve]]] = defaultdict(lambda: defaultdict(list))
+        best = sorted(
+            series, key=lambda method: -table.cell(method, column).mean if _trials(table, method, column) else 0
+        )
+        for method in sorted(best[:MOST_LINES], key=lambda method: series[method]):
+            for trial in _trials(table, method, column):
                 for name, curve in trial.result.curves.items():
-                    gathered[_recipe(table, column), name][method].append(curve)
-    for (recipe, name), curves in gathered.items():
-        drawn = chart(f"{recipe}: {name}", curves, series)
-        if drawn:
-            yield drawn
+                    gathered[name][method].append(curve)
+        left = f" (the best {MOST_LINES} of {len(series)} methods)" if len(series) > MOST_LINES else ""
+        for name, curves in gathered.items():
+            if drawn := chart(f"{_recipe(table, column)}: {name}{left}", curves, series):
+                yield recipe, drawn
 
 
-def _headline_trials(table: Table, method: str, column: Column) -> tuple[Located, ...]:
+def _across(table: Table, series: Mapping[str, int]) -> Parallel | None:
+    """Draw the methods across tasks: one axis for each column that two methods or more finished."""
+    columns = [
+        column for column in table.columns if sum(bool(table.cell(method, column).values) for method in series) > 1
+    ]
+    values = {
+        method: [cell.mean if cell.values else None for cell in (table.cell(method, column) for column in columns)]
+        for method in list(series)[:MOST_LINES]
+    }
+    return parallel([" ".join(table.header(column)[:2]) for column in columns], values, series)
+
+
+def _trials(table: Table, method: str, column: Column) -> tuple[Located, ...]:
     """Return a cell's trials in its headline column only, so that a second metric does not repeat them."""
     return tuple(trial for trial in table.cell(method, column).trials if trial.result.headline == column.metric)
 
@@ -88,27 +108,11 @@ def _recipe(table: Table, column: Column) -> str:
     return f"{name} {recipe}".strip()
 
 
-def _pictures(table: Table) -> Iterator[Picture]:
-    """Yield the first pictures of each cell's first trial that has any."""
+def _pictures(table: Table) -> Iterator[tuple[str, Path, str]]:
+    """Yield (caption, folder, file name) of the first pictures of each cell's first trial that has any."""
     for column in table.columns:
         for method in table.methods:
-            trials = [trial for trial in _headline_trials(table, method, column) if trial.result.pictures]
+            trials = [trial for trial in _trials(table, method, column) if trial.result.pictures]
             for trial in trials[:1]:
                 for name in trial.result.pictures[:PICTURES_PER_CELL]:
-                    yield _picture(f"{method} on {_recipe(table, column)}: {name}", trial.path.parent, name)
-
-
-def _picture(caption: str, folder: Path, name: str) -> Picture:
-    """Read a picture that lies directly in `folder`, scaled down to the page; one that cannot be shown is said so."""
-    if Path(name).name != name:
-        return Picture(f"{caption} (not shown: not beside its result)", "", 0, 0)
-    try:
-        image = Image.open(folder / name)
-        image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        image = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return Picture(f"{caption} (not shown: {type(error).__name__})", "", 0, 0)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Picture(caption, source, *image.size)
+                    yield f"{method} on {_recipe(table, column)}: {name}", trial.path.parent, name

@@ -25,6 +25,7 @@ def render(table: Table) -> str:
         "differences": [
             {
                 "title": contrast.title,
+                "how": contrast.how,
                 "cells": [
                     {"method": method, "column": table.columns.index(column), **dataclasses.asdict(found)}
                     for (method, column), found in contrast.cells.items()

@@ -42,7 +42,7 @@ def render(table: Table) -> str:
     for contrast in table.contrasts:
         lines += [
             "",
-            rf"\medskip{{\footnotesize\raggedright {escape(contrast.title)}\par}}",
+            rf"\medskip{{\footnotesize\raggedright {escape(f'{contrast.title}: {contrast.how}')}\par}}",
             *_contrast(table, contrast),
         ]
     return "\n".join(lines) + "\n"
@@ -65,8 +65,9 @@ def _tabular(headers: Sequence[tuple[str, str, str]], rows: Sequence[Sequence[st
 
 def _contrast(table: Table, contrast: Contrast) -> list[str]:
     """Return a table of differences."""
-    rows = [[row, *(escape(contrast.shown(row, column)) for column in table.columns)] for row in contrast.rows(table)]
-    return _tabular([table.header(column) for column in table.columns], rows)
+    columns = contrast.columns(table)
+    rows = [[row, *(escape(contrast.shown(row, column)) for column in columns)] for row in contrast.rows(table)]
+    return _tabular([table.header(column) for column in columns], rows)
 
 
 def escape(text: str) -> str:

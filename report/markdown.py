@@ -19,7 +19,7 @@ def render(table: Table) -> str:
     foot = [f"{table.key} Bold: best of its column; underlined: second.", *notes]
     parts = [_grid(headers, rows), "<br>\n".join(foot)]
     for contrast in table.contrasts:
-        parts += [escape(contrast.title), _contrast(table, contrast)]
+        parts += [escape(f"{contrast.title}: {contrast.how}"), _contrast(table, contrast)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -38,8 +38,9 @@ def _grid(headers: Sequence[tuple[str, str, str]], rows: Sequence[Sequence[str]]
 
 def _contrast(table: Table, contrast: Contrast) -> str:
     """Return a table of differences."""
-    rows = [[row, *(escape(contrast.shown(row, column)) for column in table.columns)] for row in contrast.rows(table)]
-    return _grid([table.header(column) for column in table.columns], rows)
+    columns = contrast.columns(table)
+    rows = [[row, *(escape(contrast.shown(row, column)) for column in columns)] for row in contrast.rows(table)]
+    return _grid([table.header(column) for column in columns], rows)
 
 
 def _cell(table: Table, method: str, column: Column) -> str:

@@ -15,6 +15,8 @@ def notes(result: Result) -> list[str]:
         found.append(f"measured by another edition of {result.protocol} than this twinbench knows")
     if is_partial(result):
         found.append(f"partial data: {_counts(result)}")
+    if result.imported:
+        found.append(f"imported from a log of {result.imported}: that it followed the protocol is the importer's word")
     if not result.converged:
         found.append("a chosen solver stopped at its iteration limit before it converged")
     return found

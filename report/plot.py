@@ -8,8 +8,10 @@ from report.statistics import mean, sample_std
 
 WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34  # margins
+MOST_POINTS = 50  # of a drawn line; more do not show at this size
 
 Curve = Sequence[Sequence[float]]  # [[x, y], ...]
+Ticks = tuple[tuple[float, str], ...]  # (position, text)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Line:
     series: int  # the method's number, which chooses its color
     points: str
     band: str
-    last: Point
+    last: str  # the last point in words
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Chart:
 
     title: str
     lines: tuple[Line, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
+    x_ticks: Ticks
+    y_ticks: Ticks
 
 
 def average(curves: Sequence[Curve]) -> list[Point]:
@@ -51,7 +53,7 @@ def average(curves: Sequence[Curve]) -> list[Point]:
 
 def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int]) -> Chart | None:
     """Draw label -> one curve a trial; None if no curve has two points. `series` numbers the labels."""
-    averaged = {label: points for label, trials in curves.items() if len(points := average(trials)) > 1}
+    averaged = {label: _thinned(points) for label, trials in curves.items() if len(points := average(trials)) > 1}
     if not averaged:
         return None
     everything = [point for points in averaged.values() for point in points]
@@ -59,7 +61,15 @@ def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str
     heights = [value for point in everything for value in (point.y - point.std, point.y + point.std)]
     y_axis = _Axis.over(heights, HEIGHT - BOTTOM, TOP, logarithmic=False)
     lines = tuple(_line(label, series[label], points, x_axis, y_axis) for label, points in averaged.items())
-    return Chart(title, lines, tuple(x_axis.ticks()), tuple(y_axis.ticks()))
+    return Chart(title, lines, x_axis.ticks(), y_axis.ticks())
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """Return at most MOST_POINTS of the points, evenly chosen, first and last among them."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    step = (len(points) - 1) / (MOST_POINTS - 1)
+    return [points[round(index * step)] for index in range(MOST_POINTS)]
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,18 @@ class _Axis:
         value = math.log2(value) if self.logarithmic else value
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
-    def ticks(self) -> list[tuple[float, str]]:
-        """Return (position, text) of the marks."""
-        return [(self.place(mark), f"{mark:g}") for mark in self.marks]
+    def ticks(self) -> Ticks:
+        """Return (position, text) of the marks; a mark too near to its neighbour to be read has no text."""
+        shown: list[tuple[float, str]] = []
+        for mark in self.marks:
+            position = self.place(mark)
+            if not shown or abs(position - shown[-1][0]) >= 14:
+                shown.append((position, f"{mark:g}"))
+        return tuple(shown)
 
 
 def _round_marks(low: float, high: float) -> list[float]:
-    """Return four to eight round values from at or below `low` to at or above `high`."""
+    """Return two to eight round values from at or below `low` to at or above `high`."""
     span = high - low or abs(high) or 1.0
     magnitude = 10.0 ** math.floor(math.log10(span / 4))
     step = next(factor * magnitude for factor in (1, 2, 5, 10) if span / (factor * magnitude) <= 6)
@@ -113,4 +128,45 @@ def _line(label: str, series: int, points: Sequence[Point], x_axis: _Axis, y_axi
     upper = [(point.x, point.y + point.std) for point in points]
     lower = [(point.x, point.y - point.std) for point in reversed(points)]
     band = listed(upper + lower) if any(point.std for point in points) else ""
-    return Line(label, series, listed((point.x, point.y) for point in points), band, points[-1])
+    last = f"{points[-1].y:.4g} at {points[-1].x:g}"
+    return Line(label, series, listed((point.x, point.y) for point in points), band, last)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Methods as lines across tasks: each axis runs from the lowest to the highest number of its task."""
+
+    axes: tuple[tuple[float, str, str, str], ...]  # (x, task, lowest, highest)
+    lines: tuple[Line, ...]
+    width: int
+    height: int = HEIGHT
+    top: int = 40
+    bottom: int = HEIGHT - 40
+
+
+def parallel(
+    tasks: Sequence[str], values: Mapping[str, Sequence[float | None]], series: Mapping[str, int]
+) -> Parallel | None:
+    """Draw label -> one number a task (None: missing); None for fewer than three tasks or labels."""
+    if len(tasks) < 3 or len(values) < 3:
+        return None
+    spacing, margin = 110, 80
+    drawing = Parallel((), (), spacing * (len(tasks) - 1) + 2 * margin)
+    known = [[row[index] for row in values.values() if row[index] is not None] for index in range(len(tasks))]
+    spans = [(min(column, default=0.0), max(column, default=0.0)) for column in known]  # type: ignore[type-var]
+    places = [margin + spacing * index for index in range(len(tasks))]
+    axes = [(x, task, f"{low:.1f}", f"{high:.1f}") for x, task, (low, high) in zip(places, tasks, spans, strict=True)]
+
+    def height(value: float, low: float, high: float) -> float:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(drawing.bottom - share * (drawing.bottom - drawing.top), 1)
+
+    lines: list[Line] = []
+    for label, row in values.items():
+        points = [
+            f"{x:g},{height(value, *span):g}"
+            for x, value, span in zip(places, row, spans, strict=True)
+            if value is not None
+        ]
+        lines.append(Line(label, series[label], " ".join(points), "", f"{len(points)} tasks"))
+    return Parallel(tuple(axes), tuple(lines), drawing.width)

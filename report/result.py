@@ -4,16 +4,15 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from protocols.house import UserError, replacing
 
 SCHEMA = 1  # raised when a field changes its meaning; readers accept every older one
-
-_REQUIRED = (dataclasses.MISSING, dataclasses.MISSING)  # default and default factory of a field that has neither
 
 
 class ResultError(UserError):
@@ -24,11 +23,11 @@ class ResultError(UserError):
 class Result:
     """A trial's numbers with everything needed to say what they are numbers of."""
 
-    protocol: str
-    version: int
+    protocol: str  # its name, see `twinbench protocols`
+    version: int  # of the protocol
     fingerprint: str  # of the recipe as it ran, overrides included
     method: str  # the row of the table
-    seed: int
+    seed: int  # of the trial
     metrics: dict[str, float]  # percent, higher is better
     headline: str  # the key of `metrics` that the table shows
     backbone_sha256: str  # of the tensors, not of the file
@@ -37,22 +36,18 @@ class Result:
     images_expected: dict[str, int] = field(default_factory=dict[str, int])  # split -> images of the complete data set
     selected_on: str = ""  # what the recipe's own choices were made on
     converged: bool = True  # false if a chosen solver stopped at its iteration limit
-    curves: dict[str, list[list[float]]] = field(
-        default_factory=dict[str, list[list[float]]]
-    )  # name -> [[x, y], ...] for plots
+    # For plots: name -> [[x, y], ...]
+    curves: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
     pictures: list[str] = field(default_factory=list[str])  # file names beside result.json
-    details: dict[str, Any] = field(
-        default_factory=dict[str, Any]
-    )  # what the room adds: chosen costs, per-class AP, ...
-    wall_seconds: float = 0.0
-    device: str = ""
-    command: str = ""
+    details: dict[str, Any] = field(default_factory=dict[str, Any])  # what the room adds: chosen costs, per-class AP
+    wall_seconds: float = 0.0  # of the trial's last start
+    device: str = ""  # that computed
+    command: str = ""  # line that ran the trial
     code: dict[str, str] = field(default_factory=dict[str, str])  # root, commit, dirty
-    versions: dict[str, str] = field(
-        default_factory=dict[str, str]
-    )  # python and the packages that computed the numbers
+    versions: dict[str, str] = field(default_factory=dict[str, str])  # of python and the packages that computed
     finished: str = ""  # UTC, ISO 8601
-    schema: int = SCHEMA
+    imported: str = ""  # the program whose log the numbers were read from; empty: measured by twinbench
+    schema: int = SCHEMA  # of this file
 
     def write(self, folder: Path) -> Path:
         """Write `folder/result.json` in one step and return its path; its presence means the trial is finished."""
@@ -60,6 +55,13 @@ class Result:
         with replacing(path) as beside:
             beside.write_text(json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n")
         return path
+
+
+REQUIRED = frozenset(
+    entry.name
+    for entry in dataclasses.fields(Result)
+    if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+)
 
 
 def read_results(paths: Iterable[Path | str]) -> list[Result]:
@@ -87,9 +89,7 @@ def read_result(path: Path) -> Result:
     if not isinstance(found, dict):
         raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
     given = cast("dict[str, Any]", found)
-    fields = {entry.name: entry for entry in dataclasses.fields(Result)}
-    optional = {name for name, entry in fields.items() if (entry.default, entry.default_factory) != _REQUIRED}
-    missing, extra = sorted(set(fields) - optional - set(given)), sorted(set(given) - set(fields))
+    missing, extra = sorted(REQUIRED - given.keys()), sorted(given.keys() - _checks().keys())
     if missing or extra:
         what = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(extra)}"
         raise ResultError(f"{path}: {what}; expected a twinbench result of schema {SCHEMA} or older")
@@ -102,25 +102,33 @@ def _check(path: Path, result: Result) -> None:
     """Raise ResultError where a value has the wrong type; results come from other people's folders."""
     if result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
-    for name, hint in typing.get_type_hints(Result).items():
-        if not _fits(getattr(result, name), hint):
+    for name, (hint, fits) in _checks().items():
+        if not fits(getattr(result, name)):
             raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
     if result.headline not in result.metrics:
         raise ResultError(f"{path}: the headline metric {result.headline!r} is not among {sorted(result.metrics)}")
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Say whether a JSON value is of the type a field is declared with; a float must be finite, an int will do."""
+@cache
+def _checks() -> dict[str, tuple[Any, Callable[[Any], bool]]]:
+    """Return the declared type and the check of each field, worked out once: there may be thousands of results."""
+    return {name: (hint, _check_of(hint)) for name, hint in typing.get_type_hints(Result).items()}
+
+
+def _check_of(hint: Any) -> Callable[[Any], bool]:
+    """Return a function that says whether a JSON value is of a type; a float must be finite, an int will do."""
     parts = typing.get_args(hint)
     if typing.get_origin(hint) is dict:
-        return isinstance(value, dict) and all(_fits(part, parts[1]) for part in cast("dict[str, Any]", value).values())
+        fits = _check_of(parts[1])
+        return lambda value: isinstance(value, dict) and all(map(fits, cast("dict[str, Any]", value).values()))
     if typing.get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(part, parts[0]) for part in cast("list[Any]", value))
+        fits = _check_of(parts[0])
+        return lambda value: isinstance(value, list) and all(map(fits, cast("list[Any]", value)))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return lambda value: type(value) in (float, int) and math.isfinite(value)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return hint is Any or isinstance(value, hint)
+        return lambda value: type(value) is int  # True and False are no numbers here
+    return lambda value: hint is Any or isinstance(value, hint)
 
 
 def _short(value: object) -> str:

@@ -40,7 +40,8 @@ def build(found: Found, wish: Wish | None = None, wanted: Sequence[Column] = ())
     cells = {key: _cell(key[1], trials) for key, trials in _by_cell(found.results, wanted).items()}
     for key, reasons in _absences(found, cells).items():
         notes = tuple(f"{', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
-        missing = "failed" if any(reason.startswith("failed") for reason in reasons) else "not finished"
+        words = {reason.partition(":")[0] for reason in reasons}
+        missing = next(word for word in ("failed", "running", "not finished") if word in words)
         cell = cells.get(key, Cell(missing=missing))
         cells[key] = replace(cell, notes=(*cell.notes, *notes))
     methods = dict.fromkeys(

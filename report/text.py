@@ -31,7 +31,10 @@ def render(table: Table, width: int = 100) -> str:
     notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
     parts.append("\n".join(_wrapped([f"{table.key} * marks the best of a column.", *notes], width)))
     for contrast in table.contrasts:
-        parts += ["\n".join(_wrapped([printable(contrast.title)], width)), *_contrast(table, contrast, width)]
+        parts += [
+            "\n".join(_wrapped([printable(f"{contrast.title}: {contrast.how}")], width)),
+            *_contrast(table, contrast, width),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,12 +44,11 @@ def printable(text: str) -> str:
 
 
 def _contrast(table: Table, contrast: Contrast, width: int) -> list[str]:
-    """Return the blocks of a table of differences; columns without any are left out."""
+    """Return the blocks of a table of differences."""
     rows = contrast.rows(table)
     columns = [
         _printed(table.header(column), [contrast.shown(row, column) for row in rows])
-        for column in table.columns
-        if any((row, column) in contrast.cells for row in rows)
+        for column in contrast.columns(table)
     ]
     return _blocks([printable(row) for row in rows], columns, width)
 

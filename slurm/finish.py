@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from protocols.house import replacing
@@ -20,7 +21,8 @@ def settle(statuses: Sequence[JobStatus]) -> None:
         if status.state not in ("failed", "blocked") or (status.record and status.record.state == status.state):
             continue
         job = status.job
-        Record(status.state, job.identity, job.argv, status.reason, job_id=status.slurm_id, ended=time.time()).write(
+        record = status.record or Record(status.state, job.identity, job.argv, starts=0)
+        replace(record, state=status.state, reason=status.reason, job_id=status.slurm_id, ended=time.time()).write(
             job.out
         )
 

@@ -65,8 +65,8 @@ def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
             handles = [executor.submit(*call) for call in calls]
         return handles[0].job_id.partition("_")[0]
     except (FailedJobError, FailedSubmissionError) as error:
-        said = " / ".join(line.strip() for line in str(error).splitlines() if "sbatch: error" in line)
-        words = said.replace("sbatch: error: ", "") or " ".join(str(error).split())[-300:]
+        said = [line.partition("sbatch: error: ")[2] for line in str(error).splitlines() if "sbatch: error: " in line]
+        words = " / ".join(said) or " ".join(str(error).split())[-300:]
         raise SchedulerError(
             f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
         ) from None

@@ -65,6 +65,7 @@ def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], st
         view = look(suite.root, ledger, unsettled)
         ids = {name: slurm_id for name, (_, slurm_id) in ledger.latest().items()}
         statuses = [_refined(status, ids.get(status.job.name, ""), view) for status in statuses]
+        statuses = [_with_last_word(suite, ledger, status) for status in statuses]
         problem = view.problem and f"{view.problem}; what follows is from files"
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
@@ -128,12 +129,17 @@ def _meaning(state: str) -> str:
     return "ended without a result"
 
 
-def _trace(status: JobStatus) -> str:
-    """Return the last word of a job's log, or that there is none."""
-    if not status.record:
-        return f": it left nothing in {status.job.out}; is the suite's root shared by all nodes and writable there?"
-    last = last_line(status.job.out / LOG)
-    return f": {last}" if last and not last.startswith("$ ") else ""
+def _with_last_word(suite: Suite, ledger: Ledger, status: JobStatus) -> JobStatus:
+    """Add what a job said last, to a failure that only Slurm knows of: in its own log, or before its worker began."""
+    known = status.record and status.record.reason == status.reason
+    if status.state != "failed" or known or not status.slurm_id:
+        return status
+    batch, slurm_id = ledger.latest()[status.job.name]
+    logs = [status.job.out / LOG, suite.root / "slurm" / batch.slurm_name / f"{slurm_id}_0_log.out"]
+    last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
+    if not last and not any(log.exists() for log in logs):
+        last = f"it left no log in {logs[1].parent}; do all nodes see that folder, and may they write there?"
+    return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)
 
 
 def _blocked(statuses: Sequence[JobStatus]) -> list[JobStatus]:

@@ -87,7 +87,7 @@ def test_flipped_bits_never_change_a_checksummed_backbone(tmp_path: Path) -> Non
     for name, data in good_files().items():
         path.write_bytes(data)
         identity = outcome(path)
-        for _ in range(40):
+        for _ in range(25):
             damaged = bytearray(data)
             place = rng.choice((rng.randrange(len(data)), rng.randrange(3000), len(data) - 1 - rng.randrange(3000)))
             damaged[place] ^= 1 << rng.randrange(8)
@@ -179,10 +179,7 @@ def test_no_gadget_is_called(tmp_path: Path) -> None:
 def test_the_gadgets_would_work(tmp_path: Path) -> None:
     """The files above are dangerous to those who unpickle them."""
     canary = tmp_path / "canary"
-    programs = [
-        program for program in gadget_pickles(canary) if b"cbuiltins\neval" in program and b"argparse" not in program
-    ]
-    for program in programs[:3]:
+    for program in list(gadget_pickles(canary))[GADGETS.index("builtins eval") * 7 :][:4]:
         canary.unlink(missing_ok=True)
         pickle.loads(program)
         assert canary.exists()
@@ -213,7 +210,7 @@ def deflated(data: bytes, name: str) -> bytes:
 
 def bombs() -> dict[str, bytes]:
     """Return small files that declare, or unpack to, far more than they are."""
-    nothing = b"\x00" * (200 << 20)
+    nothing = b"\x00" * (50 << 20)
     lying = bytearray(deflated(b"\x00" * 5000, "weights.pth"))
     at = lying.index(b"PK\x01\x02") + 24
     lying[at : at + 4] = struct.pack("<I", 0xFFFFFFF0)  # the declared size in the central directory
@@ -237,7 +234,7 @@ def bombs() -> dict[str, bytes]:
         "long number": b"\x80\x02I" + b"9" * 100_000 + b"\n.",
         "deep key": deep + b"Ns.",
         "deep value": b"\x80\x02}X\x05\x00\x00\x00model" + b")" + b"\x85" * 300_000 + b"s.",
-        "deep list": b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
+        "deep list": b"\x80\x02" + b"]" * 240_000 + b"a" * 239_999 + b".",
         "deep call": b"\x80\x02cargparse\nNamespace\n" + b")\x81" * 200_000 + b".",
         "huge shape": zipped(tensor_pickle((1 << 40, 3, 7, 7), (147, 49, 7, 1), 1 << 50), _0=b"\0" * 16),
         "stride 0": zipped(tensor_pickle((320, 3, 7, 7), (0, 0, 0, 0), 1), _0=b"\0" * 4),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.decode import proven_size, read_size
 from data.images import ImageDataset, read_rgb
 from data.layouts import DataError
 
@@ -34,6 +35,27 @@ def test_a_truncated_or_foreign_or_missing_file_is_named(scenes: Path, tmp_path:
         read_rgb(tmp_path / "none.jpg")
     with pytest.raises(DataError, match="not a readable image"):
         read_rgb(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_proof_is_as_strict_as_reading(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    assert proven_size(path) == read_size(path) == read_rgb(path).size == (80, 60)
+    verdicts = {True: 0, False: 0}
+    for number, place in enumerate(rng.integers(0, len(whole) - 40, 200)):
+        path.write_bytes(whole[:place] if number % 2 else whole[:place] + bytes(40) + whole[place + 40 :])
+        readable = [True, True]
+        for index, read in enumerate((read_rgb, proven_size)):
+            try:
+                read(path)
+            except DataError:
+                readable[index] = False
+        assert readable[0] == readable[1]
+        verdicts[readable[0]] += 1
+    assert verdicts[False] >= 90 and verdicts[True] + verdicts[False] == 200
 
 
 @pytest.mark.parametrize("side", [9_500, 20_000])  # past Pillow's warning, past its error

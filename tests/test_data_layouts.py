@@ -192,8 +192,9 @@ def test_voc_problems_are_named(copy) -> None:
         ("<pose>Unspecified</pose>", "", "no <pose>"),
         ("<truncated>0</truncated>", "", "no <truncated>"),
         ("<truncated>0</truncated>", "<truncated>no</truncated>", "<truncated> is 'no'; expected 0 or 1"),
-        ("<xmin>", "<xmin>0.5", "expected four whole numbers"),
-        ("<xmin>", "<xmin>9", "expected 1 <= xmin < xmax"),
+        ("<xmin>", "<xmin>0.5", "expected whole numbers, 1 <= xmin"),
+        ("<xmin>", "<xmin>9", "1 <= xmin < xmax"),
+        ("<ymin>", "<ymin>-", "1 <= ymin < ymax"),
         ("<name>", "<name>twenty-", "has no class list; expected one of eight, five"),
         ("<annotation>", '<!DOCTYPE a [<!ENTITY b "bb">]><annotation>', "declares a document type"),
         ("</annotation>", "", "not a readable annotation"),
@@ -207,8 +208,22 @@ def test_voc_annotations_that_no_evaluator_could_use(copy, found: str, put: str,
     with pytest.raises(DataError, match=rf"000003\.xml.*{complaint}"):
         check_annotations(root, 2007, "trainval")
     path.unlink()
-    with pytest.raises(DataError, match=r"000003\.xml: no such annotation"):
+    with pytest.raises(DataError, match=r"000003\.xml: no such file; expected an annotation for each"):
         check_annotations(root, 2007, "trainval")
+
+
+def test_voc2012_is_only_trained_on(copy) -> None:
+    root = copy("VOCdevkit")
+    path = root / "VOC2012" / "Annotations" / "2012_000001.xml"
+    text = path.read_text().replace("<xmin>", "<xmin>0.").replace("<pose>Unspecified</pose>", "")
+    path.write_text(text)  # 0.3: inside a pixel
+    with pytest.raises(DataError, match=r"2012_000001\.xml.*expected numbers, 1 <= xmin"):
+        check_annotations(root, 2012, "trainval")
+    path.write_text(text.replace("<xmin>0.", "<xmin>1.0"))
+    check_annotations(root, 2012, "trainval")
+    path.write_text(text.replace("<xmin>0.", "<xmin>nan"))
+    with pytest.raises(DataError, match="the box is xmin 'nan"):
+        check_annotations(root, 2012, "trainval")
 
 
 def test_inat_and_places_problems_are_named(copy) -> None:
@@ -217,6 +232,7 @@ def test_inat_and_places_problems_are_named(copy) -> None:
     for change, complaint in (
         ({"annotations": lists["annotations"][1:]}, "image 1 has no annotation"),
         ({"annotations": [{"image_id": 1, "category_id": 99}]}, "an annotation of image 1 as category 99"),
+        ({"annotations": [{"image_id": [], "category_id": {}}]}, r"an annotation of image \[\] as category {}"),
         ({"images": [*lists["images"], lists["images"][0]]}, "21 images, 20 different ids"),
         ({"categories": []}, "the list 'categories' is empty"),
         ({"categories": "all"}, "no list 'categories' in it"),

@@ -1,5 +1,6 @@
 """The scenes: the same from the same seed, what they say is what they show, made once, in a folder of theirs."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -69,6 +70,17 @@ def test_foreign_folders_and_other_scenes_are_left_alone(scenes: Path, tmp_path:
     assert not (tmp_path / "new").exists()
 
 
+def test_two_makers_do_not_meet_and_a_closed_door_is_told(tmp_path: Path) -> None:
+    tmp_path.joinpath("scenes").mkdir()
+    with (tmp_path / "scenes" / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process is making scenes there; wait for it"):
+            make_scenes(tmp_path / "scenes", scale=0.01)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="Not a directory; expected a folder with room"):
+        make_scenes(tmp_path / "file" / "scenes")
+
+
 def test_full_counts_are_what_the_demo_protocols_expect() -> None:
     voc, image_net, coco = COUNTS["VOCdevkit"], COUNTS["imagenet"], COUNTS["coco"]
     assert PROTOCOLS["demo-voc07-svm"].images == (voc["2007-trainval"], voc["2007-test"])
@@ -115,6 +127,7 @@ def test_colors_agree_with_the_standard_library() -> None:
     assert np.allclose(random_colors(np.random.default_rng(0), 50, 0.5), expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools against numpy 2
 def test_masks_mean_the_same_to_pycocotools() -> None:
     mask_tools = pytest.importorskip("pycocotools.mask")
     ring = np.zeros((12, 10), bool)
@@ -130,6 +143,7 @@ def test_masks_mean_the_same_to_pycocotools() -> None:
     assert len(polygons(ring)) == 4
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
 def test_coco_boxes_areas_and_masks_agree(scenes: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     data = coco.COCO(scenes / "coco" / "annotations" / "instances_val2017.json")

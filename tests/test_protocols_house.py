@@ -59,7 +59,7 @@ def test_values_take_the_type_of_the_field(name, given, expected):
         ({"epochs": True}, "epochs=True: expected int"),
         ({"nesterov": "perhaps"}, "nesterov=perhaps: expected bool"),
         ({"schedule": "cosin"}, "unknown value for setting schedule: 'cosin'. Did you mean 'cosine'"),
-        ({"milestones": "8,x"}, "milestones=x: expected int"),
+        ({"milestones": "8,x"}, "milestones=8,x: expected int"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_an_error(settings, match):

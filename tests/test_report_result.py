@@ -4,7 +4,7 @@ import math
 import pytest
 
 from report.files import find
-from report.result import SCHEMA, Result, ResultError, read_result, read_results
+from report.result import REQUIRED, SCHEMA, Result, ResultError, read_result, read_results
 
 
 def a_result(**changes):
@@ -24,6 +24,14 @@ def a_result(**changes):
 def test_what_is_written_is_read(tmp_path):
     written = a_result(curves={"loss": [[1, 2.5], [2, 2.25]]}, details={"costs": [0.1]}, overrides={"epochs": "3"})
     assert read_result(written.write(tmp_path)) == written
+
+
+def test_a_file_of_an_earlier_twinbench_is_read(tmp_path):
+    """Optional fields came one by one: a file without them says nothing about them."""
+    path = a_result().write(tmp_path)
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name in REQUIRED}
+    path.write_text(json.dumps(old))
+    assert read_result(path) == a_result()
 
 
 def test_a_number_that_is_none_is_never_written(tmp_path):

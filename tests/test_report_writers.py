@@ -15,7 +15,7 @@ import twinbench
 from protocols.catalogue import PROTOCOLS
 from report import csvfile, html, jsonfile, latex, markdown, text
 from report.beside import Wish
-from report.plot import average, chart
+from report.plot import average, chart, parallel
 from report.result import Result
 from report.table import read
 
@@ -202,6 +202,20 @@ def test_a_chart_spans_its_axes_and_doubling_steps_are_even():
 
 def test_a_single_point_is_no_curve():
     assert chart("t", {"m": [[[1, 1]]]}, {"m": 0}) is None
+
+
+def test_parallel_axes_run_from_the_lowest_to_the_highest_number():
+    values = {"a": [10.0, 80.0, None], "b": [30.0, 60.0, 5.0], "c": [20.0, 70.0, 6.0]}
+    drawn = parallel(["x", "y", "z"], values, {"a": 0, "b": 1, "c": 2})
+    assert [axis[1:] for axis in drawn.axes] == [("x", "10.0", "30.0"), ("y", "60.0", "80.0"), ("z", "5.0", "6.0")]
+    heights = {line.label: [float(point.split(",")[1]) for point in line.points.split()] for line in drawn.lines}
+    middle = (drawn.top + drawn.bottom) / 2
+    assert heights == {
+        "a": [drawn.bottom, drawn.top],  # a missing number leaves a gap, not a zero
+        "b": [drawn.top, drawn.bottom, drawn.bottom],
+        "c": [middle, middle, drawn.top],
+    }
+    assert parallel(["x", "y"], values, {}) is None
 
 
 def test_the_command_writes_each_format_and_replaces_files_whole(results, capsys):

@@ -25,7 +25,7 @@ class TransferError(UserError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `twinbench transfer`."""
     add_trial_arguments(parser)
-    parser.add_argument("--solver", choices=("liblinear",), default="liblinear", help="of the SVM protocols")
+    parser.add_argument("--solver", choices=("batched", "liblinear"), default="batched", help="of the SVM protocols")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,6 +116,7 @@ def _svm(
         normalize_epsilon=recipe.normalize_epsilon,
         ignored_in_training=recipe.ignored_in_training,
         seed=trial.seed,
+        device=trial.device,
     )
     per_class = {
         "ap": found.ap,

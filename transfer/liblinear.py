@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, relative_gradient, with_bias
+from transfer.linear_problems import Problems, Solution, gradient_at_zero, relative_gradient, with_bias
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,19 @@ class Liblinear:
 
     def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
         """Fit every problem at every cost; see `transfer.linear_problems.Solver`."""
-        x, z = train.cpu().double(), test.cpu().double()
-        y, s = problems.labels.cpu().double(), problems.weights.cpu().double()
+        x, z = with_bias(train.cpu().double()), with_bias(test.cpu().double())
+        problems = Problems(problems.labels.cpu().double(), problems.weights.cpu().double())
+        y, s, at_zero = problems.labels.numpy(), problems.weights.numpy(), gradient_at_zero(x, problems)
         for cost in costs:
             columns = bar(range(len(problems)), what=f"LinearSVC C={cost:g}", unit="fit")
-            fits = [self._fit(x.numpy(), y[:, p].numpy(), s[:, p].numpy(), cost) for p in columns]
+            fits = [self._fit(x.numpy()[:, :-1], y[:, p], s[:, p], cost) for p in columns]
             w = torch.as_tensor(np.stack([coefficients for coefficients, _ in fits], axis=1))  # (F + 1, P)
             iterations = torch.tensor([count for _, count in fits])
             yield Solution(
-                train_scores=with_bias(x) @ w,
-                test_scores=with_bias(z) @ w,
+                train_scores=x @ w,
+                test_scores=z @ w,
                 iterations=iterations,
-                gradient=relative_gradient(with_bias(x), w, y, s, cost),
+                gradient=relative_gradient(x, w, x @ w, problems, cost, at_zero),
                 converged=iterations < self.max_iterations,
             )
 

@@ -46,12 +46,18 @@ class Solver(Protocol):
         ...
 
 
-def relative_gradient(rows: Tensor, w: Tensor, y: Tensor, s: Tensor, cost: float) -> Tensor:
-    """Return |gradient at w| / |gradient at 0| for rows (N, F + 1) with the bias column, w (F + 1, P), y, s (N, P)."""
-    slack = (1 - y * (rows @ w)).clamp(min=0)
-    gradient = w - 2 * cost * rows.T @ (s * y * slack)
-    start = 2 * cost * rows.T @ (s * y)
-    return gradient.norm(dim=0) / start.norm(dim=0)
+def gradient_at_zero(rows: Tensor, problems: Problems) -> Tensor:
+    """Return |gradient at w = 0| / (2 C) (P,) for rows (N, F + 1) with the bias column."""
+    return (rows.T @ (problems.weights * problems.labels)).norm(dim=0)
+
+
+def relative_gradient(
+    rows: Tensor, w: Tensor, margins: Tensor, problems: Problems, cost: float, at_zero: Tensor
+) -> Tensor:
+    """Return |gradient at w| / |gradient at 0| (P,) for w (F + 1, P) and margins = rows w (N, P)."""
+    slack = (1 - problems.labels * margins).clamp(min=0)
+    gradient = w - 2 * cost * rows.T @ (problems.weights * problems.labels * slack)
+    return gradient.norm(dim=0) / (2 * cost * at_zero)
 
 
 def with_bias(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from protocols.house import UserError
+from transfer.batched import Batched
 from transfer.liblinear import Liblinear
 from transfer.linear_problems import Problems, Solution, Solver
 from transfer.metrics import precision_areas
@@ -48,22 +49,27 @@ def evaluate_svm(
     *,
     costs: Sequence[float],
     folds: int = 3,
-    solver: Literal["batched", "liblinear"] = "liblinear",
+    solver: Literal["batched", "liblinear"] = "batched",
     positive_weight: float = 2.0,
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
     normalize_epsilon: float = 1e-5,
     ignored_in_training: Literal["negative", "dropped"] = "negative",
     seed: int = 0,
+    device: str = "cpu",
 ) -> SvmResult:
     """Train and test one SVM a class on raw features x (N, F) and targets y (N, K) in {1, 0, -1}, -1 = ignore.
 
+    `liblinear` is the reference, one fit at a time; `batched` minimises the same objective for all classes, folds and
+    costs at once, on `device`. `tolerance`, `max_iterations` and `seed` are LIBLINEAR's, which stops by its own rule.
     Fold membership follows the order of the rows. SvmError if shapes disagree, a value is not finite, or a class has
     fewer training positives than folds or none at test.
     """
     _check(train_x, train_y, test_x, test_y, folds)
     problems, held_out = cross_validation(train_y, folds, positive_weight, ignored_in_training)
-    machine: Solver = Liblinear(positive_weight, tolerance, max_iterations, seed)
+    machine: Solver = Batched(device)
+    if solver == "liblinear":
+        machine = Liblinear(positive_weight, tolerance, max_iterations, seed)
     train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
     rising = sorted(costs)
     solutions = machine(train, test, problems, rising)

@@ -1,0 +1,29 @@
+"""Run benchmarks: `python -m benchmarks [NAME...]`, all of them by default. Each prints a table and its targets."""
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+from protocols.house import UserError, unknown
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks called `names`; return 1 if one misses a target, 2 for an unknown name."""
+    known = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    known.remove("__main__")
+    for name in names:
+        if name not in known:
+            raise UserError(f"{unknown('benchmark', name, known)}; run: python -m benchmarks NAME")
+    missed = [name for name in names or known if importlib.import_module(f"benchmarks.{name}").main()]
+    if missed:
+        print(f"targets missed in: {', '.join(missed)}", file=sys.stderr)
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(2)

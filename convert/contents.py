@@ -1,0 +1,70 @@
+"""What a checkpoint holds once it is open: plain data, in which the tensors are still in the file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from convert.files import CheckpointError
+from convert.pickles import Object
+from convert.stored import Storage, Stored, as_tensor
+
+NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
+BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
+
+    name: str
+    container: str  # torch-zip, torch-legacy, safetensors, pickle
+    tree: Any
+    size: int  # of the file, bytes
+    storage: Callable[[Any], Storage] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, path: tuple[str, ...]) -> Any:
+        """Return the node under a path of keys, or None."""
+        node = self.tree
+        for key in path:
+            node = fields(node).get(key)
+        return node
+
+    def tensors(self, node: Any) -> dict[str, Stored]:
+        """Return the tensors directly in a dict-like node, by name; everything else in it is left out."""
+        found: dict[str, Stored] = {}
+        for key, value in fields(node).items():
+            tensor = value if isinstance(value, Stored) else as_tensor(value, self._bytes_of, self.name)
+            if tensor is not None and isinstance(key, str):
+                found[key] = tensor
+        return found
+
+    def note(self) -> str | None:
+        """Return what twinbench wrote about the backbone into the file's metadata, as JSON, or None."""
+        attributes = self.tree.state if isinstance(self.tree, Object) else None
+        kept = fields(attributes["_metadata"]) if isinstance(attributes, dict) and "_metadata" in attributes else {}
+        for place in (self.metadata, kept, fields(self.tree)):
+            if isinstance(place.get(NOTE), str):
+                return place[NOTE]
+        return None
+
+    def _bytes_of(self, key: Any) -> Storage:
+        if self.storage is None:
+            raise CheckpointError(f"{self.name}: a torch tensor without its storage; save it with torch.save")
+        return self.storage(key)
+
+
+def fields(node: Any) -> dict[Any, Any]:
+    """Return what a dict-like node maps; attributes of a namespace count; an empty dict for anything else."""
+    if isinstance(node, dict):
+        return node
+    if not isinstance(node, Object):
+        return {}
+    found = dict(zip(node.items[::2], node.items[1::2], strict=False))
+    if node.path.endswith("._ByolExperimentState"):  # a named tuple is pickled without its names
+        found |= dict(zip(BYOL_STATE, node.arguments, strict=False))
+    for extra in (node.arguments[0] if len(node.arguments) == 1 else None, node.state):
+        if isinstance(extra, dict):
+            inner = extra.get("_mapping", extra.get("_storage", extra))  # Haiku's immutable mappings
+            found |= inner if isinstance(inner, dict) else {}
+    return found

@@ -1,0 +1,77 @@
+"""The public checkpoints: address, layout, licence, documented hash, published number.
+
+Examples:
+    twinbench zoo
+    twinbench zoo moco
+    twinbench zoo moco-v2-800ep --fetch
+    twinbench convert zoo:moco-v2-800ep moco.pth
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from convert.zoo import Entry, ZooError, entry_named, zoo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `twinbench zoo` takes."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one checkpoint, or a part of names and methods")
+    parser.add_argument("--fetch", action="store_true", help="fetch it now, for machines without a network later")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the zoo, or one checkpoint of it, or fetch that one and print its path."""
+    from convert.download import fetch
+
+    if arguments.fetch:
+        if not arguments.name:
+            raise ZooError("--fetch needs the NAME of one checkpoint; see twinbench zoo")
+        path = fetch(entry_named(arguments.name))
+        print(json.dumps({"path": str(path)}) if arguments.json else path)
+        return 0
+    entries = _chosen(arguments.name)
+    if arguments.json:
+        print(json.dumps([_facts(entry) for entry in entries], indent=2))
+    elif arguments.name in zoo():
+        print(
+            "\n".join(
+                f"{name:10} {value}" for name, value in _facts(entries[0]).items() if value not in ("", None, False)
+            )
+        )
+    else:
+        print(_table(entries))
+    return 0
+
+
+def _chosen(name: str | None) -> list[Entry]:
+    """Return all entries, the one called `name`, or those with `name` in their name or method."""
+    if name in zoo():
+        return [zoo()[name]]
+    found = [entry for entry in zoo().values() if (name or "").lower() in f"{entry.name} {entry.method}".lower()]
+    return found or [entry_named(name or "")]
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """Return an entry with whether it lies on this machine."""
+    from convert.download import cached_path, is_cached
+
+    return {**asdict(entry), "cached": str(cached_path(entry)) if is_cached(entry) else None}
+
+
+def _table(entries: list[Entry]) -> str:
+    """Return the entries as a table, one line each."""
+    from convert.download import is_cached
+
+    rows = [("name", "method", "epochs", "top-1", "layout", "licence", "hash", "here")]
+    for entry in entries:
+        top1 = "" if entry.top1 is None else f"{entry.top1:g}"
+        here = "cached" if is_cached(entry) else "by hand" if entry.by_hand else ""
+        rows.append(
+            (entry.name, entry.method, str(entry.epochs or ""), top1, entry.layout, entry.licence, entry.hash, here)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", "top-1: ImageNet linear evaluation as published with the file, percent"])

@@ -1,0 +1,78 @@
+"""Where a training run stands: written every few minutes, the newest ones kept, read back to the bit."""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.engine import HookBase
+from torch import nn, optim
+
+from convert.files import load, save
+from protocols.house import UserError
+
+KEPT = 2  # the newest and, against a bad disk, the one before
+SECONDS = 300.0  # at most this much work is lost
+
+
+class ResumeError(UserError):
+    """A folder that holds the state of another run."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The parts of a run that its next iteration depends on; the data are a function of the iteration (stream.py)."""
+
+    model: nn.Module
+    optimizer: optim.Optimizer
+    scheduler: Any  # Detectron2's LRMultiplier
+    identity: dict[str, Any]  # what the run is of; a checkpoint of another identity is refused
+
+    def save(self, folder: Path, iteration: int) -> None:
+        """Write the state after `iteration` iterations and remove all but the KEPT newest ones."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
+        save({**parts, "iteration": iteration, "identity": self.identity}, folder / f"iteration_{iteration:07d}.pth")
+        for path in checkpoints(folder)[:-KEPT]:
+            path.unlink()
+
+    def resume(self, folder: Path) -> int:
+        """Take up the newest state in `folder` and return the number of iterations done; 0 if there is none."""
+        newest = checkpoints(folder)[-1:]
+        if not newest:
+            return 0
+        found = load(newest[0])
+        check_identity(newest[0], found["identity"], self.identity)
+        for name in ("model", "optimizer", "scheduler"):
+            getattr(self, name).load_state_dict(found[name])
+        return found["iteration"]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob("iteration_*.pth") if re.fullmatch(r"iteration_\d+", path.stem))
+
+
+def check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise ResumeError naming the first difference between the run in `path` and this one."""
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise ResumeError(
+                f"{path}: belongs to a run with {name} {found.get(name)}, this one has {value}; "
+                "choose another OUT, or remove it to start anew"
+            )
+
+
+class Checkpoints(HookBase):
+    """Saves the state every `seconds` and after the last iteration. Only one process has this hook."""
+
+    def __init__(self, state: State, folder: Path, seconds: float = SECONDS) -> None:
+        self.state, self.folder, self.seconds = state, folder, seconds
+        self.saved = time.monotonic()
+
+    def after_step(self) -> None:
+        """Save if it is time; comes after the hook that steps the learning rate."""
+        done = self.trainer.iter + 1
+        if done == self.trainer.max_iter or time.monotonic() - self.saved >= self.seconds:
+            self.state.save(self.folder, done)
+            self.saved = time.monotonic()

@@ -1,0 +1,70 @@
+"""One detection trial: train a detector on a backbone, measure it, write OUT/result.json. Run again to resume.
+
+    twinbench detection voc0712-frcnn-c4 resnet50.pth /datasets/VOCdevkit out/voc --method barlow-twins --seed 1
+    twinbench detection demo-coco-mrcnn-c4-1x random scenes/coco out/coco
+    torchrun --nproc-per-node 8 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/coco
+    torchrun --nproc-per-node 2 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/coco2 --gpus 2
+
+OUT gets result.json (last), predictions.png, precision-recall.png, log.jsonl (losses), log.txt (what Detectron2 says),
+config.yaml, model_final.pth and, while it trains, the newest checkpoints.
+"""
+
+import argparse
+import importlib.util
+
+from detection.scaling import linear_rule
+from protocols.catalogue import find_protocol
+from protocols.house import UserError
+from protocols.schema import DetectionRecipe
+from report.trial import add_trial_arguments, trial_protocol
+
+
+class DetectionError(UserError):
+    """A detection trial that cannot start."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench detection` takes."""
+    add_trial_arguments(parser)
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        default=8,
+        metavar="N",
+        help="scale batch, rate and schedule from the papers' 8 GPUs to N by the linear rule; is recorded (default: as "
+        "the protocol says, on however many processes there are)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the trial, or find it finished, and print its numbers."""
+    named = find_protocol(arguments.protocol, "detection")
+    assert isinstance(named.recipe, DetectionRecipe)
+    scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]
+    protocol = trial_protocol(named, scaled + arguments.set)
+    if arguments.seed < 0:
+        raise DetectionError(f"--seed {arguments.seed}: expected 0 or more")
+    for package in ("detectron2", "pycocotools"):
+        if importlib.util.find_spec(package) is None:
+            raise DetectionError(f"{package} is not installed, which detection needs; run: make setup")
+    from detection.chatter import chatter_to
+
+    with chatter_to(arguments.out / "log.txt"):
+        from detection.trial import Wanted, run_trial
+
+        result = run_trial(
+            Wanted(
+                protocol=protocol,
+                backbone=arguments.backbone,
+                data=arguments.data,
+                out=arguments.out,
+                method=arguments.method,
+                seed=arguments.seed,
+                device=arguments.device,
+                workers=arguments.workers,
+            )
+        )
+    if result:
+        numbers = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
+        print(f"{result.protocol}  {result.method}  seed {result.seed}  {numbers}")
+    return 0

@@ -1,0 +1,81 @@
+"""The training images as a pure function of the seed, so that a run can stop and go on at any iteration.
+
+Detectron2's own loader remembers nothing: after a restart its order begins anew. Here the order of the images, their
+grouping into batches and the random choices of each augmentation depend on (seed, rank, world) and the position in
+the stream alone; to go on at iteration n, the first n batches are counted, not read. Neither the number of loader
+processes nor an interruption changes a single pixel.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, DatasetMapper
+from torch.utils.data import DataLoader, Dataset
+
+Record = dict[str, Any]  # one image in Detectron2's dataset format
+
+
+def derived_seed(*parts: int) -> int:
+    """Return 32 bits that depend on every one of `parts` (each 0 or more), and look random."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def batches(
+    shapes: Sequence[tuple[int, int]], *, batch_size: int, seed: int, rank: int = 0, world: int = 1
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield the endless batches of one rank, each `batch_size` pairs (image, position in the stream).
+
+    `shapes` are the images' (width, height). As in Detectron2: one shuffled pass over the data after the other, image
+    k of the stream to rank k mod `world`, and wide images are batched apart from tall ones.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    passes = (torch.randperm(len(shapes), generator=generator).tolist() for _ in itertools.count())
+    stream = enumerate(itertools.chain.from_iterable(passes))
+    waiting: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+    for position, image in itertools.islice(stream, rank, None, world):
+        width, height = shapes[image]
+        group = waiting[width > height]
+        group.append((image, position))
+        if len(group) == batch_size:
+            yield group.copy()
+            group.clear()
+
+
+def image_mapper(config: CfgNode, *, train: bool) -> Callable[[Record], Record]:
+    """Return Detectron2's reader of images: resized, flipped at random in training, with their objects as tensors."""
+    return DatasetMapper(config, train)  # type: ignore[call-arg]  # its constructor is made by a decorator
+
+
+class SeededImages(Dataset[Record]):
+    """Images read and augmented by `mapper`, whose random choices are set by the position in the stream."""
+
+    def __init__(self, records: list[Record], mapper: Callable[[Record], Record], seed: int) -> None:
+        # Serialised: loader processes would otherwise copy the list page by page as they count references in it.
+        self.records, self.mapper, self.seed = DatasetFromList(records, copy=False), mapper, seed
+
+    def __getitem__(self, item: tuple[int, int]) -> Record:
+        """Return the training example of (image, position in the stream)."""
+        image, position = item
+        # Detectron2 augments with numpy's global generator (and plain Python's), never with torch's.
+        seed = derived_seed(self.seed, position)
+        np.random.seed(seed)
+        random.seed(seed)
+        return self.mapper(self.records[image])
+
+
+def training_loader(
+    images: SeededImages, order: Iterator[list[tuple[int, int]]], *, start: int, stop: int, workers: int
+) -> DataLoader[list[Record]]:
+    """Return a loader of the batches `start` to `stop` of `order`."""
+    return DataLoader(
+        images,
+        batch_sampler=itertools.islice(order, start, stop),  # type: ignore[arg-type]  # any iterable will do
+        num_workers=workers,
+        collate_fn=list,
+        generator=torch.Generator(),  # its own: starting a loader would otherwise draw from the global one
+    )

@@ -1,0 +1,114 @@
+"""One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from convert.load import open_backbone
+from detection.checkpoint import SECONDS
+from detection.config import detectron2_config
+from detection.datasets import DetectionData, open_data
+from detection.evaluate import Scores, evaluate
+from detection.pictures import draw_curves, draw_predictions
+from detection.train import Run, train
+from detection.weights import build_detector
+from protocols.house import replacing
+from protocols.schema import DetectionRecipe, Protocol
+from report.result import Result
+from report.trial import Trial, TrialError
+from slurm.process import Process, current_process, process_group
+from slurm.progress import read_log
+
+PICTURE, CURVES = "predictions.png", "precision-recall.png"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial as asked for on the command line."""
+
+    protocol: Protocol
+    backbone: str  # a path, or `random`
+    data: Path
+    out: Path
+    method: str | None = None  # default: where the backbone comes from
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 2
+    checkpoint_seconds: float = SECONDS
+
+
+def run_trial(wanted: Wanted) -> Result | None:
+    """Return the result of the trial, measured now or found finished; None in all processes but the main one."""
+    process = current_process(wanted.device)
+    protocol, recipe = wanted.protocol, wanted.protocol.recipe
+    assert isinstance(recipe, DetectionRecipe)
+    _require_norm(recipe, process)
+    backbone = open_backbone(wanted.backbone, protocol.width)
+    trial = Trial(
+        protocol, wanted.method or backbone.source, wanted.seed, backbone.sha256, _device(process.device), wanted.out
+    )
+    if found := trial.finished():
+        return found if process.is_main else None
+    data = open_data(protocol, wanted.data)
+    config = detectron2_config(
+        recipe,
+        classes=protocol.classes,
+        width=backbone.width,
+        convention=backbone.convention,
+        mask_format=data.mask_format,
+        device=process.device,
+    )
+    identity = {
+        "fingerprint": protocol.fingerprint,
+        "backbone": backbone.sha256,
+        "seed": wanted.seed,
+        "processes": process.world,
+        "training images": len(data.train),
+    }
+    run = Run(config, wanted.seed, identity, process, wanted.out, wanted.workers, wanted.checkpoint_seconds)
+    with process_group(process):
+        if process.is_main:
+            with replacing(wanted.out / "config.yaml") as beside:
+                beside.write_text(config.dump())
+        model = build_detector(config, backbone, wanted.out / "backbone.pth", wanted.seed)
+        train(run, model, data.train)
+        scores = evaluate(config, model, data, process, wanted.workers)
+        if scores is None:
+            return None
+        draw_predictions(config, model, data, wanted.out / PICTURE)
+        draw_curves(scores.curves, wanted.out / CURVES)
+    return _finish(trial, data, scores)
+
+
+def _require_norm(recipe: DetectionRecipe, process: Process) -> None:
+    """Raise TrialError for torch's SyncBatchNorm among several CPU processes, which it does not support."""
+    if recipe.norm == "SyncBN" and process.world > 1 and process.device == "cpu":
+        raise TrialError(
+            f"norm SyncBN among {process.world} CPU processes: torch has it for GPUs only; "
+            "use one process, or --set norm=naiveSyncBN, which computes the same"
+        )
+
+
+def _finish(trial: Trial, data: DetectionData, scores: Scores) -> Result:
+    """Write the result; what a reader must know goes into it and to stderr."""
+    notes = list(scores.notes)
+    expected = dict(zip(("train", "test"), trial.protocol.images, strict=True))
+    if data.images != expected:
+        notes.append(f"partial data: {data.images} images, {trial.protocol.name} expects {expected}")
+    for note in notes:
+        print(f"twinbench detection: {note}", file=sys.stderr)
+    losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
+    return trial.finish(
+        scores.metrics,
+        data.images,
+        curves={"total_loss": losses, **scores.curves},
+        pictures=[PICTURE, CURVES],
+        details={"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)},
+    )
+
+
+def _device(device: str) -> str:
+    """Return the device with its model name, for the result."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device

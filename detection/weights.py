@@ -1,0 +1,63 @@
+"""The backbone's way into Detectron2's model, with a proof that all of it arrived."""
+
+from pathlib import Path
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import nn
+
+import detection.head  # noqa: F401  # registers the head that configurations name
+from convert.files import load
+from convert.load import Backbone
+from convert.write import write_backbone
+from detection.stream import derived_seed
+from protocols.house import UserError
+
+TENSORS = 265  # of a ResNet-50 in Detectron2: 53 convolutions and 53 x 4 of their norms
+
+
+class WeightsError(UserError):
+    """A backbone that did not arrive in the detector."""
+
+
+def build_detector(config: CfgNode, backbone: Backbone, path: Path, seed: int) -> nn.Module:
+    """Return the detector of `config` with `backbone` in it; what is new (RPN, heads) is drawn from `seed`.
+
+    The main process writes the backbone to `path` in Detectron2's layout; every one reads it by Detectron2's loader.
+    """
+    if comm.is_main_process():
+        write_backbone(backbone, path, to="detectron2")
+    comm.synchronize()
+    torch.manual_seed(derived_seed(seed, 0))
+    model = build_model(config)
+    DetectionCheckpointer(model).load(str(path))
+    check_arrival(model, path)
+    return model
+
+
+def check_arrival(model: nn.Module, path: Path) -> None:
+    """Raise WeightsError unless each of the file's 265 tensors stands in `model`, once and to the bit.
+
+    Detectron2 matches names by suffix and only warns about what it could not place: a file in another layout leaves a
+    random backbone behind.
+    """
+    found = model.state_dict()
+    sent: dict[str, torch.Tensor] = {
+        name: torch.as_tensor(value)
+        for name, value in load(path)["model"].items()
+        if not name.endswith("num_batches_tracked")  # a counter of training, absent from frozen norms
+    }
+    lost: list[str] = []
+    for name, tensor in sent.items():
+        places = [key for key in found if key == name or key.endswith(f".{name}")]
+        if len(places) != 1 or not torch.equal(found[places[0]].cpu(), tensor):
+            lost.append(name)
+    if lost or len(sent) < TENSORS:
+        raise WeightsError(
+            f"{path}: {len(sent) - len(lost)} of {TENSORS} backbone tensors arrived in the detector"
+            f"{', missing ' + ', '.join(lost[:3]) if lost else ''}; "
+            "is the backbone's width the one that the detector was built for?"
+        )

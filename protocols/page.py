@@ -1,0 +1,63 @@
+"""The page docs/protocols.md: every protocol from the data, each constant with its source."""
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from protocols.catalogue import PROTOCOLS
+from protocols.command import facts
+from protocols.published import published_for
+from protocols.schema import Protocol, flat
+from protocols.sources import FILES, sources_of
+
+HEAD = """# The protocols
+
+This page is written by `twinbench protocols --markdown` from the data in `protocols/`; a test keeps it up to date.
+
+A protocol is a frozen recipe with a name, a version and a fingerprint. The fingerprint hashes every number of the
+recipe as it ran: two results with the same fingerprint are comparable, two with different ones never share a column.
+`--set field=value` changes a field; the change is recorded, moves the fingerprint, and is marked in the table.
+"""
+
+
+def render(protocols: Sequence[Protocol]) -> str:
+    """Return the page of some protocols."""
+    rows = [
+        (f"[{entry.name}](#{entry.name})", entry.task, entry.metric, str(entry.trials), f"`{entry.fingerprint}`")
+        for entry in protocols
+    ]
+    parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows), _abbreviations()]
+    return "\n".join([*parts, *map(_section, protocols)])
+
+
+def _section(protocol: Protocol) -> str:
+    """Return one protocol: its facts, its recipe with sources, its published numbers."""
+    sources = sources_of(protocol)
+    paper = PROTOCOLS.get(protocol.name.removeprefix("demo-"), protocol)
+    kept = set(flat(paper.recipe)) if paper != protocol else set[tuple[str, str]]()
+    recipe = [
+        (f"`{name}`", f"`{text}`" if text else "", sources.get(name, ""))
+        for name, text in flat(protocol.recipe)
+        if (name, text) not in kept
+    ]
+    parts = [f"## {protocol.name}\n", f"{protocol.task}.\n"]
+    parts += [_table(("", ""), [(name, text) for name, text in facts(protocol).items()])]
+    parts += [f"Everything else as in [{paper.name}](#{paper.name}).\n"] if kept else []
+    parts += [_table(("field", "value", "source"), recipe)]
+    published = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
+    if published:
+        papers = {entry.paper: None for entry in published}
+        parts.append(f"{len(published)} published numbers ({protocol.metric}), from {', '.join(papers)}.\n")
+    return "\n".join(parts)
+
+
+def _abbreviations() -> str:
+    """Return how the sources are abbreviated, as the modules that cite them say."""
+    texts = [import_module(f"protocols.{name.removesuffix('.py')}").__doc__ or "" for name in FILES]
+    wanted = [part for text in texts for part in text.split("\n\n") if part.startswith("Sources, abbreviated")]
+    return "\n\n".join(part.strip() for part in wanted) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table and an empty line."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"

@@ -1,0 +1,83 @@
+"""The sources of a protocol's constants: the comments that stand beside them in this package.
+
+A constant and its source are written once, on one line of classification.py or detection.py; what shows sources
+reads them there.
+"""
+
+import ast
+import io
+import tokenize
+from functools import cache
+from pathlib import Path
+
+from protocols.catalogue import PROTOCOLS
+from protocols.schema import Protocol, flat
+
+FILES = ("classification.py", "detection.py")  # where the paper's protocols are written
+Notes = dict[str, str]  # field of a recipe -> the comment beside its value
+
+
+@cache
+def recipe_sources() -> dict[str, Notes]:
+    """Return, for each protocol that is written out, field -> source; a field without a comment is left out."""
+    found: dict[str, Notes] = {}
+    for name in FILES:
+        found |= _Module(Path(__file__).with_name(name).read_text(encoding="utf-8")).protocols()
+    return found
+
+
+def sources_of(protocol: Protocol) -> Notes:
+    """Return field -> source of a protocol; a demo protocol has the paper's where it kept the paper's value."""
+    if protocol.name in recipe_sources():
+        return recipe_sources()[protocol.name]
+    paper = PROTOCOLS.get(protocol.name.removeprefix("demo-"))
+    if paper is None:
+        return {}
+    kept, ours = dict(flat(paper.recipe)), dict(flat(protocol.recipe))
+    notes = recipe_sources().get(paper.name, {})
+    found = {name: notes.get(name, "") if ours[name] == kept[name] else "scaled down for the demo" for name in ours}
+    return {name: note for name, note in found.items() if note}
+
+
+class _Module:
+    """One file of protocols: its comments by line and its recipes by name."""
+
+    def __init__(self, text: str) -> None:
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        self.comments = {
+            token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
+        }
+        self.tree = ast.parse(text)
+        self.recipes: dict[str, Notes] = {}
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
+                for target in statement.targets:
+                    if isinstance(target, ast.Name):
+                        self.recipes[target.id] = self.notes(statement.value)
+
+    def protocols(self) -> dict[str, Notes]:
+        """Return the notes of every `Protocol(name=..., recipe=...)` in the file."""
+        found: dict[str, Notes] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Protocol":
+                given = {keyword.arg: keyword.value for keyword in node.keywords}
+                name = given.get("name")
+                if isinstance(name, ast.Constant) and "recipe" in given:
+                    found[str(name.value)] = self.notes(given["recipe"])
+        return found
+
+    def notes(self, value: ast.expr) -> Notes:
+        """Return the notes of a recipe: a name, `SomeRecipe(field=...)`, or `replace(base, field=...)`."""
+        if isinstance(value, ast.Name):
+            return self.recipes.get(value.id, {})
+        if not isinstance(value, ast.Call):
+            return {}
+        found = dict(self.notes(value.args[0])) if value.args else {}
+        for keyword in value.keywords:
+            field = keyword.arg or ""
+            found = {name: note for name, note in found.items() if name.partition(".")[0] != field}
+            nested = self.notes(keyword.value)
+            found |= {f"{field}.{name}": note for name, note in nested.items()}
+            if comment := self.comments.get(keyword.value.end_lineno or 0):
+                found[field] = comment
+        return found

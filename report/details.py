@@ -1,0 +1,74 @@
+"""What stands behind a cell: its trials' facts, those they share told once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protocols.catalogue import PROTOCOLS
+from protocols.schema import flat
+from report.files import Located
+from report.grid import Cell, Column
+from report.result import Result
+
+
+@dataclass(frozen=True)
+class Details:
+    """A cell's facts: shared by all its trials, and each trial's own, as name -> text."""
+
+    shared: Mapping[str, str]
+    trials: tuple[Mapping[str, str], ...]
+
+
+def details(cell: Cell, environments: dict[str, int]) -> Details:
+    """Return the facts of a cell; software and machine are told by their number in `environments`, which grows."""
+    facts = [_facts(trial, environments) for trial in cell.trials]
+    first = facts[0] if facts else {}
+    shared = {name: text for name, text in first.items() if name != "seed" and all(f.get(name) == text for f in facts)}
+    if len(facts) == 1:
+        return Details(first, ())
+    return Details(shared, tuple({name: text for name, text in f.items() if name not in shared} for f in facts))
+
+
+def recipe_fields(column: Column) -> dict[str, str]:
+    """Return every field of a column's recipe as --set takes it; nothing for a recipe that is not the named one."""
+    return dict(flat(PROTOCOLS[column.protocol].recipe)) if column.is_named_recipe else {}
+
+
+def duration(seconds: float) -> str:
+    """Return a wall time with its unit: 42 s, 3 min, 2.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _facts(trial: Located, environments: dict[str, int]) -> dict[str, str]:
+    """Return what is known of a trial, as name -> text; what is not known is left out."""
+    result = trial.result
+    number = environments.setdefault(_environment(result), len(environments) + 1)
+    found = {
+        "seed": str(result.seed),
+        "metrics": _pairs(result.metrics),
+        "settings changed": _pairs(result.overrides),
+        "backbone": result.backbone_sha256[:12],
+        "images": _pairs(result.images),
+        "selected on": result.selected_on,
+        "took": duration(result.wall_seconds) if result.wall_seconds else "",
+        "finished": result.finished,
+        "command": result.command,
+        "environment": f"{number}",
+        "file": str(trial.path),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _environment(result: Result) -> str:
+    """Return the code, the versions and the device of a result in one line."""
+    commit = result.code.get("commit", "unknown")[:12]
+    changed = " with local changes" if result.code.get("dirty") == "True" else ""
+    return f"code {commit}{changed}; device {result.device or 'unknown'}; {_pairs(result.versions)}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Return `name value` pairs in one line, numbers with three decimals."""
+    texts = [f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    return ", ".join(texts)

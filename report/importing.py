@@ -1,0 +1,178 @@
+"""Results out of other programs' logs, so that runs made elsewhere can join a table; they stay marked as imported.
+
+Examples:
+  twinbench import runs/linear/metrics.json results/swav --protocol imagenet-linear --method swav --layer res5
+  twinbench import output/metrics.json results/moco --protocol coco-mrcnn-c4-1x --method moco-v2 --seed 1
+
+Reads the JSON lines of VISSL (metrics.json), MMSelfSup (*.log.json, vis_data/scalars.json) and Detectron2
+(metrics.json) and takes the last evaluation. That the run followed the protocol is your word; the table says so.
+"""
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from protocols.catalogue import find_protocol
+from protocols.house import UserError, parse_settings
+from protocols.schema import Protocol
+from report import provenance
+from report.result import Result, read_result
+
+
+class ImportingError(UserError):
+    """A log that holds no number of the protocol it is said to be of."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """How one program writes its evaluations: dotted names of numbers, and the count that orders them."""
+
+    program: str
+    pattern: re.Pattern[str]  # groups: layer (perhaps), kind (perhaps), metric
+    steps: tuple[str, ...]  # the first of these that a line has is the x of its curve
+
+
+LOGS = (
+    Log(
+        "VISSL",  # log_hooks.py: {"test_accuracy_list_meter": {"top_1": {"res5": 70.1}}, "train_phase_idx": 27}
+        re.compile(r"test_accuracy_list_meter\.(?P<metric>top_\d+)\.(?P<layer>.+)"),
+        ("train_phase_idx", "iteration"),
+    ),
+    Log(
+        "MMSelfSup",  # 0.x: {"mode": "val", "epoch": 9, "head0_top1": 68.1}; 1.x: {"accuracy/top1": 68.1, "step": 9}
+        re.compile(r"(?:(?P<layer>.+)_|accuracy/)(?P<metric>top-?\d+)"),
+        ("epoch", "step"),
+    ),
+    Log(
+        "Detectron2",  # {"bbox/AP": 38.9, "segm/AP": 34.1, "iteration": 89999}
+        re.compile(r"(?P<kind>bbox|segm)/(?P<metric>AP(?:50|75|s|m|l)?)"),
+        ("iteration",),
+    ),
+)
+
+
+@dataclass
+class Found:
+    """What a log holds: by layer (one without a name where the log knows none), metric -> [[step, value], ...]."""
+
+    program: str
+    layers: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict[str, dict[str, list[list[float]]]])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench import` takes."""
+    parser.add_argument("log", metavar="LOG", type=Path, help="file of JSON lines")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json")
+    parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
+    parser.add_argument("--method", required=True, metavar="LABEL", help="row of the table")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--layer", default="", help="which one, where the log evaluates several")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting in which the run differed"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the result and say what was read."""
+    protocol = find_protocol(arguments.protocol).with_settings(parse_settings(arguments.set))
+    result = imported(arguments.log, protocol, arguments.method, arguments.seed, arguments.layer)
+    path = arguments.out / "result.json"
+    if path.exists():
+        earlier = read_result(path)
+        same = (earlier.method, earlier.protocol, earlier.seed) == (result.method, result.protocol, result.seed)
+        if not (earlier.imported and same):
+            raise ImportingError(f"{path}: holds another result; choose another OUT or remove it")
+    result.write(arguments.out)
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
+    print(f"{path}: {result.method} on {result.protocol}, from {result.imported}: {shown}")
+    return 0
+
+
+def imported(log: Path, protocol: Protocol, method: str, seed: int, layer: str = "") -> Result:
+    """Return the last evaluation in a log as a result of `protocol`; ImportingError says what the log holds instead."""
+    found = read_log(log)
+    if layer not in found.layers and (layer or len(found.layers) > 1):
+        known = ", ".join(sorted(found.layers))
+        raise ImportingError(f"{log}: evaluates {known}; choose one with --layer")
+    curves = found.layers[layer] if layer in found.layers else next(iter(found.layers.values()))
+    named = {_name(metric, protocol): points for metric, points in curves.items()}
+    if protocol.metric not in named:
+        held = ", ".join(sorted(named))
+        raise ImportingError(f"{log}: holds {held} of {found.program}, expected {protocol.metric} for {protocol.name}")
+    return Result(
+        protocol=protocol.name,
+        version=protocol.version,
+        fingerprint=protocol.fingerprint,
+        method=method,
+        seed=seed,
+        metrics={name: points[-1][1] for name, points in named.items()},
+        headline=protocol.metric,
+        backbone_sha256="",
+        overrides=dict(protocol.overrides),
+        selected_on="nothing: the last evaluation in the log",
+        curves={protocol.metric: named[protocol.metric]},
+        command=provenance.command(),
+        code=provenance.code(),
+        finished=provenance.now(),
+        imported=found.program,
+    )
+
+
+def read_log(path: Path) -> Found:
+    """Read the evaluations in a log, whichever known program wrote it."""
+    lines = list(_objects(path))
+    for log in LOGS:
+        found = Found(log.program)
+        for line in lines:
+            numbers = dict(_numbers(line))
+            step = next((numbers[name] for name in log.steps if name in numbers), 0.0)
+            for name, value in numbers.items():
+                if line.get("mode") != "train" and (match := log.pattern.fullmatch(name)):
+                    groups = match.groupdict()
+                    metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
+                    layer = found.layers.setdefault(groups.get("layer") or "", {})
+                    layer.setdefault(metric, []).append([step, value])
+        if found.layers:
+            return found
+    programs = ", ".join(log.program for log in LOGS)
+    raise ImportingError(f"{path}: holds no evaluation that is known; expected JSON lines as {programs} write them")
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a file, one a line; a last line cut off by a kill is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImportingError(f"{path}: not readable ({error}); expected a log of JSON lines") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            found: Any = json.loads(line) if line.strip() else {}
+        except ValueError:
+            if number == len(lines):
+                return
+            raise ImportingError(f"{path}: line {number} is no JSON; expected one object a line") from None
+        if isinstance(found, dict):
+            yield cast("dict[str, Any]", found)
+
+
+def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the finite numbers of nested objects under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _numbers(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield f"{prefix}{name}", float(value)
+
+
+def _name(metric: str, protocol: Protocol) -> str:
+    """Return a metric under twinbench's name: top_1 is top1; a box's AP is box-AP on COCO and AP on VOC."""
+    kind, _, plain = metric.rpartition(" ")
+    if kind:
+        prefix = {"bbox": "box-", "segm": "mask-"}[kind]
+        return plain if protocol.data == "voc" and kind == "bbox" else f"{prefix}{plain}"
+    return re.sub(r"[_-]", "", metric)

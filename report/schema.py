@@ -1,0 +1,66 @@
+"""The JSON Schema of a result file, published as result.schema.json beside this module.
+
+  python -m report.schema > report/result.schema.json
+
+It is written from the dataclass: names, types and which fields are required; the comments beside the fields describe
+them. Third parties can check their files with any JSON Schema validator.
+"""
+
+import ast
+import dataclasses
+import inspect
+import io
+import json
+import tokenize
+import typing
+from typing import Any
+
+from report import result
+from report.result import REQUIRED, SCHEMA, Result
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the result files of this version."""
+    hints, notes = typing.get_type_hints(Result), _notes()
+    properties = {
+        field.name: {**_type(hints[field.name]), "description": notes.get(field.name, "")}
+        for field in dataclasses.fields(Result)
+    }
+    properties["schema"] |= {"minimum": 1, "maximum": SCHEMA}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "twinbench result",
+        "description": "One measured trial: percent, higher is better. The headline names one of the metrics.",
+        "type": "object",
+        "properties": properties,
+        "required": sorted(REQUIRED),
+        "additionalProperties": False,
+    }
+
+
+def _type(hint: Any) -> dict[str, Any]:
+    """Return a declared type as JSON Schema."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _type(parts[1])}
+    if typing.get_origin(hint) is list:
+        return {"type": "array", "items": _type(parts[0])}
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    return {"type": names[hint]} if hint in names else {}
+
+
+def _notes() -> dict[str, str]:
+    """Return field -> the comment at the end of its line in the dataclass, or on the line above."""
+    source = inspect.getsource(result)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Result")
+    return {
+        node.target.id: comments.get(node.lineno) or comments.get(node.lineno - 1, "")
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1))

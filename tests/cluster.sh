@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# A small Slurm cluster on this one machine, for the tests of slurm/: two nodes n1 and n2 with pretended GPUs,
+# accounting included. Needs root and Debian's packages:
+#     slurmctld slurmd slurm-client slurmdbd munge mariadb-server
+#
+#   tests/cluster.sh up                   start it (does nothing if it is up); prints the SLURM_CONF to use
+#   tests/cluster.sh down                 end every process of it and remove its files
+#   tests/cluster.sh kill SERVICE         SIGKILL a service; a node dies with all its jobs
+#   tests/cluster.sh start SERVICE        start it again: munged mariadbd slurmdbd slurmctld n1 n2
+#
+# CLUSTER_DIR (default /tmp/twinbench-cluster) holds everything. CLUSTER_PREEMPTION=term makes a site where a
+# preempted job gets SIGTERM only; by default it is warned by the job's own signal.
+set -euo pipefail
+HOME_DIR=${CLUSTER_DIR:-/tmp/twinbench-cluster}
+CONF=$HOME_DIR/slurm.conf
+NODES=(n1 n2)
+PACKAGES="slurmctld slurmd slurm-client slurmdbd munge mariadb-server"
+export SLURM_CONF=$CONF
+umask 022
+
+say() { echo "tests/cluster.sh: $*" >&2; }
+
+need_programs() {
+  [[ $(id -u) == 0 ]] || { say "needs root"; exit 3; }
+  local program
+  for program in munged mariadbd mariadb-install-db slurmdbd slurmctld slurmd sbatch; do
+    command -v "$program" >/dev/null || { say "no $program here; install: $PACKAGES"; exit 3; }
+  done
+}
+
+write_files() {
+  mkdir -p "$HOME_DIR"/{log,pid,state,gpus,spool}
+  local gpu
+  for gpu in 0 1 2 3; do ln -sfn /dev/null "$HOME_DIR/gpus/gpu$gpu"; done # Slurm wants character devices
+  echo "Name=gpu File=$HOME_DIR/gpus/gpu[0-3]" >"$HOME_DIR/gres.conf"
+  echo "CgroupPlugin=cgroup/v1" >"$HOME_DIR/cgroup.conf" # never used; without it slurmd looks for systemd
+  local preemption="SlurmctldParameters=preempt_send_user_signal"
+  [[ ${CLUSTER_PREEMPTION:-} == term ]] && preemption=
+  cat >"$CONF" <<END
+ClusterName=twinbench
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldPort=16817
+SlurmdPort=16818
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+# cred_expire: a job put back in the queue starts again after this many seconds, 120 by default
+AuthInfo=socket=$HOME_DIR/munge.socket,cred_expire=5
+StateSaveLocation=$HOME_DIR/state
+SlurmdSpoolDir=$HOME_DIR/spool/%n
+SlurmctldPidFile=$HOME_DIR/pid/slurmctld.own
+SlurmdPidFile=$HOME_DIR/pid/%n.own
+SlurmctldLogFile=$HOME_DIR/log/slurmctld.log
+SlurmdLogFile=$HOME_DIR/log/%n.log
+# one machine plays both nodes, without cgroups
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SlurmdParameters=config_overrides
+GresTypes=gpu
+# accounting; a job that takes more memory than it asked for is ended
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=16819
+AccountingStoragePass=$HOME_DIR/munge.socket
+AccountingStorageTRES=gres/gpu
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+# seconds where a real site has minutes
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
+SlurmdTimeout=10
+KillWait=5
+MinJobAge=300
+ReturnToService=2
+MaxArraySize=1001
+MaxJobCount=10000
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+$preemption
+DefMemPerCPU=500
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=16821 CPUs=8 RealMemory=16000 Gres=gpu:4
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=16822 CPUs=8 RealMemory=16000 Gres=gpu:4
+PartitionName=main Nodes=n1,n2 Default=YES PriorityTier=10 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
+PartitionName=low Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 DefaultTime=10 MaxTime=24:00:00
+PartitionName=high Nodes=n1,n2 PriorityTier=20 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
+PartitionName=short Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF DefaultTime=10 MaxTime=00:30:00
+END
+  cat >"$HOME_DIR/slurmdbd.conf" <<END
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=16819
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$HOME_DIR/munge.socket
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=accounting
+PidFile=$HOME_DIR/pid/slurmdbd.own
+LogFile=$HOME_DIR/log/slurmdbd.log
+END
+  chmod 600 "$HOME_DIR/slurmdbd.conf"
+  [[ -s $HOME_DIR/munge.key ]] || (umask 077 && head -c 1024 /dev/urandom >"$HOME_DIR/munge.key")
+  # a run over several nodes looks its first node up by name
+  grep -q "# twinbench-cluster" /etc/hosts || echo "127.0.0.1 ${NODES[*]} # twinbench-cluster" >>/etc/hosts
+}
+
+# Every service runs in the foreground in a session of its own; its pid is what we started. The variable
+# TWINBENCH_SERVICE marks it and what it starts, so that a node can die with its jobs.
+running() { [[ -e $HOME_DIR/pid/$1 ]] && kill -0 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null && ! zombie "$(<"$HOME_DIR/pid/$1")"; }
+zombie() { grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+
+start() {
+  running "$1" && return
+  export MYSQL_UNIX_PORT=$HOME_DIR/mariadb.socket
+  case $1 in
+    munged) set -- "$1" munged --foreground --force --key-file="$HOME_DIR/munge.key" --socket="$HOME_DIR/munge.socket" \
+      --pid-file="$HOME_DIR/pid/munged.own" --log-file="$HOME_DIR/log/munged.log" --seed-file="$HOME_DIR/munge.seed" ;;
+    mariadbd)
+      [[ -d $HOME_DIR/db/mysql ]] || mariadb-install-db --no-defaults --user=root --datadir="$HOME_DIR/db" \
+        --auth-root-authentication-method=socket --skip-test-db >"$HOME_DIR/log/mariadb-install.log" 2>&1
+      set -- "$1" mariadbd --no-defaults --user=root --datadir="$HOME_DIR/db" --socket="$MYSQL_UNIX_PORT" \
+        --skip-networking --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 ;;
+    slurmdbd) set -- "$1" slurmdbd -D ;;
+    slurmctld) set -- "$1" slurmctld -D -f "$CONF" ;;
+    n?)
+      mkdir -p "$HOME_DIR/spool/$1"
+      set -- "$1" slurmd -D -f "$CONF" -N "$1" ;;
+    *) say "no service $1"; exit 2 ;;
+  esac
+  local name=$1
+  shift
+  TWINBENCH_SERVICE=$name setsid nohup "$@" </dev/null >>"$HOME_DIR/log/$name.out" 2>&1 &
+  echo $! >"$HOME_DIR/pid/$name"
+}
+
+until_true() { # seconds, then a command
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < end)) || { say "gave up waiting for: $*; logs in $HOME_DIR/log"; exit 1; }
+    sleep 0.1
+  done
+}
+
+nodes_ready() { [[ $(sinfo --noheader --Node --partition=main --states=idle,mix,alloc --format=%N | sort -u | wc -l) == "${#NODES[@]}" ]]; }
+registered() { sacctmgr --noheader --parsable2 list cluster format=cluster,controlhost | grep -q 'twinbench|127'; }
+
+up() {
+  need_programs
+  write_files
+  start munged
+  start mariadbd
+  until_true 30 mariadb-admin --no-defaults --socket="$HOME_DIR/mariadb.socket" ping
+  start slurmdbd
+  until_true 30 sacctmgr --noheader list cluster
+  start slurmctld
+  for node in "${NODES[@]}"; do start "$node"; done
+  until_true 30 nodes_ready
+  until_true 30 registered
+  echo "$CONF"
+}
+
+processes_with() { grep -lzE "^$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+
+kill_service() {
+  local pid
+  kill -9 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null || true
+  if [[ $1 == n? ]]; then
+    # Slurm's own processes first: one that sees its job die would report a failed job, not a dead node
+    for pid in $(processes_with "TWINBENCH_SERVICE=$1") $(processes_with "SLURMD_NODENAME=$1"); do
+      kill -9 "$pid" 2>/dev/null || true
+    done
+  fi
+  rm -f "$HOME_DIR/pid/$1"
+}
+
+down() {
+  local service
+  [[ -e $CONF ]] && timeout 5 scancel --user=root 2>/dev/null || true
+  for service in "${NODES[@]}" slurmctld slurmdbd mariadbd munged; do
+    [[ -e $HOME_DIR/pid/$service ]] && kill_service "$service"
+  done
+  if grep -q "# twinbench-cluster" /etc/hosts; then # in place: a container may have it mounted
+    local rest
+    rest=$(grep -v "# twinbench-cluster" /etc/hosts)
+    printf '%s\n' "$rest" >/etc/hosts
+  fi
+  rm -rf "$HOME_DIR"
+}
+
+case ${1:-} in
+  up) up ;;
+  down) down ;;
+  kill) kill_service "$2" ;;
+  start) start "$2" ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+esac

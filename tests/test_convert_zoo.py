@@ -1,0 +1,218 @@
+"""The zoo: a table that agrees with the layouts, and downloads from a server on this machine."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import twinbench
+from convert import download
+from convert.download import cached_path, fetch, is_cached
+from convert.layouts import LAYOUTS
+from convert.load import open_backbone
+from convert.resnet import ResNet50
+from convert.zoo import Entry, ZooError, entry_named, zoo
+
+WIDTH = 1 / 16
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `files` from memory with ranges; `cut` is after how many bytes an answer breaks off."""
+
+    files: dict[str, bytes]
+    requests: list[tuple[str, str | None]]
+    cut: int | None = None
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.requests.append((self.path, wanted))
+        data = self.server.files.get(self.path)
+        if data is None:
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if start > len(data):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start : self.server.cut])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "CHUNK", 1000)
+    running = Server(("127.0.0.1", 0), Handler)
+    running.files, running.requests = {}, []
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+def serve(server: Server, data: bytes, digest: str = "", name: str = "model.pth") -> Entry:
+    """Put a file on the server and return its entry in the zoo."""
+    server.files[f"/{name}"] = data
+    address = f"http://127.0.0.1:{server.server_port}/{name}"
+    return Entry("mine", "Mine", 100, 70.0, address, "torchvision", "MIT", "here", digest)
+
+
+def checkpoint(tmp_path: Path) -> bytes:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: values + torch.rand(values.shape, generator=generator).to(values.dtype)
+        for name, values in ResNet50(WIDTH).state_dict().items()
+    }
+    torch.save(weights, tmp_path / "weights")
+    return (tmp_path / "weights").read_bytes()
+
+
+def test_a_file_is_fetched_once_and_then_works_offline(server: Server, tmp_path: Path, capsys) -> None:
+    data = checkpoint(tmp_path)
+    entry = serve(server, data, f"sha256:{hashlib.sha256(data).hexdigest()[:8]}")
+    assert not is_cached(entry)
+    path = fetch(entry)
+    assert path.read_bytes() == data and path == cached_path(entry) == tmp_path / "cache" / "mine" / "model.pth"
+    assert "licence MIT" in capsys.readouterr().err
+    server.files.clear()
+    assert fetch(entry) == path and len(server.requests) == 1
+
+
+def test_zoo_names_work_wherever_a_backbone_is_asked_for(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
+    entry = serve(server, checkpoint(tmp_path))
+    zoo()[entry.name] = entry
+    try:
+        backbone = open_backbone("zoo:mine")
+        assert backbone.width == WIDTH and backbone.source == "zoo:mine"
+        assert twinbench.main(["inspect", "zoo:mine", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["licence"] == "MIT" and facts["published_top1"] == 70.0 and facts["sha256"] == backbone.sha256
+        assert twinbench.main(["convert", "zoo:mine", str(tmp_path / "out.safetensors")]) == 0
+        assert twinbench.main(["zoo", "mine", "--fetch"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(cached_path(entry))
+        assert twinbench.main(["zoo", "mine", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["cached"] == str(cached_path(entry))
+    finally:
+        del zoo()[entry.name]
+
+
+def test_a_broken_connection_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    data = checkpoint(tmp_path)
+    entry = serve(server, data)
+    server.cut = 5000
+    with pytest.raises(ZooError, match=r"cannot be fetched \(.*\); fetch it by hand and save it as .*model\.pth"):
+        fetch(entry)
+    assert not is_cached(entry)
+    server.cut = None
+    assert fetch(entry).read_bytes() == data
+    assert server.requests == [("/model.pth", None), ("/model.pth", "bytes=5000-")]
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    entry = serve(server, b"\x80" * 3000)
+    cached_path(entry).parent.mkdir(parents=True)
+    cached_path(entry).with_name(".model.pth.part").write_bytes(b"x" * 9000)
+    assert fetch(entry).read_bytes() == b"\x80" * 3000
+
+
+def test_a_dead_address_is_one_line_that_names_the_file_to_fetch_by_hand(server: Server) -> None:
+    entry = serve(server, b"")
+    server.files.clear()
+    with pytest.raises(ZooError, match=r"Not Found.*by hand and save it as") as caught:
+        fetch(entry)
+    assert "\n" not in str(caught.value)
+    gone = replace(entry, address="http://127.0.0.1:9/gone.pth")
+    with pytest.raises(ZooError, match=r"gone\.pth cannot be fetched \(.*refused.*\)"):
+        fetch(gone)
+    with pytest.raises(ZooError, match="not an http address"):
+        fetch(replace(entry, address="file:///etc/passwd"))
+
+
+def test_a_web_page_is_not_a_checkpoint(server: Server) -> None:
+    with pytest.raises(ZooError, match="answers with a web page"):
+        fetch(serve(server, b"<!DOCTYPE html><html>Sign in</html>"))
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_wrong_hash_is_an_error_and_a_right_file_by_hand_repairs_it(server: Server, algorithm: str) -> None:
+    right = b"right" * 1000
+    entry = serve(server, b"wrong" * 1000, f"{algorithm}:{hashlib.new(algorithm, right).hexdigest()[:8]}")
+    for _ in range(2):  # it is not believed the second time either
+        with pytest.raises(ZooError, match=rf"{algorithm} .*expected .*as documented for zoo:mine.*by hand"):
+            fetch(entry)
+    cached_path(entry).write_bytes(right)
+    assert fetch(entry).read_bytes() == right
+    cached_path(entry).write_bytes(b"later" * 999)  # replaced behind our back
+    with pytest.raises(ZooError, match="expected"):
+        fetch(entry)
+
+
+def test_a_file_of_a_file_service_is_taken_by_hand(server: Server) -> None:
+    entry = replace(serve(server, b""), by_hand=True)
+    with pytest.raises(ZooError, match="no program can fetch it; take it from .* and save it as .*mine/checkpoint"):
+        fetch(entry)
+    cached_path(entry).parent.mkdir(parents=True)
+    cached_path(entry).write_bytes(b"by hand")
+    assert fetch(entry) == cached_path(entry) and not server.requests
+
+
+def test_processes_that_ask_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
+    entry = serve(server, os.urandom(300_000))
+    code = (
+        "import sys; from convert.download import fetch; from convert.zoo import Entry;"
+        f"print(fetch(Entry('mine', 'Mine', 1, None, {entry.address!r}, '', 'MIT', '')))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert {run.communicate()[0].strip() for run in runs} == {str(cached_path(entry))}
+    assert len(server.requests) == 1
+
+
+def test_the_table_names_layouts_that_exist_and_files_that_differ() -> None:
+    entries = list(zoo().values())
+    lines = Path(download.__file__).with_name("zoo.csv").read_text().splitlines()
+    assert len(entries) == len(lines) - 1 > 50, "a name stands twice"
+    assert {entry.layout for entry in entries} <= {row.name for row in LAYOUTS}
+    assert len({cached_path(entry) for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.address.startswith("https://") and entry.licence and entry.source
+        algorithm, _, digits = entry.hash.partition(":")
+        assert not entry.hash or (algorithm in ("md5", "sha256") and int(digits, 16) and len(digits) >= 8)
+        assert entry.top1 is None or 30 < entry.top1 < 90
+    assert entry_named("moco-v2-800ep").top1 == 71.1  # MoCo README
+    assert entry_named("barlow-twins").top1 == 73.5  # Barlow Twins README
+
+
+def test_the_listing(capsys) -> None:
+    assert twinbench.main(["zoo"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == len(zoo()) + 3 and "moco-v2-800ep" in out and "CC BY-NC 4.0" in out
+    assert twinbench.main(["zoo", "moco", "--json"]) == 0
+    assert {"moco-v2-800ep", "lightly-moco-v2"} <= {entry["name"] for entry in json.loads(capsys.readouterr().out)}
+    assert twinbench.main(["zoo", "moco-v2-80ep"]) == 2
+    assert "the zoo has no such checkpoint; near: moco-v2-800ep" in capsys.readouterr().err
+    assert twinbench.main(["zoo", "--fetch"]) == 2
+    assert "--fetch needs the NAME" in capsys.readouterr().err

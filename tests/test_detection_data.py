@@ -1,0 +1,147 @@
+"""VOC and COCO trees as Detectron2's records, read independently; and what is said when they do not fit."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import pytest
+from detectron2.data import MetadataCatalog
+
+from data.layouts import DataError
+from detection.datasets import open_data
+from protocols.catalogue import find_protocol
+
+VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture
+def voc(scenes, tmp_path):
+    return shutil.copytree(scenes / "VOCdevkit", tmp_path / "VOCdevkit")
+
+
+@pytest.fixture
+def coco(scenes, tmp_path):
+    return shutil.copytree(scenes / "coco", tmp_path / "coco")
+
+
+def ids(root, year, split):
+    return (root / f"VOC{year}" / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
+
+
+def test_voc_trains_on_both_years_and_tests_on_2007(scenes):
+    root = scenes / "VOCdevkit"
+    data = open_data(VOC, root)
+    train = ids(root, 2007, "trainval") + ids(root, 2012, "trainval")
+    assert data.images == {"train": len(train), "test": len(ids(root, 2007, "test"))}
+    assert {record["image_id"] for record in data.train} <= set(train)
+    assert [record["image_id"] for record in data.test] == ids(root, 2007, "test")
+    about = MetadataCatalog.get(data.test_name)
+    assert (about.year, about.split) == (2007, "test")  # 2007: Detectron2 takes the 11-point rule
+
+
+def test_voc_records_hold_every_box_of_the_xml_difficult_ones_too(scenes):
+    root = scenes / "VOCdevkit"
+    data = open_data(VOC, root)
+    record = data.train[0]
+    things = ElementTree.parse(root / "VOC2007" / "Annotations" / f"{record['image_id']}.xml").findall("object")
+    expected = []
+    for thing in things:
+        x1, y1, x2, y2 = (int(thing.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
+        expected.append((thing.findtext("name"), [x1 - 1, y1 - 1, x2, y2]))  # 1-based pixels to coordinates
+    assert [(data.classes[o["category_id"]], o["bbox"]) for o in record["annotations"]] == expected
+    assert list(data.classes) == sorted(DIGITS)
+
+
+def test_coco_records_hold_every_annotation_and_class(scenes):
+    root = scenes / "coco"
+    data = open_data(COCO, root)
+    file = json.loads((root / "annotations" / "instances_val2017.json").read_text())
+    names = {category["id"]: category["name"] for category in file["categories"]}
+    expected = sorted((a["image_id"], names[a["category_id"]], tuple(a["bbox"])) for a in file["annotations"])
+    found = [
+        (r["image_id"], data.classes[a["category_id"]], tuple(a["bbox"])) for r in data.test for a in r["annotations"]
+    ]
+    assert sorted(found) == expected
+    assert data.mask_format == "polygon" and data.images["test"] == len(file["images"])
+
+
+def test_run_length_masks_are_trained_on_as_bitmaps(coco):
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    size = [file["images"][0]["height"], file["images"][0]["width"]]
+    thing = next(a for a in file["annotations"] if not a["iscrowd"])
+    thing["segmentation"] = {"size": size, "counts": [0, 50, size[0] * size[1] - 50]}
+    path.write_text(json.dumps(file))
+    assert open_data(COCO, coco).mask_format == "bitmask"
+
+
+def test_images_without_an_object_count_but_are_not_trained_on(coco):
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    before = open_data(COCO, coco)
+    emptied = before.train[0]["image_id"]
+    for thing in file["annotations"]:
+        thing["iscrowd"] |= thing["image_id"] == emptied
+    for thing in file["annotations"]:
+        if thing["iscrowd"]:
+            thing["segmentation"] = {"size": [96, 96], "counts": [0, 9, 96 * 96 - 9]}
+    path.write_text(json.dumps(file))
+    after = open_data(COCO, coco)
+    assert after.images == before.images and len(after.train) == len(before.train) - 1
+
+
+def test_voc2012_may_be_absent(voc):
+    shutil.rmtree(voc / "VOC2012")
+    assert open_data(VOC, voc).images["train"] == len(ids(voc, 2007, "trainval"))
+
+
+def test_errors_name_what_is_missing(voc, coco):
+    name = ids(voc, 2007, "test")[3]
+    (voc / "VOC2007" / "JPEGImages" / f"{name}.jpg").unlink()
+    with pytest.raises(DataError, match=rf"{name}\.jpg: no such image"):
+        open_data(VOC, voc)
+    (coco / "annotations" / "instances_val2017.json").unlink()
+    with pytest.raises(DataError, match="instances_val2017.json: no such file"):
+        open_data(COCO, coco)
+
+
+def test_an_object_that_voc_evaluation_cannot_read_is_named_before_training(voc):
+    path = voc / "VOC2007" / "Annotations" / f"{ids(voc, 2007, 'test')[0]}.xml"
+    tree = ElementTree.parse(path)
+    thing = tree.find("object")
+    thing.remove(thing.find("pose"))
+    tree.write(path)
+    with pytest.raises(DataError, match=rf"{path.name}, object 1 .*pose"):
+        open_data(VOC, voc)
+
+
+def test_a_split_of_one_image_is_refused(voc):
+    listed = voc / "VOC2007" / "ImageSets" / "Main" / "test.txt"
+    listed.write_text(listed.read_text().split()[0] + "\n")
+    with pytest.raises(DataError, match="test.txt: one image; .* at least two"):
+        open_data(VOC, voc)
+
+
+def test_the_number_of_classes_must_be_the_protocols(scenes):
+    with pytest.raises(DataError, match="10 classes .* is about 20"):
+        open_data(replace(VOC, classes=20), scenes / "VOCdevkit")
+
+
+def test_splits_with_different_categories_are_refused(coco):
+    path = coco / "annotations" / "instances_val2017.json"
+    file = json.loads(path.read_text())
+    file["categories"][0]["name"] = "letter"
+    path.write_text(json.dumps(file))
+    with pytest.raises(DataError, match="different categories"):
+        open_data(COCO, coco)
+
+
+def test_a_broken_annotation_is_named(coco):
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    file["annotations"][0]["bbox"] = [1, 2, 3]
+    path.write_text(json.dumps(file))
+    with pytest.raises(DataError, match=rf"annotation {file['annotations'][0]['id']}: the box"):
+        open_data(COCO, coco)

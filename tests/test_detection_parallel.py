@@ -1,0 +1,74 @@
+"""Two processes on CPUs: they train and evaluate together, and a killed pair ends with the same bits."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import torch
+
+from convert.files import load
+from detection.checkpoint import checkpoints
+from report.result import read_result
+
+PAIR = """
+import sys, torch
+from pathlib import Path
+from detection.trial import Wanted, run_trial
+from protocols.catalogue import find_protocol
+torch.set_num_threads(1)
+data, out, *settings = sys.argv[1:]
+protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
+run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=0.0))
+"""
+SMALL = ["batch_size=2", "iterations=16", "steps=12", "warmup_iterations=2", "rois_per_image=8", "rpn_post_nms_test=8"]
+SMALL += ["min_size_train=64", "min_size_test=64", "precise_bn_iterations=2"]
+
+
+def start(data, out, *more):
+    """Start both processes of a trial; return them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out.mkdir(exist_ok=True)
+    processes = []
+    for rank in range(2):
+        place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in place.items()} | {"OMP_NUM_THREADS": "1"}
+        with (out / f"said{rank}.txt").open("w") as said:
+            command = [sys.executable, "-c", PAIR, data, out, *SMALL, *more]
+            processes.append(subprocess.Popen(command, env=environment, stdout=said, stderr=said))
+    return processes
+
+
+def finish(processes, out):
+    """Wait for both; show what they said if one failed."""
+    codes = [process.wait(timeout=300) for process in processes]
+    assert codes == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
+
+
+def test_a_killed_pair_ends_with_the_same_bits(scenes, tmp_path):
+    data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
+    pair = start(data, broken)
+    while len(checkpoints(broken / "checkpoints")) < 2:  # each iteration leaves one
+        assert all(process.poll() is None for process in pair), (broken / "said0.txt").read_text()
+        time.sleep(0.02)
+    for process in pair:
+        process.send_signal(signal.SIGKILL)
+    assert [process.wait() for process in pair] == [-signal.SIGKILL] * 2
+    assert not (broken / "model_final.pth").exists()
+    finish(start(data, broken), broken)
+    finish(start(data, whole), whole)
+    ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
+    assert found.metrics == expected.metrics and found.curves == expected.curves
+
+
+def test_torchs_synchronized_norm_on_cpus_is_refused_with_a_way_out(scenes, tmp_path):
+    pair = start(scenes / "VOCdevkit", tmp_path / "out", "norm=SyncBN")
+    assert [process.wait(timeout=120) for process in pair] == [1, 1]
+    said = (tmp_path / "out" / "said0.txt").read_text()
+    assert "norm SyncBN among 2 CPU processes" in said and "--set norm=naiveSyncBN" in said

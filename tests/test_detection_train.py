@@ -1,0 +1,173 @@
+"""Training: killed and started again it ends with the same bits; weights arrive or the run stops."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+import detection.train
+from convert.convention import IMAGENET
+from convert.load import open_backbone
+from detection.checkpoint import KEPT, Checkpoints, ResumeError, checkpoints
+from detection.config import detectron2_config
+from detection.datasets import open_data
+from detection.train import PRECISE, Run, train
+from detection.weights import WeightsError, build_detector, check_arrival
+from protocols.catalogue import find_protocol
+from slurm.process import Process
+from slurm.progress import read_log
+
+WIDTH = 0.125
+SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2, "rois_per_image": 8}
+SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2, "rpn_post_nms_test": 8}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(**settings):
+    recipe = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings).recipe
+    return detectron2_config(recipe, classes=10, width=WIDTH, convention=IMAGENET)
+
+
+@pytest.fixture(scope="module")
+def records(scenes):
+    return open_data(find_protocol("demo-voc0712-frcnn-c4"), scenes / "VOCdevkit").train
+
+
+def run_in(folder, config, **more):
+    settings = {"seed": 3, "identity": {"seed": 3}, "process": Process(), "workers": 0, "checkpoint_seconds": 0.0}
+    return Run(config=config, folder=folder, **settings | more)
+
+
+def trained(run, records):
+    """Train (or go on training) in the folder of `run`; return the final weights."""
+    model = build_detector(run.config, open_backbone("random", WIDTH), run.folder / "backbone.pth", run.seed)
+    train(run, model, records)
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+class Killed(BaseException):
+    """Ends a run on the spot, as far as one can from inside."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, records):
+    return trained(run_in(tmp_path_factory.mktemp("whole"), small()), records)
+
+
+@pytest.mark.parametrize(("workers", "dies_at", "saved_at"), [(0, 5, 3), (2, 5, 3), (0, 1, None), (0, 6, 7)], ids=str)
+def test_a_killed_run_ends_with_the_same_bits(
+    tmp_path, monkeypatch, records, uninterrupted, workers, dies_at, saved_at
+):
+    """Killed in iteration `dies_at`, with its last checkpoint after `saved_at` iterations, or in precise batch norm."""
+
+    def step(self):
+        if self.iter == dies_at and saved_at != 7:
+            raise Killed
+        original(self)
+
+    def save_once(self):
+        if self.trainer.iter + 1 == saved_at:
+            self.state.save(self.folder, saved_at)
+
+    def die(*_):
+        raise Killed
+
+    original = SimpleTrainer.run_step
+    with monkeypatch.context() as patch:
+        patch.setattr(SimpleTrainer, "run_step", step)
+        patch.setattr(Checkpoints, "after_step", save_once)
+        if saved_at == 7:
+            patch.setattr(detection.train, "update_bn_stats", die)
+        with pytest.raises(Killed):
+            trained(run_in(tmp_path, small(), workers=workers), records)
+    assert not (tmp_path / "model_final.pth").exists()
+    torch.rand(17)  # whatever the new process did before
+    assert_same(trained(run_in(tmp_path, small(), workers=workers), records), uninterrupted)
+    assert [line["iteration"] for line in read_log(tmp_path / "log.jsonl")] == list(range(7))
+
+
+def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch, records, uninterrupted):
+    trained(run_in(tmp_path, small()), records)
+    monkeypatch.setattr(SimpleTrainer, "run_step", lambda self: pytest.fail("trained again"))
+    assert_same(trained(run_in(tmp_path, small()), records), uninterrupted)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path, records):
+    trained(run_in(tmp_path, small()), records)
+    assert [path.stem for path in checkpoints(tmp_path / "checkpoints")] == ["iteration_0000006", "iteration_0000007"]
+    assert KEPT == 2
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_state_of_another_run_is_refused(tmp_path, records, finished):
+    trained(run_in(tmp_path, small(iterations=1)), records)
+    if not finished:
+        (tmp_path / "model_final.pth").unlink()
+    with pytest.raises(ResumeError, match="belongs to a run with seed 3, this one has 4; choose another OUT"):
+        trained(run_in(tmp_path, small(iterations=1), identity={"seed": 4}), records)
+
+
+def test_seeds_differ(tmp_path, records, uninterrupted):
+    other = trained(run_in(tmp_path, small(), seed=4), records)
+    assert not torch.equal(
+        other["roi_heads.box_predictor.cls_score.weight"], uninterrupted["roi_heads.box_predictor.cls_score.weight"]
+    )
+
+
+def test_precise_batch_norm_is_the_mean_over_fresh_batches(tmp_path, records):
+    run = run_in(tmp_path, small(iterations=1, precise_bn_iterations=3))
+    found = trained(run, records)
+    model = build_model(run.config)
+    model.load_state_dict(found)
+    model.train()
+    maps = []
+    stem = model.backbone.stem
+    stem.conv1.norm.register_forward_hook(lambda module, inputs, output: maps.append(inputs[0].detach().double()))
+    with EventStorage(), torch.no_grad():
+        for batch in run.loader(records, start=0, stop=3, purpose=PRECISE):
+            model(batch)
+    values = torch.cat([m.transpose(0, 1).flatten(1) for m in maps], dim=1)  # (channels, all pixels of all batches)
+    name = "backbone.stem.conv1.norm.running_"
+    assert torch.allclose(found[f"{name}mean"].double(), values.mean(1), atol=1e-4)
+    assert torch.allclose(found[f"{name}var"].double(), values.var(1, unbiased=False), rtol=1e-3)
+
+
+def test_every_tensor_of_the_backbone_arrives_and_what_does_not_is_an_error(tmp_path):
+    config, path, backbone = small(), tmp_path / "backbone.pth", open_backbone("random", WIDTH)
+    model = build_detector(config, backbone, path, seed=0)
+    theirs = model.state_dict()
+    assert torch.equal(theirs["backbone.stem.conv1.weight"], backbone.state_dict["conv1.weight"])
+    assert torch.equal(theirs["backbone.res3.0.shortcut.weight"], backbone.state_dict["layer2.0.downsample.0.weight"])
+    assert torch.equal(theirs["roi_heads.res5.2.conv3.weight"], backbone.state_dict["layer4.2.conv3.weight"])
+    check_arrival(model, path)
+    theirs["roi_heads.res5.0.conv1.weight"][0, 0, 0, 0] += 1e-6  # state_dict shares the model's memory
+    with pytest.raises(WeightsError, match="264 of 265 .* missing res5.0.conv1.weight"):
+        check_arrival(model, path)
+    with pytest.raises(WeightsError, match="of 265 backbone tensors arrived"):
+        check_arrival(build_model(config), path)
+
+
+def test_a_backbone_of_another_width_is_an_error(tmp_path):
+    with pytest.raises(WeightsError, match="0 of 265 .*width"):
+        build_detector(small(), open_backbone("random", 0.25), tmp_path / "backbone.pth", seed=0)
+
+
+def test_a_batch_that_does_not_divide_is_an_error(tmp_path, records):
+    run = replace(run_in(tmp_path, small(batch_size=3)), process=Process(rank=0, world=2))
+    with pytest.raises(Exception, match="batch_size 3 does not divide by 2 processes"):
+        run.loader(records, start=0, stop=1)

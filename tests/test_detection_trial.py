@@ -1,0 +1,168 @@
+"""Whole trials on an easy set, one large coloured shape a picture: the detectors learn, and the files are there."""
+
+import argparse
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detection import command
+from detection.trial import PICTURE, Wanted, run_trial
+from protocols.catalogue import find_protocol
+from protocols.house import UserError
+from report.result import read_result
+
+CLASSES = ("blue", "red")
+COLORS = ((40, 60, 220), (220, 50, 40))
+SIZE, TRAIN, TEST = 64, 24, 8
+SMALL = {"iterations": 50, "steps": "40", "warmup_iterations": 5, "lr": 0.05, "batch_size": 4, "rois_per_image": 8}
+SMALL |= {"min_size_train": 64, "min_size_test": 64, "anchor_sizes": "24,32", "rpn_post_nms_test": 8}
+
+XML = """<annotation><size><width>64</width><height>64</height><depth>3</depth></size><object><name>{name}</name>
+<pose>Frontal</pose><truncated>0</truncated><difficult>0</difficult>
+<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object></annotation>"""
+
+
+def shapes(count, seed):
+    """Yield (picture, class, (x, y, width, height)) of one bright rectangle on dark noise."""
+    rng = np.random.default_rng(seed)
+    for k in range(count):
+        width, height = rng.integers(24, 36, 2)
+        x, y = rng.integers(2, SIZE - 2 - width), rng.integers(2, SIZE - 2 - height)
+        pixels = rng.integers(0, 60, (SIZE, SIZE, 3), dtype=np.uint8)
+        pixels[y : y + height, x : x + width] = COLORS[k % 2]
+        yield Image.fromarray(pixels), k % 2, (int(x), int(y), int(width), int(height))
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    root = tmp_path_factory.mktemp("easy") / "VOCdevkit"
+    base = root / "VOC2007"
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (base / folder).mkdir(parents=True)
+    for split, count in (("trainval", TRAIN), ("test", TEST)):
+        lists = {name: [] for name in CLASSES}
+        for k, (picture, label, (x, y, w, h)) in enumerate(shapes(count, seed=count)):
+            image = f"{split}{k:03d}"
+            picture.save(base / "JPEGImages" / f"{image}.jpg", quality=95)
+            box = {"x1": x + 1, "y1": y + 1, "x2": x + w, "y2": y + h}
+            (base / "Annotations" / f"{image}.xml").write_text(XML.format(name=CLASSES[label], **box))
+            for number, name in enumerate(CLASSES):
+                lists[name].append(f"{image} {1 if number == label else -1}")
+        for name, lines in lists.items():
+            (base / "ImageSets" / "Main" / f"{name}_{split}.txt").write_text("\n".join(lines) + "\n")
+        (base / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{split}{k:03d}\n" for k in range(count)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    root = tmp_path_factory.mktemp("easy") / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split, count in (("train2017", TRAIN), ("val2017", TEST)):
+        (root / split).mkdir()
+        file = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "blue"}, {"id": 7, "name": "red"}]}
+        for k, (picture, label, (x, y, w, h)) in enumerate(shapes(count, seed=count), 1):
+            picture.save(root / split / f"{k:012d}.jpg", quality=95)
+            file["images"].append({"id": k, "file_name": f"{k:012d}.jpg", "width": SIZE, "height": SIZE})
+            outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            thing = {"id": k, "image_id": k, "category_id": (3, 7)[label], "bbox": [x, y, w, h], "area": w * h}
+            file["annotations"].append(thing | {"iscrowd": 0, "segmentation": outline})
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(file))
+    return root
+
+
+def wanted(name, data, out, **settings):
+    protocol = replace(find_protocol(name), classes=2, width=0.125, images=(TRAIN, TEST))
+    protocol = protocol.with_settings(SMALL | settings)
+    return Wanted(protocol, "random", data, out, method="ours", device="cpu", workers=0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_voc_learns_and_says_so(voc, tmp_path, capsys):
+    start = run_trial(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "start", iterations=1))
+    result = run_trial(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "end"))
+    assert start.metrics["AP50"] < 10
+    assert result.metrics["AP50"] > start.metrics["AP50"] + 40
+    assert result.metrics.keys() == {"AP", "AP50", "AP75"} and result.headline == "AP"
+    losses = [loss for _, loss in result.curves["total_loss"]]
+    assert len(losses) == 50 and np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    assert read_result(tmp_path / "end" / "result.json") == result
+    assert (result.method, result.images) == ("ours", {"train": TRAIN, "test": TEST})
+    with Image.open(tmp_path / "end" / result.pictures[0]) as picture:
+        picture.load()
+        assert picture.width > 4 * SIZE
+
+
+def test_coco_learns_boxes_and_masks(coco, tmp_path):
+    start = run_trial(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "start", iterations=1))
+    result = run_trial(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "end"))
+    for kind in ("box", "mask"):
+        assert start.metrics[f"{kind}-AP50"] < 10
+        assert result.metrics[f"{kind}-AP50"] > start.metrics[f"{kind}-AP50"] + 40
+
+
+def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
+    trial = wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1)
+    first = run_trial(trial)
+    (tmp_path / PICTURE).unlink()
+    monkeypatch.setattr("detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    assert run_trial(trial) == first
+
+
+def run_command(*words):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(list(map(str, words))))
+
+
+def test_the_command_answers_on_stdout_and_the_libraries_in_a_file(scenes, tmp_path, capfd):
+    settings = [word for pair in (SMALL | {"iterations": 1}).items() for word in ("--set", "=".join(map(str, pair)))]
+    assert (
+        run_command(
+            "demo-voc0712-frcnn-c4",
+            "random",
+            scenes / "VOCdevkit",
+            tmp_path,
+            "--workers",
+            0,
+            "--device",
+            "cpu",
+            *settings,
+        )
+        == 0
+    )
+    out, err = capfd.readouterr()
+    assert out.startswith("demo-voc0712-frcnn-c4  random  seed 0  AP ") and out.count("\n") == 1
+    assert "partial data: {'train'" in err and "Warning" not in err
+    assert "detectron2" in (tmp_path / "log.txt").read_text()
+    found = read_result(tmp_path / "result.json")
+    assert found.overrides["iterations"] == "1" and found.images != found.images_expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["voc0712-frcn-c4", "random", "{data}", "{out}"], "Did you mean 'voc0712-frcnn-c4'"),
+        (["voc07-svm", "random", "{data}", "{out}"], "unknown detection protocol"),
+        (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--set", "lrr=1"], "unknown setting 'lrr'"),
+        (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--seed", "-1"], "--seed -1: expected 0 or more"),
+        (["demo-voc0712-frcnn-c4", "random", "{data}/nowhere", "{out}", "--device", "cpu"], "nowhere: no such folder"),
+        (["voc0712-frcnn-c4", "{data}/none.pth", "{data}", "{out}", "--device", "cpu"], "none.pth"),
+    ],
+)
+def test_a_users_mistakes_are_one_line_and_leave_no_result(voc, tmp_path, words, message):
+    with pytest.raises(UserError, match=message) as found:
+        run_command(*(word.format(data=voc, out=tmp_path / "out") for word in words))
+    assert "\n" not in str(found.value)
+    assert not (tmp_path / "out" / "result.json").exists()

@@ -1,0 +1,203 @@
+"""The page in a real browser: Chromium, headless, spoken to through chromedriver's HTTP interface."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from protocols.catalogue import PROTOCOLS
+from report import html
+from report.beside import Wish
+from report.result import Result
+from report.table import read
+
+HOSTILE = "<img src=x onerror=\"document.title='obeyed'\"><script>document.title='obeyed'</script>"
+
+
+class Browser:
+    """The little of WebDriver that is needed here."""
+
+    def __init__(self, port, **more):
+        self.base = f"http://127.0.0.1:{port}"
+        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,1000"], **more}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        answer = self.send("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self.base += f"/session/{answer['sessionId']}"
+
+    def send(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def run(self, script, *arguments):
+        return self.send("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def open(self, address):
+        self.send("POST", "/url", {"url": address})
+
+    def complaints(self):
+        return [entry["message"] for entry in self.send("POST", "/se/log", {"type": "browser"})]
+
+    def picture(self, path):
+        Path(path).write_bytes(base64.b64decode(self.send("GET", "/screenshot")))
+
+    def method_order(self):
+        script = "return [...document.querySelectorAll('#comparison tbody tr')].filter(r => !r.hidden)"
+        return self.run(f"{script}.map(r => r.cells[0].textContent.trim())")
+
+
+@pytest.fixture(scope="module")
+def driver_port():
+    if not (shutil.which("chromedriver") and shutil.which("chromium")):
+        assert not os.environ.get("CI"), "CI must install chromium and chromium-driver"
+        pytest.skip("no chromium with chromedriver on this machine")
+    process = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if found := re.search(r"started successfully on port (\d+)", line):
+                yield int(found[1])
+                break
+        else:
+            pytest.fail("chromedriver did not start")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def browser(driver_port):
+    found = Browser(driver_port)
+    yield found
+    found.send("DELETE", "")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Three methods on three tasks, one of them hostile by name, with curves, a picture and published rows."""
+    root = tmp_path_factory.mktemp("results")
+    numbers = {"barlow-twins": (86.2, 73.0, 56.9), "random": (50.1, 5.0, None), HOSTILE: (70.4, 74.1, 40.2)}
+    names = ("voc07-svm", "imagenet-linear", "voc0712-frcnn-c4")
+    for row, (method, values) in enumerate(numbers.items()):
+        for name, value in zip(names, values, strict=True):
+            protocol = PROTOCOLS[name]
+            for seed in range(3 if value else 0):
+                folder = root / f"m{row}" / name / f"seed{seed}"
+                Result(
+                    protocol=name,
+                    version=protocol.version,
+                    fingerprint=protocol.fingerprint,
+                    method=method,
+                    seed=seed,
+                    metrics={protocol.metric: value + seed / 10},
+                    headline=protocol.metric,
+                    backbone_sha256=f"{row}" * 64,
+                    curves={"top1 by epoch": [[1, value / 2 + seed], [2, value]]},
+                    pictures=["boxes.png"],
+                    command=f"twinbench transfer {name} '{HOSTILE}'",
+                    device="cpu",
+                ).write(folder)
+                Image.new("RGB", (64, 48), "teal").save(folder / "boxes.png")
+    path = root / "report.html"
+    path.write_text(html.render(read([root], Wish(published=True, baseline="random")), title=HOSTILE))
+    return path.as_uri()
+
+
+def test_the_page_runs_without_a_complaint_and_obeys_no_text(browser, page):
+    browser.open(page)
+    assert browser.run("return document.title") == HOSTILE
+    assert browser.complaints() == []
+    assert browser.run("return document.images.length") == browser.run(
+        "return [...document.images].filter(i => i.complete && i.naturalWidth > 0).length"
+    )
+
+
+def test_injected_scripts_would_be_refused(browser, page):
+    """Should escaping ever fail, the content security policy stands behind it."""
+    browser.open(page)
+    browser.run(
+        "const s = document.createElement('script'); s.text = \"document.title = 'obeyed'\"; document.body.append(s)"
+    )
+    assert browser.run("return document.title") == HOSTILE
+    assert any("Content Security Policy" in text for text in browser.complaints())
+
+
+def test_a_click_on_a_header_sorts_and_missing_numbers_stay_below(browser, page):
+    browser.open(page)
+    first = browser.method_order()
+    click = "document.querySelectorAll('#comparison thead button')[arguments[0]].click()"
+    browser.run(click, 2)
+    descending = browser.method_order()
+    assert descending.index(HOSTILE) < descending.index("barlow-twins") < descending.index("random")
+    browser.run(click, 2)
+    ascending = browser.method_order()
+    assert ascending.index("random") < ascending.index("barlow-twins") < ascending.index(HOSTILE)
+    for _ in ("descending", "ascending"):
+        browser.run(click, 3)
+        numbers = browser.run(
+            "return [...document.querySelectorAll('#comparison tbody tr')].map(r => r.cells[3].dataset.value ?? null)"
+        )
+        assert None in numbers[1:] and set(numbers[numbers.index(None) :]) == {None}
+    browser.run(click, 3)
+    assert browser.method_order() == first
+    browser.run(click, 0)
+    names = [label.lower() for label in browser.method_order()]
+    assert names == sorted(names, reverse=True)
+
+
+def test_filters_hide_rows_and_columns(browser, page):
+    browser.open(page)
+    fill = (
+        "const i = document.getElementById(arguments[0]); i.value = arguments[1]; i.dispatchEvent(new Event('input'))"
+    )
+    browser.run(fill, "filter-rows", "BARLOW")
+    assert browser.method_order() == ["barlow-twins", "Barlow Twins, published"]
+    browser.run(fill, "filter-columns", "svm")
+    visible = "return [...document.querySelectorAll('#comparison thead th')].filter(h => h.offsetWidth).length"
+    assert browser.run(visible) == 2
+    assert "2 of" in browser.run("return document.getElementById('shown').textContent")
+    browser.run(fill, "filter-rows", "")
+    browser.run(fill, "filter-columns", "")
+    assert len(browser.method_order()) > 3
+
+
+def test_a_cell_opens_its_trials_with_command_curves_and_recipe(browser, page, tmp_path):
+    browser.open(page)
+    browser.run("document.querySelector('#comparison tbody a.open').click()")
+    assert browser.run("return document.getElementById('cell').open")
+    inside = browser.run("return document.getElementById('cell').textContent")
+    assert "barlow-twins on voc07-svm, mAP: 86.3 ±0.1 (3)" in inside
+    assert f"twinbench transfer voc07-svm '{HOSTILE}'" in inside
+    assert "code unknown; device cpu" in inside  # the environment itself, not only its number
+    assert "mAP 86.400" in inside and "ignored_in_training" in inside
+    assert browser.run("return document.querySelectorAll('#cell svg').length") == 1
+    browser.picture(tmp_path / "cell.png")
+    colors = Image.open(tmp_path / "cell.png").convert("L").getextrema()
+    assert colors[1] - colors[0] > 100  # something is drawn
+    browser.run("document.querySelector('#cell button').click()")
+    assert not browser.run("return document.getElementById('cell').open")
+    assert browser.complaints() == []
+
+
+def test_an_address_with_a_cell_opens_it(browser, page):
+    browser.open(f"{page}#c0-0")
+    assert browser.run("return document.getElementById('cell').open")
+
+
+def test_a_phone_shows_the_page_without_sideways_scrolling(driver_port, page):
+    phone = Browser(driver_port, mobileEmulation={"deviceMetrics": {"width": 390, "height": 800, "pixelRatio": 1}})
+    try:
+        phone.open(page)
+        assert phone.run("return window.innerWidth") == 390
+        assert phone.run("return document.documentElement.scrollWidth") == 390
+        phone.run("document.querySelector('#comparison tbody a.open').click()")
+        assert phone.run("return document.getElementById('cell').getBoundingClientRect().right") <= 390
+    finally:
+        phone.send("DELETE", "")

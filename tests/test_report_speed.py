@@ -1,0 +1,59 @@
+"""Two thousand results in every format: seconds, memory and the size of the page are promises."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from protocols.catalogue import PROTOCOLS
+from report.result import Result
+
+METHODS, SEEDS = 72, 4
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    """72 methods x 7 protocols x 4 seeds, each with curves and details as the rooms write them."""
+    root = tmp_path_factory.mktemp("suite")
+    protocols = [entry for name, entry in PROTOCOLS.items() if not name.startswith("demo-")][:7]
+    for number in range(METHODS * len(protocols) * SEEDS):
+        method, rest = divmod(number, len(protocols) * SEEDS)
+        protocol, seed = protocols[rest // SEEDS], rest % SEEDS
+        result = Result(
+            protocol=protocol.name,
+            version=protocol.version,
+            fingerprint=protocol.fingerprint,
+            method=f"method-{method:02}",
+            seed=seed,
+            metrics={protocol.metric: 40 + method / 3 + seed / 7} | {name: 30.0 for name in protocol.also},
+            headline=protocol.metric,
+            backbone_sha256=f"{method:064}",
+            curves={name: [[i, 5 / (i + 1) + seed] for i in range(100)] for name in ("loss", "top1")},
+            details={"per_class": {str(i): i / 7 for i in range(20)}},
+            command=f"twinbench transfer {protocol.name} /models/{method}/resnet50.pth /data /suite --seed {seed}",
+            versions={name: "1.2.3" for name in ("python", "torch", "torchvision", "numpy", "scikit-learn")},
+            finished=f"2026-11-22T23:00:{seed:02}+00:00",
+        )
+        folder = root / result.method / protocol.name / f"seed{seed}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(vars(result)))  # Result.write would wait for the disk
+    return root
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json", "html"])
+def test_two_thousand_results(suite, form, tmp_path):
+    out = tmp_path / "out"
+    wishes = ["--published", "--baseline", "method-00"] if form == "html" else []
+    command = [sys.executable, "-m", "twinbench", "report", str(suite), "--format", form, "--out", str(out), *wishes]
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_utime + usage.ru_stime < 3 + (2 if wishes else 0), (
+        "processor seconds; two more for the tests' import"
+    )
+    assert usage.ru_maxrss < 300 * 1024
+    if form == "html":
+        assert out.stat().st_size < 3_000_000

@@ -1,0 +1,165 @@
+"""The batched solver against LIBLINEAR solved tightly, against scipy's general minimiser, and against itself."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize as scipy_minimize
+from sklearn.svm import LinearSVC
+
+from transfer import batched
+from transfer.batched import Axes, Batched
+from transfer.linear_problems import Problems, with_bias
+from transfer.newton_cg import line_search, minimize
+from transfer.newton_dual import minimize_dual
+from transfer.svm import evaluate_svm
+
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def rows(count, features, seed):
+    """Return unit rows with a decaying spectrum and a common direction, as pooled features have."""
+    draw = np.random.default_rng(seed)
+    x = np.abs(draw.normal(size=(count, features)) @ np.diag(np.arange(1, features + 1) ** -0.5) + 0.5)
+    return torch.as_tensor(x / np.linalg.norm(x, axis=1, keepdims=True), dtype=torch.float32)
+
+
+def problems(x, seed, count=4):
+    """Return separable-with-noise labels; in the odd problems a third of the rows is held out."""
+    draw = np.random.default_rng(seed)
+    outputs = x.numpy() @ draw.normal(size=(x.shape[1], count)) + 0.2 * draw.normal(size=(len(x), count))
+    y = np.where(outputs > np.quantile(outputs, 0.7, axis=0), 1.0, -1.0)
+    s = np.where(y > 0, 2.0, 1.0)
+    s[::3, 1::2] = 0
+    return Problems(torch.as_tensor(y).float(), torch.as_tensor(s).float())
+
+
+def value(w, x, y, s, cost):
+    """Return the objective in float64; w ends with the bias."""
+    slack = np.maximum(0, 1 - y * (x @ w[:-1] + w[-1]))
+    return 0.5 * w @ w + cost * (s * slack**2).sum()
+
+
+def exact(x, y, s, cost):
+    """Return LIBLINEAR's primal minimum to 1e-10."""
+    machine = LinearSVC(C=cost, tol=1e-10, max_iter=100_000, dual=False, class_weight={1: 2, -1: 1})
+    machine.fit(x[s > 0], y[s > 0])
+    return np.append(machine.coef_[0], machine.intercept_)
+
+
+@pytest.mark.parametrize("shape", [(120, 20), (60, 90)], ids=["N > F", "F > N"])
+@pytest.mark.parametrize("dearer", [0.0, 1.0, 1e9], ids=["dual", "mixed", "conjugate gradients"])
+def test_scores_and_objective_are_liblinears_minimum(shape, dearer, monkeypatch):
+    monkeypatch.setattr(batched, "SLOWER", dearer)
+    x, test = rows(*shape, seed=0), rows(30, shape[1], seed=1)
+    task = problems(x, seed=2)
+    if dearer == 1e9:  # conjugate gradients alone, far beyond the costs they are chosen for
+        costs, tolerance = COSTS[:4], 1e-3
+    else:
+        costs, tolerance = COSTS, 2e-3
+    for cost, found in zip(costs, Batched(tolerance=1e-9)(x, test, task, costs), strict=True):
+        for p in range(len(task)):
+            w = exact(x.double().numpy(), task.labels[:, p].numpy(), task.weights[:, p].numpy(), cost)
+            best = with_bias(torch.cat([x, test])).double().numpy() @ w
+            ours = torch.cat([found.train_scores, found.test_scores])[:, p].numpy()
+            scale = np.abs(best).max()
+            np.testing.assert_allclose(ours / scale, best / scale, atol=tolerance, err_msg=f"C={cost}, problem {p}")
+        assert found.converged.all()
+
+
+def test_the_minimum_is_a_general_minimisers_too():
+    x = rows(40, 6, seed=3)
+    task, w = problems(x, seed=4, count=1), np.zeros(7)
+    y, s = task.labels[:, 0].double().numpy(), task.weights[:, 0].double().numpy()
+    best = scipy_minimize(value, w, (x.double().numpy(), y, s, 5.0), method="BFGS", options={"gtol": 1e-9})
+    axes = Axes.of(with_bias(x))
+    found = minimize(
+        axes.z, task.labels, task.weights, 5.0, torch.zeros(7, 1), torch.zeros(40, 1), tolerance=1e-10, limit=60
+    )
+    ours = axes.coefficients(found.w)[:, 0].double().numpy()
+    assert value(ours, x.double().numpy(), y, s, 5.0) == pytest.approx(best.fun, rel=1e-6)
+
+
+def test_both_ways_meet_at_the_same_point():
+    x = rows(80, 15, seed=5)
+    task, z = problems(x, seed=6), with_bias(x)
+    zeros = torch.zeros_like(task.labels)
+    one = minimize(z, task.labels, task.weights, 3.0, torch.zeros(16, 4), zeros, tolerance=1e-10, limit=60)
+    nothing = torch.full_like(zeros, torch.nan)
+    two = minimize_dual(z @ z.T, task.labels, task.weights, 3.0, nothing, zeros, tolerance=1e-10, limit=60)
+    torch.testing.assert_close(one.margins, two.margins, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(z.T @ two.b, one.w, atol=1e-3, rtol=1e-3)
+
+
+def test_line_search_finds_the_least_value_along_the_line():
+    draw = np.random.default_rng(7)
+    y = torch.as_tensor(np.sign(draw.normal(size=(50, 3)))).float()
+    s, margins, moved = (torch.as_tensor(draw.normal(size=(50, 3))).float() for _ in range(3))
+    s, slope, curvature = s.abs(), torch.tensor([-0.5, 0.3, -2.0]), torch.tensor([1.0, 2.0, 0.5])
+    moved = moved + 2 * y  # towards the right side: descent
+    found = line_search(y, s, 2.0, margins, moved, slope, curvature)
+    grid = torch.linspace(0, 3, 30_001)
+    for p in range(3):
+        slack = (1 - y[:, p, None] * (margins[:, p, None] + moved[:, p, None] * grid)).clamp(min=0)
+        values = slope[p] * grid + 0.5 * curvature[p] * grid**2 + 2.0 * (s[:, p, None] * slack**2).sum(0)
+        assert found[p].item() == pytest.approx(grid[values.argmin()].item(), abs=2e-4)
+
+
+def test_principal_axes_keep_every_product():
+    for shape in ((30, 10), (10, 30)):
+        x = with_bias(rows(*shape, seed=8))
+        axes = Axes.of(x)
+        torch.testing.assert_close(axes.z @ axes.z.T, x @ x.T, atol=1e-4, rtol=1e-4)
+        w = torch.randn(axes.z.shape[1], 2, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(x @ axes.coefficients(w), axes.z @ w, atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def voc_like():
+    """Six overlapping classes of 4 to 40 % in 64 dimensions, 400 + 300 rows, with ignored labels."""
+    draw = np.random.default_rng(9)
+    directions, parts = draw.normal(size=(6, 64)) * 0.7, []
+    for count in (400, 300):
+        y = (draw.random((count, 6)) < np.linspace(0.04, 0.4, 6)).astype(np.int8)
+        x = np.maximum(y @ directions + draw.normal(size=(count, 64)) @ np.diag(np.linspace(2, 0.3, 64)) + 0.5, 0)
+        y[(draw.random(y.shape) < 0.03) & (y == 0)] = -1
+        parts += [x.astype(np.float32), y]
+    return parts
+
+
+def test_the_protocol_gives_liblinears_aps_and_costs(voc_like):
+    ours = evaluate_svm(*voc_like, costs=COSTS)
+    exact_fits = {"solver": "liblinear", "tolerance": 1e-8, "max_iterations": 200_000}
+    reference = evaluate_svm(*voc_like, costs=COSTS[:5], **exact_fits)
+    assert ours.converged and reference.converged
+    np.testing.assert_allclose(ours.cv_ap[:, :5], reference.cv_ap, atol=0.1)
+    np.testing.assert_allclose(ours.test_ap[:, :5], reference.test_ap, atol=0.1)  # points
+    assert abs(ours.test_ap[:, :5].mean() - reference.test_ap.mean()) < 0.01
+    two_best = np.sort(reference.cv_ap, axis=1)[:, -2:]
+    clear = (two_best[:, 1] - two_best[:, 0] > 0.1) & (ours.cv_ap.argmax(1) < 5)
+    assert clear.any()
+    np.testing.assert_array_equal(ours.cost[clear], reference.cost[clear])
+
+
+def test_the_same_seed_and_threads_give_the_same_bits(voc_like):
+    first, second = (evaluate_svm(*voc_like, costs=COSTS) for _ in range(2))
+    np.testing.assert_array_equal(first.test_ap, second.test_ap)
+    np.testing.assert_array_equal(first.gradient, second.gradient)
+
+
+def test_a_limit_that_is_too_low_is_seen(voc_like):
+    x, y = torch.as_tensor(voc_like[0]), voc_like[1]
+    labels = torch.as_tensor(np.where(y == 1, 1.0, -1.0))
+    task = Problems(labels, torch.ones_like(labels))
+    (found,) = Batched(limit=1)(x, x[:5], task, [10.0])
+    assert not found.converged.all() and (found.iterations == 1).any() and (found.gradient > 1e-3).any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_agrees(voc_like):
+    on_cpu, on_gpu = (evaluate_svm(*voc_like, costs=COSTS, device=device) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu.test_ap, on_cpu.test_ap, atol=0.1)

@@ -1,0 +1,157 @@
+"""The batched SVM solver: the objective of LIBLINEAR for all classes, folds and costs at once, on a CPU or a GPU.
+
+Costs are solved in rising order, each from a straight line through the last two solutions over log C. At low costs,
+where most rows lie inside the margin, all problems share the products of a truncated Newton method (newton_cg); once
+a problem's active set is small enough that factorising it is less work, it moves to exact Newton in the dual
+(newton_dual) for good. Everything is float32 and deterministic for a number of threads.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from slurm.progress import bar
+from transfer.linear_problems import Problems, Solution, gradient_at_zero, relative_gradient, with_bias
+from transfer.newton_cg import minimize, objective
+from transfer.newton_dual import minimize_dual
+
+TOLERANCE = 1e-6  # of the objective, relative
+LIMIT = 60  # Newton steps of either kind, for one problem at one cost
+FIRST_PRODUCTS = 20  # guess for the first cost: products with the features that one problem takes
+FACTORISATIONS = 4  # what a problem takes at one cost in the dual
+SLOWER = 3  # a factorisation's operations against those of a wide product, gathering the matrix included
+MAX_REACH = 1.0  # of a line through two solutions, in units of their distance in log C: further out it misleads
+NEGLIGIBLE = 1e-7  # eigenvalues under this part of the largest one are float32's noise
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Rows in their principal axes, z = x v; scores of other rows t are t (v w)."""
+
+    z: Tensor  # (N, R), R <= F + 1
+    lift: tuple[Tensor, ...]  # matrices whose product is v
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Axes":
+        """Find the axes of x (N, F + 1) through the smaller of its two products with itself."""
+        if x.shape[1] <= x.shape[0]:
+            v = torch.linalg.eigh(x.T @ x).eigenvectors
+            return cls(x @ v, (v,))
+        sizes, u = torch.linalg.eigh(x @ x.T)
+        kept = sizes > NEGLIGIBLE * sizes[-1]
+        length = sizes[kept].sqrt()
+        return cls(u[:, kept] * length, (x.T, u[:, kept] / length))
+
+    def coefficients(self, w: Tensor) -> Tensor:
+        """Return v w (F + 1, P), the solution on the features themselves."""
+        for matrix in reversed(self.lift):
+            w = matrix @ w
+        return w
+
+
+@dataclass
+class _State:
+    """All problems at the last cost; in `b`, columns of problems that are not in the dual are NaN."""
+
+    cost: float
+    w: Tensor  # (R, P), in the principal axes
+    b: Tensor  # (N, P)
+    margins: Tensor  # (N, P)
+    products: Tensor  # (P,), of the last cost
+    iterations: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    @property
+    def dual(self) -> Tensor:
+        return torch.isfinite(self.b[0])
+
+    def value(self, problems: Problems, cost: float) -> Tensor:
+        norm = torch.where(self.dual, (self.b.nan_to_num() * self.margins).sum(0), (self.w * self.w).sum(0))
+        return objective(norm, self.margins, problems.labels, problems.weights, cost)
+
+
+@dataclass(frozen=True)
+class Batched:
+    """Solves Problems within `tolerance` of the least objective; see `transfer.linear_problems.Solver`."""
+
+    device: str = "cpu"
+    tolerance: float = TOLERANCE
+    limit: int = LIMIT
+
+    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
+        """Solve at rising `costs` for features `train` (N, F), scoring `test` (M, F)."""
+        x, t = (with_bias(rows.to(self.device, torch.float32)) for rows in (train, test))
+        problems = Problems(*(part.to(self.device, torch.float32) for part in (problems.labels, problems.weights)))
+        axes, gram = Axes.of(x), None
+        at_zero = gradient_at_zero(axes.z, problems)
+        before, now = None, self._start(axes, problems)
+        for cost in bar(costs, what="SVM", unit="cost"):
+            begin = _extrapolated(before, now, problems, cost)
+            dual = now.dual | self._cheaper_in_dual(now, begin, problems, cost, axes.z)
+            if gram is None and dual.any():
+                gram = x @ x.T
+            before, now = now, self._solve(axes, gram, problems, begin, dual, cost)
+            yield Solution(
+                train_scores=now.margins.cpu(),
+                test_scores=(t @ axes.coefficients(now.w)).cpu(),
+                iterations=now.iterations,
+                gradient=relative_gradient(axes.z, now.w, now.margins, problems, cost, at_zero).cpu(),
+                converged=now.iterations < self.limit,
+            )
+
+    def _start(self, axes: Axes, problems: Problems) -> _State:
+        """Return w = 0, where every row is active."""
+        nothing = torch.zeros_like(problems.labels)
+        w = axes.z.new_zeros(axes.z.shape[1], len(problems))
+        products = torch.full((len(problems),), FIRST_PRODUCTS)
+        return _State(0.0, w, torch.full_like(nothing, torch.nan), nothing, products)
+
+    def _cheaper_in_dual(self, now: _State, begin: _State, problems: Problems, cost: float, z: Tensor) -> Tensor:
+        """Guess, for each problem, which way takes fewer operations at this cost."""
+        rows = z.shape[0]
+        growth = math.sqrt(cost / now.cost) if now.cost else 1.0
+        primal = growth * now.products.to(z.device) * 2 * z.numel()
+        active = ((problems.labels * begin.margins < 1) & (problems.weights > 0)).sum(0).double()
+        return FACTORISATIONS * (SLOWER * active**3 / 3 + 2 * rows**2) < primal
+
+    def _solve(
+        self, axes: Axes, gram: Tensor | None, problems: Problems, begin: _State, dual: Tensor, cost: float
+    ) -> _State:
+        """Solve each problem in its own way and put the answers side by side."""
+        state = _State(cost, begin.w.clone(), begin.b.clone(), begin.margins.clone(), begin.products.clone())
+        state.iterations = torch.zeros(len(problems), dtype=torch.int64)
+        y, s, limits = problems.labels, problems.weights, {"tolerance": self.tolerance, "limit": self.limit}
+        if not dual.all():
+            p = (~dual).nonzero()[:, 0]
+            found = minimize(axes.z, y[:, p], s[:, p], cost, begin.w[:, p], begin.margins[:, p], **limits)
+            state.w[:, p], state.margins[:, p] = found.w, found.margins
+            state.products[p.cpu()], state.iterations[p.cpu()] = found.products, found.iterations
+        if gram is not None and dual.any():
+            p = dual.nonzero()[:, 0]
+            found = minimize_dual(gram, y[:, p], s[:, p], cost, begin.b[:, p], begin.margins[:, p], **limits)
+            state.b[:, p], state.margins[:, p], state.w[:, p] = found.b, found.margins, axes.z.T @ found.b
+            state.iterations[p.cpu()] = found.iterations
+        return state
+
+
+def _extrapolated(before: _State | None, now: _State, problems: Problems, cost: float) -> _State:
+    """Return where to start at `cost`: the last solution, or the line through the last two where that is better."""
+    if before is None or before.cost == 0:
+        return now
+    reach = min(MAX_REACH, math.log(cost / now.cost) / math.log(now.cost / before.cost))
+    w, b, margins = (
+        new + reach * (new - old) for new, old in ((now.w, before.w), (now.b, before.b), (now.margins, before.margins))
+    )
+    b = torch.where(before.dual, b, now.b)
+    ahead = _State(now.cost, w, b, margins, now.products)
+    better = ahead.value(problems, cost) < now.value(problems, cost)
+    better &= before.dual | ~now.dual  # a problem that has just moved to the dual has one point there, no line
+    return _State(
+        now.cost,
+        torch.where(better, w, now.w),
+        torch.where(better, b, now.b),
+        torch.where(better, margins, now.margins),
+        now.products,
+    )
