@@ -5,7 +5,6 @@ Times are medians of paired runs in one process; memory is the peak of a fresh p
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -71,10 +70,15 @@ def _memory(name: str, images: int, features: int) -> float:
     """Return megabytes at the peak of one pass, gradients of z included, beyond what the inputs took."""
     seconds(name, *inputs(8, 8))  # libraries allocate on first use
     z1, z2 = inputs(images, features)
-    with open("/proc/self/statm") as file:
-        before = int(file.read().split()[1]) * resource.getpagesize()
+    before = _status("VmRSS")
     seconds(name, z1, z2)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(field: str) -> int:
+    """Return a size of this process in kB; unlike getrusage's peak, VmHWM starts anew with each program."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ Examples:
 """
 
 import argparse
+from dataclasses import replace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         choices=("torchvision", "detectron2", "timm", "safetensors"),
         help="the form to write (default: safetensors for .safetensors, detectron2 for .pkl, else torchvision)",
+    )
+    parser.add_argument(
+        "--input",
+        choices=("imagenet", "imagenet-bgr", "unit"),
+        help="the input convention to note in OUT, if the file's own is wrong: ImageNet's mean and std, or [0, 1]",
     )
     add_reading_arguments(parser)
 
@@ -34,14 +40,21 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
-    from convert.load import load_backbone, local_file, random_backbone
+    from convert.convention import CONVENTIONS
+    from convert.find import find
+    from convert.load import local_file, random_backbone, take
+    from convert.reader import open_checkpoint
     from convert.write import form_of, write_backbone
 
     to = arguments.to or form_of(arguments.out)
     if arguments.checkpoint == "random":
         backbone = random_backbone()
+        write_backbone(backbone, arguments.out, to)
     else:
-        backbone = load_backbone(local_file(arguments.checkpoint), arguments.layout, arguments.drop)
-    write_backbone(backbone, arguments.out, to)
+        contents = open_checkpoint(local_file(arguments.checkpoint))
+        backbone = take(contents, find(contents, arguments.layout, arguments.drop), borrow=True)
+        if arguments.input:
+            backbone = replace(backbone, convention=CONVENTIONS[arguments.input])
+        write_backbone(backbone, arguments.out, to, written=contents.let_go)
     print(f"{arguments.out}: {to}, from {backbone.layout}, width {backbone.width:g}, sha256 {backbone.sha256}")
     return 0

@@ -1,13 +1,18 @@
 """What a checkpoint holds once it is open: plain data, in which the tensors are still in the file."""
 
-from collections.abc import Callable, Mapping
+import mmap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from convert.files import CheckpointError
 from convert.pickles import Object
 from convert.stored import Storage, Stored, as_tensor
 
+MAX_NAMES = 5000
+KEPT = 16 << 20  # bytes
 NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
 BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
 
@@ -22,6 +27,8 @@ class Contents:
     size: int  # of the file, bytes
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    mapped: mmap.mmap | None = None
+    passed: list[int] = field(default_factory=lambda: [0])  # bytes read since the file's pages were let go
 
     def at(self, path: tuple[str, ...]) -> Any:
         """Return the node under a path of keys, or None."""
@@ -39,6 +46,19 @@ class Contents:
                 found[key] = tensor
         return found
 
+    def passing(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Yield names and tensors to somebody who reads each one once, without keeping the file in memory."""
+        for name, values in tensors.items():
+            yield name, values
+            self.let_go(values.nbytes)
+
+    def let_go(self, size: int) -> None:
+        """Hear that `size` bytes were read; every KEPT bytes the file's pages are given back, to be read again."""
+        self.passed[0] += size
+        if self.mapped is not None and self.passed[0] > KEPT:
+            self.mapped.madvise(mmap.MADV_DONTNEED)  # private and never written to: nothing is lost
+            self.passed[0] = 0
+
     def note(self) -> str | None:
         """Return what twinbench wrote about the backbone into the file's metadata, as JSON, or None."""
         attributes = self.tree.state if isinstance(self.tree, Object) else None
@@ -55,16 +75,19 @@ class Contents:
 
 
 def fields(node: Any) -> dict[Any, Any]:
-    """Return what a dict-like node maps; attributes of a namespace count; an empty dict for anything else."""
+    """Return what a dict-like node maps; attributes of a namespace count; an empty dict for anything else.
+
+    A node of more than MAX_NAMES entries is no state dict of a ResNet with its heads, and counts as empty.
+    """
     if isinstance(node, dict):
-        return node
-    if not isinstance(node, Object):
+        return node if len(node) <= MAX_NAMES else {}
+    if not isinstance(node, Object) or len(node.items) > 2 * MAX_NAMES:
         return {}
     found = dict(zip(node.items[::2], node.items[1::2], strict=False))
     if node.path.endswith("._ByolExperimentState"):  # a named tuple is pickled without its names
         found |= dict(zip(BYOL_STATE, node.arguments, strict=False))
     for extra in (node.arguments[0] if len(node.arguments) == 1 else None, node.state):
-        if isinstance(extra, dict):
+        if isinstance(extra, dict) and len(extra) <= MAX_NAMES:
             inner = extra.get("_mapping", extra.get("_storage", extra))  # Haiku's immutable mappings
-            found |= inner if isinstance(inner, dict) else {}
+            found |= inner if isinstance(inner, dict) and len(inner) <= MAX_NAMES else {}
     return found

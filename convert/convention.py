@@ -51,4 +51,5 @@ def _three(values: Any) -> tuple[float, float, float] | None:
 
 IMAGENET = InputConvention()
 IMAGENET_BGR = InputConvention((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "bgr")
-UNIT = InputConvention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # [0, 1] as it is
+UNIT = InputConvention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # [0, 1] as it is: SimCLR of Google
+CONVENTIONS = {"imagenet": IMAGENET, "imagenet-bgr": IMAGENET_BGR, "unit": UNIT}

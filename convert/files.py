@@ -3,9 +3,11 @@
 Foreign checkpoints are read by `convert.reader`, which needs no unpickler.
 """
 
+import io
 import os
 import pickle
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,45 @@ from protocols.house import UserError, replacing
 
 
 class CheckpointError(UserError):
-    """A file that cannot be read as a checkpoint, or whose backbone cannot be proven complete."""
+    """A file that cannot be read as a checkpoint, or whose backbone cannot be proven complete.
+
+    The names in a message may come from the file, so line ends and terminal codes in them are made visible.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(char if char.isprintable() else "?" for char in message))
 
 
-def save(obj: object, path: Path | str) -> None:
-    """Write `obj` with `torch.save`, beside `path` first and then over it: a kill leaves the old file or the new."""
-    with replacing(path) as beside, open(beside, "wb") as file:
-        torch.save(obj, file)  # to a file without a name: torch puts the name into the archive
+class Writer(io.FileIO):
+    """A new file that tells after each write how many bytes it took."""
+
+    def __init__(self, path: Path, written: Callable[[int], None] | None) -> None:
+        super().__init__(path, "wb")
+        self.written = written
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`, any buffer."""
+        view = memoryview(data).cast("B")
+        size = len(view)
+        while view:
+            view = view[super().write(view) :]
+        if self.written is not None:
+            self.written(size)
+        return size
 
 
-def save_pickle(obj: dict[str, Any], path: Path | str) -> None:
+def save(obj: object, path: Path | str, written: Callable[[int], None] | None = None) -> None:
+    """Write `obj` with `torch.save`, beside `path` first and then over it: a kill leaves the old file or the new.
+
+    `written` hears how many bytes each write took.
+    """
+    with replacing(path) as beside, Writer(beside, written) as file:
+        torch.save(obj, file)  # to an open file: given a path, torch would put its name into the archive
+
+
+def save_pickle(obj: dict[str, Any], path: Path | str, written: Callable[[int], None] | None = None) -> None:
     """Write `obj` as a pickle, the form of Detectron2's `.pkl`, with the same care as `save`."""
-    with replacing(path) as beside, open(beside, "wb") as file:
+    with replacing(path) as beside, Writer(beside, written) as file:
         pickle.dump(obj, file)
 
 

@@ -34,12 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
     """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
-    from convert.load import find, local_file, take
+    from convert.find import find
+    from convert.load import local_file, take
     from convert.reader import open_checkpoint
 
     contents = open_checkpoint(local_file(spec))
     found = find(contents, layout, drop or [])
-    backbone = take(contents, found)
+    backbone = take(contents, found, borrow=True)
     return {
         "file": contents.name,
         "bytes": contents.size,
@@ -51,6 +52,7 @@ def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None)
         "width": backbone.width,
         "tensors": len(found.tensors),
         "dropped": _groups(found.dropped),
+        "others": list(found.others),
         "convention": str(backbone.convention),
         "sha256": backbone.sha256,
         **_published(spec),
@@ -85,4 +87,6 @@ def _text(value: Any) -> str:
     """Return a value as a person reads it."""
     if isinstance(value, dict):
         return ", ".join(f"{name} ({count})" for name, count in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(f"--layout {item}" for item in value) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

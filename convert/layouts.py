@@ -59,6 +59,7 @@ _SOLO = (
     "knn.*",
     "pred_momentum*",
 )
+_HAIKU = ("projector/*", "predictor/*", "classifier/*", "res_net50/~/*_ema/hidden", "res_net50/~/*_ema/counter")
 _LIGHTLY = (
     "backbone.*",
     "projection_head.*",
@@ -144,7 +145,7 @@ LAYOUTS = (
         "BYOL (Haiku)",
         ("experiment_state", "online_params"),
         "res_net50/~/",
-        ("projector/*", "predictor/*", "classifier/*", "*_ema/hidden", "*_ema/counter"),
+        _HAIKU,
         also=("experiment_state", "online_state"),
         naming=HAIKU,
     ),
@@ -153,7 +154,7 @@ LAYOUTS = (
         "BYOL (Haiku)",
         ("experiment_state", "target_params"),
         "res_net50/~/",
-        ("projector/*", "predictor/*", "classifier/*", "*_ema/hidden", "*_ema/counter"),
+        _HAIKU,
         "target",
         also=("experiment_state", "target_state"),
         naming=HAIKU,

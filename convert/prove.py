@@ -3,27 +3,17 @@
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from convert.files import CheckpointError
-from convert.resnet import ResNet50
+from convert.shapes import COUNTER, expected_shapes
 from convert.stored import Stored
 
-COUNTER = "num_batches_tracked"
-STATISTICS = (".running_mean", ".running_var")
 MAX_CHANNELS = 320  # width 5, the widest published
 MIN_CHANNELS = 4
 NAMED = 4  # how many tensors of one kind an error names
-
-
-@cache
-def expected_shapes(width: float) -> dict[str, tuple[int, ...]]:
-    """Return the 318 names of a backbone of this width in torchvision's order, with their shapes."""
-    with torch.device("meta"):
-        return {name: tuple(values.shape) for name, values in ResNet50(width).state_dict().items()}
 
 
 def width_of(conv1: Stored, name: str) -> float:
@@ -67,12 +57,15 @@ def differences(found: Mapping[str, Stored], width: float, others: Sequence[str]
     ]
 
 
-def check_values(state_dict: Mapping[str, Tensor], name: str) -> None:
+def check_values(tensors: Iterable[tuple[str, Tensor]], name: str) -> None:
     """Refuse values that no training leaves behind: NaN, infinity, a negative variance or counter."""
-    broken = [key for key, values in state_dict.items() if not torch.isfinite(values).all()]
-    negative = [
-        key for key, values in state_dict.items() if key.endswith(("running_var", COUNTER)) and (values < 0).any()
-    ]
+    broken: list[str] = []
+    negative: list[str] = []
+    for key, values in tensors:
+        if not torch.isfinite(values).all():
+            broken.append(key)
+        elif key.endswith(("running_var", COUNTER)) and (values < 0).any():
+            negative.append(key)
     faults = [*listed("not finite", broken), *listed("negative", negative)]
     if faults:
         raise CheckpointError(f"{name}: {'; '.join(faults)}; the run diverged or the file is damaged")
@@ -103,14 +96,14 @@ def check_trained(state_dict: Mapping[str, Tensor], name: str, *, folded: bool) 
         )
 
 
-def identity(state_dict: Mapping[str, Tensor]) -> str:
+def identity(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """Return the sha256 of the 265 tensors' names, types, shapes and bytes in torchvision's order.
 
     The same weights have the same identity in any container and layout. The counters do not take part: some layouts
     have none, and no feature depends on them.
     """
     digest = hashlib.sha256()
-    for name, values in state_dict.items():
+    for name, values in tensors:
         if not name.endswith(COUNTER):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
             digest.update(values.contiguous().view(-1).view(torch.uint8).numpy().data)

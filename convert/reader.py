@@ -1,6 +1,7 @@
 """Opening a checkpoint of any container, found by its first bytes and not by its name, without running any of it."""
 
 import mmap
+from dataclasses import replace
 from pathlib import Path
 
 from convert import containers, pickles
@@ -30,7 +31,8 @@ def open_checkpoint(path: Path | str) -> Contents:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     view = memoryview(mapped)
     try:
-        return containers.safetensors(path, len(view)) if view[8:9] == b"{" else _open(str(path), view)
+        contents = containers.safetensors(path, len(view)) if view[8:9] == b"{" else _open(str(path), view)
+        return replace(contents, mapped=mapped)
     except MemoryError:
         raise CheckpointError(f"{path}: declares more than this machine's memory holds; not a checkpoint") from None
 

@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # planes, blocks; He et al. 2016, Table 1
+from convert.shapes import STAGES
 
 
 class ResNet50(nn.Module):

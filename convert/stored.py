@@ -54,7 +54,7 @@ SAFE_DTYPES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file. `fetch` returns its values as a contiguous CPU tensor that owns its memory."""
+    """A tensor in a file. `fetch` returns its values as a contiguous CPU tensor, which may lie in the file's pages."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -117,7 +117,7 @@ def _torch_tensor(arguments: tuple[Any, ...], storage: Callable[[Any], Storage],
         )
 
     def fetch() -> Tensor:
-        return held.values().as_strided(shape, stride, offset).clone(memory_format=torch.contiguous_format)
+        return held.values().as_strided(shape, stride, offset).contiguous()
 
     return Stored(shape, held.dtype, fetch)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from protocols.house import replacing, unknown
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")
 
 
-def write_backbone(backbone: Backbone, path: Path | str, to: str = "torchvision") -> None:
+def write_backbone(
+    backbone: Backbone, path: Path | str, to: str = "torchvision", *, written: Callable[[int], None] | None = None
+) -> None:
     """Write `backbone` to the file `path` in the form `to`: torchvision, detectron2, timm or safetensors.
 
     torchvision: a dict of 318 tensors. timm: {"arch", "state_dict"}, for `create_model("resnet50", num_classes=0,
     checkpoint_path=...)`. detectron2: {"model", "matching_heuristics", "__author__"}, a pickle if the name ends in
-    .pkl. The file appears whole or not at all. Raises CheckpointError for a form that does not exist or does not fit
-    the name.
+    .pkl. The file appears whole or not at all; `written` hears of the bytes on the way (not of safetensors). Raises
+    CheckpointError for a form that does not exist or does not fit the name.
     """
     path = Path(path)
     _check_name(path, to)
@@ -34,13 +37,13 @@ def write_backbone(backbone: Backbone, path: Path | str, to: str = "torchvision"
         with replacing(path) as beside:
             save_file(tensors, beside, metadata={"format": "pt", NOTE: note})
     elif to == "detectron2":
-        _write_detectron2(tensors, note, path)
+        _write_detectron2(tensors, note, path, written)
     elif to == "timm":
-        files.save({"arch": "resnet50", "state_dict": OrderedDict(tensors), NOTE: note}, path)
+        files.save({"arch": "resnet50", "state_dict": OrderedDict(tensors), NOTE: note}, path, written)
     else:
         named = OrderedDict(tensors)
         named._metadata = OrderedDict({NOTE: note})  # type: ignore[attr-defined]  # where torch keeps versions
-        files.save(named, path)
+        files.save(named, path, written)
 
 
 def form_of(path: Path | str) -> str:
@@ -48,15 +51,15 @@ def form_of(path: Path | str) -> str:
     return {".safetensors": "safetensors", ".pkl": "detectron2"}.get(Path(path).suffix, "torchvision")
 
 
-def _write_detectron2(tensors: dict[str, Tensor], note: str, path: Path) -> None:
+def _write_detectron2(tensors: dict[str, Tensor], note: str, path: Path, written: Callable[[int], None] | None) -> None:
     """Write what DetectionCheckpointer loads; without matching_heuristics it would load nothing, with a warning."""
     model: dict[str, Any] = {detectron2_name(name): values for name, values in tensors.items()}
     marks = {"matching_heuristics": True, "__author__": "twinbench", NOTE: note}
     if path.suffix == ".pkl":
         model = {name: values.numpy() for name, values in model.items()}
-        files.save_pickle({"model": model, **marks}, path)
+        files.save_pickle({"model": model, **marks}, path, written)
     else:
-        files.save({"model": model, **marks}, path)
+        files.save({"model": model, **marks}, path, written)
 
 
 def _check_name(path: Path, to: str) -> None:

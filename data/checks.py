@@ -65,14 +65,14 @@ def check(layout: str, root: Path, fast: bool = False, processes: int = 0) -> Re
     """
     if layout not in EXPECTED:
         raise DataError(unknown("layout", layout, EXPECTED))
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"{root}: no such folder; expected the root of {layout}; check the path")
     findings = survey(layout, root)
     total = sum(len(split.paths) for split in findings.splits)
     answers = _answers(findings.splits, fast, processes or min(len(os.sched_getaffinity(0)), 1 + total // CHUNK))
     for path, problem in bar(answers, what="images", total=total, unit="img"):
         if problem:
-            findings.note("unreadable images" if path.exists() else "missing images", problem)
+            findings.note("unreadable images" if os.path.exists(path) else "missing images", problem)
     expected, expected_from = _expectation(layout, root)
     _compare(findings, expected)
     return Report(layout, str(root), expected_from, findings.counts, expected, tuple(findings.problems.values()))
@@ -127,7 +127,7 @@ def _mapper(processes: int) -> Generator[Callable[..., Iterable[Any]]]:
 def examine(path: Path, size: tuple[int, int] | None = None, fast: bool = False) -> str:
     """Return what is wrong with an image file, or nothing. `size` is what its annotation says, (width, height)."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
         found = read_size(path) if fast else proven_size(path)
         if size and found != size:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from data.decode import SUFFIXES
-from data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder
+from data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder, unreadable
 from data.paths import PathList
 
 FOLDERS = {"train": "train", "test": "val"}  # ImageNet's own test images have no public labels
@@ -44,7 +44,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); expected {HOLDS}") from None
+        raise unreadable(error) from None
     if not names:
         raise DataError(f"{folder}: no class folders in it; expected {HOLDS}; sort the images into class folders")
     return tuple(names)
@@ -55,7 +55,7 @@ def image_names(folder: Path) -> list[str]:
     try:
         names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); expected images of one class") from None
+        raise unreadable(error) from None
     if not names:
         raise DataError(f"{folder}: no images in it; expected images of one class; is the data set complete?")
     return names

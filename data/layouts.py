@@ -55,6 +55,21 @@ def read_labelled(layout: str, root: Path, split: str, fraction: str = "100%") -
         raise DataError(unknown("split", split, ("train", "test")))
     if fraction != "100%" and (layout, split) != ("imagenet", "train"):
         raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
+    try:
+        return _read(layout, root, split, fraction)
+    except OSError as error:
+        raise unreadable(error) from None
+
+
+def unreadable(error: OSError) -> DataError:
+    """Return the DataError for what the operating system refuses: a folder closed to us, a disk that fails."""
+    return DataError(
+        f"{error.filename}: cannot be read ({error.strerror}); expected to be let in; check who may read it"
+    )
+
+
+def _read(layout: str, root: Path, split: str, fraction: str) -> LabelledImages:
+    """Hand over to the reader of the layout, imported only now."""
     if layout == "imagenet":
         from data.imagenet import read_imagenet
 
@@ -105,12 +120,7 @@ def require_folder(root: Path, needs: str, holds: str) -> None:
     if not root.is_dir():
         found = "not a folder" if root.exists() else "no such folder"
         raise DataError(f"{root}: {found}; expected the folder that holds {holds}; check the path")
-    try:
-        entries = sorted(os.listdir(root))
-    except OSError as error:
-        raise DataError(
-            f"{root}: cannot be listed ({error.strerror}); expected {holds}; check who may read it"
-        ) from None
+    entries = sorted(os.listdir(root))
     if needs in entries:
         return
     if not entries:

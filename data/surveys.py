@@ -1,5 +1,6 @@
 """What each layout holds at a root: its splits, class lists and annotations, with every problem noted, none raised."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from data import coco, voc
 from data.imagenet import LISTS
-from data.layouts import DataError, read_labelled
+from data.layouts import DataError, read_labelled, unreadable
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 EXPECTED = {
@@ -57,11 +58,13 @@ class Survey:
 
     @contextmanager
     def noting(self, kind: str) -> Generator[None]:
-        """Turn a DataError of the block into a noted problem: a check goes on and lists them all."""
+        """Turn a DataError or an OSError of the block into a noted problem: a check goes on and lists them all."""
         try:
             yield
         except DataError as error:
             self.note(kind, str(error))
+        except OSError as error:
+            self.note(kind, str(unreadable(error)))
 
     def add(self, split: str, images: Split, classes: Sequence[str]) -> None:
         """Count a split and its classes; a split whose classes are not as many as another's is a problem."""
@@ -90,7 +93,7 @@ def _imagenet(root: Path, findings: Survey) -> None:
     """Survey ImageNet, and the lists of 1 % and 10 % where they are."""
     _labelled("imagenet", root, findings)
     for fraction, name in LISTS.items():
-        if "train" in findings.counts and (root / name).exists():
+        if "train" in findings.counts and os.path.lexists(root / name):
             with findings.noting("lists"):
                 findings.counts[name] = len(read_labelled("imagenet", root, "train", fraction).paths)
 

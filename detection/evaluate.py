@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from detection.datasets import DetectionData
-from detection.stream import image_mapper
+from detection.stream import Checked, image_mapper
 from slurm.process import Process
 from slurm.progress import bar
 
@@ -38,8 +38,10 @@ def evaluate(config: CfgNode, model: nn.Module, data: DetectionData, process: Pr
     scores = Scores()
     evaluator = CocoEvaluator(data, scores) if config.MODEL.MASK_ON else VocEvaluator(data, scores)
     build: Any = build_detection_test_loader  # its signature is made by a decorator
-    loader = build(data.test, mapper=image_mapper(config, train=False), num_workers=workers)
-    inference_on_dataset(model, bar(loader, what="evaluate", total=len(loader)), evaluator)  # type: ignore[arg-type]
+    loader: Any = Checked(build(data.test, mapper=image_mapper(config, train=False), num_workers=workers))
+    if process.is_main:
+        loader = bar(loader, what="evaluate", total=len(loader))
+    inference_on_dataset(model, loader, evaluator)
     return scores if process.is_main else None
 
 

@@ -9,6 +9,7 @@ processes nor an interruption changes a single pixel.
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, DatasetMapper
 from torch.utils.data import DataLoader, Dataset
+
+from data.layouts import DataError
 
 Record = dict[str, Any]  # one image in Detectron2's dataset format
 
@@ -46,15 +49,46 @@ def batches(
             group.clear()
 
 
-def image_mapper(config: CfgNode, *, train: bool) -> Callable[[Record], Record]:
-    """Return Detectron2's reader of images: resized, flipped at random in training, with their objects as tensors."""
-    return DatasetMapper(config, train)  # type: ignore[call-arg]  # its constructor is made by a decorator
+def image_mapper(config: CfgNode, *, train: bool) -> Callable[[Record], Record | DataError]:
+    """Return Detectron2's reader of images: resized, flipped at random in training, with their objects as tensors.
+
+    A damaged file becomes a DataError as value: raised in a loader process it would arrive with a page of traceback.
+    """
+    mapper: Any = DatasetMapper
+    return partial(_read, mapper(config, train))
+
+
+def _read(mapper: Callable[[Record], Record], record: Record) -> Record | DataError:
+    """Return what `mapper` makes of a record, or a DataError that names its file."""
+    try:
+        return mapper(record)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow raises any of these on damaged files
+        return DataError(f"{record['file_name']}: not usable ({error}); fetch the file again")
+
+
+class Checked:
+    """The batches of a loader, of which a DataError among the images is raised."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        """Yield the batches, or raise the first error."""
+        for batch in self.loader:
+            for image in batch:
+                if isinstance(image, DataError):
+                    raise image
+            yield batch
 
 
 class SeededImages(Dataset[Record]):
     """Images read and augmented by `mapper`, whose random choices are set by the position in the stream."""
 
-    def __init__(self, records: list[Record], mapper: Callable[[Record], Record], seed: int) -> None:
+    def __init__(self, records: list[Record], mapper: Callable[[Record], Any], seed: int) -> None:
         # Serialised: loader processes would otherwise copy the list page by page as they count references in it.
         self.records, self.mapper, self.seed = DatasetFromList(records, copy=False), mapper, seed
 
@@ -70,12 +104,14 @@ class SeededImages(Dataset[Record]):
 
 def training_loader(
     images: SeededImages, order: Iterator[list[tuple[int, int]]], *, start: int, stop: int, workers: int
-) -> DataLoader[list[Record]]:
+) -> Checked:
     """Return a loader of the batches `start` to `stop` of `order`."""
-    return DataLoader(
-        images,
-        batch_sampler=itertools.islice(order, start, stop),  # type: ignore[arg-type]  # any iterable will do
-        num_workers=workers,
-        collate_fn=list,
-        generator=torch.Generator(),  # its own: starting a loader would otherwise draw from the global one
+    return Checked(
+        DataLoader(
+            images,
+            batch_sampler=itertools.islice(order, start, stop),  # type: ignore[arg-type]  # any iterable will do
+            num_workers=workers,
+            collate_fn=list,
+            generator=torch.Generator(),  # its own: starting a loader would otherwise draw from the global one
+        )
     )

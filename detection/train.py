@@ -11,6 +11,7 @@ What a killed run loses is the time since its last checkpoint, never a bit of th
 data is exact, and the arithmetic as exact as the GPU's kernels are).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convert.files import load, save
-from detection.checkpoint import SECONDS, Checkpoints, State, check_identity
-from detection.stream import Record, SeededImages, batches, derived_seed, image_mapper, training_loader
+from detection.checkpoint import SECONDS, Checkpoints, State, check_identity, checkpoints
+from detection.stream import Checked, Record, SeededImages, batches, derived_seed, image_mapper, training_loader
 from slurm.process import Process
 from slurm.progress import JsonLog, bar
 
@@ -46,7 +47,7 @@ class Run:
     workers: int = 2
     checkpoint_seconds: float = SECONDS
 
-    def loader(self, records: list[Record], *, start: int, stop: int, purpose: int = ORDER) -> Any:
+    def loader(self, records: list[Record], *, start: int, stop: int, purpose: int = ORDER) -> Checked:
         """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
         process, seed = self.process, self.seed
         order = batches(
@@ -72,6 +73,8 @@ def train(run: Run, model: nn.Module, records: list[Record]) -> None:
     _precise_batch_norm(run, model, records)
     if run.process.is_main:
         save({"model": model.state_dict(), "identity": run.identity}, final)
+        for path in checkpoints(run.folder / "checkpoints"):
+            path.unlink()
     _load_everywhere(run, model, final)
 
 
@@ -111,8 +114,9 @@ def _precise_batch_norm(run: Run, model: nn.Module, records: list[Record]) -> No
         return
     loader = run.loader(records, start=0, stop=settings.NUM_ITER, purpose=PRECISE)
 
-    def seeded() -> Any:
-        for iteration, batch in enumerate(bar(loader, what="precise batch norm", total=settings.NUM_ITER)):
+    def seeded() -> Iterator[list[Record]]:
+        shown = bar(loader, what="precise batch norm", total=settings.NUM_ITER) if run.process.is_main else loader
+        for iteration, batch in enumerate(shown):
             torch.manual_seed(derived_seed(run.seed, PRECISE, iteration, run.process.rank))
             yield batch
 

@@ -44,7 +44,7 @@ def run_trial(wanted: Wanted) -> Result | None:
     process = current_process(wanted.device)
     protocol, recipe = wanted.protocol, wanted.protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
-    _require_norm(recipe, process)
+    require_norm(recipe, process)
     backbone = open_backbone(wanted.backbone, protocol.width)
     trial = Trial(
         protocol, wanted.method or backbone.source, wanted.seed, backbone.sha256, _device(process.device), wanted.out
@@ -82,7 +82,7 @@ def run_trial(wanted: Wanted) -> Result | None:
     return _finish(trial, data, scores)
 
 
-def _require_norm(recipe: DetectionRecipe, process: Process) -> None:
+def require_norm(recipe: DetectionRecipe, process: Process) -> None:
     """Raise TrialError for torch's SyncBatchNorm among several CPU processes, which it does not support."""
     if recipe.norm == "SyncBN" and process.world > 1 and process.device == "cpu":
         raise TrialError(

@@ -1,14 +1,16 @@
 """Views made as batches of tensors, on any device: the fast form of what reference.py does image by image.
 
 Every image has parameters of its own. Values are float32 in [0, 1], images (n, 3, H, W). Crop, resize and blur are
-linear in rows and in columns, so each is two small matrices per image, and two batched matrix products.
+linear in rows and in columns, so each is small matrices per image, and two batched matrix products.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pretrain.views import JITTER, Colors, Crops
 
@@ -128,16 +130,23 @@ OPERATIONS = {
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a `sigma` (n,) in pixels per image; the border repeats outwards, as in Pillow."""
-    size, reach = x.shape[-1], int(3 * float(sigma.max())) + 1
-    distance = torch.arange(size + 2 * reach, device=x.device) - reach - torch.arange(size, device=x.device)[:, None]
-    taps = torch.exp(-0.5 * (torch.arange(size + 2 * reach, device=x.device) / sigma[:, None]) ** 2)
-    matrix = taps[:, distance.abs()]  # (n, size, size + 2 reach)
-    matrix[..., reach] += matrix[..., :reach].sum(-1)
-    matrix[..., -reach - 1] += matrix[..., -reach:].sum(-1)
-    matrix = matrix[..., reach:-reach]
-    matrix = matrix / matrix.sum(-1, keepdim=True)
-    return _both_sides(matrix, x, matrix)
+    """Gaussian blur of square images with a `sigma` (n,) in pixels each; the border repeats outwards, as in Pillow.
+
+    One matrix per image makes `block` pixels out of the block + 2 reach around them, in rows and then in columns.
+    """
+    n, channels, size, _ = x.shape
+    reach, blocks = int(3 * float(sigma.max())) + 1, math.ceil(size / 64)
+    block = math.ceil(size / blocks)
+    pixel, window = torch.arange(block, device=x.device), torch.arange(block + 2 * reach, device=x.device)
+    matrix = torch.exp(-0.5 * ((window - reach - pixel[:, None]) / sigma[:, None, None]) ** 2)
+    matrix *= (window - reach - pixel[:, None]).abs() <= reach  # the same taps for each pixel
+    matrix /= matrix.sum(-1, keepdim=True)  # (n, block, block + 2 reach)
+    after = reach + blocks * block - size
+    x = functional.pad(x, (reach, after, reach, after), mode="replicate")
+    x = matrix[:, None, None] @ x.unfold(2, len(window), block).mT  # (n, 3, blocks, block, padded size)
+    x = x.reshape(n, channels * blocks * block, -1).unfold(2, len(window), block)  # (n, rows, blocks, window)
+    x = x.reshape(n, -1, len(window)) @ matrix.mT
+    return x.view(n, channels, blocks * block, blocks * block)[:, :, :size, :size]
 
 
 def solarize(x: Tensor) -> Tensor:

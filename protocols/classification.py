@@ -49,6 +49,54 @@ BT_SEMI = replace(
     lr_backbone=0.005,  # BT README since 046eec3; B.2 says 0.002
     weight_decay=0.0,  # BT B.2 and README
 )
+VISSL_LOW_SHOT = replace(
+    VISSL_SVM,
+    transform=ImageTransform(resize=0, crop=224, shape="squash"),  # VISSL low-shot yaml: Resize([224, 224]) alone
+    folds=0,  # VISSL svm_low_shot_trainer.py: no cross-validation
+    ignored_in_training="dropped",  # VISSL svm_low_shot_trainer.py: only drawn rows, and ignored ones are never drawn
+    shots=(1, 2, 4, 8, 16, 32, 64, 96),  # VISSL low-shot yaml; sheep has 96 images
+    samples=5,  # VISSL low-shot yaml
+)
+VIRTEX_SVM = replace(
+    VISSL_SVM,
+    transform=CENTER_CROP,  # its yaml was not at hand; centre crop as VICReg's and PCL's texts
+    pooling="gap",  # VirTex clf_voc07.py
+    costs=(0.01, 0.1, 1.0, 10.0),  # VirTex clf_voc07.py
+    test_ap="step",  # VirTex clf_voc07.py: scikit-learn's average_precision_score
+)
+PCL_SVM = replace(
+    VISSL_SVM,
+    transform=CENTER_CROP,  # PCL eval_svm_voc.py
+    pooling="gap",  # PCL eval_svm_voc.py
+    costs=(0.5,),  # PCL eval_svm_voc.py: --cost
+    folds=0,  # a single cost, so nothing to choose
+)
+INAT_SVM = replace(PCL_SVM, costs=(1.0,))  # ours: one cost, so nothing is chosen on the reported split
+INAT_LINEAR = ProbeRecipe(
+    transform=CENTER_CROP,
+    train_backbone=False,
+    train_fraction="100%",
+    epochs=84,  # BT C.1, VISSL inaturalist18 yaml
+    batch_size=256,  # VISSL yaml: 8 x 32
+    lr_head=0.01,  # BT C.1; VISSL: 0.01 per 256
+    lr_backbone=0.0,
+    momentum=0.9,  # BT C.1, VISSL
+    nesterov=True,  # VISSL yaml
+    weight_decay=5e-4,  # BT C.1, VISSL; on the bias too, not on the batch norm (VISSL)
+    schedule="steps",
+    milestones=(24, 48, 72),  # VISSL yaml; BT C.1 says two drops, see the variant
+    gamma=0.1,  # BT C.1, VISSL
+    head="batchnorm-linear",  # VISSL eval_mlp
+    head_init_std=0.01,  # VISSL linear_eval_mlp.py
+    feature="gap",  # VISSL inaturalist18 yaml: res5avg; which layer BT reports is not stated
+)
+PLACES_LINEAR = replace(
+    INAT_LINEAR,
+    epochs=14,  # BT C.1, VISSL places205 yaml
+    milestones=(4, 8, 12),  # VISSL yaml; BT C.1 says two drops, see the variant
+    feature="res5-avg6",  # VISSL places205 yaml: res5, the last of its five layers
+)
+
 KNN = KnnRecipe(
     transform=CENTER_CROP,
     neighbors=(10, 20, 100, 200),  # DINO eval_knn.py: --nb_knn
@@ -56,21 +104,121 @@ KNN = KnnRecipe(
 )
 
 IMAGENET = (1_281_167, 50_000)  # ILSVRC 2012
-PROTOCOLS = (
-    Protocol(
-        name="voc07-svm",
+VOC07 = (5011, 4952)  # trainval, test
+INAT18 = (437_513, 24_426)  # train, val
+PLACES205 = (2_448_873, 20_500)  # train, val
+
+
+def _svm(name: str, task: str, source: str, recipe: SvmRecipe, selected_on: str, published_as: str = "") -> Protocol:
+    """Return a linear-SVM protocol on VOC2007."""
+    return Protocol(
+        name=name,
         version=1,
-        task="VOC07 classification, linear SVM per class on res5 (8192-d)",
+        task=task,
         room="transfer",
         data="voc",
         classes=20,
-        images=(5011, 4952),
-        metric="mAP",
-        selected_on="cross-validation on trainval",
+        images=VOC07,
+        metric=f"mAP-k{recipe.shots[-1]}" if recipe.shots else "mAP",
+        selected_on=selected_on,
         trials=1,
-        source="VISSL eval_resnet_8gpu_transfer_voc07_svm.yaml, svm_trainer.py",
-        recipe=VISSL_SVM,
-        published_as="voc07_svm",
+        source=source,
+        recipe=recipe,
+        published_as=published_as,
+    )
+
+
+def _linear(name: str, task: str, source: str, recipe: ProbeRecipe, published_as: str = "") -> Protocol:
+    """Return a linear-probe protocol on iNaturalist 2018 or Places205."""
+    data, classes, images = ("inat", 8142, INAT18) if name.startswith("inat") else ("places", 205, PLACES205)
+    return Protocol(
+        name=name,
+        version=1,
+        task=task,
+        room="transfer",
+        data=data,
+        classes=classes,
+        images=images,
+        metric="top1",
+        selected_on="nothing: the last epoch is reported",
+        trials=1,
+        source=source,
+        recipe=recipe,
+        published_as=published_as,
+    )
+
+
+PROTOCOLS = (
+    _svm(
+        "voc07-svm",
+        "VOC07 classification, linear SVM per class on res5 (8192-d)",
+        "VISSL eval_resnet_8gpu_transfer_voc07_svm.yaml, svm_trainer.py",
+        VISSL_SVM,
+        "cross-validation on trainval",
+        "voc07_svm",
+    ),
+    _svm(
+        "voc07-svm-gap",
+        "VOC07 classification, linear SVM per class on the global average pool (2048-d), centre crop",
+        "VISSL svm_trainer.py; transform and feature as papers describe them (VICReg C.3, barlowtwins issue 32)",
+        replace(VISSL_SVM, transform=CENTER_CROP, pooling="gap"),
+        "cross-validation on trainval",
+    ),
+    _svm(
+        "voc07-svm-virtex",
+        "VOC07 linear SVM as VirTex and RedCaps run it",
+        "VirTex clf_voc07.py",
+        VIRTEX_SVM,
+        "cross-validation on trainval",
+    ),
+    _svm("voc07-svm-pcl", "VOC07 linear SVM as PCL runs it", "PCL eval_svm_voc.py", PCL_SVM, "nothing: one cost"),
+    _svm(
+        "voc07-svm-lowshot",
+        "VOC07 low-shot linear SVM, 1 to 96 images a class, mean of 5 samples",
+        "VISSL eval_resnet_8gpu_transfer_voc07_low_shot_svm.yaml, svm_low_shot_trainer.py",
+        VISSL_LOW_SHOT,
+        "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on undrawn trainval images",
+        "voc07_svm_k96",
+    ),
+    _linear(
+        "inat18-linear",
+        "iNaturalist 2018 linear classification, three rate drops",
+        "VISSL inaturalist18 linear yaml",
+        INAT_LINEAR,
+        "inat18_linear",
+    ),
+    _linear(
+        "inat18-linear-2drops",
+        "iNaturalist 2018 linear classification, two rate drops",
+        "BT C.1: two equally spaced drops; the rest as VISSL's yaml",
+        replace(INAT_LINEAR, milestones=(28, 56)),
+    ),
+    _linear(
+        "places205-linear",
+        "Places205 linear classification, three rate drops",
+        "VISSL places205 linear yaml",
+        PLACES_LINEAR,
+        "places205_linear",
+    ),
+    _linear(
+        "places205-linear-2drops",
+        "Places205 linear classification, two rate drops",
+        "BT C.1: two equally spaced drops; the rest as VISSL's yaml",
+        replace(PLACES_LINEAR, milestones=(5, 9)),
+    ),
+    Protocol(
+        name="inat18-svm",
+        version=1,
+        task="iNaturalist 2018, one-vs-rest linear SVMs on the global average pool (2048-d)",
+        room="transfer",
+        data="inat",
+        classes=8142,
+        images=INAT18,
+        metric="top1",
+        selected_on="nothing: one cost",
+        trials=1,
+        source="ours: VISSL's SVM on a data set where nobody has run it; the class of the highest score",
+        recipe=INAT_SVM,
     ),
     Protocol(
         name="imagenet-linear",

@@ -15,21 +15,29 @@ def _scaled(paper: Protocol) -> Protocol:
     recipe = paper.recipe
     if isinstance(recipe, SvmRecipe):
         # 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
-        recipe = replace(recipe, transform=SQUASH, pooling="gap", costs=(0.01, 0.1, 1.0, 10.0, 100.0))
+        costs = (0.01, 0.1, 1.0, 10.0, 100.0) if len(recipe.costs) > 1 else recipe.costs
+        squash = replace(SQUASH, resize=SQUASH.resize if recipe.transform.resize else 0)
+        transform = CENTER_CROP if recipe.transform.shape == "center-crop" else squash
+        recipe = replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:5])
     elif isinstance(recipe, KnnRecipe):
         recipe = replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
     elif isinstance(recipe, ProbeRecipe):
-        epochs = 10 if recipe.train_backbone else 8
-        recipe = replace(recipe, transform=CENTER_CROP, epochs=epochs, batch_size=64)
+        epochs = recipe.epochs if recipe.train_backbone else 8
+        milestones = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
+        recipe = replace(
+            recipe, transform=CENTER_CROP, epochs=epochs, milestones=milestones, batch_size=64, feature="gap"
+        )
     else:
         recipe = _scaled_detection(recipe)
-    images = _IMAGES[paper.data if paper.room == "detection" else paper.name]
+    few = recipe.train_fraction if isinstance(recipe, ProbeRecipe) else ""
+    shots = recipe.shots if isinstance(recipe, SvmRecipe) else ()
     return replace(
         paper,
         name=f"demo-{paper.name}",
         task=f"{paper.task} [demo scenes]",
         classes=10,
-        images=images,
+        images=_IMAGES.get((paper.data, few)) or _IMAGES[paper.data, paper.room],
+        metric=f"mAP-k{shots[-1]}" if shots else paper.metric,
         trials=_TRIALS.get(paper.name, 1),
         source=f"{paper.name}, scaled down",
         recipe=recipe,
@@ -62,13 +70,14 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
 
 
 _IMAGES = {
-    "voc07-svm": (600, 300),
-    "imagenet-linear": (3000, 500),
-    "imagenet-1pct": (30, 500),
-    "imagenet-10pct": (300, 500),
-    "imagenet-knn": (3000, 500),
-    "voc": (800, 300),  # of the detection protocols
-    "coco": (600, 200),
+    ("voc", "transfer"): (600, 300),
+    ("imagenet", "transfer"): (3000, 500),
+    ("imagenet", "1%"): (30, 500),
+    ("imagenet", "10%"): (300, 500),
+    ("inat", "transfer"): (1000, 300),
+    ("places", "transfer"): (1000, 300),
+    ("voc", "detection"): (800, 300),
+    ("coco", "detection"): (600, 200),
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 

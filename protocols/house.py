@@ -68,15 +68,31 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
 def with_settings(recipe: RecipeT, settings: Mapping[str, object]) -> RecipeT:
     """Return the frozen dataclass `recipe` with `settings` applied; a name or type that does not fit is an error.
 
-    Values may be texts (from --set) or YAML values (from a suite file). Tuples are written `1,2,3`.
+    Values may be texts (from --set) or YAML values (from a suite file). Tuples are written `1,2,3`, a field of a
+    nested dataclass `outer.inner`.
     """
     hints = typing.get_type_hints(type(recipe))
     changes: dict[str, Any] = {}
     for name, value in settings.items():
-        if name not in hints:
-            raise SettingError(unknown("setting", name, hints))
-        changes[name] = _fit(name, value, hints[name])
+        outer, _, inner = name.partition(".")
+        part = changes.get(outer, getattr(recipe, outer, None))
+        if inner and dataclasses.is_dataclass(part):
+            changes[outer] = with_settings(part, {inner: value})
+        elif name not in hints or dataclasses.is_dataclass(part):
+            raise SettingError(unknown("setting", name, setting_names(recipe)))
+        else:
+            changes[name] = _fit(name, value, hints[name])
     return dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
+
+
+def setting_names(recipe: object, prefix: str = "") -> list[str]:
+    """Return the names of a recipe's settings, nested ones as `outer.inner`."""
+    found: list[str] = []
+    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        value: object = getattr(recipe, field.name)
+        nested = dataclasses.is_dataclass(value)
+        found += setting_names(value, f"{prefix}{field.name}.") if nested else [prefix + field.name]
+    return found
 
 
 def _fit(name: str, value: object, hint: Any) -> Any:

@@ -44,7 +44,7 @@ class SvmRecipe:
     ignored_in_training: Literal["negative", "dropped"]  # what an image marked `difficult only` is for its class
     shots: tuple[int, ...] = ()  # low-shot: images per class; empty: the full training set
     samples: int = 1  # low-shot: independent draws of each size
-    cost_selected_on: Literal["cross-validation", "test"] = "cross-validation"
+    test_ap: Literal["envelope", "step"] = "envelope"  # area under the precision envelope, or scikit-learn's sum
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ AGAINST_BASELINE = (
 )
 
 
-class WishError(UserError):
-    """A wish that the results cannot fulfil."""
+class OptionError(UserError):
+    """An option that the results cannot fulfil."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """What to show beside the measured numbers."""
 
     published: bool = False
@@ -30,23 +30,25 @@ class Wish:
     same: Mapping[str, str] = field(default_factory=dict[str, str])  # measured method -> its published name
 
 
-def add(table: Table, wish: Wish) -> Table:
+def add(table: Table, options: Options) -> Table:
     """Return the table with the published rows and the differences that were asked for."""
-    if wish.published:
-        table = _with_published(table, wish)
-    if wish.baseline:
-        table = replace(table, contrasts=(*table.contrasts, _against_baseline(table, wish.baseline)))
+    if options.published:
+        table = _with_published(table, options)
+    if options.baseline:
+        table = replace(table, contrasts=(*table.contrasts, _against_baseline(table, options.baseline)))
     return table
 
 
-def _with_published(table: Table, wish: Wish) -> Table:
+def _with_published(table: Table, options: Options) -> Table:
     """Add a row for each published method, after its measured one if there is one, and measured minus published."""
-    for method in wish.same:
+    for method in options.same:
         if method not in table.methods:
-            raise WishError(f"--same {method}=...: {unknown('method', method, table.methods)}")
+            raise OptionError(f"--same {method}=...: {unknown('method', method, table.methods)}")
     found = {
         column: [
-            entry for entry in published_for(PROTOCOLS[column.protocol], wish.source) if entry.metric == column.metric
+            entry
+            for entry in published_for(PROTOCOLS[column.protocol], options.source)
+            if entry.metric == column.metric
         ]
         for column in table.columns
         if column.is_named_recipe
@@ -58,19 +60,19 @@ def _with_published(table: Table, wish: Wish) -> Table:
         for entry in entries:
             label = f"{entry.method}, {'published' if len(papers) == 1 else entry.paper}"
             if label in table.methods:
-                raise WishError(
+                raise OptionError(
                     f"a measured method is called '{label}', like a published row; give it another --method"
                 )
             rows[label] = entry.method
             cells[label, column] = _published_cell(cells.get((label, column)), entry)
     order: list[str] = []
     for method in table.methods:
-        name = wish.same.get(method, method)
+        name = options.same.get(method, method)
         order += [method, *(label for label, entry in rows.items() if _plain(entry) == _plain(name))]
     order += [label for label in rows if label not in order]
     published = frozenset(rows)
     table = replace(table, methods=tuple(dict.fromkeys(order)), cells=cells, published=published)
-    return replace(table, contrasts=(*table.contrasts, *_against_published(table, rows, wish)))
+    return replace(table, contrasts=(*table.contrasts, *_against_published(table, rows, options)))
 
 
 def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
@@ -85,11 +87,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
-def _against_published(table: Table, rows: Mapping[str, str], wish: Wish) -> list[Contrast]:
+def _against_published(table: Table, rows: Mapping[str, str], options: Options) -> list[Contrast]:
     """Return measured minus published for every published row that names a measured method."""
     contrasts: list[Contrast] = []
     for label in (method for method in table.methods if method in table.published):
-        ours = [name for name in table.methods if _plain(wish.same.get(name, name)) == _plain(rows[label])]
+        ours = [name for name in table.methods if _plain(options.same.get(name, name)) == _plain(rows[label])]
         cells = {
             (method, column): Difference(table.cell(method, column).mean - table.cell(label, column).mean)
             for method in ours
@@ -105,7 +107,7 @@ def _against_baseline(table: Table, baseline: str) -> Contrast:
     """Return every measured method minus the baseline."""
     measured = [method for method in table.methods if method not in table.published]
     if baseline not in measured:
-        raise WishError(f"--baseline {baseline}: {unknown('method', baseline, measured)}")
+        raise OptionError(f"--baseline {baseline}: {unknown('method', baseline, measured)}")
     cells = {
         (method, column): difference(by_seed(table.cell(method, column)), by_seed(table.cell(baseline, column)))
         for method in measured

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from protocols.house import UserError, replacing
 from protocols.published import BARLOW_TWINS
-from report.beside import Wish
+from report.beside import Options
 from report.grid import Table
 
 PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
@@ -77,12 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         sys.stdout.write(answer)
     else:
-        with replacing(arguments.out) as beside:
-            beside.write_text(answer, encoding="utf-8")
+        _write(arguments.out, answer)
     failed = [line for _, table in tables for line in failures(table, gates)]
     for line in failed:
         print(f"twinbench report: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _write(path: Path, answer: str) -> None:
+    """Replace a file by the answer, whole or not at all."""
+    try:
+        with replacing(path) as beside:
+            beside.write_text(answer, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"--out {path}: cannot be written ({error.strerror}); expected the name of a file") from None
 
 
 def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
@@ -94,17 +102,17 @@ def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
     if not arguments.results and not arguments.paper:
         raise ReportError("no RESULTS given; expected result.json files or folders of them, or --paper for a skeleton")
     found = find(arguments.results) if arguments.results else Found(())
-    wish = wish_of(arguments)
+    options = options_of(arguments)
     if not arguments.paper:
-        return [("", build(found, wish))]
+        return [("", build(found, options))]
     if arguments.format in PEOPLE and not arguments.fail_below:
-        return list(paper.tables(found, wish))
-    return [("", paper.one_table(found, wish))]
+        return list(paper.tables(found, options))
+    return [("", paper.one_table(found, options))]
 
 
-def wish_of(arguments: argparse.Namespace) -> Wish:
+def options_of(arguments: argparse.Namespace) -> Options:
     """Return what the options ask to show beside the measured numbers."""
-    return Wish(
+    return Options(
         published=arguments.published,
         source=arguments.source,
         rank_published=arguments.rank_published,

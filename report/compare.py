@@ -114,7 +114,7 @@ def _screen(table: Table, found: list[Verdict]) -> str:
     lines = [f"A: {printable(a)}", f"B: {printable(b)}", ""]
     rows = [("protocol", "metric", "A", "B", "A - B [95 % interval]", "verdict")]
     for entry in found:
-        name, metric, recipe = table.header(entry.column)
+        name, metric, recipe = (printable(part) for part in table.header(entry.column))
         ours, theirs = (_marked(table, table.cell(method, entry.column)) for method in (a, b))
         gap = entry.found.shown.partition(" ?")[0]
         rows.append((f"{name} {recipe}".rstrip(), metric, ours, theirs, gap, entry.words))

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from protocols.catalogue import PROTOCOLS
 from report.details import details, recipe_fields
@@ -53,8 +52,8 @@ def render(table: Table, title: str = "twinbench") -> str:
         details=lambda cell: details(cell, environments),  # type: ignore[reportUnknownLambdaType]
         recipe_fields=recipe_fields,
         environments=environments,
-        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
+        style=(FOLDER / "page.css").read_text(encoding="utf-8"),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from protocols.catalogue import PROTOCOLS
-from report.beside import Wish
+from report.beside import Options
 from report.files import Found
 from report.grid import Column, Table
 from report.table import build
@@ -45,22 +45,22 @@ TABLES = (
 )
 
 
-def tables(found: Found, wish: Wish) -> Iterator[tuple[str, Table]]:
+def tables(found: Found, options: Options) -> Iterator[tuple[str, Table]]:
     """Yield each table of the paper with its title."""
     for entry in TABLES:
-        yield entry.title, _table(found, wish, entry.columns)
+        yield entry.title, _table(found, options, entry.columns)
 
 
-def one_table(found: Found, wish: Wish) -> Table:
+def one_table(found: Found, options: Options) -> Table:
     """Return the columns of all four tables side by side."""
-    return _table(found, wish, (column for entry in TABLES for column in entry.columns))
+    return _table(found, options, (column for entry in TABLES for column in entry.columns))
 
 
-def _table(found: Found, wish: Wish, columns: Iterable[tuple[str, str]]) -> Table:
+def _table(found: Found, options: Options, columns: Iterable[tuple[str, str]]) -> Table:
     """Return a table of the given columns, each of the named recipe, published rows included."""
     wanted = [
         Column(name, PROTOCOLS[name].version, PROTOCOLS[name].fingerprint, metric)
         for name, metric in columns
         if name in PROTOCOLS
     ]
-    return build(found, replace(wish, published=True), wanted)
+    return build(found, replace(options, published=True), wanted)

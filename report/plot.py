@@ -10,13 +10,15 @@ WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34  # margins
 MOST_POINTS = 50  # of a drawn line; more do not show at this size
 
-Curve = Sequence[Sequence[float]]  # [[x, y], ...]
+LARGEST = 1e100  # beyond it the arithmetic of an axis overflows
+
+Curve = Sequence[Sequence[float]]  # [[x, y], ...], or [[x, y, std], ...] where a trial knows its own spread
 Ticks = tuple[tuple[float, str], ...]  # (position, text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Point:
-    """The mean of a curve over trials at one x, and the standard deviation (0 for a single trial)."""
+    """The mean of a curve over trials at one x, and the standard deviation (a single trial's own, or 0)."""
 
     x: float
     y: float
@@ -46,17 +48,24 @@ class Chart:
 
 def average(curves: Sequence[Curve]) -> list[Point]:
     """Return the curve of means over one trial or more, at every x that all of them share."""
-    by_x = [{float(x): float(y) for x, y in curve} for curve in curves]
+    if len(curves) == 1:
+        return sorted(Point(x, y, spread[0] if spread else 0.0) for x, y, *spread in curves[0])
+    by_x = [{point[0]: point[1] for point in curve} for curve in curves]
     values = {x: [curve[x] for curve in by_x] for x in sorted(by_x[0]) if all(x in curve for curve in by_x)}
     return [Point(x, mean(ys), sample_std(ys) or 0.0) for x, ys in values.items()]
 
 
 def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int]) -> Chart | None:
-    """Draw label -> one curve a trial; None if no curve has two points. `series` numbers the labels."""
+    """Draw label -> one curve a trial; None if none has two points, or a number is too large to be drawn.
+
+    `series` numbers the labels.
+    """
     averaged = {label: _thinned(points) for label, trials in curves.items() if len(points := average(trials)) > 1}
     if not averaged:
         return None
     everything = [point for points in averaged.values() for point in points]
+    if any(abs(value) > LARGEST for point in everything for value in (point.x, point.y, point.std)):
+        return None
     x_axis = _Axis.over([point.x for point in everything], LEFT, WIDTH - RIGHT, logarithmic=True)
     heights = [value for point in everything for value in (point.y - point.std, point.y + point.std)]
     y_axis = _Axis.over(heights, HEIGHT - BOTTOM, TOP, logarithmic=False)

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import shlex
 import subprocess
@@ -16,6 +17,9 @@ PACKAGES = ("torch", "torchvision", "scikit-learn", "numpy", "pillow", "pycocoto
 def code() -> dict[str, str]:
     """Return the root the code runs from, its commit and whether the checkout differs from it."""
     root = Path(__file__).resolve().parent.parent
+    snapshot = root / "snapshot.json"  # slurm/snapshot.py leaves it in the copy of the code that a job runs
+    if snapshot.exists():
+        return {"root": str(root), **json.loads(snapshot.read_text())}
 
     def git(*words: str) -> str | None:
         run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)

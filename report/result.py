@@ -36,7 +36,7 @@ class Result:
     images_expected: dict[str, int] = field(default_factory=dict[str, int])  # split -> images of the complete data set
     selected_on: str = ""  # what the recipe's own choices were made on
     converged: bool = True  # false if a chosen solver stopped at its iteration limit
-    # For plots: name -> [[x, y], ...]
+    # For plots: name -> [[x, y], ...], or [[x, y, std], ...]
     curves: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
     pictures: list[str] = field(default_factory=list[str])  # file names beside result.json
     details: dict[str, Any] = field(default_factory=dict[str, Any])  # what the room adds: chosen costs, per-class AP
@@ -83,7 +83,7 @@ def result_files(paths: Iterable[Path | str]) -> list[Path]:
 def read_result(path: Path) -> Result:
     """Read one `result.json`, checking its fields and their types."""
     try:
-        found: Any = json.loads(path.read_text())
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResultError(f"{path}: not readable as JSON ({error}); run the trial again to replace it") from None
     if not isinstance(found, dict):
@@ -100,11 +100,15 @@ def read_result(path: Path) -> Result:
 
 def _check(path: Path, result: Result) -> None:
     """Raise ResultError where a value has the wrong type; results come from other people's folders."""
-    if result.schema > SCHEMA:
+    if type(result.schema) is int and result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
     for name, (hint, fits) in _checks().items():
         if not fits(getattr(result, name)):
             raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
+    if wrong := {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}:
+        raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")
+    if any(len(point) not in (2, 3) for points in result.curves.values() for point in points):
+        raise ResultError(f"{path}: a curve has points that are not [x, y] or [x, y, std]")
     if result.headline not in result.metrics:
         raise ResultError(f"{path}: the headline metric {result.headline!r} is not among {sorted(result.metrics)}")
 

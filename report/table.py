@@ -14,7 +14,7 @@ from pathlib import Path
 from protocols.catalogue import PROTOCOLS
 from protocols.house import UserError
 from report import marks
-from report.beside import Wish, add
+from report.beside import Options, add
 from report.files import Absent, Found, Located, find
 from report.grid import Cell, Column, Table
 from report.statistics import mean, places, shared_ranks
@@ -26,12 +26,12 @@ class TableError(UserError):
     """Results that cannot stand in one table."""
 
 
-def read(paths: Iterable[Path | str], wish: Wish | None = None) -> Table:
+def read(paths: Iterable[Path | str], options: Options | None = None) -> Table:
     """Return the table of every result below `paths`; ResultError or TableError where there can be none."""
-    return build(find(paths), wish)
+    return build(find(paths), options)
 
 
-def build(found: Found, wish: Wish | None = None, wanted: Sequence[Column] = ()) -> Table:
+def build(found: Found, options: Options | None = None, wanted: Sequence[Column] = ()) -> Table:
     """Arrange results into a table; TableError names the two files that contradict each other.
 
     The columns are those that the results call for, or exactly the `wanted` ones.
@@ -48,8 +48,9 @@ def build(found: Found, wish: Wish | None = None, wanted: Sequence[Column] = ())
         [*(entry.result.method for entry in found.results), *(lost.method for lost in found.absent)]
     )
     columns = wanted or sorted({column for _, column in cells}, key=order)
-    table = add(Table(tuple(methods), tuple(columns), cells), wish or Wish())
-    return _footnoted(_ranked(table, with_published=bool(wish and wish.rank_published)))
+    cells = _not_recorded(methods, columns, cells) | cells
+    table = add(Table(tuple(methods), tuple(columns), cells), options or Options())
+    return _footnoted(_ranked(table, with_published=bool(options and options.rank_published)))
 
 
 def _check(results: Sequence[Located]) -> None:
@@ -97,6 +98,16 @@ def _cell(column: Column, trials: Sequence[Located]) -> Cell:
         notes=tuple(notes),
         comparable=not any(marks.is_partial(entry.result) for entry in trials),
     )
+
+
+def _not_recorded(methods: Iterable[str], columns: Sequence[Column], cells: Cells) -> dict[tuple[str, Column], Cell]:
+    """Return a cell that says so for each metric that trials which did run have not recorded."""
+    ran = {(method, replace(column, metric="")) for (method, column), cell in cells.items() if cell.trials}
+    return {
+        (method, column): Cell(missing="not recorded")
+        for method, column in itertools.product(methods, columns)
+        if (method, replace(column, metric="")) in ran
+    }
 
 
 def _absences(found: Found, cells: Cells) -> dict[tuple[str, Column], dict[str, list[str]]]:

@@ -22,6 +22,7 @@ from slurm.child import LATER, failure_reason, signal_group, start_logged, worke
 from slurm.record import read_record
 from slurm.snapshot import require_code
 
+SAVE_SECONDS = 60  # for a worker to save its state; the cluster's signal_delay_s should be longer
 FIRST_PORT, PORTS = 20_000, 40_000
 
 
@@ -58,10 +59,10 @@ class NodeTask(submitit.helpers.Checkpointable):
         """End the worker, which saves what it can, when time runs out or the job is preempted; ask to be requeued."""
         if self.child:
             signal_group(self.child, signal.SIGTERM)
-            try:
-                self.child.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                signal_group(self.child, signal.SIGKILL)
+            end = time.monotonic() + SAVE_SECONDS
+            while _is_alive(self.child.pid) and time.monotonic() < end:
+                time.sleep(0.05)  # no wait(): this is a signal handler, and below it stands wait() with its lock
+            signal_group(self.child, signal.SIGKILL)
         if self.record:
             records.end(self.folder, self.record, "stopped", reason="out of time or preempted; Slurm starts it again")
         return DelayedSubmission(NodeTask(), *arguments)
@@ -102,6 +103,11 @@ def _group(place: submitit.JobEnvironment) -> dict[str, str]:
         # neighbours in the queue have neighbouring ids, so jobs that share a node never share a port
         "MASTER_PORT": str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS),
     }
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a child runs, without taking the exit code that somebody else waits for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _slurm_id() -> str:

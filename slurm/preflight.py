@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slurm import scheduler
+from slurm.batches import Plan
 from slurm.estimate import disk_bytes
 from slurm.graph import Job
 from slurm.scheduler import Partition, SchedulerError
@@ -89,12 +90,28 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
             yield f"cluster.partition: there is no partition '{name}' here; there are: {offered}"
         else:
             yield from _limits(suite, jobs, known[name])
+    yield from _refusals(suite, jobs)
     longest = max((job.minutes for job in jobs), default=0)
     if longest * 60 < 2 * cluster.signal_delay_s + 60:
         yield (
             f"cluster: {longest} minutes leave no time to work beside a warning of signal_delay_s = "
             f"{cluster.signal_delay_s} s; raise minutes or lower signal_delay_s"
         )
+
+
+def _refusals(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield what sbatch itself objects to, asked without submitting: constraint, account, qos, memory, shape."""
+    from slurm.sbatch import script
+
+    sizes = {(job.gpus, job.nodes, job.minutes): job for job in jobs}
+    said: set[str] = set()
+    for job in sizes.values():
+        text = script(suite, Plan((job,), ()), suite.root / "code", suite.name, "")
+        try:
+            scheduler.ask("sbatch", "--test-only", stdin="\n".join(x for x in text.splitlines() if "--chdir" not in x))
+        except SchedulerError as error:
+            said.add(str(error).replace("allocation failure: ", ""))
+    yield from sorted(said)
 
 
 def _limits(suite: Suite, jobs: Sequence[Job], partition: Partition) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -88,12 +89,12 @@ def end(out: Path, record: Record, state: State, code: int = 0, reason: str = ""
     return record
 
 
-def last_line(log: Path, limit: int = 300) -> str:
-    """Return the last line that says something in a log, at most `limit` characters of it."""
+def last_line(log: Path, limit: int = 300, about: str = "") -> str:
+    """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:limit] for line in reversed(lines) if line.strip()), "")
+    return next((line.strip()[:limit] for line in reversed(lines) if line.strip() and re.search(about, line)), "")

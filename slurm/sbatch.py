@@ -1,5 +1,7 @@
 """A batch as sbatch gets it: submitit's executor, with the size, the limits and the set-up that the suite asks for."""
 
+import contextlib
+import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -61,7 +63,8 @@ def script(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> 
 def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
     """Submit calls, several as one array; SchedulerError with what sbatch said."""
     try:
-        with executor.batch():
+        # what sbatch says goes into the message, not past it
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():
             handles = [executor.submit(*call) for call in calls]
         return handles[0].job_id.partition("_")[0]
     except (FailedJobError, FailedSubmissionError) as error:

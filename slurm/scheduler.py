@@ -145,10 +145,12 @@ def _gpus(gres: str) -> int:
     return sum(int(count) for count in re.findall(r"gpu(?::[A-Za-z_][\w.-]*)?:(\d+)", gres))
 
 
-def ask(program: str, *words: str) -> list[str]:
+def ask(program: str, *words: str, stdin: str = "") -> list[str]:
     """Run one of Slurm's programs and return the lines of its answer; SchedulerError in one line if it has none."""
     try:
-        run = subprocess.run([program, *words], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        run = subprocess.run(
+            [program, *words], input=stdin, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+        )
     except FileNotFoundError:
         raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
     except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from slurm.advance import Advance, advance
@@ -17,6 +18,7 @@ from slurm.view import View, look
 
 Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
 ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
+MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how Slurm speaks of memory in a job's output
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,12 @@ def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], st
     if ledger.batches:
         unsettled = [status.job.name for status in statuses if status.state != "done"]
         view = look(suite.root, ledger, unsettled)
-        ids = {name: slurm_id for name, (_, slurm_id) in ledger.latest().items()}
-        statuses = [_refined(status, ids.get(status.job.name, ""), view) for status in statuses]
-        statuses = [_with_last_word(suite, ledger, status) for status in statuses]
+        latest = ledger.latest()
+        for index, status in enumerate(statuses):
+            if status.state != "done" and status.job.name in latest:
+                batch, slurm_id = latest[status.job.name]
+                refined = _refined(status, slurm_id, view)
+                statuses[index] = _with_last_word(refined, suite.root / "slurm" / batch.slurm_name)
         problem = view.problem and f"{view.problem}; what follows is from files"
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
@@ -87,11 +92,10 @@ def job_status(job: Job) -> JobStatus:
 
 
 def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
-    """Return a job's status with Slurm's word taken in; `slurm_id` is empty if it was never submitted."""
+    """Return the status of a job that was submitted as `slurm_id`, with Slurm's word taken in."""
     record = status.record
-    ours = not record or record.job_id == slurm_id or not record.job_id
-    if status.state == "done" or not slurm_id or (record and record.state == "running" and not record.job_id):
-        return status
+    if record and record.state == "running" and not record.job_id:
+        return status  # a run of this machine
     status = replace(status, slurm_id=slurm_id)
     queued = view.queue.get(slurm_id)
     if queued and queued.state == "PENDING":
@@ -101,23 +105,21 @@ def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
         return replace(status, state="queued", reason=reason)
     if queued:
         return replace(status, state="running", reason=queued.reason)
-    if record and record.state == "failed" and ours:
+    if record and record.state == "failed":
         return status
     ended = view.history.get(slurm_id)
-    if not ended:
-        if view.problem or not view.queue_asked:
-            return status
-        return replace(status, state="failed", reason=f"job {slurm_id} left the queue without a result{_trace(status)}")
-    return replace(
-        status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code}){_trace(status)}"
-    )
+    if ended:
+        return replace(status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code})")
+    if view.problem or not view.queue_asked:
+        return status
+    return replace(status, state="failed", reason=f"job {slurm_id} left the queue without a result")
 
 
 def _meaning(state: str) -> str:
     """Say what a final state of accounting means for a job without a result."""
     for start, meaning in {
         "TIMEOUT": "out of time and not requeued",
-        "OUT_OF_ME": "killed for memory: ask for more with cluster.mem_gb_per_gpu",
+        "OUT_OF_ME": "killed for memory: raise cluster.mem_gb_per_gpu",
         "NODE_FAIL": "its node died",
         "CANCELLED": "cancelled",
         "PREEMPTED": "preempted and not requeued",
@@ -129,16 +131,18 @@ def _meaning(state: str) -> str:
     return "ended without a result"
 
 
-def _with_last_word(suite: Suite, ledger: Ledger, status: JobStatus) -> JobStatus:
+def _with_last_word(status: JobStatus, folder: Path) -> JobStatus:
     """Add what a job said last, to a failure that only Slurm knows of: in its own log, or before its worker began."""
     known = status.record and status.record.reason == status.reason
     if status.state != "failed" or known or not status.slurm_id:
         return status
-    batch, slurm_id = ledger.latest()[status.job.name]
-    logs = [status.job.out / LOG, suite.root / "slurm" / batch.slurm_name / f"{slurm_id}_0_log.out"]
+    logs = [status.job.out / LOG, folder / f"{status.slurm_id}_0_log.out"]
+    starved = last_line(logs[1], about=MEMORY)
+    if starved:
+        return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
     last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
     if not last and not any(log.exists() for log in logs):
-        last = f"it left no log in {logs[1].parent}; do all nodes see that folder, and may they write there?"
+        last = f"it left no log in {folder}; do all nodes see that folder, and may they write there?"
     return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)
 
 

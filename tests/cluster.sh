@@ -73,7 +73,7 @@ JobAcctGatherParams=OverMemoryKill
 # seconds where a real site has minutes
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
-SlurmdTimeout=10
+SlurmdTimeout=5
 KillWait=5
 MinJobAge=300
 ReturnToService=2
@@ -110,8 +110,7 @@ END
   grep -q "# twinbench-cluster" /etc/hosts || echo "127.0.0.1 ${NODES[*]} # twinbench-cluster" >>/etc/hosts
 }
 
-# Every service runs in the foreground in a session of its own; its pid is what we started. The variable
-# TWINBENCH_SERVICE marks it and what it starts, so that a node can die with its jobs.
+# Every service runs in the foreground in a session of its own; its pid is what we started.
 running() { [[ -e $HOME_DIR/pid/$1 ]] && kill -0 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null && ! zombie "$(<"$HOME_DIR/pid/$1")"; }
 zombie() { grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
@@ -135,7 +134,7 @@ start() {
   esac
   local name=$1
   shift
-  TWINBENCH_SERVICE=$name setsid nohup "$@" </dev/null >>"$HOME_DIR/log/$name.out" 2>&1 &
+  setsid nohup "$@" </dev/null >>"$HOME_DIR/log/$name.out" 2>&1 &
   echo $! >"$HOME_DIR/pid/$name"
 }
 
@@ -166,16 +165,20 @@ up() {
   echo "$CONF"
 }
 
-processes_with() { grep -lzE "^$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+steps_of() { # the processes that watch over a node's job steps; they are known by the node's log, which they keep open
+  local pid
+  for pid in $(pgrep slurmstepd); do
+    find "/proc/$pid/fd" -lname "$HOME_DIR/log/$1.log" 2>/dev/null | grep -q . && echo "$pid" || true
+  done
+}
+jobs_of() { grep -lz "^SLURMD_NODENAME=$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 
 kill_service() {
   local pid
   kill -9 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null || true
   if [[ $1 == n? ]]; then
     # Slurm's own processes first: one that sees its job die would report a failed job, not a dead node
-    for pid in $(processes_with "TWINBENCH_SERVICE=$1") $(processes_with "SLURMD_NODENAME=$1"); do
-      kill -9 "$pid" 2>/dev/null || true
-    done
+    for pid in $(steps_of "$1") $(jobs_of "$1"); do kill -9 "$pid" 2>/dev/null || true; done
   fi
   rm -f "$HOME_DIR/pid/$1"
 }

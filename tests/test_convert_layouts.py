@@ -449,6 +449,19 @@ def test_a_layout_of_ones_own(tmp_path: Path) -> None:
         load_backbone(tmp_path / "own.pth", "mocoo")
 
 
+@pytest.mark.parametrize("prefix", ["backbone.", "student_backbone.", "encoder.", "momentum_backbone.", ""])
+def test_a_deeper_resnet_does_not_pass_with_its_blocks_as_heads(tmp_path: Path, prefix: str) -> None:
+    deeper = A | {
+        name.replace("layer3.5.", f"layer3.{block}."): values
+        for name, values in A.items()
+        for block in range(6, 23)
+        if name.startswith("layer3.5.")
+    }
+    torch.save({"state_dict": under(prefix, deeper) | head("online_classifier", "projector")}, tmp_path / "file.pth")
+    with pytest.raises(CheckpointError, match="holds a ResNet-101; twinbench measures ResNet-50"):
+        load_backbone(tmp_path / "file.pth")
+
+
 def test_known_parts_in_an_unknown_combination(tmp_path: Path) -> None:
     torch.save({"model_state_dict": under("module.encoder.", A) | head("module.projector.0")}, tmp_path / "file.pth")
     assert_is(tmp_path / "file.pth", A, "generic")

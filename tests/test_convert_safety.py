@@ -235,6 +235,10 @@ def bombs() -> dict[str, bytes]:
         "deep key": deep + b"Ns.",
         "deep value": b"\x80\x02}X\x05\x00\x00\x00model" + b")" + b"\x85" * 300_000 + b"s.",
         "deep list": b"\x80\x02" + b"]" * 240_000 + b"a" * 239_999 + b".",
+        "many names": b"\x80\x02}(" + b"".join(b"X\x06\x00\x00\x00%06dN" % n for n in range(240_000)) + b"u.",
+        "many attributes": b"\x80\x02cargparse\nNamespace\n)\x81}("
+        + b"".join(b"X\x06\x00\x00\x00%06dN" % n for n in range(240_000))
+        + b"ub.",
         "deep call": b"\x80\x02cargparse\nNamespace\n" + b")\x81" * 200_000 + b".",
         "huge shape": zipped(tensor_pickle((1 << 40, 3, 7, 7), (147, 49, 7, 1), 1 << 50), _0=b"\0" * 16),
         "stride 0": zipped(tensor_pickle((320, 3, 7, 7), (0, 0, 0, 0), 1), _0=b"\0" * 4),
@@ -320,6 +324,80 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, data: bytes, message: str
     (tmp_path / "resnet50.pth").write_bytes(data)
     with pytest.raises(CheckpointError, match=message):
         load_backbone(tmp_path / "resnet50.pth")
+
+
+def reduce(name: str, *arguments: bytes) -> bytes:
+    return b"c" + name.encode().replace(b" ", b"\n") + b"\n(" + b"".join(arguments) + b"tR"
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def holding(value: bytes) -> bytes:
+    """Return the pickle of {"conv1.weight": value}."""
+    return b"\x80\x02}" + text("conv1.weight") + value + b"s."
+
+
+STORAGE = b"(" + text("storage") + b"ctorch\nQInt8Storage\n" + text("0") + text("cpu") + b"K\x04tQ"
+ARRAY = (
+    reduce("numpy.core.multiarray _reconstruct", b"cnumpy\nndarray\n", b"K\x00\x85", text("b"))
+    + b"(K\x01K\x05\x85"
+    + reduce("numpy dtype", text("f4"), b"K\x00K\x01")
+    + b"(K\x03"
+    + text("<")
+    + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    + text("12345678")
+    + b"tb"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (zipped(tensor_pickle((4,), (1,), 4)), r"the values of a tensor \(data/0\) are missing from the archive"),
+        (zipped(holding(b"(" + STORAGE + b"l.")), "no ResNet-50"),
+        (
+            zipped(holding(reduce("torch._utils _rebuild_tensor_v2", STORAGE, b"K\x00K\x04\x85K\x01\x85"))),
+            "unknown kind",
+        ),
+        (zipped(holding(reduce("torch._utils _rebuild_tensor_v2"))), "a tensor that torch did not write"),
+        (tensor_pickle((4,), (1,), 4), "a torch tensor without its storage"),
+        (holding(ARRAY), "an array of shape 5 in 8 bytes"),
+        (b"\x80\x02\x82\x01.", "pickle opcode EXT1, which no checkpoint uses"),
+        (legacy(b"\x80\x02N.").replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"), "big-endian"),
+        (deflated(b"", "weights.pth"), "is empty"),
+        (deflated(deflated(os.urandom(5000), "inner.txt"), "weights.pth"), "a zip archive in a zip archive"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "file.pth").write_bytes(data)
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(tmp_path / "file.pth")
+
+
+def test_names_from_a_file_cannot_write_lines_or_terminal_codes(tmp_path: Path) -> None:
+    torch.save({"epoch\n\x1b[2J": 1, "state\r\ndict": {"a.conv1.weight": torch.ones(2)}}, tmp_path / "file.pth")
+    assert outcome(tmp_path / "file.pth") == ""
+    with pytest.raises(CheckpointError, match=r"keys: epoch\?\?\[2J, state\?\?dict; its conv1\.weight is at"):
+        load_backbone(tmp_path / "file.pth")
+
+
+def test_big_endian_archives_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "file.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("archive/byteorder", "big")
+    with pytest.raises(CheckpointError, match="big-endian"):
+        load_backbone(tmp_path / "file.pth")
+
+
+def test_a_damaged_weight_is_found_by_its_checksum(tmp_path: Path) -> None:
+    data = bytearray(good_files()["torch-zip"])
+    weight = trained()["layer4.2.bn3.running_var"].numpy().tobytes()
+    data[data.index(weight) + 100] ^= 1
+    (tmp_path / "file.pth").write_bytes(data)
+    with pytest.raises(CheckpointError, match="checksum does not fit"):
+        load_backbone(tmp_path / "file.pth")
 
 
 def test_the_contents_count_and_not_the_extension(tmp_path: Path) -> None:

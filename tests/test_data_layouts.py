@@ -1,5 +1,6 @@
 """Readers: the order and the targets they promise, and one clear line for each thing that does not fit."""
 
+import errno
 import json
 import pickle
 import shutil
@@ -120,6 +121,17 @@ def test_missing_empty_and_wrong_folders(layout: str, tmp_path: Path) -> None:
         read_labelled(layout, tmp_path / "empty", "train")
     with pytest.raises(DataError, match="but empty, file; expected"):
         read_labelled(layout, tmp_path, "train")
+
+
+@pytest.mark.parametrize("layout", ROOTS)
+def test_a_closed_folder_is_told(scenes: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("os.listdir", closed)
+    monkeypatch.setattr("pathlib.Path.stat", closed)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\); expected"):
+        read_labelled(layout, scenes / ROOTS[layout], "train")
 
 
 def test_unknown_layouts_and_splits(tmp_path: Path) -> None:

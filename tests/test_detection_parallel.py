@@ -6,12 +6,18 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import pytest
 import torch
 
 from convert.files import load
 from detection.checkpoint import checkpoints
+from detection.trial import require_norm
+from protocols.detection import VOC_C4
 from report.result import read_result
+from report.trial import TrialError
+from slurm.process import Process
 
 PAIR = """
 import sys, torch
@@ -67,8 +73,10 @@ def test_a_killed_pair_ends_with_the_same_bits(scenes, tmp_path):
     assert found.metrics == expected.metrics and found.curves == expected.curves
 
 
-def test_torchs_synchronized_norm_on_cpus_is_refused_with_a_way_out(scenes, tmp_path):
-    pair = start(scenes / "VOCdevkit", tmp_path / "out", "norm=SyncBN")
-    assert [process.wait(timeout=120) for process in pair] == [1, 1]
-    said = (tmp_path / "out" / "said0.txt").read_text()
-    assert "norm SyncBN among 2 CPU processes" in said and "--set norm=naiveSyncBN" in said
+def test_torchs_synchronized_norm_on_cpus_is_refused_with_a_way_out():
+    recipe = replace(VOC_C4, norm="SyncBN")
+    with pytest.raises(TrialError, match="norm SyncBN among 2 CPU processes: .*--set norm=naiveSyncBN"):
+        require_norm(recipe, Process(rank=1, world=2, device="cpu"))
+    require_norm(recipe, Process(device="cpu"))  # alone it is plain batch norm
+    require_norm(recipe, Process(world=2, device="cuda:0"))
+    require_norm(VOC_C4, Process(world=2, device="cpu"))

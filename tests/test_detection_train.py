@@ -1,6 +1,7 @@
 """Training: killed and started again it ends with the same bits; weights arrive or the run stops."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from detectron2.utils.events import EventStorage
 import detection.train
 from convert.convention import IMAGENET
 from convert.load import open_backbone
+from data.layouts import DataError
 from detection.checkpoint import KEPT, Checkpoints, ResumeError, checkpoints
 from detection.config import detectron2_config
 from detection.datasets import open_data
@@ -107,10 +109,26 @@ def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch, records, uni
     assert_same(trained(run_in(tmp_path, small()), records), uninterrupted)
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path, records):
+def test_only_the_newest_checkpoints_are_kept_and_none_at_the_end(tmp_path, monkeypatch, records):
+    seen = []
+
+    def look(*_):
+        seen.extend(path.stem for path in checkpoints(tmp_path / "checkpoints"))
+
+    monkeypatch.setattr(detection.train, "_precise_batch_norm", look)
     trained(run_in(tmp_path, small()), records)
-    assert [path.stem for path in checkpoints(tmp_path / "checkpoints")] == ["iteration_0000006", "iteration_0000007"]
-    assert KEPT == 2
+    assert seen == ["iteration_0000006", "iteration_0000007"] and len(seen) == KEPT
+    assert checkpoints(tmp_path / "checkpoints") == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(Path(records[0]["file_name"]).read_bytes()[:600])
+    damaged = [{**record, "file_name": str(broken)} for record in records]
+    with pytest.raises(DataError, match=r"broken.jpg: not usable \(.*; fetch the file again") as found:
+        trained(run_in(tmp_path, small(), workers=workers), damaged)
+    assert len(str(found.value)) < 400 and "Traceback" not in str(found.value)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -145,6 +163,30 @@ def test_precise_batch_norm_is_the_mean_over_fresh_batches(tmp_path, records):
     name = "backbone.stem.conv1.norm.running_"
     assert torch.allclose(found[f"{name}mean"].double(), values.mean(1), atol=1e-4)
     assert torch.allclose(found[f"{name}var"].double(), values.var(1, unbiased=False), rtol=1e-3)
+
+
+def test_a_frozen_backbone_stays_to_the_bit_and_the_head_does_not(tmp_path, records):
+    given = open_backbone("random", WIDTH).state_dict
+    found = trained(run_in(tmp_path, small(freeze_at=4, iterations=2)), records)
+    kept = {
+        name: (tensor, given[f"layer{stage - 1}.0.conv1.weight"])
+        for stage in (2, 3, 4)
+        for name, tensor in found.items()
+        if name == f"backbone.res{stage}.0.conv1.weight"
+    }
+    assert len(kept) == 3 and all(torch.equal(*pair) for pair in kept.values())
+    assert torch.equal(found["backbone.stem.conv1.norm.running_var"], given["bn1.running_var"])
+    assert not torch.equal(found["roi_heads.res5.0.conv1.weight"], given["layer4.0.conv1.weight"])
+
+
+def test_one_full_resnet50_trains(tmp_path, records):
+    protocol = find_protocol("voc0712-frcnn-c4").with_settings(SMALL | {"iterations": 2, "precise_bn_iterations": 0})
+    config = detectron2_config(protocol.recipe, classes=10, width=1.0, convention=IMAGENET)
+    model = build_detector(config, open_backbone("random"), tmp_path / "backbone.pth", seed=0)
+    before = model.state_dict()["backbone.res4.5.conv3.weight"].clone()
+    train(run_in(tmp_path, config), model, records)
+    assert not torch.equal(model.state_dict()["backbone.res4.5.conv3.weight"], before)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
 
 def test_every_tensor_of_the_backbone_arrives_and_what_does_not_is_an_error(tmp_path):

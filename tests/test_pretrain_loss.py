@@ -66,20 +66,14 @@ def test_value_and_gradient_in_float64(form: str, images: int, features: int) ->
         torch.testing.assert_close(found, 3 * wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max()))
 
 
-# Gram is not meant for N > D with C near 1: there `auto` must choose otherwise.
-@pytest.mark.parametrize(
-    ("images", "features", "noise", "form"),
-    [(128, 512, 0.3, form) for form in FORMS] + [(1024, 64, 0.01, form) for form in ("dense", "chunked", "auto")],
-)
-def test_float32_is_close_to_float64(images: int, features: int, noise: float, form: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("images", "features", "noise"), [(128, 512, 0.3), (1024, 64, 0.1)])
+def test_float32_gradient_is_close_to_float64(images: int, features: int, noise: float, form: str) -> None:
     exact = embeddings(images, features, noise=noise)
     wanted = torch.autograd.grad(plain(*exact, 0.0051), exact)
     rounded = tuple(z.detach().float().requires_grad_() for z in exact)
     found = torch.autograd.grad(barlow_twins_loss(*rounded, form=form), rounded)
-    # With views this alike the gradient itself is a small difference of large terms; plain float32 loses as much.
-    plain32 = torch.autograd.grad(plain(*rounded, 0.0051), rounded)
-    limit = max(1e-5, 2 * max(relative(p, w) for p, w in zip(plain32, wanted, strict=True)))
-    assert max(relative(f, w) for f, w in zip(found, wanted, strict=True)) < limit
+    assert max(relative(f, w) for f, w in zip(found, wanted, strict=True)) < 1e-5
 
 
 def test_float32_value_at_a_large_size() -> None:

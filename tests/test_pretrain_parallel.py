@@ -3,51 +3,54 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
 
+import twinbench
 from convert.files import load
+from pretrain.batchnorm import GlobalBatchNorm
+from pretrain.loss import barlow_twins_loss, correlation_statistics
 from slurm.progress import read_log
 
+FORK = get_context("fork")
 TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--log-steps", "1"]
 TINY += [f"--set={pair}" for pair in ("width=0.0625", "batch_size=8", "projector=16,16", "crop=16")]
 
-CHILD = """
-import sys, torch, torch.distributed as dist
-from pretrain.batchnorm import GlobalBatchNorm
-from pretrain.loss import barlow_twins_loss, correlation_statistics
-folder, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
-given, found = torch.load(f"{folder}/given.pt", weights_only=False), {}  # it holds a module
-for form in ("dense", "chunked", "gram"):
-    z1, z2 = (given[name].chunk(world)[rank].clone().requires_grad_() for name in ("z1", "z2"))
-    loss = barlow_twins_loss(z1, z2, 0.02, form=form)
-    loss.backward()
-    found[form] = loss.detach(), z1.grad, z2.grad
-found["statistics"] = correlation_statistics(z1, z2)
-norm = GlobalBatchNorm.of(given["norm"])
-x = given["x"].chunk(world)[rank].clone().requires_grad_()
-y = norm(x)
-(y * given["g"].chunk(world)[rank]).sum().backward()
-found["norm"] = y.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var
-found["eval"] = norm.eval()(x).detach()
-torch.save(found, f"{folder}/found{rank}.pt")
-dist.destroy_process_group()
-"""
+
+def compute_part(folder: Path, rank: int, world: int, given: dict[str, Tensor], norm: nn.BatchNorm2d) -> None:
+    """Compute what one process of many finds, and save it."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    found: dict[str, object] = {}
+    z1, z2, x, g = (given[name].chunk(world)[rank].clone().requires_grad_() for name in ("z1", "z2", "x", "g"))
+    for form in ("dense", "chunked", "gram"):
+        z1.grad = z2.grad = None
+        loss = barlow_twins_loss(z1, z2, 0.02, form=form)
+        loss.backward()
+        found[form] = loss.detach(), z1.grad, z2.grad
+    found["statistics"] = correlation_statistics(z1, z2)
+    synced = GlobalBatchNorm.of(norm)
+    y = synced(x)
+    (y * g).sum().backward()
+    found["norm"] = y.detach(), x.grad, synced.weight.grad, synced.bias.grad, synced.running_mean, synced.running_var
+    found["eval"] = synced.eval()(x).detach()
+    torch.save(found, folder / f"found{rank}.pt")
+    dist.destroy_process_group()
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -60,12 +63,11 @@ def test_loss_and_batch_norm_of_the_global_batch(world: int, tmp_path: Path) -> 
     norm = nn.BatchNorm2d(3).double()
     nn.init.uniform_(norm.weight)
     x, g = torch.randn(2, 6, 3, 2, 4, dtype=torch.float64) + 5
-    given = {"z1": z1, "z2": z2, "x": x, "g": g, "norm": norm}
-    torch.save(given, tmp_path / "given.pt")
-    children = [
-        subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(rank), str(world)]) for rank in range(world)
-    ]
-    assert [process.wait(timeout=120) for process in children] == [0] * world
+    given = {"z1": z1, "z2": z2, "x": x, "g": g}
+    run = [FORK.Process(target=compute_part, args=(tmp_path, rank, world, given, norm)) for rank in range(world)]
+    for process in run:
+        process.start()
+    finish(run, 0)
     found = [torch.load(tmp_path / f"found{rank}.pt") for rank in range(world)]
 
     one, two = z1.clone().requires_grad_(), z2.clone().requires_grad_()
@@ -78,7 +80,7 @@ def test_loss_and_batch_norm_of_the_global_batch(world: int, tmp_path: Path) -> 
         close(torch.cat([rank[form][1] for rank in found]), one.grad)
         close(torch.cat([rank[form][2] for rank in found]), two.grad)
     for rank in found:
-        assert rank["statistics"]["mean_cii"] == pytest.approx(float(c.diagonal().mean()))
+        assert rank["statistics"]["mean_cii"] == pytest.approx(float(c.diagonal().mean().detach()))
 
     x.requires_grad_()
     y = norm(x)
@@ -108,28 +110,35 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(data: Path, out: Path, *more: str, world: int = 2) -> list[subprocess.Popen[str]]:
-    """Start the processes of one run, as torchrun would."""
+def start(data: Path, out: Path, *more: str, world: int = 2) -> list[ForkProcess]:
+    """Start the processes of one run, as torchrun would; forked, as importing torch takes seconds."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "twinbench", "pretrain", str(data), str(out), *TINY, *more]
-    common = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
-    return [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in ranks]
+
+    def child(rank: int) -> None:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        sys.exit(twinbench.main(["pretrain", str(data), str(out), *TINY, *more]))
+
+    run = [FORK.Process(target=child, args=(rank,)) for rank in range(world)]
+    for process in run:
+        process.start()
+    return run
 
 
-def until(happened: Callable[[], bool], processes: list[subprocess.Popen[str]]) -> None:
-    for _ in range(1200):
-        if happened() or any(process.poll() is not None for process in processes):
+def until(happened: Callable[[], bool], run: list[ForkProcess]) -> None:
+    for _ in range(2400):
+        if happened() or not all(process.is_alive() for process in run):
             return
         time.sleep(0.05)
     raise TimeoutError
 
 
-def finish(processes: list[subprocess.Popen[str]], code: int) -> None:
-    codes = [process.wait(timeout=120) for process in processes]
-    assert codes == [code] * len(processes), [process.stderr and process.stderr.read() for process in processes]
+def finish(run: list[ForkProcess], code: int) -> None:
+    for process in run:
+        process.join(240)
+    assert [process.exitcode for process in run] == [code] * len(run)
 
 
 def steps(out: Path) -> list[int]:
@@ -149,7 +158,7 @@ def test_two_processes_compute_what_one_does_even_when_killed(images: Path, tmp_
     until(lambda: len(steps(tmp_path / "killed")) > 3, killed)
     for process in killed:
         process.kill()
-        process.wait()
+        process.join()
     assert not (tmp_path / "killed" / "resnet50.pth").exists()
     finish(start(images, tmp_path / "killed", "--set=epochs=4"), 0)
     two, again = weights(tmp_path / "two"), weights(tmp_path / "killed")
@@ -162,12 +171,15 @@ def test_two_processes_compute_what_one_does_even_when_killed(images: Path, tmp_
 def test_a_signal_to_one_process_stops_all_at_one_step(images: Path, tmp_path: Path) -> None:
     run = start(images, tmp_path, "--set=epochs=2000", "--save-seconds=1000")
     until(lambda: len(steps(tmp_path)) > 2, run)
-    run[1].send_signal(signal.SIGUSR2)
+    os.kill(run[1].pid or 0, signal.SIGUSR2)
     finish(run, 75)
     assert load(tmp_path / "checkpoint.pth")["twinbench"]["step"] == steps(tmp_path)[-1]
 
 
-def test_a_batch_that_does_not_divide(images: Path, tmp_path: Path) -> None:
-    (run,) = start(images, tmp_path, "--set=batch_size=9", world=2)[:1]
-    finish([run], 2)
-    assert run.stderr and "batch_size 9 does not divide by 2 processes" in run.stderr.read()
+def test_a_batch_that_does_not_divide(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert twinbench.main(["pretrain", str(images), str(tmp_path), *TINY, "--set=batch_size=9"]) == 2
+    assert "batch_size 9 does not divide by 2 processes" in capsys.readouterr().err

@@ -8,6 +8,12 @@ from protocols.house import SettingError, parse_settings, replacing, unknown, wi
 
 
 @dataclass(frozen=True)
+class Transform:
+    resize: int = 256
+    crop: int = 224
+
+
+@dataclass(frozen=True)
 class Recipe:
     epochs: int = 100
     lr: float = 0.3
@@ -16,6 +22,7 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     limit: int | None = None
     note: str = ""
+    transform: Transform = Transform()
 
 
 def test_settings_are_texts_by_name():
@@ -51,6 +58,11 @@ def test_values_take_the_type_of_the_field(name, given, expected):
     assert changed == expected and type(changed) is type(expected)
 
 
+def test_a_field_within_a_field_is_set_by_a_dotted_name():
+    changed = with_settings(Recipe(), {"transform.crop": "96", "transform.resize": 112, "epochs": 3})
+    assert (changed.transform, changed.epochs) == (Transform(112, 96), 3)
+
+
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
@@ -58,6 +70,9 @@ def test_values_take_the_type_of_the_field(name, given, expected):
         ({"epochs": "1.5"}, "epochs=1.5: expected int"),
         ({"epochs": True}, "epochs=True: expected int"),
         ({"nesterov": "perhaps"}, "nesterov=perhaps: expected bool"),
+        ({"transform.crob": "96"}, "unknown setting 'crob'. Did you mean 'crop'"),
+        ({"transform": "96"}, "unknown setting 'transform'.* Known: .*transform.crop, transform.resize"),
+        ({"epochs.crop": "96"}, "unknown setting 'epochs.crop'.* Known: .*epochs"),
         ({"schedule": "cosin"}, "unknown value for setting schedule: 'cosin'. Did you mean 'cosine'"),
         ({"milestones": "8,x"}, "milestones=8,x: expected int"),
     ],

@@ -3,7 +3,7 @@ import pytest
 import twinbench
 from protocols.catalogue import PROTOCOLS
 from protocols.published import BARLOW_TWINS, orphans, published, published_for
-from report.beside import Wish, WishError
+from report.beside import OptionError, Options
 from report.files import Found, Located
 from report.gate import GateError, failures, parse_gates
 from report.result import Result
@@ -34,8 +34,8 @@ def located(path, method, name, values, **changes):
     ]
 
 
-def table_of(*groups, **wish):
-    return build(Found(tuple(entry for group in groups for entry in group)), Wish(**wish))
+def table_of(*groups, **options):
+    return build(Found(tuple(entry for group in groups for entry in group)), Options(**options))
 
 
 def test_the_papers_numbers_are_shipped():
@@ -153,9 +153,9 @@ def test_average_ranks_count_the_tasks_that_all_finished(tmp_path):
 
 def test_a_method_that_is_not_there_is_named_with_the_others(tmp_path):
     group = located(tmp_path, "barlow", "voc07-svm", [60.0])
-    with pytest.raises(WishError, match="--baseline barlo: unknown method 'barlo'. Did you mean 'barlow'"):
+    with pytest.raises(OptionError, match="--baseline barlo: unknown method 'barlo'. Did you mean 'barlow'"):
         table_of(group, baseline="barlo")
-    with pytest.raises(WishError, match="--same mine=...: unknown method 'mine'"):
+    with pytest.raises(OptionError, match="--same mine=...: unknown method 'mine'"):
         table_of(group, published=True, same={"mine": "x"})
 
 

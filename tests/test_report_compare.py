@@ -8,7 +8,7 @@ from scipy import stats
 import twinbench
 from protocols.catalogue import PROTOCOLS
 from report import paper
-from report.beside import Wish
+from report.beside import Options
 from report.files import Found, find
 from report.result import Result
 
@@ -86,7 +86,7 @@ def test_nothing_in_common_is_said(two, capsys):
 
 
 def test_the_papers_tables_stand_without_any_result():
-    found = dict(paper.tables(Found(()), Wish()))
+    found = dict(paper.tables(Found(()), Options()))
     table = found["Table 4: detection and instance segmentation"]
     numbers = [
         (column.metric, table.cell("Barlow Twins, published", column).number)
@@ -106,13 +106,16 @@ def test_the_papers_tables_stand_without_any_result():
 
 def test_the_papers_tables_fill_as_results_arrive(tmp_path):
     write(tmp_path, "barlow-twins", "imagenet-linear", [{"top1": 73.4, "top5": 91.2}])
-    found = dict(paper.tables(find([tmp_path]), Wish()))
+    found = dict(paper.tables(find([tmp_path]), Options()))
     first = found["Table 1: linear classification on ImageNet"]
     assert [first.cell("barlow-twins", column).number for column in first.columns] == ["73.4", "91.2"]
     assert first.methods[:2] == ("barlow-twins", "Barlow Twins, published")
     assert first.contrasts[0].shown("barlow-twins", first.columns[0]) == "+0.2"
+    write(tmp_path, "barlow-twins", "imagenet-1pct", [54.0])
+    found = dict(paper.tables(find([tmp_path]), Options()))
     second = found["Table 2: ImageNet with 1 % and 10 % of the labels"]
-    assert second.cell("barlow-twins", second.columns[0]).missing == "not run"
+    missing = [second.cell("barlow-twins", column).missing for column in second.columns[1:]]
+    assert missing == ["not run", "not recorded", "not run"]  # 10 % top1, 1 % top5, 10 % top5
 
 
 def test_the_command_prints_the_skeleton_in_each_format(capsys):

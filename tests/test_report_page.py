@@ -14,7 +14,7 @@ from PIL import Image
 
 from protocols.catalogue import PROTOCOLS
 from report import html
-from report.beside import Wish
+from report.beside import Options
 from report.result import Result
 from report.table import read
 
@@ -26,7 +26,16 @@ class Browser:
 
     def __init__(self, port, **more):
         self.base = f"http://127.0.0.1:{port}"
-        options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,1000"], **more}
+        options = {
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--window-size=1300,1000",
+            ],
+            **more,
+        }
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         answer = self.send("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.base += f"/session/{answer['sessionId']}"
@@ -72,11 +81,17 @@ def driver_port():
         process.wait()
 
 
-@pytest.fixture
-def browser(driver_port):
+@pytest.fixture(scope="module")
+def session(driver_port):
     found = Browser(driver_port)
     yield found
     found.send("DELETE", "")
+
+
+@pytest.fixture
+def browser(session):
+    session.complaints()  # those of the test before
+    return session
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +121,7 @@ def page(tmp_path_factory):
                 ).write(folder)
                 Image.new("RGB", (64, 48), "teal").save(folder / "boxes.png")
     path = root / "report.html"
-    path.write_text(html.render(read([root], Wish(published=True, baseline="random")), title=HOSTILE))
+    path.write_text(html.render(read([root], Options(published=True, baseline="random")), title=HOSTILE))
     return path.as_uri()
 
 
@@ -187,6 +202,7 @@ def test_a_cell_opens_its_trials_with_command_curves_and_recipe(browser, page, t
 
 
 def test_an_address_with_a_cell_opens_it(browser, page):
+    browser.open("about:blank")  # so that the page is loaded anew
     browser.open(f"{page}#c0-0")
     assert browser.run("return document.getElementById('cell').open")
 

@@ -49,9 +49,12 @@ def test_folders_are_searched_and_nothing_is_read_twice(tmp_path):
     ("change", "match"),
     [
         ({"metrics": {"mAP": "85"}}, r"metrics is .*85.*, expected dict\[str, float\]"),
+        ({"metrics": {"mAP": 850.0}}, "metrics are {'mAP': 850.0}, expected percents from 0 to 100"),
+        ({"schema": [1]}, "schema is .1., expected int"),
         ({"seed": True}, "seed is True, expected int"),
         ({"version": "1"}, "version is '1', expected int"),
         ({"curves": {"loss": [1, 2]}}, "curves is .* expected dict"),
+        ({"curves": {"loss": [[1, 2], [3]]}}, "not .x, y. or .x, y, std."),
         ({"images": {"train": 1.5}}, "images is .* expected dict"),
         ({"pictures": "a.png"}, "pictures is 'a.png', expected list"),
         ({"wall_seconds": "long"}, "wall_seconds is 'long', expected a finite number"),
@@ -95,13 +98,23 @@ def test_a_place_without_results_says_what_was_expected(tmp_path):
 
 def test_unfinished_trials_are_found_with_their_reason(tmp_path):
     a_result().write(tmp_path / "m" / "p" / "seed0")
-    for seed, name, text in ((1, "failed", "out of memory\nmore"), (2, "job.log", "..."), (3, "notes.txt", "")):
+    traces = {
+        1: {"failed": "out of memory\nmore", "job.log": "...", "job.json": '{"state": "failed"}'},
+        2: {"job.log": "..."},
+        3: {"notes.txt": ""},
+        4: {"job.log": "...", "job.json": '{"state": "running"}'},
+        5: {"job.log": "...", "job.json": "[half"},
+    }
+    for seed, files in traces.items():
         folder = tmp_path / "m" / "p" / f"seed{seed}"
         folder.mkdir()
-        (folder / name).write_text(text)
+        for name, text in files.items():
+            (folder / name).write_text(text)
     found = find([tmp_path])
     assert [entry.result.seed for entry in found.results] == [0]
     assert [(lost.method, lost.protocol, lost.seed, lost.reason) for lost in found.absent] == [
         ("m", "p", "1", "failed: out of memory"),
         ("m", "p", "2", "not finished"),
+        ("m", "p", "4", "running"),
+        ("m", "p", "5", "not finished"),
     ]

@@ -45,15 +45,13 @@ def suite(tmp_path_factory):
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json", "html"])
 def test_two_thousand_results(suite, form, tmp_path):
     out = tmp_path / "out"
-    wishes = ["--published", "--baseline", "method-00"] if form == "html" else []
-    command = [sys.executable, "-m", "twinbench", "report", str(suite), "--format", form, "--out", str(out), *wishes]
+    more = ["--published", "--baseline", "method-00"] if form == "html" else []
+    command = [sys.executable, "-m", "twinbench", "report", str(suite), "--format", form, "--out", str(out), *more]
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
-    assert usage.ru_utime + usage.ru_stime < 3 + (2 if wishes else 0), (
-        "processor seconds; two more for the tests' import"
-    )
+    assert usage.ru_utime + usage.ru_stime < 3 + (2 if more else 0), "processor seconds; two more for the tests' import"
     assert usage.ru_maxrss < 300 * 1024
     if form == "html":
         assert out.stat().st_size < 3_000_000

@@ -14,7 +14,7 @@ from PIL import Image
 import twinbench
 from protocols.catalogue import PROTOCOLS
 from report import csvfile, html, jsonfile, latex, markdown, text
-from report.beside import Wish
+from report.beside import Options
 from report.plot import average, chart, parallel
 from report.result import Result
 from report.table import read
@@ -108,13 +108,13 @@ def test_latex_compiles_whatever_a_method_is_called(tmp_path):
     names = ["plain", r"\input{/etc/passwd} $x^2$ %", "[option] ~ # & _ {", "*star", 'é "ß" 中 ð ± | < >', HOSTILE]
     for number, name in enumerate(names):
         write(tmp_path, name, "voc07-svm", [50.0 + number, 51.0 + number], converged=number > 2)
-    fragment = latex.render(read([tmp_path], Wish(published=True, baseline="plain")))
+    fragment = latex.render(read([tmp_path], Options(published=True, baseline="plain")))
     compiled(tmp_path, fragment)
     assert r"\textbackslash{}input\{" in fragment
 
 
 def test_json_holds_what_the_others_show(results):
-    found = json.loads(jsonfile.render(read([results], Wish(baseline="random"))))
+    found = json.loads(jsonfile.render(read([results], Options(baseline="random"))))
     barlow, random = found["rows"]
     assert (barlow["method"], barlow["cells"][0]["values"]) == ("barlow", [86.0, 86.2, 86.4])
     assert barlow["cells"][0]["std"] == pytest.approx(0.2) and barlow["cells"][0]["place"] == 1
@@ -160,6 +160,14 @@ def test_text_in_results_is_never_obeyed(tmp_path):
     assert any(HOSTILE in text for text in page.texts)
 
 
+def test_an_error_that_quotes_a_result_stays_one_plain_line(tmp_path, capsys):
+    write(tmp_path / "a", HOSTILE, "voc07-svm", [50.0])
+    write(tmp_path / "b", HOSTILE, "voc07-svm", [50.0])
+    assert twinbench.main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "is there twice" in error and "\x1b" not in error and error.count("\n") == 1
+
+
 def test_the_page_is_whole_and_loads_nothing(results):
     page = html.render(read([results]), title="Two methods")
     reader = Reader(page)
@@ -188,6 +196,12 @@ def test_curves_are_averaged_where_all_trials_have_a_point():
     assert points[0].std == pytest.approx(2**0.5)
 
 
+def test_a_trial_may_know_its_own_spread():
+    """As a low-shot SVM does, which draws its images several times in one trial."""
+    points = average([[[2, 20, 1.5], [1, 10, 2.5]]])
+    assert [(point.x, point.y, point.std) for point in points] == [(1, 10, 2.5), (2, 20, 1.5)]
+
+
 def test_a_chart_spans_its_axes_and_doubling_steps_are_even():
     shots = [1, 2, 4, 8]
     drawn = chart("low-shot", {"m": [[[k, 10 * i] for i, k in enumerate(shots)]]}, {"m": 0})
@@ -202,6 +216,10 @@ def test_a_chart_spans_its_axes_and_doubling_steps_are_even():
 
 def test_a_single_point_is_no_curve():
     assert chart("t", {"m": [[[1, 1]]]}, {"m": 0}) is None
+
+
+def test_a_run_that_diverged_beyond_all_numbers_is_not_drawn():
+    assert chart("t", {"m": [[[1, 1], [2, 1e308]]]}, {"m": 0}) is None
 
 
 def test_parallel_axes_run_from_the_lowest_to_the_highest_number():
@@ -226,6 +244,14 @@ def test_the_command_writes_each_format_and_replaces_files_whole(results, capsys
     assert capsys.readouterr().out == ""
     assert twinbench.main(["report", str(results)]) == 0
     assert "86.2" in capsys.readouterr().out
+
+
+def test_an_out_that_cannot_be_written_is_one_line(results, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    assert twinbench.main(["report", str(results), "--out", str(tmp_path / "folder")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []  # nothing half-written is left
 
 
 def test_a_wrong_path_is_one_line_and_code_2(tmp_path, capsys):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import twinbench
+from protocols.catalogue import find_protocol
 from slurm import launch, preflight, scheduler, view
 from slurm.graph import build_jobs
 from slurm.ledger import Ledger
@@ -61,6 +62,10 @@ def run(arguments):
             if word == "fail":
                 print("no such image: 17.jpg")
                 return 1
+            if word == "fill":
+                with open(out / "filler", "wb", buffering=0) as filler:
+                    while True:
+                        filler.write(bytes(1 << 16))
             if word == "memory":
                 hog = bytearray(1500 << 20)
                 for at in range(0, len(hog), 4096):
@@ -235,7 +240,8 @@ def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
     site.write(seeds=1)
     assert site.run() == 0
     status = started(site)
-    assert status.state == "running" and status.advance and status.advance.total == 10
+    epochs = find_protocol(PROTOCOL).recipe.epochs
+    assert status.state == "running" and status.advance and status.advance.total == epochs
     subprocess.run(["scontrol", "requeue", status.slurm_id], check=True)
     assert site.run() == 0
     assert len(Ledger(site.root).batches) == 2
@@ -290,9 +296,57 @@ def test_what_only_slurm_knows_is_told(site):
     site.wait(site.settled, 60)
     seen = site.statuses()
     assert [seen[name].state for name in names] == ["failed", "failed", "done"]
+    assert seen[names[0]].reason.startswith("killed for memory: raise cluster.mem_gb_per_gpu")
     assert seen[names[1]].reason.startswith("cancelled")
     table = (site.root / "report.txt").read_text()
     assert "seed 0: failed" in table and "seed 1: failed: cancelled" in table
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Make the suite's root a disk of 48 MB."""
+    root = tmp_path / "out"
+    root.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", root], capture_output=True).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield root
+    subprocess.run(["umount", "--lazy", root], check=True)
+
+
+def test_a_disk_that_fills_up_costs_one_run_and_no_result(small_disk, site):
+    site.write(seeds=2)
+    site.fault("random.0", "fill")
+    assert site.run() == 0
+    site.wait(site.settled, 90)
+    filler = small_disk / "random" / PROTOCOL / "seed0/filler"
+    assert filler.stat().st_size > 40_000_000
+    assert site.states()[f"random/{PROTOCOL}/seed0"] == "failed"
+    filler.unlink()
+    site.fault("random.0", "")
+    assert site.run() == 0
+    site.wait(site.settled, 90)
+    assert [site.result(seed)["metrics"]["top1"] for seed in (0, 1)] == [site.value(0), site.value(1)]
+
+
+def test_too_small_a_disk_and_a_read_only_one_are_refused(small_disk, site, capsys):
+    site.write(seeds=3)
+    assert site.run() == 2
+    assert "GB free, but the missing jobs write about" in capsys.readouterr().err
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert site.run() == 2
+    assert "out is not writable; choose a root on a disk" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (os.environ.get("CI") or os.environ.get("TWINBENCH_SLOW")), reason="takes two minutes")
+def test_a_job_out_of_time_is_warned_and_goes_on_in_a_second_run(site):
+    site.pace(1.0, 130)
+    site.write(seeds=1, cluster="partition: low").write_text(
+        (site.folder / "suite.yaml").read_text().replace("minutes: 20", "minutes: 2")
+    )
+    assert site.run() == 0
+    site.wait(site.settled, 300)
+    assert site.result(0)["metrics"]["top1"] == site.value(0, steps=130)
+    assert site.result(0)["details"]["starts"] >= 2
 
 
 def test_accounting_and_controller_may_be_away(site):
@@ -352,7 +406,7 @@ def test_a_submission_that_was_killed_half_way_is_found_again(site, monkeypatch)
         ("gpus_per_node: 9", "gpus_per_node is 9, but a node of partition main has 4"),
         ("nodes: 3", "asks for 3 nodes, but partition main has 2"),
         ("minutes: 1", "leave no time to work beside a warning"),
-        ("constraint: a100", "sbatch refused a batch: .*feature"),
+        ("constraint: a100", "sbatch: .*Invalid feature specification"),
     ],
 )
 def test_what_slurm_would_refuse_or_never_start_is_said_before(site, cluster_options, words, capsys):

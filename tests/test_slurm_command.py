@@ -135,4 +135,4 @@ def test_the_demos_suites_are_valid(content, tmp_path):
         (tmp_path / "demo/scenes" / folder).mkdir(parents=True)
     jobs = build_jobs(read_suite(file))
     assert {job.kind for job in jobs} == {"pretrain", "trial"}
-    assert len(jobs) == (1 + 2 * 11 if content is SUITE else 1 + 2 * 7)
+    assert len(jobs) == (1 + 2 * 11 if content is SUITE else 1 + 2 * 5)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 CG_STEPS = 30  # at most, for one Newton direction
 CG_RESIDUAL = 0.3  # preconditioned, relative: a Newton direction need not be better
+SEARCH_ROUNDS = 6
 DIAGONAL_EVERY = 3  # Newton steps between two preconditioners
 
 
@@ -117,13 +118,17 @@ def line_search(
 ) -> Tensor:
     """Return the step lengths (P,) that minimise the objective along directions with margins + t moved.
 
-    `slope` and `curvature` belong to the regulariser. Newton's method on a piecewise linear derivative ends exactly
-    once it is on the right piece, mostly after two or three rounds.
+    `slope` and `curvature` belong to the regulariser. The derivative is piecewise linear and rises: Newton's method
+    ends exactly once it is on the right piece, and bisection keeps it from jumping to and fro between two others.
     """
     length, base, rate = torch.ones_like(slope), 1 - y * margins, y * moved
-    for _ in range(5):
+    low, high = torch.zeros_like(slope), torch.full_like(slope, torch.inf)
+    for _ in range(SEARCH_ROUNDS):
         slack = torch.addcmul(base, rate, length, value=-1).clamp_(min=0)
         first = slope + length * curvature - 2 * cost * (s * slack * rate).sum(0)
         second = curvature + 2 * cost * (s * (slack > 0) * rate * rate).sum(0)
-        length = (length - first / second.clamp(min=1e-30)).clamp_(min=0)
+        low, high = torch.where(first < 0, length, low), torch.where(first < 0, high, length)
+        length = length - first / second.clamp(min=1e-30)
+        inside = (length >= low) & (length <= high)
+        length = torch.where(inside, length, torch.where(high.isfinite(), (low + high) / 2, 2 * low))
     return length

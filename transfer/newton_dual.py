@@ -16,6 +16,8 @@ from torch import Tensor
 
 from transfer.newton_cg import line_search, objective
 
+LONGEST_STEP = 2.0  # near the minimum a direction can be rounding noise, along which a line search runs away
+
 
 @dataclass(frozen=True)
 class DualDescent:
@@ -40,17 +42,20 @@ def minimize_dual(
         ys, ss, old, out = y[:, live], s[:, live], b[:, live], margins[:, live]
         active = (ys * out < 1) & (ss > 0)
         new = _solved(gram, ys, ss, active, cost)
+        reached = gram @ new
+        exact = (((ys * reached < 1) & (ss > 0)) == active).all(0)  # the active set stays: this is the minimum
         started = torch.isfinite(old[0])
-        step, moved = new - old.nan_to_num(), gram @ new - out
+        old = old.nan_to_num()
+        step, moved = new - old, reached - out
         slope, curvature = (step * out).sum(0), (step * moved).sum(0)
-        length = torch.where(started, line_search(ys, ss, cost, out, moved, slope, curvature), 1.0)
-        b[:, live] = old.nan_to_num() + length * step
+        length = line_search(ys, ss, cost, out, moved, slope, curvature).clamp(max=LONGEST_STEP)
+        length = torch.where(started & ~exact, length, 1.0)
+        b[:, live] = old + length * step
         margins[:, live] = out + length * moved
         iterations[live.cpu()] += 1
-        before = objective((old.nan_to_num() * out).sum(0), out, ys, ss, cost)
+        before = objective((old * out).sum(0), out, ys, ss, cost)
         after = objective((b[:, live] * margins[:, live]).sum(0), margins[:, live], ys, ss, cost)
-        stays = (((ys * margins[:, live] < 1) & (ss > 0)) == active).all(0)
-        live = live[~(stays | (started & (before - after < tolerance * after)))]
+        live = live[~(exact | (started & (before - after < tolerance * after)))]
         if not len(live):
             break
     return DualDescent(b, margins, iterations)

@@ -19,7 +19,7 @@ from protocols.house import UserError
 from transfer.batched import Batched
 from transfer.liblinear import Liblinear
 from transfer.linear_problems import Problems, Solution, Solver
-from transfer.metrics import precision_areas
+from transfer.metrics import Curve, precision_areas
 
 
 class SvmError(UserError):
@@ -35,7 +35,7 @@ class SvmResult:
     cost: np.ndarray  # (K,), chosen per class
     converged: bool  # false if a final fit at a chosen cost stopped at its iteration limit
     costs: tuple[float, ...]  # those tried
-    cv_ap: np.ndarray  # (K, C), percent, mean over the folds
+    cv_ap: np.ndarray  # (K, C), percent, mean over the folds; NaN without folds
     test_ap: np.ndarray  # (K, C), percent, of the final fit at every cost
     iterations: np.ndarray  # (K,), of the final fits at the chosen costs
     gradient: np.ndarray  # (K,), their |gradient| at the end over |gradient| at w = 0
@@ -55,6 +55,7 @@ def evaluate_svm(
     max_iterations: int = 2000,
     normalize_epsilon: float = 1e-5,
     ignored_in_training: Literal["negative", "dropped"] = "negative",
+    test_ap: Literal["envelope", "step"] = "envelope",
     seed: int = 0,
     device: str = "cpu",
 ) -> SvmResult:
@@ -62,18 +63,32 @@ def evaluate_svm(
 
     `liblinear` is the reference, one fit at a time; `batched` minimises the same objective for all classes, folds and
     costs at once, on `device`. `tolerance`, `max_iterations` and `seed` are LIBLINEAR's, which stops by its own rule.
-    Fold membership follows the order of the rows. SvmError if shapes disagree, a value is not finite, or a class has
-    fewer training positives than folds or none at test.
+    With `folds` 0 there is one cost and nothing to choose. Fold membership follows the order of the rows. SvmError if
+    shapes disagree, a value is not finite, or a class has fewer training positives than folds or none at test.
     """
-    _check(train_x, train_y, test_x, test_y, folds)
+    if folds < 2 and len(costs) != 1:
+        raise SvmError(f"{len(costs)} costs and {folds} folds: nothing to choose a cost on; give one cost, or 3 folds")
+    _check(train_x, train_y, test_x, test_y, max(1, folds))
     problems, held_out = cross_validation(train_y, folds, positive_weight, ignored_in_training)
-    machine: Solver = Batched(device)
-    if solver == "liblinear":
-        machine = Liblinear(positive_weight, tolerance, max_iterations, seed)
+    machine = choose_solver(solver, positive_weight, tolerance, max_iterations, seed, device)
     train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
     rising = sorted(costs)
     solutions = machine(train, test, problems, rising)
-    return _choose(solutions, rising, tuple(costs), problems, held_out, torch.as_tensor(test_y))
+    return _choose(solutions, rising, tuple(costs), problems, held_out, torch.as_tensor(test_y), test_ap)
+
+
+def choose_solver(
+    name: Literal["batched", "liblinear"],
+    positive_weight: float,
+    tolerance: float,
+    max_iterations: int,
+    seed: int,
+    device: str,
+) -> Solver:
+    """Return the solver called `name`; the batched one has its own stopping rule and draws nothing."""
+    if name == "liblinear":
+        return Liblinear(positive_weight, tolerance, max_iterations, seed)
+    return Batched(device)
 
 
 def normalized(x: np.ndarray, epsilon: float) -> Tensor:
@@ -92,10 +107,9 @@ def cross_validation(
     rows, classes = targets.shape
     used = np.ones_like(targets, dtype=bool) if ignored == "negative" else targets != -1
     held_out = np.zeros((rows, classes, folds + 1), dtype=bool)
-    splitter = StratifiedKFold(folds)
-    for k in range(classes):
+    for k in range(classes if folds else 0):
         where = np.flatnonzero(used[:, k])
-        for f, (_, held) in enumerate(splitter.split(where, targets[where, k] == 1)):
+        for f, (_, held) in enumerate(StratifiedKFold(folds).split(where, targets[where, k] == 1)):
             held_out[where[held], k, f] = True
     labels = np.where(targets == 1, 1.0, -1.0)[:, :, None].repeat(folds + 1, axis=2)  # (N, K, folds + 1)
     weights = np.where(labels > 0, positive_weight, 1.0) * (used[:, :, None] & ~held_out)
@@ -110,6 +124,7 @@ def _choose(
     problems: Problems,
     held_out: Tensor,
     test_y: Tensor,
+    curve: Curve,
 ) -> SvmResult:
     """Score every cost, choose one a class, and gather the numbers of the chosen fits."""
     rows, classes, columns = held_out.shape
@@ -119,7 +134,7 @@ def _choose(
         folds = precision_areas(found.train_scores, positive, held, "step").reshape(classes, columns)
         cv[cost] = folds[:, :-1].mean(1)  # the last column, the fit on all rows, holds nothing out
         final = found.test_scores[:, columns - 1 :: columns]  # (M, K)
-        test[cost] = precision_areas(final, test_y == 1, test_y != -1, "envelope")
+        test[cost] = precision_areas(final, test_y == 1, test_y != -1, curve)
         iterations[cost], gradient[cost], converged[cost] = (
             value[columns - 1 :: columns] for value in (found.iterations, found.gradient, found.converged)
         )
@@ -127,7 +142,7 @@ def _choose(
     def table(values: dict[float, Tensor]) -> np.ndarray:  # (K, C), in the order the costs were given
         return torch.stack([values[cost] for cost in costs], dim=1).cpu().numpy()
 
-    chosen = table(cv).argmax(1)[:, None]  # (K, 1), the first of equal ones
+    chosen = np.nan_to_num(table(cv)).argmax(1)[:, None]  # (K, 1), the first of equal ones
 
     def picked(values: dict[float, Tensor]) -> np.ndarray:  # (K,)
         return np.take_along_axis(table(values), chosen, axis=1)[:, 0]

@@ -1,0 +1,163 @@
+"""`twinbench convert` and `twinbench inspect` as a person uses them."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import twinbench
+from convert import load_backbone
+from convert.convention import IMAGENET, UNIT, InputConvention
+from convert.resnet import ResNet50
+
+WIDTH = 1 / 16
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def trained() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: values + torch.rand(values.shape, generator=generator).add(0.5).to(values.dtype)
+        for name, values in ResNet50(WIDTH).state_dict().items()
+    }
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A full checkpoint with two backbones and heads."""
+    weights = trained()
+    student = {f"module.backbone.{name}": values * 2 for name, values in weights.items()}
+    teacher = {f"backbone.{name}": values for name, values in weights.items()}
+    contents = {"student": student, "teacher": teacher | {"head.mlp.0.weight": torch.ones(2, 2)}, "epoch": 5}
+    torch.save(contents, tmp_path / "checkpoint.pth")
+    return tmp_path / "checkpoint.pth"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = twinbench.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("name", ["out.pth", "out.pkl", "out.safetensors"])
+def test_convert_writes_the_form_that_the_name_says(capsys, checkpoint: Path, name: str) -> None:
+    out = checkpoint.parent / name
+    code, text, _ = run(capsys, "convert", checkpoint, out)
+    assert code == 0 and load_backbone(out).sha256 in text == text.splitlines()[0] + "\n"
+    assert load_backbone(out).sha256 == load_backbone(checkpoint).sha256
+
+
+def test_convert_takes_the_branch_that_was_asked_for(capsys, checkpoint: Path) -> None:
+    out = checkpoint.parent / "student.pth"
+    assert run(capsys, "convert", checkpoint, out, "--layout", "dino-full:student")[0] == 0
+    assert torch.equal(load_backbone(out).state_dict["bn1.bias"], trained()["bn1.bias"] * 2)
+
+
+def test_convert_notes_the_input_convention(capsys, checkpoint: Path) -> None:
+    out = checkpoint.parent / "unit.pth"
+    assert run(capsys, "convert", checkpoint, out, "--input", "unit")[0] == 0
+    assert load_backbone(out).convention == UNIT != load_backbone(checkpoint).convention
+    assert json.loads(run(capsys, "inspect", out, "--json")[1])["convention"] == "RGB in [0, 1], mean 0 0 0, std 1 1 1"
+
+
+def test_convert_replaces_its_own_input(capsys, checkpoint: Path) -> None:
+    before = load_backbone(checkpoint).sha256
+    assert run(capsys, "convert", checkpoint, checkpoint)[0] == 0
+    assert load_backbone(checkpoint).sha256 == before and load_backbone(checkpoint).layout == "torchvision"
+
+
+def test_convert_random(capsys, tmp_path: Path) -> None:
+    assert run(capsys, "convert", "random", tmp_path / "random.pth")[0] == 0
+    assert len(torch.load(tmp_path / "random.pth", weights_only=True)) == 318
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convert", "missing.pth", "out.pth"], "missing.pth: No such file"),
+        (["convert", ".", "out.pth"], ": a folder; expected a checkpoint file"),
+        (["convert", "checkpoint.pth", "."], "OUT is the file to write"),
+        (
+            ["convert", "checkpoint.pth", "out.pth", "--layout", "dino"],
+            "unknown layout 'dino'. Did you mean 'dino-full'",
+        ),
+        (["convert", "checkpoint.pth", "out.pth", "--layout", "swav"], "no ResNet-50 in any known layout; top-level"),
+        (["inspect", "missing.pth"], "missing.pth: No such file"),
+    ],
+)
+def test_mistakes_take_one_line_and_write_nothing(capsys, checkpoint: Path, monkeypatch, words, message: str) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    code, out, err = run(capsys, *words)
+    assert code == 2 and out == "" and message in err and err.count("\n") == 1
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pth"]
+
+
+def test_inspect_says_what_is_in_the_file(capsys, checkpoint: Path) -> None:
+    code, out, _ = run(capsys, "inspect", checkpoint, "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["layout"] == "dino-full" and facts["at"] == "teacher" and facts["prefix"] == "backbone."
+    assert facts["tensors"] == 318 and facts["width"] == WIDTH and facts["dropped"] == {"head": 1}
+    assert facts["others"] == ["dino-full:student"] and facts["sha256"] == load_backbone(checkpoint).sha256
+    code, out, _ = run(capsys, "inspect", checkpoint)
+    assert code == 0 and "layout" in out and "dino-full" in out and "mean 0.485 0.456 0.406" in out
+
+
+def test_a_kill_leaves_the_old_file(checkpoint: Path) -> None:
+    out = checkpoint.parent / "out.pth"
+    out.write_bytes(b"old")
+    code = (
+        "import os, signal, torch, twinbench;"
+        "save = torch.save;"
+        "torch.save = lambda obj, file: (save(obj, file), file.flush(), os.kill(os.getpid(), signal.SIGKILL));"
+        f"twinbench.main(['convert', {str(checkpoint)!r}, {str(out)!r}])"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL and out.read_bytes() == b"old"
+    assert twinbench.main(["convert", str(checkpoint), str(out)]) == 0 and load_backbone(out).width == WIDTH
+
+
+def test_a_conversion_needs_no_torchvision(checkpoint: Path) -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None; import twinbench;"
+        f"sys.exit(twinbench.main(['convert', {str(checkpoint)!r}, {str(checkpoint.parent / 'out.pth')!r}]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
+def test_conventions_speak_and_are_checked() -> None:
+    assert str(IMAGENET) == "RGB in [0, 1], mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
+    assert InputConvention.from_dict(json.loads(json.dumps(IMAGENET.as_dict()))) == IMAGENET
+    for field, value in {"mean": [1, 2], "std": [0, 1, 1], "order": "hsv", "scale": 2, "std ": "x"}.items():
+        with pytest.raises(ValueError, match="no input convention"):
+            InputConvention.from_dict({**IMAGENET.as_dict(), field.strip(): value})
+
+
+def test_every_command_in_the_documentation_parses() -> None:
+    text = (ROOT / "docs" / "checkpoints.md").read_text()
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.S))
+    commands = re.findall(r"^twinbench (\w+) ?(.*)$", blocks, re.M)
+    assert len(commands) > 25
+    for name, rest in commands:
+        room = twinbench._load(name)
+        parser = twinbench.Parser(prog=name, allow_abbrev=False)
+        room.add_arguments(parser)
+        parser.parse_args(shlex.split(rest, comments=True))
+
+
+def test_the_documentation_names_every_layout_and_no_other() -> None:
+    from convert.layouts import LAYOUTS
+    from convert.zoo import zoo
+
+    text = (ROOT / "docs" / "checkpoints.md").read_text()
+    table = set(re.findall(r"^\| `([\w-]+)`", text, re.M))
+    assert table == {row.name for row in LAYOUTS}
+    assert set(re.findall(r"zoo:([\w.-]+\w)", text)) - {"NAME"} <= set(zoo())
+    labels = {row.label for row in LAYOUTS} | {row.name for row in LAYOUTS}
+    assert set(re.findall(r"--layout ([\w:-]+)(?: |$|`)", text, re.M)) - {"NAME:BRANCH"} <= labels

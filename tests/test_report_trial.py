@@ -1,0 +1,60 @@
+import subprocess
+from pathlib import Path
+
+import numpy
+import pytest
+
+from protocols.catalogue import PROTOCOLS
+from report import provenance
+from report.result import read_result
+from report.trial import Trial, TrialError, trial_protocol
+
+KNN = PROTOCOLS["imagenet-knn"]
+
+
+def a_trial(out, **changes):
+    fields = {"protocol": KNN, "method": "m", "seed": 0, "backbone_sha256": "a" * 64, "device": "cpu", "out": out}
+    return Trial(**(fields | changes))
+
+
+def test_a_finished_trial_carries_its_identity_and_is_found_again(tmp_path):
+    trial = a_trial(tmp_path, protocol=trial_protocol(KNN, ["temperature=0.1"]))
+    assert trial.finished() is None
+    result = trial.finish({"top1-k20": 50.0, "top1-k10": 49.0}, {"train": 100, "test": 10}, details={"k": 1})
+    assert read_result(tmp_path / "result.json") == result == trial.finished()
+    assert (result.protocol, result.version, result.headline) == ("imagenet-knn", 1, "top1-k20")
+    assert result.fingerprint == trial.protocol.fingerprint != KNN.fingerprint
+    assert result.overrides == {"temperature": "0.1"}
+    assert result.images_expected == {"train": 1_281_167, "test": 50_000}
+    assert result.wall_seconds >= 0 and result.details == {"k": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"method": "other"},
+        {"backbone_sha256": "b" * 64},
+        {"protocol": trial_protocol(KNN, ["neighbors=20"])},
+    ],
+    ids=["seed", "method", "backbone", "recipe"],
+)
+def test_a_folder_with_another_trial_is_refused(tmp_path, change):
+    a_trial(tmp_path).finish({"top1-k20": 50.0}, {})
+    with pytest.raises(TrialError, match="holds m on imagenet-knn .* choose another OUT or remove it"):
+        a_trial(tmp_path, **change).finished()
+
+
+def test_the_code_is_named_by_its_commit():
+    root = Path(provenance.__file__).resolve().parent.parent
+    git = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True, check=False)
+    found = provenance.code()
+    assert found["root"] == str(root)
+    assert found["commit"] == (head.stdout.strip() if head.returncode == 0 else "unknown")
+
+
+def test_versions_and_command_can_be_repeated(monkeypatch):
+    assert provenance.versions()["numpy"] == numpy.__version__
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/twinbench", "transfer", "a b"])
+    assert provenance.command() == "twinbench transfer 'a b'"

@@ -1,0 +1,41 @@
+"""The whole pipeline once, at the smallest sizes, through every room: the one end-to-end test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from report.result import read_results
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_demo_makes_a_table_and_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-m", "twinbench", "demo", "quick", "--quick"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    demo = tmp_path / "quick"
+    results = read_results([demo])
+    methods = {result.method for result in results}
+    assert methods == {"barlow-twins", "random"}
+    assert len(results) == 2 * 5
+    assert {result.backbone_sha256 for result in results if result.method == "random"} != {
+        result.backbone_sha256 for result in results if result.method == "barlow-twins"
+    }
+    assert all(0 <= value <= 100 for result in results for value in result.metrics.values())
+    for word in ("barlow-twins", "random", "voc07-svm", "coco-mrcnn-c4-1x", f"page:     {demo / 'report.html'}"):
+        assert word in run.stdout
+    pictures = [demo / line.split()[1] for line in run.stdout.splitlines() if line.startswith("pictures:")]
+    assert pictures and all(list(folder.glob("*.png")) for folder in pictures)
+    # the same command again, one trial lost: that one is measured again, to the same number, and nothing else
+    lost = demo / "random/demo-imagenet-knn/seed0/result.json"
+    before = json.loads(lost.read_text())["metrics"]
+    lost.unlink()
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert [line.split()[2:4] for line in again.stderr.splitlines() if "] done " in line] == [
+        ["done", "random/demo-imagenet-knn/seed0"]
+    ]
+    assert json.loads(lost.read_text())["metrics"] == before

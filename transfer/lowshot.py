@@ -1,0 +1,124 @@
+"""Low-shot linear SVMs by VISSL's rules: k positives and k (K - 1) negatives a class, several independent samples.
+
+For every k the published figure is the mean over the samples at the one cost that is best *on the test set*
+(VISSL svm_low_shot_trainer.py); that choice is reproduced because published numbers made it. Beside it stands the same
+mean at the cost that is best on the training images that no class of the sample has drawn.
+Letters: N rows, K classes, S samples, C costs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from protocols.house import UserError
+from transfer.linear_problems import Problems, Solver
+from transfer.metrics import precision_areas
+from transfer.svm import normalized
+
+
+class LowShotError(UserError):
+    """Targets from which no low-shot samples can be drawn, or sample files that do not fit them."""
+
+
+@dataclass(frozen=True)
+class LowShotResult:
+    """One k: everything in percent, over the samples."""
+
+    mean: float  # mAP at the cost chosen on the test set, as published
+    least: float
+    most: float
+    deviation: float  # population standard deviation
+    cost: float  # chosen on the test set
+    heldout_mean: float  # mAP at the cost chosen on undrawn training images
+    heldout_cost: float
+    converged: bool
+
+
+def draw_samples(
+    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int
+) -> dict[tuple[int, int], np.ndarray]:
+    """Draw, for each (sample, k), targets (N, K) int8: for each class k rows with 1, (K - 1) k with 0, the rest -1."""
+    rows, classes = targets.shape
+    drawn: dict[tuple[int, int], np.ndarray] = {}
+    for sample in range(1, samples + 1):
+        for k in shots:
+            draw, chosen = np.random.default_rng((seed, sample, k)), np.full((rows, classes), -1, dtype=np.int8)
+            for c in range(classes):
+                for label, count in ((1, k), (0, (classes - 1) * k)):
+                    there = np.flatnonzero(targets[:, c] == label)
+                    if len(there) < count:
+                        what = "with" if label else "without"
+                        raise LowShotError(
+                            f"class {c}: {len(there)} training images {what} it, but k = {k} needs {count}; "
+                            "is the data whole? Use --set shots=1,2,4 for a small set"
+                        )
+                    chosen[draw.choice(there, count, replace=False), c] = label
+            drawn[sample, k] = chosen
+    return drawn
+
+
+def evaluate_low_shot(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    test_y: np.ndarray,
+    samples: Mapping[tuple[int, int], np.ndarray],
+    *,
+    costs: Sequence[float],
+    solver: Solver,
+    positive_weight: float = 2.0,
+    normalize_epsilon: float = 1e-5,
+) -> dict[int, LowShotResult]:
+    """Train on every sample at every cost and return the figures by k.
+
+    x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn.
+    """
+    for key, chosen in samples.items():
+        if chosen.shape != train_y.shape:
+            raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")
+    keys, classes, rising = sorted(samples), train_y.shape[1], sorted(costs)
+    chosen = torch.as_tensor(np.concatenate([samples[key] for key in keys], axis=1))  # (N, S k K)
+    labels = torch.where(chosen == 1, 1.0, -1.0)
+    problems = Problems(labels, torch.where(chosen == 1, positive_weight, 1.0) * (chosen != -1))
+    drawn = (chosen != -1).unflatten(1, (len(keys), classes)).any(2)  # (N, keys): by any class
+    free = (~drawn).repeat_interleave(classes, dim=1) & torch.as_tensor(train_y != -1).repeat(1, len(keys))
+    train_target, test_target = (torch.as_tensor(y).repeat(1, len(keys)) for y in (train_y, test_y))
+    train, test_rows = (normalized(x, normalize_epsilon) for x in (train_x, test_x))
+    test, held_out, converged = [], [], torch.ones(len(problems), dtype=torch.bool)
+    for found in solver(train, test_rows, problems, rising):
+        ap = precision_areas(found.test_scores, test_target == 1, test_target != -1, "envelope")
+        test.append(ap.unflatten(0, (len(keys), classes)).mean(1))
+        ap = precision_areas(found.train_scores, train_target == 1, free, "envelope")
+        held_out.append(ap.unflatten(0, (len(keys), classes)).nanmean(1))
+        converged &= found.converged
+    return _by_shots(keys, rising, 100 * torch.stack(test), 100 * torch.stack(held_out), converged)
+
+
+def _by_shots(
+    keys: Sequence[tuple[int, int]],
+    costs: Sequence[float],
+    test: torch.Tensor,
+    held_out: torch.Tensor,
+    converged: torch.Tensor,
+) -> dict[int, LowShotResult]:
+    """Aggregate the mAPs `test` and `held_out` (C, keys) over the samples of each k."""
+    results = {}
+    finished = converged.unflatten(0, (len(keys), -1)).all(1)
+    for k in sorted({k for _, k in keys}):
+        columns = [i for i, (_, shots) in enumerate(keys) if shots == k]
+        best = int(test[:, columns].mean(1).argmax())
+        honest = int(held_out[:, columns].mean(1).nan_to_num().argmax())
+        values = test[best, columns]
+        results[k] = LowShotResult(
+            mean=values.mean().item(),
+            least=values.min().item(),
+            most=values.max().item(),
+            deviation=values.std(correction=0).item(),
+            cost=costs[best],
+            heldout_mean=test[honest, columns].mean().item(),
+            heldout_cost=costs[honest],
+            converged=bool(finished[columns].all()),
+        )
+    return results
