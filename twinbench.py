@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         room.add_arguments(parser)
         return room.run(parser.parse_args(arguments[1:])) or 0
     except UserError as error:
-        # The message may quote a file: no control character of it reaches the terminal, and it stays one line.
-        message = "".join(letter if letter.isprintable() else " " for letter in str(error))
-        print(f"twinbench {name}: {message}", file=sys.stderr)
+        print(f"twinbench {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)

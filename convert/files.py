@@ -17,13 +17,7 @@ from protocols.house import UserError, replacing
 
 
 class CheckpointError(UserError):
-    """A file that cannot be read as a checkpoint, or whose backbone cannot be proven complete.
-
-    The names in a message may come from the file, so line ends and terminal codes in them are made visible.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(char if char.isprintable() else "?" for char in message))
+    """A file that cannot be read as a checkpoint, or whose backbone cannot be proven complete."""
 
 
 class Writer(io.FileIO):

@@ -17,27 +17,37 @@ MAX_OPERATIONS = 500_000  # a full checkpoint of a ResNet-50 has about 30,000
 
 # What the checkpoints of the zoo are known to name. Nothing of this is ever imported for the sake of a file.
 ALLOWED = re.compile(
-    r"collections\.(OrderedDict|defaultdict|Counter)"
-    r"|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)"
-    r"|torch\.(storage\.)?(\w*Storage|Size|device|dtype|float16|float32|float64|bfloat16|int\d+|uint8|bool)"
-    r"|torch\.serialization\._get_layout"
-    r"|numpy\.(ndarray|dtype|dtypes\.\w+)"
-    r"|numpy\.(core|_core)\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)"
-    r"|_codecs\.encode"  # how protocol 2 spells bytes
-    r"|copy_reg\._reconstructor|copyreg\._reconstructor|(__builtin__|builtins)\.(object|set|complex|long|dict)"
-    r"|argparse\.Namespace"  # DINO, and any trainer that saves its arguments
-    r"|__main__\.exclude_bias_and_norm"  # Barlow Twins before commit 21149b4: a function in the optimizer's state
-    r"|pathlib\.(Posix|Pure|PurePosix|Windows)?Path"
-    r"|(py)?torch_?lightning\.utilities\.parsing\.AttributeDict|lightning\.(py)?torch\.utilities\.parsing\.AttributeDict"
-    r"|lightning\.fabric\.utilities\.data\.AttributeDict|lightning_fabric\.utilities\.data\.AttributeDict"
-    r"|omegaconf\.[\w.]+"  # hyper-parameters of solo-learn and others
-    r"|typing\.Any"
-    r"|mmengine\.logging\.history_buffer\.HistoryBuffer"
-    r"|(__builtin__|builtins)\.getattr"  # how HistoryBuffer pickles its static methods
-    r"|vissl\.(config|utils)\.[\w.]*AttrDict"
-    r"|(byol\.)?byol_experiment\._ByolExperimentState|byol\.byol_experiment\._ByolExperimentState"
-    r"|haiku\._src\.data_structures\.(FlatMapping|FlatComponents|frozendict|to_immutable_dict)"
-    r"|(optax|byol\.utils\.optimizers|jax|jaxlib)\.[\w.]+"
+    "|".join(
+        (
+            # tensors
+            r"torch\._utils\._rebuild_(tensor|tensor_v2|parameter)",
+            r"torch\.(storage\.)?(\w*Storage|Size|device|dtype|float16|float32|float64|bfloat16|int\d+|uint8|bool)",
+            r"torch\.serialization\._get_layout",
+            r"numpy\.(ndarray|dtype|dtypes\.\w+)",
+            r"numpy\.(core|_core)\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)",
+            r"_codecs\.encode",  # how protocol 2 spells bytes
+            # plain data
+            r"collections\.(OrderedDict|defaultdict|Counter)",
+            r"(__builtin__|builtins)\.(object|set|frozenset|complex|long|dict|list|tuple|int|float|str|bool|bytes)",
+            r"(copy_reg|copyreg)\._reconstructor",
+            r"pathlib\.(Posix|Pure|PurePosix|Windows)?Path",
+            r"typing\.\w+",
+            # arguments, configurations and logs that trainers save along
+            r"argparse\.Namespace",  # DINO, PyContrast, PixPro
+            r"__main__\.exclude_bias_and_norm",  # Barlow Twins before commit 21149b4: in the optimizer's state
+            r"(pytorch_lightning|lightning\.pytorch)\.utilities\.parsing\.AttributeDict",
+            r"(lightning_fabric|lightning\.fabric)\.utilities\.data\.AttributeDict",
+            r"omegaconf\.[\w.]+",  # solo-learn
+            r"mmengine\.logging\.history_buffer\.HistoryBuffer",
+            r"(__builtin__|builtins)\.getattr",  # how HistoryBuffer pickles its static methods
+            r"(mmengine|mmcv)\.[\w.]+\.ConfigDict",
+            r"vissl\.(config|utils)\.[\w.]*AttrDict",
+            # Haiku
+            r"(byol\.)?byol_experiment\._ByolExperimentState",
+            r"haiku\._src\.data_structures\.(FlatMapping|FlatComponents|frozendict|to_immutable_dict)",
+            r"(optax|byol\.utils\.optimizers|jax|jaxlib)\.[\w.]+",
+        )
+    )
 )
 
 

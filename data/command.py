@@ -1,8 +1,9 @@
 """Make the demo scenes, or prove a data set complete.
 
-twinbench data make scenes                         five small trees: imagenet, VOCdevkit, coco, inat, places
-twinbench data check imagenet scenes/imagenet      counts, lists, annotations; every image is decoded
-twinbench data check voc /datasets/VOCdevkit       VOC2007 and VOC2012; voc07 is VOC2007 alone
+Examples:
+    twinbench data make scenes                         five small trees: imagenet, VOCdevkit, coco, inat, places
+    twinbench data check imagenet scenes/imagenet      counts, lists, annotations; every image is decoded
+    twinbench data check voc /datasets/VOCdevkit       VOC2007 and VOC2012; voc07 is VOC2007 alone
 """
 
 import argparse

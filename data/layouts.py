@@ -24,14 +24,7 @@ LAYOUTS = ("imagenet", "voc", "inat", "places")
 
 
 class DataError(UserError):
-    """A data set that is missing, incomplete, damaged, or not in the layout it was said to be in.
-
-    Names of files come from outside and may hold line breaks or control characters: they are shown escaped.
-    """
-
-    def __init__(self, message: str) -> None:
-        """Keep `message` as one printable line."""
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+    """A data set that is missing, incomplete, damaged, or not in the layout it was said to be in."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One detection trial: train a detector on a backbone, measure it, write OUT/result.json. Run again to resume.
 
+Examples:
     twinbench detection voc0712-frcnn-c4 resnet50.pth /datasets/VOCdevkit out/voc --method barlow-twins --seed 1
     twinbench detection demo-coco-mrcnn-c4-1x random scenes/coco out/coco
     torchrun --nproc-per-node 8 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/coco

@@ -1,5 +1,6 @@
 """Pretrain a ResNet-50 with Barlow Twins on DATA/train, labels unused.
 
+Examples:
     twinbench pretrain /datasets/imagenet runs/bt --recipe barlow-twins
     torchrun --nproc-per-node 8 -m twinbench pretrain /datasets/imagenet runs/bt
 

@@ -171,14 +171,21 @@ PROTOCOLS = (
         VIRTEX_SVM,
         "cross-validation on trainval",
     ),
-    _svm("voc07-svm-pcl", "VOC07 linear SVM as PCL runs it", "PCL eval_svm_voc.py", PCL_SVM, "nothing: one cost"),
+    _svm(
+        "voc07-svm-pcl",
+        "VOC07 linear SVM as PCL runs it",
+        "PCL eval_svm_voc.py",
+        PCL_SVM,
+        "nothing: one cost",
+        "voc07_svm_pcl",
+    ),
     _svm(
         "voc07-svm-lowshot",
         "VOC07 low-shot linear SVM, 1 to 96 images a class, mean of 5 samples",
         "VISSL eval_resnet_8gpu_transfer_voc07_low_shot_svm.yaml, svm_low_shot_trainer.py",
         VISSL_LOW_SHOT,
         "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on undrawn trainval images",
-        "voc07_svm_k96",
+        "voc07_svm_lowshot",
     ),
     _linear(
         "inat18-linear",

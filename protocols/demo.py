@@ -53,8 +53,10 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
     return replace(
         recipe,
         batch_size=4,
+        # Not a quarter, as the linear rule has it: in so few iterations a high rate gets further. VOC, random backbone:
+        # AP50 0.8 at half the rate, 3.0 at the rate itself; a pretrained one 5.2, and 5.0 at twice the rate.
         lr=recipe.lr * (1 if recipe.architecture == "frcnn-c4" else 3),
-        warmup_iterations=recipe.warmup_iterations // 100,
+        warmup_iterations=max(1, recipe.warmup_iterations // 100),
         steps=(iterations * 8 // 10,),
         iterations=iterations,
         min_size_train=(96,),

@@ -22,6 +22,16 @@ class UserError(Exception):
     The front door prints the message without a traceback and exits with code 2. Each room derives its own.
     """
 
+    def __init__(self, message: str) -> None:
+        """Keep `message` as one printable line: what it quotes of a file may hold line ends and terminal codes.
+
+        A torch loader raises a worker's error anew with the worker's whole traceback as its message; the error that was
+        meant is the last line.
+        """
+        if message.startswith("Caught ") and "\nOriginal Traceback " in message:
+            message = message.rstrip().rpartition(f"{type(self).__name__}: ")[2]
+        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
+
 
 class SettingError(UserError):
     """A setting that does not exist, or a value that does not fit it."""

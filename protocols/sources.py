@@ -56,14 +56,16 @@ class _Module:
                         self.recipes[target.id] = self.notes(statement.value)
 
     def protocols(self) -> dict[str, Notes]:
-        """Return the notes of every `Protocol(name=..., recipe=...)` in the file."""
+        """Return the notes of every call that is given the name of a protocol and a recipe."""
         found: dict[str, Notes] = {}
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Protocol":
-                given = {keyword.arg: keyword.value for keyword in node.keywords}
-                name = given.get("name")
-                if isinstance(name, ast.Constant) and "recipe" in given:
-                    found[str(name.value)] = self.notes(given["recipe"])
+            if isinstance(node, ast.Call):
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                texts = [str(value.value) for value in given if isinstance(value, ast.Constant)]
+                names = [text for text in texts if text in PROTOCOLS]
+                notes = [note for note in map(self.notes, given) if note]
+                if names and notes:
+                    found[names[0]] = notes[0]
         return found
 
     def notes(self, value: ast.expr) -> Notes:
@@ -76,8 +78,9 @@ class _Module:
         for keyword in value.keywords:
             field = keyword.arg or ""
             found = {name: note for name, note in found.items() if name.partition(".")[0] != field}
+            comment = self.comments.get(keyword.value.end_lineno or 0)
             nested = self.notes(keyword.value)
-            found |= {f"{field}.{name}": note for name, note in nested.items()}
-            if comment := self.comments.get(keyword.value.end_lineno or 0):
+            found |= {f"{field}.{name}": comment or note for name, note in nested.items()}
+            if comment and not nested:
                 found[field] = comment
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE = 480  # longer side, pixels
+SIDE = 640  # longer side, pixels
 BUDGET = 1_200_000  # bytes of all pictures together, as they stand in the page
 
 

@@ -22,11 +22,12 @@ from report.result import REQUIRED, SCHEMA, Result
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the result files of this version."""
     hints, notes = typing.get_type_hints(Result), _notes()
-    properties = {
+    properties: dict[str, dict[str, Any]] = {
         field.name: {**_type(hints[field.name]), "description": notes.get(field.name, "")}
         for field in dataclasses.fields(Result)
     }
     properties["schema"] |= {"minimum": 1, "maximum": SCHEMA}
+    properties["metrics"]["additionalProperties"] |= {"minimum": 0, "maximum": 100}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "twinbench result",

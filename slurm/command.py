@@ -1,11 +1,12 @@
 """Methods x protocols x seeds from one YAML file; run again to resume.
 
-twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
-twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
-twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
-twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
-twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
-twinbench suite report suite.yaml         write the table again
+Examples:
+    twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
+    twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
+    twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
+    twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
+    twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
+    twinbench suite report suite.yaml         write the table again
 """
 
 import argparse

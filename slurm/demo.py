@@ -1,7 +1,8 @@
 """The whole pipeline on generated scenes: a ResNet-50 pretrained before your eyes against a random one.
 
-twinbench demo             everything below ./demo; some minutes on two cores
-twinbench demo DIR         below DIR
+Examples:
+    twinbench demo             everything below ./demo; some minutes on two cores
+    twinbench demo DIR         below DIR
 
 Stop it at any moment: the same command goes on. It is a suite like any other, DIR/suite.yaml, so this does the same:
 twinbench suite run DIR/suite.yaml
@@ -41,9 +42,9 @@ SUITE: dict[str, Any] = {
 QUICK_SCALE = 0.04
 QUICK_PRETRAINING = {"epochs": 1, "batch_size": 32, "projector": [32, 32], "crop": 32}
 QUICK_PROTOCOLS: dict[str, dict[str, Any]] = {
-    "demo-imagenet-knn": {},
-    "demo-voc07-svm": {"seeds": 1, "set": {"costs": [0.1, 1.0], "folds": 2}},
-    "demo-imagenet-1pct": {"seeds": 1, "set": {"epochs": 1}},
+    "demo-imagenet-knn": {"partial": True},
+    "demo-voc07-svm": {"partial": True, "seeds": 1, "set": {"costs": [0.1, 1.0], "folds": 2}},
+    "demo-imagenet-1pct": {"partial": True, "seeds": 1, "set": {"epochs": 1}},
     "demo-voc0712-frcnn-c4": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
     "demo-coco-mrcnn-c4-1x": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
 }

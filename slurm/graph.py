@@ -130,10 +130,11 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     out = suite.root / name
     weights = str(backbone.product) if backbone else method.checkpoint
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
+    partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     return Job(
         name,
         "trial",
-        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides)),
+        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides), *partial),
         out,
         trial_identity(protocol.name, protocol.fingerprint, method.name, seed),
         needs=(backbone.name,) if backbone else (),

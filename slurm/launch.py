@@ -100,6 +100,7 @@ def _write_resolved(suite: Suite) -> Path:
                 "set": dict(entry.protocol.overrides),
                 "gpus": entry.gpus,
                 "minutes": entry.minutes,
+                "partial": entry.partial,
             }
             for entry in suite.measurements
         },

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import submitit
@@ -41,8 +42,11 @@ class NodeTask(submitit.helpers.Checkpointable):
         require_code(code)
         place = submitit.JobEnvironment()
         self.folder, self.main = Path(out), place.global_rank == 0
+        self.folder.mkdir(parents=True, exist_ok=True)
         before = read_record(self.folder)
         if Path(product).exists() and (before is None or before.identity == identity):
+            if before and before.state != "done" and self.main:
+                replace(before, state="done", reason="").write(self.folder)
             return  # requeued after its last step
         self.record = (
             records.begin(self.folder, identity, argv, gpus=_gpus(place), job_id=_slurm_id()) if self.main else None
@@ -57,7 +61,7 @@ class NodeTask(submitit.helpers.Checkpointable):
 
     def checkpoint(self, *arguments: object) -> DelayedSubmission:
         """End the worker, which saves what it can, when time runs out or the job is preempted; ask to be requeued."""
-        if self.child:
+        if self.child and self.child.returncode is None:
             signal_group(self.child, signal.SIGTERM)
             end = time.monotonic() + SAVE_SECONDS
             while _is_alive(self.child.pid) and time.monotonic() < end:
@@ -107,7 +111,10 @@ def _group(place: submitit.JobEnvironment) -> dict[str, str]:
 
 def _is_alive(pid: int) -> bool:
     """Say whether a child runs, without taking the exit code that somebody else waits for."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _slurm_id() -> str:

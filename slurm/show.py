@@ -4,8 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from slurm.advance import duration
-from slurm.graph import Job
 from slurm.status import JobStatus, describe_counts
 from slurm.suite import Suite
 
@@ -70,13 +68,3 @@ def follow(path: str, ended: Callable[[], bool]) -> None:
             if last:
                 return
             time.sleep(1.0)
-
-
-def describe_time(seconds: float | None) -> str:
-    """Return a duration, or that it is not known."""
-    return "?" if seconds is None else duration(seconds)
-
-
-def needs_of(job: Job) -> str:
-    """Return what a job waits for, as words."""
-    return f"after {', '.join(job.needs)}" if job.needs else ""

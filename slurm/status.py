@@ -70,6 +70,8 @@ def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], st
             if status.state != "done" and status.job.name in latest:
                 batch, slurm_id = latest[status.job.name]
                 refined = _refined(status, slurm_id, view)
+                if refined.state == "failed" and status.job.done():  # it ended well since its files were read
+                    refined = job_status(status.job)
                 statuses[index] = _with_last_word(refined, suite.root / "slurm" / batch.slurm_name)
         problem = view.problem and f"{view.problem}; what follows is from files"
     return [_with_advance(status) for status in _blocked(statuses)], problem

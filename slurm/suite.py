@@ -70,6 +70,7 @@ class Measurement:
     seeds: tuple[int, ...]
     gpus: int = 1  # processes of one trial, one on each GPU
     minutes: int = 0  # time limit of one trial on a cluster; 0: the cluster's
+    partial: bool = False  # go on with an incomplete data set; the table marks it
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object)
     """Return one protocol with its settings, seeds and size."""
     where = f"{file}: protocols.{name}"
     protocol = find_protocol(name)
-    fields = ("seeds", "set", "gpus", "minutes")
+    fields = ("seeds", "set", "gpus", "minutes", "partial")
     entry = _mapping(value or {}, where, Measurement, without=("protocol",), plus=fields)
     if protocol.data not in data:
         raise SuiteError(f"{where}: needs {protocol.data} images; add their folder as data: {{{protocol.data}: ...}}")
@@ -238,7 +239,10 @@ def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object)
         raise SuiteError(f"{where}.set: {error}") from None
     gpus = _count(f"{where}.gpus", entry.get("gpus", 1), at_least=1)
     minutes = _count(f"{where}.minutes", entry.get("minutes", 0), at_least=0)
-    return Measurement(protocol, _seeds(where, entry.get("seeds", protocol.trials)), gpus, minutes)
+    if not isinstance(entry.get("partial", False), bool):
+        raise SuiteError(f"{where}.partial: is {_short(entry['partial'])}, expected true or false")
+    seeds = _seeds(where, entry.get("seeds", protocol.trials))
+    return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False))
 
 
 def _seeds(where: str, value: object) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ However many people watch, and in however many windows, each of the two question
 asked at most once in PATIENCE seconds, so Slurm hears from a suite at most once in half of that.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -78,9 +79,6 @@ def _read(path: Path) -> View:
 
 
 def _write(path: Path, view: View) -> None:
-    """Keep a look for others; a colleague's suite may be ours to read only."""
-    try:
-        with replacing(path) as beside:
-            beside.write_text(json.dumps(asdict(view)))
-    except PermissionError:
-        return
+    """Keep a look for others. Where that can't be (a colleague's folder, a full disk), Slurm is asked once more."""
+    with contextlib.suppress(OSError), replacing(path) as beside:
+        beside.write_text(json.dumps(asdict(view)))

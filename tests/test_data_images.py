@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from data.decode import proven_size, read_size
 from data.images import ImageDataset, read_rgb
@@ -78,3 +79,13 @@ def test_the_data_set_gives_tensor_and_index(tmp_path: Path) -> None:
     images = ImageDataset([tmp_path / "200.png", tmp_path / "10.png"], lambda image: torch.tensor(np.asarray(image)))
     assert len(images) == 2
     assert [(int(image[0, 0, 0]), index) for image, index in (images[0], images[1])] == [(200, 0), (10, 1)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_process_names_the_damaged_file_in_one_line(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no image")
+    images = ImageDataset([tmp_path / "broken.jpg"], lambda image: torch.zeros(1))
+    with pytest.raises(DataError) as caught:
+        list(DataLoader(images, num_workers=workers))
+    assert str(caught.value).startswith(f"{tmp_path / 'broken.jpg'}: ")
+    assert "\n" not in str(caught.value)

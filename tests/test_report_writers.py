@@ -187,7 +187,7 @@ def test_pictures_are_carried_along_and_never_read_from_elsewhere(tmp_path):
         Image.new("RGB", (960, 480)).save(path)
     images = [attrs for tag, attrs in Reader(html.render(read([tmp_path]))).tags if tag == "img"]
     assert len(images) == 1 and images[0]["src"].startswith("data:image/jpeg;base64,")
-    assert (images[0]["width"], images[0]["height"]) == ("480", "240")
+    assert (images[0]["width"], images[0]["height"]) == ("640", "320")
 
 
 def test_curves_are_averaged_where_all_trials_have_a_point():

@@ -92,6 +92,40 @@ def test_logs_prints_a_trials_log_or_says_why_not(suite_file, capsys):
     assert "unknown trial 'a/pretrian'. Did you mean 'a/pretrain'?" in capsys.readouterr().err
 
 
+def test_watch_and_follow_end_when_nothing_moves_any_more(suite_file, capsys, monkeypatch):
+    jobs = jobs_of(suite_file)
+    trials = [job for job in jobs.values() if job.kind == "trial"]
+    last = trials.pop()
+    for job in trials:
+        measure(job, 1.0)
+    train = jobs["a/pretrain"]
+    train.out.mkdir(parents=True)
+    record.end(train.out, record.begin(train.out, train.identity, train.argv), "done")
+    train.product.write_text("weights")
+    record.begin(last.out, last.identity, last.argv)
+    (last.out / "job.log").write_text("epoch 1\n")
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        with (last.out / "job.log").open("a") as log:
+            log.write("epoch 2\n")
+        measure(last, 2.0)
+
+    monkeypatch.setattr("slurm.show.time.sleep", nap)
+    assert twinbench.main(["suite", "logs", str(suite_file), last.name, "--follow"]) == 0
+    assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
+    (last.out / "result.json").unlink()
+    assert twinbench.main(["suite", "status", str(suite_file), "--watch"]) == 0
+    screens = capsys.readouterr().out
+    assert "4 done, 1 running" in screens and "5 jobs: 5 done" in screens and len(naps) == 2
+
+
+def test_a_suite_without_results_has_no_table_to_write(suite_file, capsys):
+    assert twinbench.main(["suite", "report", str(suite_file)]) == 2
+    assert "out" in capsys.readouterr().err
+
+
 def test_run_writes_the_table_and_names_each_failure_with_its_log(suite_file, capsys, monkeypatch):
     def command(job, _processes, _threads):
         if job.kind == "pretrain":

@@ -18,7 +18,7 @@ methods:
   theirs: {checkpoint: theirs.pth}
   random: {checkpoint: random}
 protocols:
-  demo-imagenet-knn: {seeds: 2, set: {temperature: 0.1}}
+  demo-imagenet-knn: {seeds: 2, set: {temperature: 0.1}, partial: true}
 data: {imagenet: sets}
 """
 
@@ -47,6 +47,7 @@ def test_commands_are_those_of_the_front_door(jobs, tmp_path):
     assert trial.argv == (
         *("transfer", "demo-imagenet-knn", f"{out}/mine/pretrain/resnet50.pth", f"{tmp_path}/sets"),
         *(f"{out}/mine/demo-imagenet-knn/seed1", "--method", "mine", "--seed", "1", "--set", "temperature=0.1"),
+        "--partial",
     )
     assert jobs["mine/pretrain"].argv == (
         *("pretrain", f"{tmp_path}/sets", f"{out}/mine/pretrain", "--recipe", "demo", "--seed", "0"),

@@ -19,7 +19,7 @@ methods:
 protocols:
   demo-voc07-svm: {}
   demo-imagenet-1pct: {seeds: [4, 2], set: {epochs: 5}}
-  demo-voc0712-frcnn-c4: {seeds: 2, gpus: 8, minutes: 90}
+  demo-voc0712-frcnn-c4: {seeds: 2, gpus: 8, minutes: 90, partial: true}
 data: {voc: sets/voc, imagenet: sets/in}
 cluster: {partition: gpu, gpus_per_node: 4, max_running: 2, setup: ["module load x, y"], environment: {A: 1}}
 """
@@ -57,7 +57,7 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
     svm, semi, boxes = suite.measurements
     assert svm.seeds == tuple(range(find_protocol("demo-voc07-svm").trials))
     assert semi.seeds == (4, 2) and semi.protocol.overrides == (("epochs", "5"),)
-    assert (boxes.seeds, boxes.gpus, boxes.minutes) == ((0, 1), 8, 90)
+    assert (boxes.seeds, boxes.gpus, boxes.minutes, boxes.partial) == ((0, 1), 8, 90, True)
     assert suite.data == {"voc": folder / "sets/voc", "imagenet": folder / "sets/in"}
     assert suite.cluster.setup == ("module load x, y",) and suite.cluster.environment == {"A": "1"}
 
@@ -87,6 +87,7 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(name="a/b"), "name: 'a/b' is no usable name"),
         (changed(root=7), "root: is 7, expected a path"),
         (changed(protocols={"demo-voc07-svm": {"seed": 3}}), "unknown key 'seed'. Did you mean 'seeds'?"),
+        (changed(protocols={"demo-voc07-svm": {"partial": "yes please"}}), "partial: is 'yes please', expected true"),
         (changed(protocols={"demo-voc07-svm": {"seeds": 0}}), "seeds: is 0, expected a whole number of at least 1"),
         (changed(protocols={"demo-voc07-svm": {"seeds": [1, 1]}}), "expected a number of seeds or a list of different"),
         (changed(protocols={"demo-voc07-svm": {"set": {"fold": 3}}}), "demo-voc07-svm.set: unknown setting 'fold'"),

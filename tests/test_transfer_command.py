@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 import numpy as np
 import pytest
@@ -6,7 +8,10 @@ import torch
 from PIL import Image
 
 import twinbench
+from data.layouts import read_labelled
+from protocols.catalogue import PROTOCOLS
 from report.result import read_result
+from transfer.lowshot import draw_samples
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +37,7 @@ def imagenet(tmp_path_factory):
 
 
 def run(*arguments):
-    return twinbench.main(["transfer", *map(str, arguments), "--workers", "0", "--device", "cpu"])
+    return twinbench.main(["transfer", *map(str, arguments), "--workers", "0", "--device", "cpu", "--partial"])
 
 
 def test_knn_from_command_line_to_result(imagenet, tmp_path, capsys):
@@ -70,7 +75,7 @@ def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys)
         (("demo-imagenet-knn", "random", tmp_path / "none", tmp_path), "no such folder"),
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "k=3"), "unknown setting 'k'"),
         (("demo-imagenet-knn", tmp_path / "no.pth", imagenet, tmp_path), "no.pth"),
-        (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "neighbors=99"), "99 neighbours among 40"),
+        (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "neighbors=20,99"), "99 neighbours among 40"),
     ]:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
@@ -82,3 +87,77 @@ def test_another_trials_folder_is_refused(imagenet, tmp_path, capsys):
     run("demo-imagenet-knn", "random", imagenet, tmp_path, "--seed", 0)
     assert run("demo-imagenet-knn", "random", imagenet, tmp_path, "--seed", 1) == 2
     assert "choose another OUT or remove it" in capsys.readouterr().err
+
+
+def test_an_incomplete_data_set_is_refused_unless_asked_for(imagenet, tmp_path, capsys):
+    command = ["transfer", "demo-imagenet-knn", "random", str(imagenet), str(tmp_path), "--workers", "0"]
+    assert twinbench.main(command) == 2
+    assert "40 training and 20 test images of 10 classes; the protocol expects 3000, 500" in capsys.readouterr().err
+
+
+def voc(root, positives, images=40):
+    """Write a VOC2007 tree of ten classes in which image i shows class i mod 10; the last class has `positives`."""
+    home, draw = root / "VOC2007", np.random.default_rng(0)
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (home / folder).mkdir(parents=True)
+    lists = {}
+    for split, count in (("trainval", images), ("test", 40)):
+        ids = [f"{1000 * (split == 'test') + i:06}" for i in range(count)]
+        for name in ids:
+            k = int(name) % 10
+            pixels = draw.integers(0, 40, size=(64, 64, 3)) + 20 * k
+            Image.fromarray(pixels.astype(np.uint8)).save(home / "JPEGImages" / f"{name}.jpg")
+            annotation = Element("annotation")
+            SubElement(annotation, "filename").text = f"{name}.jpg"
+            ElementTree(annotation).write(home / "Annotations" / f"{name}.xml")
+        lists[split] = ids
+        (home / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(ids) + "\n")
+        for k in range(10):
+            shown = [name for name in ids if int(name) % 10 == k]
+            kept = set(shown[:positives] if k == 9 and split == "trainval" else shown)
+            rows = [f"{name} {1 if name in kept else -1}" for name in ids]
+            (home / "ImageSets/Main" / f"class{k}_{split}.txt").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_voc_protocols_share_features_and_leave_out_what_is_too_small(tmp_path):
+    data, cache = voc(tmp_path / "data", positives=2), tmp_path / "cache"
+    for protocol in ("demo-voc07-svm-gap", "demo-voc07-svm-virtex"):
+        assert run(protocol, "random", data, tmp_path / protocol, "--cache", cache) == 0
+        result = read_result(tmp_path / protocol / "result.json")
+        assert result.details["classes_left_out"] == ["class9"] and len(result.details["ap"]) == 9
+        assert 0 < result.metrics["mAP"] <= 100 and result.details["solver"] == "batched"
+    assert len(list(cache.iterdir())) == 2  # training and test features, once
+
+
+def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
+    data = voc(tmp_path / "data", positives=17, images=170)
+    targets = read_labelled("voc", data, "train").targets
+    arrays = {f"sample{s}_k{k}": y for (s, k), y in draw_samples(targets, (2, 16), 2, seed=9).items()}
+    np.savez(tmp_path / "targets.npz", **arrays)
+    settings = ("--set", "shots=2,16", "--set", "samples=2", "--cache", tmp_path / "cache")
+    assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "drawn", *settings) == 0
+    given = ("--targets", tmp_path / "targets.npz")
+    assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "given", *settings, *given) == 0
+    drawn, published = (read_result(tmp_path / name / "result.json") for name in ("drawn", "given"))
+    assert set(drawn.metrics) == {"mAP-k2", "mAP-k16", "mAP-heldout-k2", "mAP-heldout-k16"}
+    assert drawn.metrics != published.metrics
+    assert drawn.metrics["mAP-k16"] > drawn.metrics["mAP-k2"]
+    assert [k for k, _ in drawn.curves["mAP by images per class"]] == [2, 16]
+    capsys.readouterr()
+    for arguments, expected in [
+        ((*settings[:4], "--targets", tmp_path / "none.npz"), "expected an .npz with arrays sample1_k2 to sample2_k16"),
+        (("--set", "shots=1,2"), "gives no mAP-k16, the protocol's headline"),
+    ]:
+        assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
+    demo = PROTOCOLS["demo-inat18-svm"]
+    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", replace(demo, data="imagenet"))
+    values = []
+    for solver in ("batched", "liblinear"):
+        assert run("demo-inat18-svm", "random", imagenet, tmp_path / solver, "--solver", solver) == 0
+        values.append(read_result(tmp_path / solver / "result.json").metrics)
+    assert values[0] == values[1] and values[0]["top5"] > values[0]["top1"] > 10

@@ -7,8 +7,9 @@ a problem's active set is small enough that factorising it is less work, it move
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ LIMIT = 60  # Newton steps of either kind, for one problem at one cost
 FIRST_PRODUCTS = 20  # guess for the first cost: products with the features that one problem takes
 FACTORISATIONS = 4  # what a problem takes at one cost in the dual
 SLOWER = 3  # a factorisation's operations against those of a wide product, gathering the matrix included
+MOST_GRAM_ROWS = 20_000  # with more, the dual's rows x rows matrix is out of the question
 MAX_REACH = 1.0  # of a line through two solutions, in units of their distance in log C: further out it misleads
 NEGLIGIBLE = 1e-7  # eigenvalues under this part of the largest one are float32's noise
 
@@ -50,6 +52,24 @@ class Axes:
         for matrix in reversed(self.lift):
             w = matrix @ w
         return w
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What problems on the same images share."""
+
+    x: Tensor  # (N, F + 1)
+    test: Tensor  # (M, F + 1)
+    axes: Axes
+
+    @classmethod
+    def of(cls, train: Tensor, test: Tensor, device: str) -> "_Rows":
+        x, t = (with_bias(rows.to(device, torch.float32)) for rows in (train, test))
+        return cls(x, t, Axes.of(x))
+
+    @cached_property
+    def gram(self) -> Tensor:  # (N, N)
+        return self.x @ self.x.T
 
 
 @dataclass
@@ -82,22 +102,28 @@ class Batched:
 
     def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
         """Solve at rising `costs` for features `train` (N, F), scoring `test` (M, F)."""
-        x, t = (with_bias(rows.to(self.device, torch.float32)) for rows in (train, test))
+        return self._along(_Rows.of(train, test, self.device), problems, bar(costs, what="SVM", unit="cost"))
+
+    def blocks(self, train: Tensor, test: Tensor, blocks: Iterable[Problems], cost: float) -> Iterator[Solution]:
+        """Solve many sets of problems on the same features at one cost, one set in memory at a time."""
+        rows = _Rows.of(train, test, self.device)
+        for problems in blocks:
+            yield from self._along(rows, problems, [cost])
+
+    def _along(self, rows: "_Rows", problems: Problems, costs: Iterable[float]) -> Iterator[Solution]:
+        """Yield the solutions of `problems` along rising costs."""
         problems = Problems(*(part.to(self.device, torch.float32) for part in (problems.labels, problems.weights)))
-        axes, gram = Axes.of(x), None
-        at_zero = gradient_at_zero(axes.z, problems)
-        before, now = None, self._start(axes, problems)
-        for cost in bar(costs, what="SVM", unit="cost"):
+        z, at_zero = rows.axes.z, gradient_at_zero(rows.axes.z, problems)
+        before, now = None, self._start(rows.axes, problems)
+        for cost in costs:
             begin = _extrapolated(before, now, problems, cost)
-            dual = now.dual | self._cheaper_in_dual(now, begin, problems, cost, axes.z)
-            if gram is None and dual.any():
-                gram = x @ x.T
-            before, now = now, self._solve(axes, gram, problems, begin, dual, cost)
+            dual = now.dual | self._cheaper_in_dual(now, begin, problems, cost, z)
+            before, now = now, self._solve(rows, problems, begin, dual, cost)
             yield Solution(
                 train_scores=now.margins.cpu(),
-                test_scores=(t @ axes.coefficients(now.w)).cpu(),
+                test_scores=(rows.test @ rows.axes.coefficients(now.w)).cpu(),
                 iterations=now.iterations,
-                gradient=relative_gradient(axes.z, now.w, now.margins, problems, cost, at_zero).cpu(),
+                gradient=relative_gradient(z, now.w, now.margins, problems, cost, at_zero).cpu(),
                 converged=now.iterations < self.limit,
             )
 
@@ -111,27 +137,27 @@ class Batched:
     def _cheaper_in_dual(self, now: _State, begin: _State, problems: Problems, cost: float, z: Tensor) -> Tensor:
         """Guess, for each problem, which way takes fewer operations at this cost."""
         rows = z.shape[0]
+        if rows > MOST_GRAM_ROWS:
+            return torch.zeros_like(now.dual)
         growth = math.sqrt(cost / now.cost) if now.cost else 1.0
         primal = growth * now.products.to(z.device) * 2 * z.numel()
         active = ((problems.labels * begin.margins < 1) & (problems.weights > 0)).sum(0).double()
         return FACTORISATIONS * (SLOWER * active**3 / 3 + 2 * rows**2) < primal
 
-    def _solve(
-        self, axes: Axes, gram: Tensor | None, problems: Problems, begin: _State, dual: Tensor, cost: float
-    ) -> _State:
+    def _solve(self, rows: "_Rows", problems: Problems, begin: _State, dual: Tensor, cost: float) -> _State:
         """Solve each problem in its own way and put the answers side by side."""
         state = _State(cost, begin.w.clone(), begin.b.clone(), begin.margins.clone(), begin.products.clone())
         state.iterations = torch.zeros(len(problems), dtype=torch.int64)
         y, s, limits = problems.labels, problems.weights, {"tolerance": self.tolerance, "limit": self.limit}
         if not dual.all():
             p = (~dual).nonzero()[:, 0]
-            found = minimize(axes.z, y[:, p], s[:, p], cost, begin.w[:, p], begin.margins[:, p], **limits)
+            found = minimize(rows.axes.z, y[:, p], s[:, p], cost, begin.w[:, p], begin.margins[:, p], **limits)
             state.w[:, p], state.margins[:, p] = found.w, found.margins
             state.products[p.cpu()], state.iterations[p.cpu()] = found.products, found.iterations
-        if gram is not None and dual.any():
+        if dual.any():
             p = dual.nonzero()[:, 0]
-            found = minimize_dual(gram, y[:, p], s[:, p], cost, begin.b[:, p], begin.margins[:, p], **limits)
-            state.b[:, p], state.margins[:, p], state.w[:, p] = found.b, found.margins, axes.z.T @ found.b
+            found = minimize_dual(rows.gram, y[:, p], s[:, p], cost, begin.b[:, p], begin.margins[:, p], **limits)
+            state.b[:, p], state.margins[:, p], state.w[:, p] = found.b, found.margins, rows.axes.z.T @ found.b
             state.iterations[p.cpu()] = found.iterations
         return state
 

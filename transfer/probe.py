@@ -29,6 +29,8 @@ from transfer.features import digest, extract, feature_loader, pooled
 from transfer.metrics import correct_at
 from transfer.transforms import Inputs, TrainImages, draw_seed, train_transform
 
+FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
+
 
 class ProbeError(UserError):
     """A probe that cannot be started or resumed as asked."""
@@ -67,10 +69,12 @@ class Classifier(nn.Module):
         trunk.requires_grad_(recipe.train_backbone)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits (N, K)."""
-        with torch.set_grad_enabled(self.recipe.train_backbone and torch.is_grad_enabled()):
-            features = pooled(self.trunk, images, self.recipe.feature)
-        return self.head(features)
+        """Map images (N, 3, H, W) to logits (N, K); a frozen trunk sees some at a time, which changes nothing."""
+        if self.recipe.train_backbone:
+            return self.head(pooled(self.trunk, images, self.recipe.feature))
+        with torch.no_grad():
+            parts = [pooled(self.trunk, part, self.recipe.feature) for part in images.split(FROZEN_IMAGES)]
+        return self.head(torch.cat(parts))
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set training mode; on a frozen trunk it is the head's alone."""

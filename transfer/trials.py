@@ -1,0 +1,234 @@
+"""What each kind of recipe does in a trial, from images to the fields of its result."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from convert.load import Backbone
+from data.layouts import LabelledImages
+from protocols.house import UserError
+from protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
+from report.trial import Trial, describe
+from slurm.process import Process
+from transfer.batched import Batched
+from transfer.cache import cached_features
+from transfer.features import extract
+from transfer.knn import knn_accuracy
+from transfer.lowshot import draw_samples, evaluate_low_shot
+from transfer.one_vs_rest import evaluate_one_vs_rest
+from transfer.probe import Probe
+from transfer.svm import choose_solver, evaluate_svm
+
+Solver = Literal["batched", "liblinear"]
+
+
+class TargetsError(UserError):
+    """A file that holds no low-shot samples."""
+
+
+class HeadlineError(UserError):
+    """Settings under which the protocol's headline metric is not measured."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial with everything it works on."""
+
+    trial: Trial
+    backbone: Backbone
+    train: LabelledImages
+    test: LabelledImages
+    process: Process
+    workers: int
+    cache: Path | None
+    partial: bool = False
+
+    def measure(self, solver: Solver, targets: Path | None) -> dict[str, Any] | None:
+        """Run the recipe; return the result's fields in the main process and None in the others."""
+        recipe = self.trial.protocol.recipe
+        if targets and not (isinstance(recipe, SvmRecipe) and recipe.shots):
+            raise TargetsError(f"--targets {targets}: {self.trial.protocol.name} draws no samples; leave it out")
+        if isinstance(recipe, ProbeRecipe):
+            found = self._probe(recipe)
+            return found if self.process.is_main else None
+        assert isinstance(recipe, SvmRecipe | KnnRecipe), "a protocol of this room has one of three recipes"
+        self._require_headline(recipe)
+        samples = self._samples(recipe, targets) if isinstance(recipe, SvmRecipe) and recipe.shots else {}
+        pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
+        train = self._features(self.train, recipe, pooling, "train features")
+        test = self._features(self.test, recipe, pooling, "test features")
+        if not self.process.is_main:
+            return None
+        if isinstance(recipe, KnnRecipe):
+            return self._knn(recipe, train, test)
+        if samples:
+            return self._low_shot(recipe, train, test, samples, solver)
+        if self.train.targets.ndim == 1:
+            return self._one_vs_rest(recipe, train, test, solver)
+        return self._svm(recipe, train, test, solver)
+
+    def _require_headline(self, recipe: SvmRecipe | KnnRecipe) -> None:
+        """Raise HeadlineError if the numbers of images or neighbours were changed so that the headline is missing."""
+        sizes = recipe.shots if isinstance(recipe, SvmRecipe) else recipe.neighbors
+        headline = self.trial.protocol.metric
+        if sizes and headline.rpartition("-k")[2] not in map(str, sizes):
+            setting = "shots" if isinstance(recipe, SvmRecipe) else "neighbors"
+            raise HeadlineError(
+                f"--set {setting}={','.join(map(str, sizes))}: gives no {headline}, the protocol's headline; "
+                f"keep {headline.rpartition('-k')[2]} among them"
+            )
+
+    def _features(self, images: LabelledImages, recipe: SvmRecipe | KnnRecipe, pooling: str, what: str) -> np.ndarray:
+        """Return the features (N, F) of one split, from the cache where there is one."""
+        cache = self.cache or (self.trial.out / "features" if self.process.world > 1 else None)
+        if cache:
+            shared = {"process": self.process, "workers": self.workers, "what": what}
+            return cached_features(cache, self.backbone, images.paths, recipe.transform, pooling, **shared)
+        device = self.process.device
+        return extract(
+            self.backbone, images.paths, recipe.transform, pooling, device=device, workers=self.workers, what=what
+        )
+
+    def _svm(self, recipe: SvmRecipe, train: np.ndarray, test: np.ndarray, solver: Solver) -> dict[str, Any]:
+        """Run a linear-SVM recipe; the details hold every class's cost and AP.
+
+        On a partial data set, classes too small for the folds or absent from the test split are left out and named.
+        """
+        enough = np.ones(len(self.train.classes), dtype=bool)
+        if self.partial:
+            enough = (self.train.targets == 1).sum(0) >= max(1, recipe.folds)
+            enough &= (self.test.targets == 1).any(0)
+        found = evaluate_svm(
+            train,
+            self.train.targets[:, enough],
+            test,
+            self.test.targets[:, enough],
+            costs=recipe.costs,
+            folds=recipe.folds,
+            solver=solver,
+            positive_weight=recipe.positive_weight,
+            tolerance=recipe.tolerance,
+            max_iterations=recipe.max_iterations,
+            normalize_epsilon=recipe.normalize_epsilon,
+            ignored_in_training=recipe.ignored_in_training,
+            test_ap=recipe.test_ap,
+            seed=self.trial.seed,
+            device=self.process.device,
+        )
+        per_class = {"ap": found.ap, "cost": found.cost, "iterations": found.iterations, "gradient": found.gradient}
+        names = [name for name, kept in zip(self.train.classes, enough, strict=True) if kept]
+        details: dict[str, Any] = {
+            name: dict(zip(names, values.tolist(), strict=True)) for name, values in per_class.items()
+        }
+        details |= {"solver": solver, "costs": list(found.costs), "test_ap": found.test_ap.round(4).tolist()}
+        if not enough.all():
+            details["classes_left_out"] = sorted(set(self.train.classes) - set(names))
+        if recipe.folds:
+            details["cv_ap"] = found.cv_ap.round(4).tolist()
+        return {"metrics": {"mAP": found.mean_ap}, "converged": found.converged, "details": details}
+
+    def _samples(self, recipe: SvmRecipe, path: Path | None) -> dict[tuple[int, int], np.ndarray]:
+        """Return the published low-shot samples of the file, or draw them from the trial's seed."""
+        if path is None:
+            return draw_samples(self.train.targets, recipe.shots, recipe.samples, self.trial.seed)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                numbers = range(1, recipe.samples + 1)
+                return {(s, k): file[f"sample{s}_k{k}"] for s in numbers for k in recipe.shots}
+        except (OSError, KeyError, ValueError) as error:
+            raise TargetsError(
+                f"{path}: {error}; expected an .npz with arrays sample1_k{recipe.shots[0]} to "
+                f"sample{recipe.samples}_k{recipe.shots[-1]} of {self.train.targets.shape}"
+            ) from None
+
+    def _low_shot(
+        self,
+        recipe: SvmRecipe,
+        train: np.ndarray,
+        test: np.ndarray,
+        samples: dict[tuple[int, int], np.ndarray],
+        solver: Solver,
+    ) -> dict[str, Any]:
+        """Run a low-shot recipe: mAP by k as published, and at a cost that the test set had no say in."""
+        machine = choose_solver(
+            solver,
+            recipe.positive_weight,
+            recipe.tolerance,
+            recipe.max_iterations,
+            self.trial.seed,
+            self.process.device,
+        )
+        found = evaluate_low_shot(
+            train,
+            self.train.targets,
+            test,
+            self.test.targets,
+            samples,
+            costs=recipe.costs,
+            solver=machine,
+            positive_weight=recipe.positive_weight,
+            normalize_epsilon=recipe.normalize_epsilon,
+        )
+        metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
+        metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
+        return {
+            "metrics": metrics,
+            "curves": {"mAP by images per class": [[k, shot.mean] for k, shot in found.items()]},
+            "converged": all(shot.converged for shot in found.values()),
+            "details": {"solver": solver, "by_k": {str(k): asdict(shot) for k, shot in found.items()}},
+        }
+
+    def _one_vs_rest(self, recipe: SvmRecipe, train: np.ndarray, test: np.ndarray, solver: Solver) -> dict[str, Any]:
+        """Run an SVM recipe on images of one class each."""
+        (cost,) = recipe.costs
+        numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations, self.trial.seed
+        machine = choose_solver(solver, *numbers, self.process.device)
+        metrics, converged = evaluate_one_vs_rest(
+            train,
+            self.train.targets,
+            test,
+            self.test.targets,
+            classes=len(self.train.classes),
+            solve=lambda x, t, blocks: (
+                machine.blocks(x, t, blocks, cost)
+                if isinstance(machine, Batched)
+                else (next(machine(x, t, problems, [cost])) for problems in blocks)
+            ),
+            positive_weight=recipe.positive_weight,
+            normalize_epsilon=recipe.normalize_epsilon,
+        )
+        return {"metrics": metrics, "converged": converged, "details": {"solver": solver, "cost": cost}}
+
+    def _knn(self, recipe: KnnRecipe, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+        """Run a nearest-neighbours recipe."""
+        metrics = knn_accuracy(
+            train,
+            self.train.targets,
+            test,
+            self.test.targets,
+            neighbors=recipe.neighbors,
+            temperature=recipe.temperature,
+            classes=len(self.train.classes),
+            device=self.process.device,
+        )
+        return {"metrics": metrics, "curves": {"top1": [[k, metrics[f"top1-k{k}"]] for k in recipe.neighbors]}}
+
+    def _probe(self, recipe: ProbeRecipe) -> dict[str, Any]:
+        """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
+        trial = self.trial
+        outcome = Probe(
+            self.backbone,
+            recipe,
+            self.train,
+            self.test,
+            identity=describe(
+                trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
+            ),
+            out=trial.out,
+            seed=trial.seed,
+            process=self.process,
+            workers=self.workers,
+        ).run()
+        return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
