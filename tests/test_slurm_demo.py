@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from report.result import read_results
@@ -11,12 +13,24 @@ from report.result import read_results
 ROOT = Path(__file__).parent.parent
 
 
+def kill_after_first_result(command: list[str], demo: Path, environment: dict[str, str]) -> dict[Path, int]:
+    """Start the demo, kill it without warning once it has results, and return them with their times."""
+    run = subprocess.Popen(command, cwd=demo.parent, env=environment, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not list(demo.rglob("result.json")):
+        time.sleep(0.1)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    return {path: path.stat().st_mtime_ns for path in demo.rglob("result.json")}
+
+
 def test_the_demo_makes_a_table_and_goes_on_where_it_was(tmp_path):
     command = [sys.executable, "-m", "twinbench", "demo", "quick", "--quick"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    demo = tmp_path / "quick"
+    kept = kill_after_first_result(command, demo, environment)
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    demo = tmp_path / "quick"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was finished was not measured again
     results = read_results([demo])
     methods = {result.method for result in results}
     assert methods == {"barlow-twins", "random"}

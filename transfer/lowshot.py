@@ -2,7 +2,7 @@
 
 For every k the published figure is the mean over the samples at the one cost that is best *on the test set*
 (VISSL svm_low_shot_trainer.py); that choice is reproduced because published numbers made it. Beside it stands the same
-mean at the cost that is best on the training images that no class of the sample has drawn.
+mean at the cost that is best on the training images that the sample has not drawn for the class.
 Letters: N rows, K classes, S samples, C costs.
 """
 
@@ -82,8 +82,7 @@ def evaluate_low_shot(
     chosen = torch.as_tensor(np.concatenate([samples[key] for key in keys], axis=1))  # (N, S k K)
     labels = torch.where(chosen == 1, 1.0, -1.0)
     problems = Problems(labels, torch.where(chosen == 1, positive_weight, 1.0) * (chosen != -1))
-    drawn = (chosen != -1).unflatten(1, (len(keys), classes)).any(2)  # (N, keys): by any class
-    free = (~drawn).repeat_interleave(classes, dim=1) & torch.as_tensor(train_y != -1).repeat(1, len(keys))
+    free = (chosen == -1) & torch.as_tensor(train_y != -1).repeat(1, len(keys))  # each class was not trained on them
     train_target, test_target = (torch.as_tensor(y).repeat(1, len(keys)) for y in (train_y, test_y))
     train, test_rows = (normalized(x, normalize_epsilon) for x in (train_x, test_x))
     test, held_out, converged = [], [], torch.ones(len(problems), dtype=torch.bool)
