@@ -11,7 +11,10 @@ SQUASH = ImageTransform(resize=112, crop=96, shape="squash")
 
 
 def _scaled(paper: Protocol) -> Protocol:
-    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ."""
+    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ.
+
+    Learning rates follow the batch size.
+    """
     recipe = paper.recipe
     if isinstance(recipe, SvmRecipe):
         # 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
@@ -24,8 +27,16 @@ def _scaled(paper: Protocol) -> Protocol:
     elif isinstance(recipe, ProbeRecipe):
         epochs = recipe.epochs if recipe.train_backbone else 8
         milestones = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
+        batch_size = 64
         recipe = replace(
-            recipe, transform=CENTER_CROP, epochs=epochs, milestones=milestones, batch_size=64, feature="gap"
+            recipe,
+            transform=CENTER_CROP,
+            epochs=epochs,
+            milestones=milestones,
+            batch_size=batch_size,
+            lr_head=recipe.lr_head * batch_size / recipe.batch_size,  # rates follow the batch, as in Goyal et al. 2017
+            lr_backbone=recipe.lr_backbone * batch_size / recipe.batch_size,
+            feature="gap",
         )
     else:
         recipe = _scaled_detection(recipe)

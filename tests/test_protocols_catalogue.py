@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from protocols.catalogue import PROTOCOLS, find_protocol
-from protocols.schema import ImageTransform, ProtocolError, fingerprint, registry
+from protocols.schema import ImageTransform, ProbeRecipe, ProtocolError, fingerprint, registry
 
 PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("demo-")]
 IDS = [entry.name for entry in PAPER]
@@ -66,7 +66,10 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     scaled = {"transform", "pooling", "costs", "neighbors", "epochs", "milestones", "batch_size", "lr"}
     scaled |= {"warmup_iterations", "steps", "iterations", "min_size_train", "min_size_test", "max_size"}
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
-    scaled |= {"feature", "shots", "samples", "precise_bn_iterations"}
+    scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone"}
+    for rate in ("lr_head", "lr_backbone") if isinstance(demo.recipe, ProbeRecipe) else ():
+        per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size
+        assert getattr(demo.recipe, rate) / demo.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
     for field in dataclasses.fields(paper.recipe):
         if field.name not in scaled:
             assert getattr(demo.recipe, field.name) == getattr(paper.recipe, field.name), field.name
