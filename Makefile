@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test test-slurm check bench
 setup: $(STAMP)
 
 $(STAMP):
@@ -23,7 +23,11 @@ demo: setup
 	$(BIN)/twinbench demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/test_slurm_cluster.py
+
+# Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh.
+test-slurm: setup
+	$(BIN)/python -m pytest tests/test_slurm_cluster.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -73,7 +73,7 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
         min_size_train=(96,),
         min_size_test=96,
         max_size=160,
-        anchor_sizes=(12, 24, 48, 96, 192) if fpn else (16, 24, 32),  # the digits are 12 to 40 px
+        anchor_sizes=(12, 24, 48, 96, 192) if fpn else (16, 24, 32),  # the digits are 17 to 40 px
         rpn_pre_nms_test=200,
         rpn_post_nms_test=16,
         rois_per_image=16,

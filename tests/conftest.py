@@ -1,6 +1,11 @@
 """Fixtures that tests of several rooms share."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and for the processes that tests start: on small work, threads wait for each other more
+# than they compute.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

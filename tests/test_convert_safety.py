@@ -275,9 +275,14 @@ import pathlib, resource, sys, time
 import torch
 from convert import CheckpointError, load_backbone
 torch.set_num_threads(1)
+
+def peak_kb():
+    # getrusage's peak would begin with that of the process that started this one
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+
 pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (pages + (1 << 30), pages + (1 << 30)))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kb()
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     start = time.process_time()
     try:
@@ -285,7 +290,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
         outcome = "accepted"
     except CheckpointError as error:
         outcome = str(error).replace("\\n", "<newline>")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_kb()
     print(path.name, round(time.process_time() - start, 2), (peak - before) // 1024, outcome, sep="|")
 """
 

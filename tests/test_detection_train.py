@@ -28,7 +28,7 @@ SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2,
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2, "rpn_post_nms_test": 8}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)

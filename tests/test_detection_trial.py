@@ -81,7 +81,7 @@ def wanted(name, data, out, **settings):
     return Wanted(protocol, "random", data, out, method="ours", device="cpu", workers=0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
