@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from convert.command import add_reading_arguments
-from convert.zoo import entry_named, zoo
+from convert.zoo import entry_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,17 +60,12 @@ def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None)
 
 
 def _published(spec: str) -> dict[str, Any]:
-    """Return what the zoo knows of a file, by `zoo:NAME` or, as a guess, by the file's name."""
-    if spec.startswith("zoo:"):
-        entry, key = entry_named(spec.removeprefix("zoo:")), "zoo"
-    else:
-        file = spec.rpartition("/")[2]
-        named = [entry for entry in zoo().values() if file and entry.address.endswith(f"/{file}")]
-        if len(named) != 1:
-            return {}
-        entry, key = named[0], "by_its_name_perhaps"
+    """Return what the zoo knows of `zoo:NAME`. A file's name alone proves nothing: many are called checkpoint.pth."""
+    if not spec.startswith("zoo:"):
+        return {}
+    entry = entry_named(spec.removeprefix("zoo:"))
     top1 = {} if entry.top1 is None else {"published_top1": entry.top1}
-    return {key: f"zoo:{entry.name} ({entry.method})", "licence": entry.licence, **top1}
+    return {"zoo": f"zoo:{entry.name} ({entry.method})", "licence": entry.licence, **top1}
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, int]:

@@ -105,6 +105,7 @@ def test_inspect_says_what_is_in_the_file(capsys, checkpoint: Path) -> None:
     assert code == 0 and facts["layout"] == "dino-full" and facts["at"] == "teacher" and facts["prefix"] == "backbone."
     assert facts["tensors"] == 318 and facts["width"] == WIDTH and facts["dropped"] == {"head": 1}
     assert facts["others"] == ["dino-full:student"] and facts["sha256"] == load_backbone(checkpoint).sha256
+    assert "licence" not in facts  # the zoo holds a file called checkpoint.pth too, but that proves nothing
     code, out, _ = run(capsys, "inspect", checkpoint)
     assert code == 0 and "layout" in out and "dino-full" in out and "mean 0.485 0.456 0.406" in out
 
