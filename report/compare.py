@@ -48,7 +48,7 @@ class Verdict:
         if self.winner:
             return f"{self.winner} is better (p {self.p:.2g})"
         if self.p is None:
-            return "one trial on a side: no verdict; run more seeds"
+            return "no verdict: one trial on a side, or seeds that change nothing"
         if self.found.seeds:
             return f"not shown (p {self.p:.2g}); about {max(self.found.seeds, 2)} trials each would settle it"
         return f"not shown (p {self.p:.2g}); more than {MOST_SEEDS} trials each would be needed"

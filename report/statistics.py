@@ -43,7 +43,7 @@ class Difference:
     """A difference of two means in points, and how far a few trials carry it."""
 
     value: float
-    low: float | None = None  # 95 % interval; None where a side has one trial or none was asked for
+    low: float | None = None  # 95 % interval; None where there is no spread to judge by
     high: float | None = None
     p: float | None = None  # two-sided
     seeds: int | None = None  # trials a method that would show a difference of this size; None: unknown, or too many
@@ -68,7 +68,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
     """Return mean(ours) - mean(theirs) from values by seed.
 
     Trials of the same seeds are compared in pairs (paired t-test), others by Welch's t-test; the interval is that of
-    the test. One trial on either side leaves the difference without one.
+    the test. One trial on either side, or trials that repeat to the last digit, leave the difference without one.
     """
     value = mean(list(ours.values())) - mean(list(theirs.values()))
     if min(len(ours), len(theirs)) < 2:
@@ -82,8 +82,8 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
         (error, freedom), test = _welch(list(ours.values()), list(theirs.values())), "Welch's t-test"
         stds = [sample_std(list(side.values())) or 0.0 for side in (ours, theirs)]
         unit, groups = math.sqrt(mean([std**2 for std in stds])), 2
-    if error == 0:  # trials that repeat to the last digit: any difference is one
-        return Difference(value, value, value, 0.0 if value else 1.0, None, test)
+    if error == 0:  # seeds that change nothing: one trial measured again, no spread to judge by
+        return Difference(value)
     student: Any = importlib.import_module("scipy.stats").t
     reach = float(student.ppf(1 - LEVEL / 2, freedom)) * error
     p = 2 * float(student.sf(abs(value) / error, freedom))
