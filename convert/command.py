@@ -48,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     to = arguments.to or form_of(arguments.out)
     if arguments.checkpoint == "random":
-        backbone = random_backbone()
-        write_backbone(backbone, arguments.out, to)
+        backbone, written = random_backbone(), None
     else:
         contents = open_checkpoint(local_file(arguments.checkpoint))
         backbone = take(contents, find(contents, arguments.layout, arguments.drop), borrow=True)
-        if arguments.input:
-            backbone = replace(backbone, convention=CONVENTIONS[arguments.input])
-        write_backbone(backbone, arguments.out, to, written=contents.let_go)
+        written = contents.let_go
+    if arguments.input:
+        backbone = replace(backbone, convention=CONVENTIONS[arguments.input])
+    write_backbone(backbone, arguments.out, to, written=written)
     print(f"{arguments.out}: {to}, from {backbone.layout}, width {backbone.width:g}, sha256 {backbone.sha256}")
     return 0

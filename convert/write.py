@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from convert import files
@@ -14,7 +13,7 @@ from convert.contents import NOTE
 from convert.files import CheckpointError
 from convert.load import Backbone
 from convert.names import detectron2_name
-from protocols.house import replacing, unknown
+from protocols.house import unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")
 
@@ -26,7 +25,7 @@ def write_backbone(
 
     torchvision: a dict of 318 tensors. timm: {"arch", "state_dict"}, for `create_model("resnet50", num_classes=0,
     checkpoint_path=...)`. detectron2: {"model", "matching_heuristics", "__author__"}, a pickle if the name ends in
-    .pkl. The file appears whole or not at all; `written` hears of the bytes on the way (not of safetensors). Raises
+    .pkl. The file appears whole or not at all; `written` hears of the bytes on the way. Raises
     CheckpointError for a form that does not exist or does not fit the name.
     """
     path = Path(path)
@@ -34,8 +33,7 @@ def write_backbone(
     note = _note(backbone)
     tensors = {name: values.contiguous() for name, values in backbone.state_dict.items()}
     if to == "safetensors":
-        with replacing(path) as beside:
-            save_file(tensors, beside, metadata={"format": "pt", NOTE: note})
+        files.save_safetensors(tensors, {"format": "pt", NOTE: note}, path, written)
     elif to == "detectron2":
         _write_detectron2(tensors, note, path, written)
     elif to == "timm":

@@ -60,6 +60,10 @@ def replacing(path: Path | str) -> Generator[Path]:
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+    except OSError as error:  # of a full disk it names no file
+        if error.filename in (None, str(beside)):
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

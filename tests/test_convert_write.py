@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+import twinbench
 from convert import CheckpointError, load_backbone, write_backbone
 from convert.convention import IMAGENET, UNIT, InputConvention
+from convert.files import ABANDONED
 from convert.load import Backbone, build_model, random_backbone
 from convert.prove import identity
 from convert.resnet import ResNet50
 
+ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1 / 16
 FORMS = {
     "torchvision": "out.pth",
@@ -59,8 +66,7 @@ def test_round_trips_are_exact_in_every_pair(tmp_path: Path, first: str, second:
     assert (two.sha256, two.width, two.convention) == (one.sha256, WIDTH, BGR)
 
 
-# The safetensors library writes its metadata in no fixed order.
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "safetensors"])
+@pytest.mark.parametrize("form", FORMS)
 def test_the_same_backbone_gives_the_same_bytes(tmp_path: Path, form: str) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
@@ -186,3 +192,36 @@ def test_detectron2_models_take_every_tensor(
         if any(torch.equal(state.get(place + detectron2_name(name), torch.empty(0)), values) for place in where)
     ]
     assert len([name for name in taken if not name.endswith("num_batches_tracked")]) == 265
+
+
+def test_what_a_kill_left_is_removed_once_nobody_writes_it(tmp_path: Path) -> None:
+    left, fresh = tmp_path / ".out.pth.1.part", tmp_path / ".out.pth.2.part"
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (0, time.time() - ABANDONED - 1))
+    write(backbone(), "torchvision", tmp_path)
+    assert not left.exists() and fresh.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, form: str) -> None:
+    out = tmp_path / FORMS[form]
+    out.write_bytes(b"old")
+    code = (
+        "import resource, sys, twinbench\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "sys.exit(twinbench.main(sys.argv[1:]))"
+    )
+    to = form.split()[0]
+    run = subprocess.run(
+        [sys.executable, "-c", code, "convert", "random", out, "--to", to], capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.returncode == 2 and not run.stdout, run.stderr
+    assert run.stderr.startswith(f"twinbench convert: {out}: ") and run.stderr.count("\n") == 1
+    assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
+
+
+def test_an_input_convention_is_noted_for_random_too(tmp_path: Path) -> None:
+    assert twinbench.main(["convert", "random", str(tmp_path / "one.safetensors"), "--input", "unit"]) == 0
+    with safe_open(tmp_path / "one.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["twinbench"])["convention"]["std"] == [1.0, 1.0, 1.0]
