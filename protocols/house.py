@@ -61,7 +61,7 @@ def replacing(path: Path | str) -> Generator[Path]:
             os.fsync(written.fileno())
         os.replace(beside, path)
     except OSError as error:  # of a full disk it names no file
-        if error.filename in (None, str(beside)):
+        if str(error.filename) in ("None", str(beside)):
             error.filename = str(path)
         raise
     finally:

@@ -61,7 +61,7 @@ def test_scores_and_objective_are_liblinears_minimum(shape, dearer, monkeypatch)
         costs, tolerance = COSTS[:4], 1e-3
     else:
         costs, tolerance = COSTS, 2e-3
-    for cost, found in zip(costs, Batched(tolerance=1e-9)(x, test, task, costs), strict=True):
+    for cost, found in zip(costs, Batched(tolerance=1e-9)(x, test)(task, costs), strict=True):
         for p in range(len(task)):
             w = exact(x.double().numpy(), task.labels[:, p].numpy(), task.weights[:, p].numpy(), cost)
             best = with_bias(torch.cat([x, test])).double().numpy() @ w
@@ -155,7 +155,7 @@ def test_a_limit_that_is_too_low_is_seen(voc_like):
     x, y = torch.as_tensor(voc_like[0]), voc_like[1]
     labels = torch.as_tensor(np.where(y == 1, 1.0, -1.0))
     task = Problems(labels, torch.ones_like(labels))
-    (found,) = Batched(limit=1)(x, x[:5], task, [10.0])
+    (found,) = Batched(limit=1)(x, x[:5])(task, [10.0])
     assert not found.converged.all() and (found.iterations == 1).any() and (found.gradient > 1e-3).any()
 
 

@@ -7,24 +7,26 @@ a problem's active set is small enough that factorising it is less work, it move
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, gradient_at_zero, relative_gradient, with_bias
+from transfer.linear_problems import Problems, Solution, Solve, gradient_at_zero, relative_gradient, with_bias
 from transfer.newton_cg import minimize, objective
-from transfer.newton_dual import minimize_dual
+from transfer.newton_dual import block, minimize_dual
 
 TOLERANCE = 1e-6  # of the objective, relative
 LIMIT = 60  # Newton steps of either kind, for one problem at one cost
 FIRST_PRODUCTS = 20  # guess for the first cost: products with the features that one problem takes
 FACTORISATIONS = 4  # what a problem takes at one cost in the dual
-SLOWER = 3  # a factorisation's operations against those of a wide product, gathering the matrix included
+SLOWER = 2  # a factorisation's operations against those of a wide product, gathering the matrix included
 MOST_GRAM_ROWS = 20_000  # with more, the dual's rows x rows matrix is out of the question
+MOST_OWN = 1 << 26  # numbers in all matrices of the problems' own rows: 256 MB
 MAX_REACH = 1.0  # of a line through two solutions, in units of their distance in log C: further out it misleads
 NEGLIGIBLE = 1e-7  # eigenvalues under this part of the largest one are float32's noise
 
@@ -72,6 +74,47 @@ class _Rows:
         return self.x @ self.x.T
 
 
+@dataclass(frozen=True)
+class _Dual:
+    """The matrices of the dual: one for all rows, or one for each problem where all use few of them (low shots)."""
+
+    rows: _Rows
+    problems: Problems
+
+    @cached_property
+    def used(self) -> Tensor | None:  # (n, P), the rows of each problem, some of weight 0 where it has fewer than n
+        used = (self.problems.weights > 0).to(torch.uint8)
+        size = int(used.sum(0, dtype=torch.int64).max())
+        if 2 * size > len(used) or size**2 * used.shape[1] > MOST_OWN:
+            return None
+        return used.sort(dim=0, descending=True, stable=True).indices[:size]
+
+    @property
+    def size(self) -> int:
+        return len(self.problems.labels) if self.used is None else len(self.used)
+
+    @cached_property
+    def own(self) -> list[Tensor]:  # P of (n, n)
+        assert self.used is not None
+        return [block(self.rows.gram, column) for column in self.used.T]
+
+    def minimize(self, p: Tensor, begin: "_State", cost: float, **limits: Any) -> tuple[Tensor, ...]:
+        """Solve the problems `p`; return b (N, p), margins (N, p), w (R, p) and iterations (p,)."""
+        z = self.rows.axes.z
+        y, s, b, margins = (
+            part[:, p] for part in (self.problems.labels, self.problems.weights, begin.b, begin.margins)
+        )
+        if self.used is None:
+            found = minimize_dual(self.rows.gram, y, s, cost, b, margins, **limits)
+            return found.b, found.margins, z.T @ found.b, found.iterations
+        used = self.used[:, p]
+        y, s, own_b, own_margins = (part.gather(0, used) for part in (y, s, b, margins))
+        found = minimize_dual([self.own[i] for i in p.tolist()], y, s, cost, own_b, own_margins, **limits)
+        b = torch.zeros_like(b).scatter_(0, used, found.b)
+        w = z.T @ b
+        return b, z @ w, w, found.iterations
+
+
 @dataclass
 class _State:
     """All problems at the last cost; in `b`, columns of problems that are not in the dual are NaN."""
@@ -100,25 +143,19 @@ class Batched:
     tolerance: float = TOLERANCE
     limit: int = LIMIT
 
-    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
-        """Solve at rising `costs` for features `train` (N, F), scoring `test` (M, F)."""
-        return self._along(_Rows.of(train, test, self.device), problems, bar(costs, what="SVM", unit="cost"))
+    def __call__(self, train: Tensor, test: Tensor) -> Solve:
+        """Return what solves problems on features `train` (N, F), scoring `test` (M, F); all share the axes."""
+        return partial(self._along, _Rows.of(train, test, self.device))
 
-    def blocks(self, train: Tensor, test: Tensor, blocks: Iterable[Problems], cost: float) -> Iterator[Solution]:
-        """Solve many sets of problems on the same features at one cost, one set in memory at a time."""
-        rows = _Rows.of(train, test, self.device)
-        for problems in blocks:
-            yield from self._along(rows, problems, [cost])
-
-    def _along(self, rows: "_Rows", problems: Problems, costs: Iterable[float]) -> Iterator[Solution]:
+    def _along(self, rows: "_Rows", problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
         """Yield the solutions of `problems` along rising costs."""
         problems = Problems(*(part.to(self.device, torch.float32) for part in (problems.labels, problems.weights)))
         z, at_zero = rows.axes.z, gradient_at_zero(rows.axes.z, problems)
-        before, now = None, self._start(rows.axes, problems)
-        for cost in costs:
+        before, now, dual = None, self._start(rows.axes, problems), _Dual(rows, problems)
+        for cost in bar(costs, what="SVM", unit="cost") if len(costs) > 1 else costs:
             begin = _extrapolated(before, now, problems, cost)
-            dual = now.dual | self._cheaper_in_dual(now, begin, problems, cost, z)
-            before, now = now, self._solve(rows, problems, begin, dual, cost)
+            chosen = now.dual | self._cheaper_in_dual(now, begin, dual, cost)
+            before, now = now, self._solve(dual, begin, chosen, cost)
             yield Solution(
                 train_scores=now.margins.cpu(),
                 test_scores=(rows.test @ rows.axes.coefficients(now.w)).cpu(),
@@ -134,31 +171,31 @@ class Batched:
         products = torch.full((len(problems),), FIRST_PRODUCTS)
         return _State(0.0, w, torch.full_like(nothing, torch.nan), nothing, products)
 
-    def _cheaper_in_dual(self, now: _State, begin: _State, problems: Problems, cost: float, z: Tensor) -> Tensor:
+    def _cheaper_in_dual(self, now: _State, begin: _State, dual: _Dual, cost: float) -> Tensor:
         """Guess, for each problem, which way takes fewer operations at this cost."""
-        rows = z.shape[0]
-        if rows > MOST_GRAM_ROWS:
+        problems, z = dual.problems, dual.rows.axes.z
+        if len(z) > MOST_GRAM_ROWS:
             return torch.zeros_like(now.dual)
         growth = math.sqrt(cost / now.cost) if now.cost else 1.0
         primal = growth * now.products.to(z.device) * 2 * z.numel()
         active = ((problems.labels * begin.margins < 1) & (problems.weights > 0)).sum(0).double()
-        return FACTORISATIONS * (SLOWER * active**3 / 3 + 2 * rows**2) < primal
+        return FACTORISATIONS * (SLOWER * active**3 / 3 + 2 * dual.size**2) < primal
 
-    def _solve(self, rows: "_Rows", problems: Problems, begin: _State, dual: Tensor, cost: float) -> _State:
-        """Solve each problem in its own way and put the answers side by side."""
+    def _solve(self, dual: _Dual, begin: _State, chosen: Tensor, cost: float) -> _State:
+        """Solve the `chosen` problems in the dual, the others by conjugate gradients, and put the answers together."""
+        problems, z = dual.problems, dual.rows.axes.z
         state = _State(cost, begin.w.clone(), begin.b.clone(), begin.margins.clone(), begin.products.clone())
         state.iterations = torch.zeros(len(problems), dtype=torch.int64)
         y, s, limits = problems.labels, problems.weights, {"tolerance": self.tolerance, "limit": self.limit}
-        if not dual.all():
-            p = (~dual).nonzero()[:, 0]
-            found = minimize(rows.axes.z, y[:, p], s[:, p], cost, begin.w[:, p], begin.margins[:, p], **limits)
+        if not chosen.all():
+            p = (~chosen).nonzero()[:, 0]
+            found = minimize(z, y[:, p], s[:, p], cost, begin.w[:, p], begin.margins[:, p], **limits)
             state.w[:, p], state.margins[:, p] = found.w, found.margins
             state.products[p.cpu()], state.iterations[p.cpu()] = found.products, found.iterations
-        if dual.any():
-            p = dual.nonzero()[:, 0]
-            found = minimize_dual(rows.gram, y[:, p], s[:, p], cost, begin.b[:, p], begin.margins[:, p], **limits)
-            state.b[:, p], state.margins[:, p], state.w[:, p] = found.b, found.margins, rows.axes.z.T @ found.b
-            state.iterations[p.cpu()] = found.iterations
+        if chosen.any():
+            p = chosen.nonzero()[:, 0]
+            state.b[:, p], state.margins[:, p], state.w[:, p], iterations = dual.minimize(p, begin, cost, **limits)
+            state.iterations[p.cpu()] = iterations
         return state
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, gradient_at_zero, relative_gradient, with_bias
+from transfer.linear_problems import Problems, Solution, Solve, gradient_at_zero, relative_gradient, with_bias
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,12 @@ class Liblinear:
     max_iterations: int
     seed: int
 
-    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
-        """Fit every problem at every cost; see `transfer.linear_problems.Solver`."""
-        x, z = with_bias(train.cpu().double()), with_bias(test.cpu().double())
+    def __call__(self, train: Tensor, test: Tensor) -> Solve:
+        """Return what fits every problem at every cost; see `transfer.linear_problems.Solver`."""
+        return partial(self._along, with_bias(train.cpu().double()), with_bias(test.cpu().double()))
+
+    def _along(self, x: Tensor, z: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
+        """Yield the solutions on rows x (N, F + 1), with the scores of z (M, F + 1)."""
         problems = Problems(problems.labels.cpu().double(), problems.weights.cpu().double())
         y, s, at_zero = problems.labels.numpy(), problems.weights.numpy(), gradient_at_zero(x, problems)
         for cost in costs:

@@ -8,7 +8,7 @@ with its own labels y and weights s; s = 0 leaves a row out. The bias is a featu
 regularised (LinearSVC's intercept_scaling = 1). Letters: N rows, M test rows, F features, P problems.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,11 +38,14 @@ class Solution:
     converged: Tensor  # (P,), bool: stopped by its tolerance, not by its iteration limit
 
 
-class Solver(Protocol):
-    """Anything that solves Problems for a rising list of costs, one Solution each, in that order."""
+Solve = Callable[[Problems, Sequence[float]], Iterator[Solution]]  # at rising costs, one Solution each, in that order
 
-    def __call__(self, train: Tensor, test: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
-        """Solve for features `train` (N, F) and score `test` (M, F)."""
+
+class Solver(Protocol):
+    """Anything that solves Problems, one set or many on the same features."""
+
+    def __call__(self, train: Tensor, test: Tensor) -> Solve:
+        """Return what solves problems on features `train` (N, F) and scores `test` (M, F)."""
         ...
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from protocols.house import UserError
+from slurm.progress import bar
 from transfer.linear_problems import Problems, Solver
 from transfer.metrics import precision_areas
 from transfer.svm import normalized
@@ -78,46 +79,38 @@ def evaluate_low_shot(
     for key, chosen in samples.items():
         if chosen.shape != train_y.shape:
             raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")
-    keys, classes, rising = sorted(samples), train_y.shape[1], sorted(costs)
-    chosen = torch.as_tensor(np.concatenate([samples[key] for key in keys], axis=1))  # (N, S k K)
-    labels = torch.where(chosen == 1, 1.0, -1.0)
-    problems = Problems(labels, torch.where(chosen == 1, positive_weight, 1.0) * (chosen != -1))
-    free = (chosen == -1) & torch.as_tensor(train_y != -1).repeat(1, len(keys))  # each class was not trained on them
-    train_target, test_target = (torch.as_tensor(y).repeat(1, len(keys)) for y in (train_y, test_y))
     train, test_rows = (normalized(x, normalize_epsilon) for x in (train_x, test_x))
-    test, held_out, converged = [], [], torch.ones(len(problems), dtype=torch.bool)
-    for found in solver(train, test_rows, problems, rising):
-        ap = precision_areas(found.test_scores, test_target == 1, test_target != -1, "envelope")
-        test.append(ap.unflatten(0, (len(keys), classes)).mean(1))
-        ap = precision_areas(found.train_scores, train_target == 1, free, "envelope")
-        held_out.append(ap.unflatten(0, (len(keys), classes)).nanmean(1))
-        converged &= found.converged
-    return _by_shots(keys, rising, 100 * torch.stack(test), 100 * torch.stack(held_out), converged)
-
-
-def _by_shots(
-    keys: Sequence[tuple[int, int]],
-    costs: Sequence[float],
-    test: torch.Tensor,
-    held_out: torch.Tensor,
-    converged: torch.Tensor,
-) -> dict[int, LowShotResult]:
-    """Aggregate the mAPs `test` and `held_out` (C, keys) over the samples of each k."""
+    solve, classes, rising = solver(train, test_rows), train_y.shape[1], sorted(costs)
     results = {}
-    finished = converged.unflatten(0, (len(keys), -1)).all(1)
-    for k in sorted({k for _, k in keys}):
-        columns = [i for i, (_, shots) in enumerate(keys) if shots == k]
-        best = int(test[:, columns].mean(1).argmax())
-        honest = int(held_out[:, columns].mean(1).nan_to_num().argmax())
-        values = test[best, columns]
-        results[k] = LowShotResult(
-            mean=values.mean().item(),
-            least=values.min().item(),
-            most=values.max().item(),
-            deviation=values.std(correction=0).item(),
-            cost=costs[best],
-            heldout_mean=test[honest, columns].mean().item(),
-            heldout_cost=costs[honest],
-            converged=bool(finished[columns].all()),
-        )
+    for shots in bar(sorted({k for _, k in samples}), what="low-shot SVM", unit="k"):
+        chosen = torch.as_tensor(np.concatenate([samples[key] for key in sorted(samples) if key[1] == shots], axis=1))
+        labels = torch.where(chosen == 1, 1.0, -1.0)
+        problems = Problems(labels, torch.where(chosen == 1, positive_weight, 1.0) * (chosen != -1))  # (N, S K)
+        count = len(problems) // classes
+        train_target, test_target = (torch.as_tensor(y).repeat(1, count) for y in (train_y, test_y))
+        free = (chosen == -1) & (train_target != -1)  # each class was not trained on them
+        test, held_out, converged = [], [], True
+        for found in solve(problems, rising):
+            ap = precision_areas(found.test_scores, test_target == 1, test_target != -1, "envelope")
+            test.append(100 * ap.unflatten(0, (count, classes)).mean(1))
+            ap = precision_areas(found.train_scores, train_target == 1, free, "envelope")
+            held_out.append(100 * ap.unflatten(0, (count, classes)).nanmean(1))
+            converged &= bool(found.converged.all())
+        results[shots] = _over_samples(rising, torch.stack(test), torch.stack(held_out), converged)
     return results
+
+
+def _over_samples(costs: Sequence[float], test: torch.Tensor, held_out: torch.Tensor, converged: bool) -> LowShotResult:
+    """Aggregate the mAPs `test` and `held_out` (C, S) of one k over its samples."""
+    best = int(test.mean(1).argmax())
+    honest = int(held_out.mean(1).nan_to_num().argmax())
+    return LowShotResult(
+        mean=test[best].mean().item(),
+        least=test[best].min().item(),
+        most=test[best].max().item(),
+        deviation=test[best].std(correction=0).item(),
+        cost=costs[best],
+        heldout_mean=test[honest].mean().item(),
+        heldout_cost=costs[honest],
+        converged=converged,
+    )

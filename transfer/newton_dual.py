@@ -6,9 +6,10 @@ With w = X^T b and the Gram matrix K = X X^T, the minimiser for a fixed active s
 
 one Cholesky factorisation of the size of the active set. The outputs of all problems are one product K B. An exact
 line search between the old and the new (b, K b) makes it converge from anywhere; it has converged when the active set
-stays.
+stays. Where every problem uses few of the rows, each has a matrix of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,11 +30,20 @@ class DualDescent:
 
 
 def minimize_dual(
-    gram: Tensor, y: Tensor, s: Tensor, cost: float, b: Tensor, margins: Tensor, *, tolerance: float, limit: int
+    gram: Tensor | Sequence[Tensor],
+    y: Tensor,
+    s: Tensor,
+    cost: float,
+    b: Tensor,
+    margins: Tensor,
+    *,
+    tolerance: float,
+    limit: int,
 ) -> DualDescent:
     """Minimise from `b` (N, P) with `margins` = gram b; columns of b that are NaN start from their margins alone.
 
-    A problem is done when its active set stays or its objective falls by less than `tolerance` of itself.
+    `gram` is one matrix (N, N), or P of them, where row i means another image in every problem. A problem is done when
+    its active set stays or its objective falls by less than `tolerance` of itself.
     """
     b, margins = b.clone(), margins.clone()
     iterations = torch.zeros(y.shape[1], dtype=torch.int64)
@@ -41,8 +51,7 @@ def minimize_dual(
     for _ in range(limit):
         ys, ss, old, out = y[:, live], s[:, live], b[:, live], margins[:, live]
         active = (ys * out < 1) & (ss > 0)
-        new = _solved(gram, ys, ss, active, cost)
-        reached = gram @ new
+        new, reached = _solved(gram, live, ys, ss, active, cost)
         exact = (((ys * reached < 1) & (ss > 0)) == active).all(0)  # the active set stays: this is the minimum
         started = torch.isfinite(old[0])
         old = old.nan_to_num()
@@ -61,12 +70,23 @@ def minimize_dual(
     return DualDescent(b, margins, iterations)
 
 
-def _solved(gram: Tensor, y: Tensor, s: Tensor, active: Tensor, cost: float) -> Tensor:
-    """Return the minimisers b (N, P) of the problems with their active sets fixed."""
-    b = torch.zeros_like(y)
-    for p in range(y.shape[1]):
-        rows = active[:, p].nonzero()[:, 0]
-        matrix = gram[rows[:, None], rows]
-        matrix.diagonal().add_(1 / (2 * cost * s[rows, p]))
-        b[rows, p] = torch.cholesky_solve(y[rows, p, None], torch.linalg.cholesky(matrix))[:, 0]
-    return b
+def _solved(
+    gram: Tensor | Sequence[Tensor], live: Tensor, y: Tensor, s: Tensor, active: Tensor, cost: float
+) -> tuple[Tensor, Tensor]:
+    """Return the minimisers b (N, P) of the `live` problems with their active sets fixed, and gram b."""
+    b, reached = torch.zeros_like(y), torch.empty_like(y)
+    for column, p in enumerate(live.tolist()):
+        matrix = gram if isinstance(gram, Tensor) else gram[p]
+        rows = active[:, column].nonzero()[:, 0]
+        among_active = block(matrix, rows)
+        among_active.diagonal().add_(1 / (2 * cost * s[rows, column]))
+        factor = torch.linalg.cholesky(among_active)
+        b[rows, column] = torch.cholesky_solve(y[rows, column, None], factor)[:, 0]
+        if matrix is not gram:
+            reached[:, column] = matrix @ b[:, column]
+    return b, gram @ b if isinstance(gram, Tensor) else reached
+
+
+def block(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Return the rows and columns `rows` (n,) of a square matrix, (n, n)."""
+    return matrix.view(-1).take(rows[:, None] * len(matrix) + rows)

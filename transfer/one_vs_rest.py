@@ -4,14 +4,11 @@ Classes are solved in blocks, so that the memory beside the features is bounded 
 the number of classes. Letters: N rows, M test rows, F features, K classes.
 """
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution
+from transfer.linear_problems import Problems, Solver
 from transfer.metrics import correct_at
 from transfer.svm import SvmError, normalized
 
@@ -25,29 +22,24 @@ def evaluate_one_vs_rest(
     test_y: np.ndarray,
     *,
     classes: int,
-    solve: Callable[[Tensor, Tensor, Iterator[Problems]], Iterator[Solution]],
+    cost: float,
+    solver: Solver,
     positive_weight: float = 2.0,
     normalize_epsilon: float = 1e-5,
 ) -> tuple[dict[str, float], bool]:
-    """Return top1 and top5 in percent for features (N, F) and class indices (N,), and whether every fit converged.
-
-    `solve` answers, on the same rows, one Problems after the other at one cost.
-    """
+    """Return top1 and top5 in percent for features (N, F) and class indices (N,), and whether every fit converged."""
     found = np.bincount(train_y, minlength=classes)
     if found.min() == 0:
         raise SvmError(f"class {int(found.argmin())} has 0 training images; expected at least 1: is the data whole?")
     train, test = (normalized(x, normalize_epsilon).float() for x in (train_x, test_x))
     size = max(1, min(classes, BUDGET // len(train)))
     blocks = range(0, classes, size)
-    labels = torch.as_tensor(train_y)
-
-    def problems() -> Iterator[Problems]:
-        for start in bar(blocks, what="SVM", unit="block"):
-            positive = labels[:, None] == torch.arange(start, min(start + size, classes))
-            yield Problems(torch.where(positive, 1.0, -1.0), torch.where(positive, positive_weight, 1.0))
-
+    labels, solve = torch.as_tensor(train_y), solver(train, test)
     scores, converged = torch.empty(len(test), classes), True
-    for start, solution in zip(blocks, solve(train, test, problems()), strict=True):
+    for start in bar(blocks, what="SVM", unit="block"):
+        positive = labels[:, None] == torch.arange(start, min(start + size, classes))
+        problems = Problems(torch.where(positive, 1.0, -1.0), torch.where(positive, positive_weight, 1.0))
+        (solution,) = solve(problems, [cost])
         scores[:, start : start + size] = solution.test_scores
         converged &= bool(solution.converged.all())
     top1, top5 = correct_at(scores, torch.as_tensor(test_y), (1, 5))

@@ -73,7 +73,7 @@ def evaluate_svm(
     machine = choose_solver(solver, positive_weight, tolerance, max_iterations, seed, device)
     train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
     rising = sorted(costs)
-    solutions = machine(train, test, problems, rising)
+    solutions = machine(train, test)(problems, rising)
     return _choose(solutions, rising, tuple(costs), problems, held_out, torch.as_tensor(test_y), test_ap)
 
 

@@ -12,7 +12,6 @@ from protocols.house import UserError
 from protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
 from report.trial import Trial, describe
 from slurm.process import Process
-from transfer.batched import Batched
 from transfer.cache import cached_features
 from transfer.features import extract
 from transfer.knn import knn_accuracy
@@ -191,11 +190,8 @@ class Run:
             test,
             self.test.targets,
             classes=len(self.train.classes),
-            solve=lambda x, t, blocks: (
-                machine.blocks(x, t, blocks, cost)
-                if isinstance(machine, Batched)
-                else (next(machine(x, t, problems, [cost])) for problems in blocks)
-            ),
+            cost=cost,
+            solver=machine,
             positive_weight=recipe.positive_weight,
             normalize_epsilon=recipe.normalize_epsilon,
         )
