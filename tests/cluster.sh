@@ -3,10 +3,10 @@
 # accounting included. Needs root and Debian's packages:
 #     slurmctld slurmd slurm-client slurmdbd munge mariadb-server
 #
-#   tests/cluster.sh up                   start it (does nothing if it is up); prints the SLURM_CONF to use
+#   tests/cluster.sh up                   start what of it is not up, wait until it answers; prints the SLURM_CONF to use
 #   tests/cluster.sh down                 end every process of it and remove its files
 #   tests/cluster.sh kill SERVICE         SIGKILL a service; a node dies with all its jobs
-#   tests/cluster.sh start SERVICE        start it again: munged mariadbd slurmdbd slurmctld n1 n2
+#   tests/cluster.sh start SERVICE        start it again and wait until it answers: munged mariadbd slurmdbd slurmctld n1 n2
 #
 # CLUSTER_DIR (default /tmp/twinbench-cluster) holds everything. CLUSTER_PREEMPTION=term makes a site where a
 # preempted job gets SIGTERM only; by default it is warned by the job's own signal.
@@ -14,6 +14,7 @@ set -euo pipefail
 HOME_DIR=${CLUSTER_DIR:-/tmp/twinbench-cluster}
 CONF=$HOME_DIR/slurm.conf
 NODES=(n1 n2)
+PATIENCE=60 # seconds for a service to answer; a few are enough unless the machine is busy
 PACKAGES="slurmctld slurmd slurm-client slurmdbd munge mariadb-server"
 export SLURM_CONF=$CONF
 umask 022
@@ -114,8 +115,35 @@ END
 running() { [[ -e $HOME_DIR/pid/$1 ]] && kill -0 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null && ! zombie "$(<"$HOME_DIR/pid/$1")"; }
 zombie() { grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
+# Start a service and wait until it answers; one that ends by itself meanwhile is started again.
 start() {
-  running "$1" && return
+  local end=$((SECONDS + PATIENCE))
+  # Slurm's controller ends at once if it has no state of its own yet and the accounting does not answer
+  [[ $1 == slurmctld ]] && start slurmdbd
+  until running "$1" && timeout 20 bash -c "$(answer_of "$1")" >/dev/null 2>&1; do
+    if ((SECONDS >= end)); then
+      say "$1 gave no answer in $PATIENCE s; it said:"
+      cat "$HOME_DIR/log/$1".{out,log} 2>/dev/null | tail -5 >&2
+      exit 1
+    fi
+    running "$1" || launch "$1"
+    sleep 0.2
+  done
+}
+
+answer_of() { # a command that succeeds when the service does its work
+  case $1 in
+    munged) echo "munge --no-input --socket=$HOME_DIR/munge.socket" ;;
+    mariadbd) echo "mariadb-admin --no-defaults --socket=$HOME_DIR/mariadb.socket ping" ;;
+    slurmdbd) echo "sacctmgr --noheader list cluster" ;;
+    # it has told the accounting where it listens, and sinfo gets an answer
+    slurmctld) echo "sinfo && sacctmgr --noheader --parsable2 list cluster format=cluster,controlhost | grep 'twinbench|127'" ;;
+    n?) echo "sinfo --noheader --Node --nodes=$1 --partition=main --states=idle,mix,alloc --responding | grep $1" ;;
+    *) say "no service $1"; exit 2 ;;
+  esac
+}
+
+launch() {
   export MYSQL_UNIX_PORT=$HOME_DIR/mariadb.socket
   case $1 in
     munged) set -- "$1" munged --foreground --force --key-file="$HOME_DIR/munge.key" --socket="$HOME_DIR/munge.socket" \
@@ -130,7 +158,6 @@ start() {
     n?)
       mkdir -p "$HOME_DIR/spool/$1"
       set -- "$1" slurmd -D -f "$CONF" -N "$1" ;;
-    *) say "no service $1"; exit 2 ;;
   esac
   local name=$1
   shift
@@ -138,30 +165,18 @@ start() {
   echo $! >"$HOME_DIR/pid/$name"
 }
 
-until_true() { # seconds, then a command
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < end)) || { say "gave up waiting for: $*; logs in $HOME_DIR/log"; exit 1; }
-    sleep 0.1
-  done
-}
-
-nodes_ready() { [[ $(sinfo --noheader --Node --partition=main --states=idle,mix,alloc --format=%N | sort -u | wc -l) == "${#NODES[@]}" ]]; }
-registered() { sacctmgr --noheader --parsable2 list cluster format=cluster,controlhost | grep -q 'twinbench|127'; }
-
 up() {
   need_programs
+  local before service node
+  before=$(cat "$CONF" 2>/dev/null || true)
   write_files
-  start munged
-  start mariadbd
-  until_true 30 mariadb-admin --no-defaults --socket="$HOME_DIR/mariadb.socket" ping
-  start slurmdbd
-  until_true 30 sacctmgr --noheader list cluster
-  start slurmctld
-  for node in "${NODES[@]}"; do start "$node"; done
-  until_true 30 nodes_ready
-  until_true 30 registered
+  for service in munged mariadbd slurmdbd slurmctld; do start "$service"; done
+  [[ -z $before || $before == "$(<"$CONF")" ]] || scontrol reconfigure
+  for node in "${NODES[@]}"; do
+    # a node that could not end a job in time is taken out of service, until somebody says that it is well
+    [[ -z $(sinfo --noheader --Node --nodes="$node" --states=drain) ]] || scontrol update NodeName="$node" State=RESUME
+    start "$node"
+  done
   echo "$CONF"
 }
 
@@ -176,6 +191,7 @@ jobs_of() { grep -lz "^SLURMD_NODENAME=$1\$" /proc/[0-9]*/environ 2>/dev/null | 
 kill_service() {
   local pid
   kill -9 "$(<"$HOME_DIR/pid/$1")" 2>/dev/null || true
+  while running "$1"; do sleep 0.05; done # its port is free then
   if [[ $1 == n? ]]; then
     # Slurm's own processes first: one that sees its job die would report a failed job, not a dead node
     for pid in $(steps_of "$1") $(jobs_of "$1"); do kill -9 "$pid" 2>/dev/null || true; done

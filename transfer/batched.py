@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, Solve, gradient_at_zero, relative_gradient, with_bias
+from transfer.linear_problems import Problems, Solution, Solve, relative_gradient, with_bias
 from transfer.newton_cg import minimize, objective
 from transfer.newton_dual import block, minimize_dual
 
@@ -150,7 +150,6 @@ class Batched:
     def _along(self, rows: "_Rows", problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
         """Yield the solutions of `problems` along rising costs."""
         problems = Problems(*(part.to(self.device, torch.float32) for part in (problems.labels, problems.weights)))
-        z, at_zero = rows.axes.z, gradient_at_zero(rows.axes.z, problems)
         before, now, dual = None, self._start(rows.axes, problems), _Dual(rows, problems)
         for cost in bar(costs, what="SVM", unit="cost") if len(costs) > 1 else costs:
             begin = _extrapolated(before, now, problems, cost)
@@ -160,7 +159,7 @@ class Batched:
                 train_scores=now.margins.cpu(),
                 test_scores=(rows.test @ rows.axes.coefficients(now.w)).cpu(),
                 iterations=now.iterations,
-                gradient=relative_gradient(z, now.w, now.margins, problems, cost, at_zero).cpu(),
+                gradient=partial(relative_gradient, rows.axes.z, now.w, now.margins, problems, cost),
                 converged=now.iterations < self.limit,
             )
 

@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, Solve, gradient_at_zero, relative_gradient, with_bias
+from transfer.linear_problems import Problems, Solution, Solve, relative_gradient, with_bias
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Liblinear:
     def _along(self, x: Tensor, z: Tensor, problems: Problems, costs: Sequence[float]) -> Iterator[Solution]:
         """Yield the solutions on rows x (N, F + 1), with the scores of z (M, F + 1)."""
         problems = Problems(problems.labels.cpu().double(), problems.weights.cpu().double())
-        y, s, at_zero = problems.labels.numpy(), problems.weights.numpy(), gradient_at_zero(x, problems)
+        y, s = problems.labels.numpy(), problems.weights.numpy()
         for cost in costs:
             columns = bar(range(len(problems)), what=f"LinearSVC C={cost:g}", unit="fit")
             fits = [self._fit(x.numpy()[:, :-1], y[:, p], s[:, p], cost) for p in columns]
@@ -41,7 +41,7 @@ class Liblinear:
                 train_scores=x @ w,
                 test_scores=z @ w,
                 iterations=iterations,
-                gradient=relative_gradient(x, w, x @ w, problems, cost, at_zero),
+                gradient=partial(relative_gradient, x, w, x @ w, problems, cost),
                 converged=iterations < self.max_iterations,
             )
 

@@ -34,7 +34,7 @@ class Solution:
     train_scores: Tensor  # (N, P), w.x + b of every row, those left out included
     test_scores: Tensor  # (M, P)
     iterations: Tensor  # (P,)
-    gradient: Tensor  # (P,), |gradient| at the end over |gradient| at w = 0
+    gradient: Callable[[Tensor], Tensor]  # of columns (p,): their |gradient| at the end over |gradient| at w = 0, (p,)
     converged: Tensor  # (P,), bool: stopped by its tolerance, not by its iteration limit
 
 
@@ -49,18 +49,18 @@ class Solver(Protocol):
         ...
 
 
-def gradient_at_zero(rows: Tensor, problems: Problems) -> Tensor:
-    """Return |gradient at w = 0| / (2 C) (P,) for rows (N, F + 1) with the bias column."""
-    return (rows.T @ (problems.weights * problems.labels)).norm(dim=0)
-
-
 def relative_gradient(
-    rows: Tensor, w: Tensor, margins: Tensor, problems: Problems, cost: float, at_zero: Tensor
+    rows: Tensor, w: Tensor, margins: Tensor, problems: Problems, cost: float, columns: Tensor
 ) -> Tensor:
-    """Return |gradient at w| / |gradient at 0| (P,) for w (F + 1, P) and margins = rows w (N, P)."""
-    slack = (1 - problems.labels * margins).clamp(min=0)
-    gradient = w - 2 * cost * rows.T @ (problems.weights * problems.labels * slack)
-    return gradient.norm(dim=0) / (2 * cost * at_zero)
+    """Return |gradient at w| / |gradient at 0| of the problems `columns` (p,), (p,).
+
+    rows (N, F + 1) have the bias column; w (F + 1, P); margins = rows w (N, P).
+    """
+    y, s, margins = (part[:, columns] for part in (problems.labels, problems.weights, margins))
+    slack = (1 - y * margins).clamp(min=0)
+    gradient = w[:, columns] - 2 * cost * rows.T @ (s * y * slack)
+    at_zero = 2 * cost * rows.T @ (s * y)
+    return gradient.norm(dim=0) / at_zero.norm(dim=0)
 
 
 def with_bias(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ the number of classes. Letters: N rows, M test rows, F features, K classes.
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from slurm.progress import bar
 from transfer.linear_problems import Problems, Solver
@@ -13,6 +14,7 @@ from transfer.metrics import correct_at
 from transfer.svm import SvmError, normalized
 
 BUDGET = 1 << 25  # numbers in an array of rows x classes: 128 MB in float32
+ROWS = 1 << 14  # normalised at once, in float64
 
 
 def evaluate_one_vs_rest(
@@ -31,7 +33,7 @@ def evaluate_one_vs_rest(
     found = np.bincount(train_y, minlength=classes)
     if found.min() == 0:
         raise SvmError(f"class {int(found.argmin())} has 0 training images; expected at least 1: is the data whole?")
-    train, test = (normalized(x, normalize_epsilon).float() for x in (train_x, test_x))
+    train, test = (_normalized(x, normalize_epsilon) for x in (train_x, test_x))
     size = max(1, min(classes, BUDGET // len(train)))
     blocks = range(0, classes, size)
     labels, solve = torch.as_tensor(train_y), solver(train, test)
@@ -44,3 +46,11 @@ def evaluate_one_vs_rest(
         converged &= bool(solution.converged.all())
     top1, top5 = correct_at(scores, torch.as_tensor(test_y), (1, 5))
     return {"top1": 100 * top1 / len(test), "top5": 100 * top5 / len(test)}, converged
+
+
+def _normalized(x: np.ndarray, epsilon: float) -> Tensor:
+    """Return the rows of x (N, F) over their length plus epsilon, float32, without a float64 copy of all of them."""
+    rows = torch.empty(x.shape)
+    for start in range(0, len(x), ROWS):
+        rows[start : start + ROWS] = normalized(x[start : start + ROWS], epsilon)
+    return rows

@@ -135,8 +135,11 @@ def _choose(
         cv[cost] = folds[:, :-1].mean(1)  # the last column, the fit on all rows, holds nothing out
         final = found.test_scores[:, columns - 1 :: columns]  # (M, K)
         test[cost] = precision_areas(final, test_y == 1, test_y != -1, curve)
-        iterations[cost], gradient[cost], converged[cost] = (
-            value[columns - 1 :: columns] for value in (found.iterations, found.gradient, found.converged)
+        ends = torch.arange(columns - 1, classes * columns, columns)
+        iterations[cost], converged[cost], gradient[cost] = (
+            found.iterations[ends],
+            found.converged[ends],
+            found.gradient(ends),
         )
 
     def table(values: dict[float, Tensor]) -> np.ndarray:  # (K, C), in the order the costs were given
