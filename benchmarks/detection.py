@@ -91,8 +91,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, chatter_to(Path(folder) / "log.txt"):
             seconds, memory = seconds_per_iteration(name, device, Path(folder))
         hours = seconds * 2 / images * recipe.iterations / 3600
-        print(
-            f"{name:20} {seconds:7.3f} s/iteration  {memory:5.1f} GB  {hours:7.1f} h for {recipe.iterations} iterations"
-        )
+        peak = f"{memory:5.1f} GB" if device == "cuda" else "memory not measured"
+        print(f"{name:20} {seconds:7.3f} s/iteration  {peak}  {hours:7.1f} h for {recipe.iterations} iterations")
         sys.stdout.flush()
     return 0

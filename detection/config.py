@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from convert.convention import InputConvention
+from protocols.house import SettingError
 from protocols.schema import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
@@ -31,6 +32,7 @@ FPN: dict[str, Any] = {  # Base-RCNN-FPN.yaml
     "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
 }
+LEVELS = len(FPN["MODEL.RPN.IN_FEATURES"])
 
 
 def detectron2_config(
@@ -63,6 +65,10 @@ def _model(recipe: DetectionRecipe, classes: int, width: float) -> dict[str, Any
     keys = FPN | {"MODEL.FPN.NORM": recipe.norm} if fpn else dict(C4)
     if recipe.extra_norm:
         keys["MODEL.ROI_HEADS.NAME"] = "Res5ROIHeadsExtraNorm"
+    if fpn and len(recipe.anchor_sizes) != LEVELS:
+        raise SettingError(
+            f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature pyramid"
+        )
     sizes = [[size] for size in recipe.anchor_sizes] if fpn else [list(recipe.anchor_sizes)]  # FPN: one a level
     return keys | {
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
