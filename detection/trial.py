@@ -10,7 +10,7 @@ from convert.load import open_backbone
 from detection.checkpoint import SECONDS
 from detection.config import detectron2_config
 from detection.datasets import DetectionData, open_data
-from detection.evaluate import Scores, evaluate
+from detection.evaluate import Evaluator, Scores, evaluate
 from detection.pictures import draw_curves, draw_predictions
 from detection.train import Run, train
 from detection.weights import build_detector
@@ -37,6 +37,7 @@ class Wanted:
     device: str = "auto"
     workers: int = 2
     checkpoint_seconds: float = SECONDS
+    evaluator: Evaluator = "pycocotools"
 
 
 def run_trial(wanted: Wanted) -> Result | None:
@@ -74,12 +75,13 @@ def run_trial(wanted: Wanted) -> Result | None:
                 beside.write_text(config.dump())
         model = build_detector(config, backbone, wanted.out / "backbone.pth", wanted.seed)
         train(run, model, data.train)
-        scores = evaluate(config, model, data, process, wanted.workers)
+        scores = evaluate(config, model, data, process, wanted.workers, wanted.evaluator)
         if scores is None:
             return None
         draw_predictions(config, model, data, wanted.out / PICTURE)
         draw_curves(scores.curves, wanted.out / CURVES)
-    return _finish(trial, data, scores)
+    by = {"evaluator": wanted.evaluator} if config.MODEL.MASK_ON else {}
+    return _finish(trial, data, scores, by)
 
 
 def require_norm(recipe: DetectionRecipe, process: Process) -> None:
@@ -91,7 +93,7 @@ def require_norm(recipe: DetectionRecipe, process: Process) -> None:
         )
 
 
-def _finish(trial: Trial, data: DetectionData, scores: Scores) -> Result:
+def _finish(trial: Trial, data: DetectionData, scores: Scores, by: dict[str, str]) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
     notes = list(scores.notes)
     expected = dict(zip(("train", "test"), trial.protocol.images, strict=True))
@@ -105,7 +107,7 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores) -> Result:
         data.images,
         curves={"total_loss": losses, **scores.curves},
         pictures=[PICTURE, CURVES],
-        details={"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)},
+        details={"per_class": scores.per_class, "notes": notes, "classes": list(data.classes), **by},
     )
 
 

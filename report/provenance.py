@@ -10,7 +10,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "scikit-learn", "numpy", "pillow", "pycocotools", "sal-detectron2", "detectron2")
+PACKAGES = (
+    *("torch", "torchvision", "scikit-learn", "numpy", "pillow"),
+    *("sal-detectron2", "detectron2", "pycocotools", "faster-coco-eval"),
+)
 
 
 @cache

@@ -1,8 +1,10 @@
 """Average precision, against a second computation from the definitions, and the cases without a number."""
 
 import json
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -263,3 +265,40 @@ def test_coco_without_any_detection_is_zero_and_said(scenes):
     scores = measure(CocoEvaluator(data, Scores()), data, {})
     assert scores.metrics == {f"{kind}-{name}": 0.0 for kind in ("box", "mask") for name in ("AP", "AP50", "AP75")}
     assert "no box was detected at all: AP is 0" in scores.notes
+
+
+def tied_and_crowded(data, coco):
+    """Return detections with many equal scores; turn every fifth test object of the folder `coco` into a crowd."""
+    path = coco / "annotations" / "instances_val2017.json"
+    file = json.loads(path.read_text())
+    for thing in file["annotations"][::5]:
+        x, y, w, h = (round(value) for value in thing["bbox"])
+        mask = np.zeros((96, 96), dtype=bool)
+        mask[y : y + h, x : x + w] = True
+        runs = np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=False, append=True))
+        thing |= {"iscrowd": 1, "segmentation": {"size": [96, 96], "counts": np.diff(runs, prepend=0).tolist()}}
+    path.write_text(json.dumps(file))
+    return {
+        image: [(box, label, round(score, 1)) for box, label, score in found] for image, found in noisy(data, 2).items()
+    }
+
+
+def test_the_faster_evaluation_of_coco_agrees_with_the_official_one(scenes, tmp_path):
+    if find_spec("faster_coco_eval") is None:
+        assert not os.environ.get("CI"), "CI must install faster-coco-eval"
+        pytest.skip("faster-coco-eval is not installed; run: make setup")
+    root = shutil.copytree(scenes / "coco", tmp_path / "coco")
+    detections = tied_and_crowded(open_data(COCO, root), root)
+    data = open_data(COCO, root)
+    official = measure(CocoEvaluator(data, Scores()), data, detections)
+    evaluator = CocoEvaluator(data, Scores(), "faster-coco-eval")
+    faster = measure(evaluator, data, detections)
+    assert evaluator._use_fast_impl  # not silently the official one again
+    assert faster.metrics == pytest.approx(official.metrics, abs=1e-9)
+    assert faster.per_class.keys() == official.per_class.keys()
+    for name, values in official.per_class.items():
+        assert faster.per_class[name] == pytest.approx(values, abs=1e-9)
+    assert faster.notes == official.notes
+    for name, points in official.curves.items():
+        assert np.abs(np.array(faster.curves[name]) - points).max() < 2e-4  # they are rounded to four decimals
+    assert 5 < official.metrics["box-AP"] < 95 and 5 < official.metrics["mask-AP"] < 95

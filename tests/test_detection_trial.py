@@ -167,6 +167,26 @@ def test_a_missing_detectron2_is_said_with_what_brings_it(scenes, tmp_path, monk
         run_command("demo-voc0712-frcnn-c4", "random", scenes / "VOCdevkit", tmp_path)
 
 
+def test_the_evaluator_asked_for_is_the_one_that_measures(scenes, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "detection.trial.evaluate", lambda *words: asked.append(words[-1])
+    )  # None: not the main process
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
+    words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path, "--workers", 0, "--device", "cpu"]
+    words += [word for pair in (SMALL | {"iterations": 1}).items() for word in ("--set", "=".join(map(str, pair)))]
+    assert run_command(*words, "--evaluator", "faster-coco-eval") == 0
+    assert asked == ["faster-coco-eval"]
+
+
+def test_an_evaluator_that_is_not_installed_is_said(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None if name == "faster_coco_eval" else name)
+    words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path / "out", "--evaluator", "faster-coco-eval"]
+    with pytest.raises(UserError, match="--evaluator faster-coco-eval: not installed; run: pip install"):
+        run_command(*words)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
