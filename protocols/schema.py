@@ -45,6 +45,7 @@ class SvmRecipe:
     shots: tuple[int, ...] = ()  # low-shot: images per class; empty: the full training set
     samples: int = 1  # low-shot: independent draws of each size
     test_ap: Literal["envelope", "step"] = "envelope"  # area under the precision envelope, or scikit-learn's sum
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the network; features and all after them are float32
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class KnnRecipe:
     transform: ImageTransform
     neighbors: tuple[int, ...]
     temperature: float
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the network; features and all after them are float32
 
 
 @dataclass(frozen=True)

@@ -71,23 +71,23 @@ def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, 
 
 
 def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
-    key = cache_key(backbone, paths, CROP, "gap")
-    assert key == cache_key(backbone, list(paths), CROP, "gap")
+    key = cache_key(backbone, paths, CROP, "gap", "fp32")
+    assert key == cache_key(backbone, list(paths), CROP, "gap", "fp32")
     others = [
-        cache_key(replace(backbone, sha256="0" * 64), paths, CROP, "gap"),
-        cache_key(replace(backbone, convention=IMAGENET_BGR), paths, CROP, "gap"),
-        cache_key(backbone, paths, replace(CROP, shape="squash"), "gap"),
-        cache_key(backbone, paths, CROP, "res5-avg6"),
-        cache_key(backbone, paths[:-1], CROP, "gap"),
-        cache_key(backbone, paths[::-1], CROP, "gap"),
+        cache_key(replace(backbone, sha256="0" * 64), paths, CROP, "gap", "fp32"),
+        cache_key(replace(backbone, convention=IMAGENET_BGR), paths, CROP, "gap", "fp32"),
+        cache_key(backbone, paths, replace(CROP, shape="squash"), "gap", "fp32"),
+        cache_key(backbone, paths, CROP, "res5-avg6", "fp32"),
+        cache_key(backbone, paths[:-1], CROP, "gap", "fp32"),
+        cache_key(backbone, paths[::-1], CROP, "gap", "fp32"),
     ]
     paths[0].write_bytes(paths[0].read_bytes() + b"\0")
-    assert len({key, cache_key(backbone, paths, CROP, "gap"), *others}) == 8
+    assert len({key, cache_key(backbone, paths, CROP, "gap", "fp32"), *others}) == 8
 
 
 def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path):
     moved = tmp_path / "elsewhere"
     (tmp_path / "images").rename(moved)
-    there = cache_key(backbone, sorted(moved.iterdir()), CROP, "gap")
+    there = cache_key(backbone, sorted(moved.iterdir()), CROP, "gap", "fp32")
     moved.rename(tmp_path / "images")
-    assert there == cache_key(backbone, paths, CROP, "gap")
+    assert there == cache_key(backbone, paths, CROP, "gap", "fp32")

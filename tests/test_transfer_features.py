@@ -91,6 +91,15 @@ def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
     np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-4 * np.abs(alone).max())
 
 
+def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
+    exact, lower = (extract(backbone, paths, CROP, "gap", precision=name) for name in ("fp32", "bf16"))
+    assert lower.dtype == np.float32 and not np.array_equal(lower, exact)
+    scale = np.abs(exact).max()
+    np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
+    with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+        extract(backbone, paths, CROP, "gap", precision="tf32")
+
+
 def test_res5_is_averaged_over_6_by_6_windows_channel_first(backbone):
     model, images = build_model(backbone), torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -20,16 +20,17 @@ from convert.load import Backbone
 from protocols.house import replacing
 from protocols.schema import ImageTransform
 from slurm.process import Process
-from transfer.features import extract
+from transfer.features import Precision, extract
 
 BLOCK = 4096  # images a file while a set is incomplete
-PRECISION = "float32"
 
 
-def cache_key(backbone: Backbone, paths: Sequence[Path], transform: ImageTransform, pooling: str) -> str:
+def cache_key(
+    backbone: Backbone, paths: Sequence[Path], transform: ImageTransform, pooling: str, precision: Precision
+) -> str:
     """Return 32 hex digits that no other features have."""
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    what = [backbone.sha256, backbone.convention.as_dict(), dataclasses.asdict(transform), pooling, PRECISION]
+    what = [backbone.sha256, backbone.convention.as_dict(), dataclasses.asdict(transform), pooling, precision]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for path in paths:
         found.update(f"\0{path.relative_to(root)}\0{path.stat().st_size}".encode())
@@ -46,12 +47,13 @@ def cached_features(
     process: Process,
     workers: int,
     what: str = "features",
+    precision: Precision = "fp32",
 ) -> np.ndarray:
     """Return the features (N, F), float32 and memory-mapped, extracting only what `cache` does not hold yet.
 
     In a group of processes each takes its share of the blocks; all return the whole set.
     """
-    folder = cache / cache_key(backbone, paths, transform, pooling)
+    folder = cache / cache_key(backbone, paths, transform, pooling, precision)
     whole, blocks = folder / "features.npy", range(0, len(paths), BLOCK)
     if not whole.exists():
         for number, start in list(enumerate(blocks))[process.rank :: process.world]:
@@ -66,6 +68,7 @@ def cached_features(
                 device=process.device,
                 workers=workers,
                 what=label,
+                precision=precision,
             )
             with replacing(folder / f"{number}.npy") as beside, open(beside, "wb") as file:
                 np.save(file, rows)

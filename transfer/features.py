@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from slurm.progress import bar
 from transfer.transforms import Inputs, evaluation_transform
 
 BATCH = 64  # images a forward pass
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class FeatureError(UserError):
@@ -59,12 +61,20 @@ def extract(
     device: str = "cpu",
     workers: int = 0,
     what: str = "features",
+    precision: Precision = "fp32",
 ) -> np.ndarray:
-    """Return the features (N, F), float32, of the images at `paths` in their order, exact fp32 in eval mode."""
+    """Return the features (N, F), float32, of the images at `paths` in their order, in eval mode.
+
+    `precision` is the network's: fp32 is exact everywhere, GPUs included; bf16 is autocast; tf32 exists on GPUs only.
+    """
+    if precision == "tf32" and not device.startswith("cuda"):
+        raise FeatureError(f"precision tf32 on {device}: expected a GPU; use --set precision=bf16, or leave fp32")
     model = build_model(backbone).to(device).to(memory_format=torch.channels_last)
     loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
     features: np.ndarray | None = None
-    with bar(loader, what=what, unit="batch") as batches:
+    lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    kernels = torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32")
+    with bar(loader, what=what, unit="batch") as batches, lower, kernels:
         for images, index in batches:
             rows = pooled(model, inputs(images), pooling).flatten(1).float().cpu().numpy()  # (B, F)
             if features is None:

@@ -83,11 +83,17 @@ class Run:
         """Return the features (N, F) of one split, from the cache where there is one."""
         cache = self.cache or (self.trial.out / "features" if self.process.world > 1 else None)
         if cache:
-            shared = {"process": self.process, "workers": self.workers, "what": what}
+            shared = {"process": self.process, "workers": self.workers, "what": what, "precision": recipe.precision}
             return cached_features(cache, self.backbone, images.paths, recipe.transform, pooling, **shared)
-        device = self.process.device
         return extract(
-            self.backbone, images.paths, recipe.transform, pooling, device=device, workers=self.workers, what=what
+            self.backbone,
+            images.paths,
+            recipe.transform,
+            pooling,
+            device=self.process.device,
+            workers=self.workers,
+            what=what,
+            precision=recipe.precision,
         )
 
     def _svm(self, recipe: SvmRecipe, train: np.ndarray, test: np.ndarray, solver: Solver) -> dict[str, Any]:
