@@ -11,6 +11,7 @@ import json
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from protocols.house import UserError, unknown, with_settings
@@ -136,7 +137,7 @@ class Protocol:
     width: float = 1.0  # width of the backbone that `random` stands for
     overrides: tuple[tuple[str, str], ...] = ()  # --set, as given
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits of the recipe as it runs, overrides included: equal fingerprints, comparable numbers."""
         return fingerprint((self.room, self.data, self.classes, self.width, self.metric), self.recipe)

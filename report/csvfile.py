@@ -53,7 +53,7 @@ def _identity(column: Column) -> tuple[object, ...]:
 def _line(table: Table, method: str, column: Column) -> tuple[object, ...]:
     """Return the values of one cell in the order of FIELDS."""
     cell = table.cell(method, column)
-    numbers = (cell.mean, "" if cell.std is None else cell.std, len(cell.trials)) if cell.values else ("", "", 0)
+    numbers = (cell.mean, "" if cell.std is None else cell.std, cell.count) if cell.values else ("", "", 0)
     return (
         *(method, *_identity(column)),
         "published" if method in table.published else "measured",

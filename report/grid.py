@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from protocols.catalogue import PROTOCOLS
 from report.files import Located
-from report.statistics import DECIMALS, Difference, mean, sample_std
+from report.statistics import DECIMALS, Difference, independent, mean, sample_std
 
 NOT_RUN = "not run"
 DEMO = "demo-"
@@ -50,6 +50,11 @@ class Cell:
         return sample_std(self.values)
 
     @property
+    def count(self) -> int:
+        """How many trials the cell counts for: seeds that change nothing are one."""
+        return independent(self.values)
+
+    @property
     def number(self) -> str:
         """The mean as it is printed."""
         return f"{self.mean:.{DECIMALS}f}"
@@ -59,7 +64,7 @@ class Cell:
         """The spread and the number of trials as they are printed beside the mean; published numbers have none."""
         if self.published:
             return ""
-        return "(n=1)" if self.std is None else f"±{self.std:.{DECIMALS}f} ({len(self.values)})"
+        return "(n=1)" if self.std is None else f"±{self.std:.{DECIMALS}f} ({self.count})"
 
     @property
     def shown(self) -> str:

@@ -43,6 +43,7 @@ def _cell(table: Table, method: str, column: Column) -> dict[str, Any]:
     return {
         "mean": cell.mean if cell.values else None,
         "std": cell.std if cell.values else None,
+        "n": cell.count,
         "values": cell.values,
         "place": cell.place or None,
         "missing": None if cell.values else cell.missing,

@@ -3,6 +3,8 @@
 from protocols.catalogue import PROTOCOLS
 from report.result import Result
 
+REPEATED = "all seeds gave the same number to the last digit: they count as one trial"
+
 
 def notes(result: Result) -> list[str]:
     """Return what sets a result apart from a plain trial of its protocol, one text each."""

@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import math
+import sys
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -123,16 +123,29 @@ def _check_of(hint: Any) -> Callable[[Any], bool]:
     """Return a function that says whether a JSON value is of a type; a float must be finite, an int will do."""
     parts = typing.get_args(hint)
     if typing.get_origin(hint) is dict:
-        fits = _check_of(parts[1])
-        return lambda value: isinstance(value, dict) and all(map(fits, cast("dict[str, Any]", value).values()))
+        all_fit = _check_of_each(parts[1])
+        return lambda value: isinstance(value, dict) and all_fit(cast("dict[str, Any]", value).values())
     if typing.get_origin(hint) is list:
-        fits = _check_of(parts[0])
-        return lambda value: isinstance(value, list) and all(map(fits, cast("list[Any]", value)))
+        all_fit = _check_of_each(parts[0])
+        return lambda value: isinstance(value, list) and all_fit(cast("list[Any]", value))
     if hint is float:
-        return lambda value: type(value) in (float, int) and math.isfinite(value)
+        return lambda value: _are_numbers((value,))
     if hint is int:
         return lambda value: type(value) is int  # True and False are no numbers here
     return lambda value: hint is Any or isinstance(value, hint)
+
+
+def _check_of_each(hint: Any) -> Callable[[Collection[Any]], bool]:
+    """Return a function that says whether all of some JSON values are of a type."""
+    if hint is float:
+        return _are_numbers
+    fits = _check_of(hint)
+    return lambda values: all(map(fits, values))
+
+
+def _are_numbers(values: Collection[Any]) -> bool:
+    """Say whether all values are numbers that a float can hold; curves have thousands, so all are asked at once."""
+    return set(map(type, values)) <= {float, int} and all(abs(value) <= sys.float_info.max for value in values)
 
 
 def _short(value: object) -> str:

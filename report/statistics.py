@@ -3,7 +3,7 @@
 import importlib
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,19 @@ def mean(values: Sequence[float]) -> float:
 
 
 def sample_std(values: Sequence[float]) -> float | None:
-    """Return the standard deviation with n - 1 in the denominator; None for a single value, which has no spread."""
-    if len(values) < 2:
+    """Return the standard deviation with n - 1 in the denominator; None where there is no spread to speak of.
+
+    That is for a single value, however often it is given: a deterministic trial repeats itself.
+    """
+    if independent(values) < 2:
         return None
     center = mean(values)
     return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
+
+
+def independent(values: Collection[float]) -> int:
+    """Return how many trials some values count for: all, or one if they repeat to the last digit."""
+    return len(values) if len(set(values)) > 1 else min(len(values), 1)
 
 
 def places(values: Sequence[float]) -> list[int]:
@@ -68,10 +76,11 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
     """Return mean(ours) - mean(theirs) from values by seed.
 
     Trials of the same seeds are compared in pairs (paired t-test), others by Welch's t-test; the interval is that of
-    the test. One trial on either side, or trials that repeat to the last digit, leave the difference without one.
+    the test. One trial on either side, or trials that repeat to the last digit (which count as one), leave the
+    difference without one.
     """
     value = mean(list(ours.values())) - mean(list(theirs.values()))
-    if min(len(ours), len(theirs)) < 2:
+    if min(independent(ours.values()), independent(theirs.values())) < 2:
         return Difference(value)
     if ours.keys() == theirs.keys():
         gaps = [ours[seed] - theirs[seed] for seed in ours]
@@ -82,11 +91,10 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
         (error, freedom), test = _welch(list(ours.values()), list(theirs.values())), "Welch's t-test"
         stds = [sample_std(list(side.values())) or 0.0 for side in (ours, theirs)]
         unit, groups = math.sqrt(mean([std**2 for std in stds])), 2
-    if error == 0:  # seeds that change nothing: one trial measured again, no spread to judge by
+    if error == 0:  # every pair has the same gap: no spread to judge by
         return Difference(value)
-    student: Any = importlib.import_module("scipy.stats").t
-    reach = float(student.ppf(1 - LEVEL / 2, freedom)) * error
-    p = 2 * float(student.sf(abs(value) / error, freedom))
+    reach = float(_special().stdtrit(freedom, 1 - LEVEL / 2)) * error
+    p = 2 * float(_special().stdtr(freedom, -abs(value) / error))
     return Difference(value, value - reach, value + reach, p, seeds_to_separate(abs(value) / unit, groups), test)
 
 
@@ -107,17 +115,22 @@ def seeds_to_separate(effect: float, groups: int) -> int | None:
     """
     if effect == 0:
         return None
-    stats: Any = importlib.import_module("scipy.stats")
+    special = _special()
 
     def power(count: int) -> float:
         freedom = groups * (count - 1)
         center = effect * math.sqrt(count / groups)
-        bound = float(stats.t.ppf(1 - LEVEL / 2, freedom))
-        return float(stats.nct.sf(bound, freedom, center) + stats.nct.cdf(-bound, freedom, center))
+        bound = float(special.stdtrit(freedom, 1 - LEVEL / 2))
+        return float(1 - special.nctdtr(freedom, center, bound) + special.nctdtr(freedom, center, -bound))
 
     counts = range(2, MOST_SEEDS + 1)
     found = bisect_left(counts, POWER, key=power)
     return counts[found] if found < len(counts) else None
+
+
+def _special() -> Any:
+    """Return the distribution functions of Student's t, central and not: scipy.stats takes a second to import."""
+    return importlib.import_module("scipy.special")
 
 
 def holm(ps: Sequence[float]) -> list[float]:

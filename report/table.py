@@ -17,7 +17,7 @@ from report import marks
 from report.beside import Options, add
 from report.files import Absent, Found, Located, find
 from report.grid import Cell, Column, Table
-from report.statistics import mean, places, shared_ranks
+from report.statistics import independent, mean, places, shared_ranks
 
 Cells = Mapping[tuple[str, Column], Cell]
 
@@ -91,11 +91,12 @@ def _by_cell(results: Sequence[Located], wanted: Sequence[Column]) -> dict[tuple
 def _cell(column: Column, trials: Sequence[Located]) -> Cell:
     """Return the cell of some trials, not ranked yet."""
     trials = sorted(trials, key=lambda entry: entry.result.seed)
+    values = tuple(float(entry.result.metrics[column.metric]) for entry in trials)
     notes = dict.fromkeys(note for entry in trials for note in marks.notes(entry.result))
     return Cell(
         trials=tuple(trials),
-        values=tuple(float(entry.result.metrics[column.metric]) for entry in trials),
-        notes=tuple(notes),
+        values=values,
+        notes=(*notes, *([marks.REPEATED] if independent(values) < len(values) else [])),
         comparable=not any(marks.is_partial(entry.result) for entry in trials),
     )
 

@@ -1,7 +1,10 @@
 """Fixtures that tests of several rooms share."""
 
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported, and for the processes that tests start: on small work, threads wait for each other more
 # than they compute.
@@ -10,6 +13,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 from data.scenes import make_scenes
+from protocols.catalogue import PROTOCOLS
+from report.result import Result
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,28 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "scenes"
     make_scenes(root, seed=0, scale=0.02)
     return root
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., None]:
+    """Write one result a value, seeds counted from 0: `write(root, method, protocol's name, values, **fields)`.
+
+    A value is the headline metric, or all metrics by name.
+    """
+
+    def written(root: Path, method: str, name: str, values: list[Any], **changes: Any) -> None:
+        protocol = PROTOCOLS[name]
+        for seed, value in enumerate(values):
+            fields: dict[str, Any] = {
+                "protocol": name,
+                "version": protocol.version,
+                "fingerprint": protocol.fingerprint,
+                "method": method,
+                "seed": seed,
+                "metrics": value if isinstance(value, dict) else {protocol.metric: value},
+                "headline": protocol.metric,
+                "backbone_sha256": method,
+            }
+            Result(**fields | changes).write(root / re.sub(r"\W", "", method) / name / f"seed{seed}")
+
+    return written

@@ -6,31 +6,13 @@ import pytest
 from scipy import stats
 
 import twinbench
-from protocols.catalogue import PROTOCOLS
 from report import paper
 from report.beside import Options
 from report.files import Found, find
-from report.result import Result
-
-
-def write(root, method, name, values, **changes):
-    protocol = PROTOCOLS[name]
-    for seed, value in enumerate(values):
-        fields = {
-            "protocol": name,
-            "version": protocol.version,
-            "fingerprint": protocol.fingerprint,
-            "method": method,
-            "seed": seed,
-            "metrics": value if isinstance(value, dict) else {protocol.metric: value},
-            "headline": protocol.metric,
-            "backbone_sha256": method,
-        } | changes
-        Result(**fields).write(root / method / name / f"seed{seed}")
 
 
 @pytest.fixture
-def two(tmp_path):
+def two(write, tmp_path):
     write(tmp_path, "a", "voc07-svm", [60.0, 61.0, 62.5])
     write(tmp_path, "b", "voc07-svm", [50.0, 51.5, 51.0])
     write(tmp_path, "a", "imagenet-linear", [70.0, 71.0])
@@ -79,7 +61,7 @@ def test_a_folder_must_hold_one_method(two, capsys):
     assert "holds 2 methods (a, b), expected one" in capsys.readouterr().err
 
 
-def test_nothing_in_common_is_said(two, capsys):
+def test_nothing_in_common_is_said(write, two, capsys):
     write(two, "c", "voc0712-frcnn-c4", [50.0])
     assert twinbench.main(["compare", str(two / "a"), str(two / "c")]) == 2
     assert "no protocol in common" in capsys.readouterr().err
@@ -104,7 +86,7 @@ def test_the_papers_tables_stand_without_any_result():
     assert set(table.methods) == set(table.published)
 
 
-def test_the_papers_tables_fill_as_results_arrive(tmp_path):
+def test_the_papers_tables_fill_as_results_arrive(write, tmp_path):
     write(tmp_path, "barlow-twins", "imagenet-linear", [{"top1": 73.4, "top5": 91.2}])
     found = dict(paper.tables(find([tmp_path]), Options()))
     first = found["Table 1: linear classification on ImageNet"]

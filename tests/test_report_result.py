@@ -89,6 +89,14 @@ def test_infinity_in_a_file_is_refused(tmp_path):
         read_result(path)
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1e999", "NaN", "true", '"1"'])
+def test_a_curve_of_something_else_than_numbers_is_refused(tmp_path, number):
+    path = a_result(curves={"loss": [[1, 2.5], [2, 3.5]]}).write(tmp_path)
+    path.write_text(path.read_text().replace("3.5", number))
+    with pytest.raises(ResultError, match="curves is .* expected dict"):
+        read_result(path)
+
+
 def test_a_place_without_results_says_what_was_expected(tmp_path):
     with pytest.raises(ResultError, match="no such file or folder"):
         find([tmp_path / "missing"])

@@ -1,9 +1,10 @@
 import random
+import statistics
 
 import pytest
 from scipy import stats
 
-from report.statistics import Difference, difference, holm, seeds_to_separate, shared_ranks
+from report.statistics import Difference, difference, holm, independent, sample_std, seeds_to_separate, shared_ranks
 
 OURS = {0: 71.2, 1: 70.1, 2: 72.4, 3: 71.0}
 THEIRS = {0: 70.6, 1: 70.0, 2: 71.1, 3: 70.8}
@@ -36,10 +37,18 @@ def test_one_trial_has_a_difference_and_no_interval():
 
 def test_trials_without_any_spread_carry_no_verdict():
     """A deterministic solver gives each seed the same number: that is one trial, however often it is written down."""
-    for ours, theirs in (({0: 2.0, 1: 2.0}, {0: 1.0, 1: 1.0}), ({0: 2.0, 1: 2.0}, {2: 2.0, 3: 2.0})):
-        found = difference(ours, theirs)
-        assert found.value == ours[0] - next(iter(theirs.values()))
-        assert (found.low, found.high, found.p, found.decided) == (None, None, None, False)
+    once = dict.fromkeys(range(3), 2.0)
+    for theirs in ({0: 1.0, 1: 1.0, 2: 1.0}, {3: 2.0, 4: 2.0}, {0: 1.0, 1: 1.5, 2: 1.1}, {3: 1.0, 4: 1.5}):
+        for found, sign in ((difference(once, theirs), 1), (difference(theirs, once), -1)):
+            assert found == Difference(sign * (2.0 - statistics.fmean(theirs.values()))) and not found.decided
+
+
+def test_a_number_that_repeats_has_no_spread_however_it_rounds():
+    """The mean of 49 equal numbers need not be that number to the last bit."""
+    for value in (0.1, 86.2, 1 / 49, 77.77777777777777):
+        for count in (2, 3, 7, 49):
+            assert sample_std([value] * count) is None and independent([value] * count) == 1
+    assert independent([86.2, 86.2, 86.3]) == 3 and independent([]) == 0
 
 
 @pytest.mark.parametrize(("effect", "groups", "expected"), [(0.8, 2, 26), (1.0, 2, 17), (0.5, 2, 64), (0.5, 1, 34)])

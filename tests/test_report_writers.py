@@ -12,34 +12,16 @@ import pytest
 from PIL import Image
 
 import twinbench
-from protocols.catalogue import PROTOCOLS
 from report import csvfile, html, jsonfile, latex, markdown, text
 from report.beside import Options
 from report.plot import average, chart, parallel
-from report.result import Result
 from report.table import read
 
 HOSTILE = '<script>alert("x")</script> | **b** \x1b[31mred\nline =1+1'
 
 
-def write(root, method, name, values, **changes):
-    protocol = PROTOCOLS[name]
-    for seed, value in enumerate(values):
-        fields = {
-            "protocol": name,
-            "version": protocol.version,
-            "fingerprint": protocol.fingerprint,
-            "method": method,
-            "seed": seed,
-            "metrics": {protocol.metric: value},
-            "headline": protocol.metric,
-            "backbone_sha256": method,
-        } | changes
-        Result(**fields).write(root / re.sub(r"\W", "", method) / name / f"seed{seed}")
-
-
 @pytest.fixture
-def results(tmp_path):
+def results(write, tmp_path):
     write(tmp_path, "barlow", "voc07-svm", [86.0, 86.2, 86.4])
     write(tmp_path, "random", "voc07-svm", [50.0], converged=False)
     write(tmp_path, "barlow", "imagenet-linear", [73.2], curves={"top1 by epoch": [[1, 50], [2, 70]]})
@@ -56,7 +38,7 @@ def test_text_shows_each_number_with_its_spread(results):
 
 
 @pytest.mark.parametrize("width", [40, 60, 100, 200])
-def test_text_folds_to_the_width_and_loses_no_column(tmp_path, width):
+def test_text_folds_to_the_width_and_loses_no_column(write, tmp_path, width):
     names = ["voc07-svm", "imagenet-linear", "imagenet-knn", "voc0712-frcnn-c4", "coco-mrcnn-c4-1x"]
     for index, name in enumerate(names):
         write(tmp_path, "barlow", name, [10.0 + index, 11.0 + index])
@@ -82,6 +64,30 @@ def test_csv_holds_full_precision_and_reads_back(results):
     assert (missing["mean"], missing["missing"]) == ("", "not run")
 
 
+def test_seeds_that_change_nothing_are_one_trial_in_every_format(write, tmp_path):
+    """The SVM is deterministic: three seeds measure one number three times, and are no sample of anything."""
+    write(tmp_path, "barlow", "voc07-svm", [86.2, 86.2, 86.2])
+    write(tmp_path, "random", "voc07-svm", [50.0, 50.1, 50.2])
+    table = read([tmp_path])
+    why = "all seeds gave the same number to the last digit: they count as one trial"
+    plain = text.render(table)
+    assert "86.2 (n=1) [a]" in plain and "50.1 ±0.1 (3)" in plain
+    assert f"[a] {why}" in plain.replace("\n", " ")
+    shown = markdown.render(table)
+    assert "| barlow | **86.2** (n=1) <sup>a</sup> |" in shown and f"<sup>a</sup> {markdown.escape(why)}" in shown
+    shown = latex.render(table)
+    assert r"\textbf{86.2} {\footnotesize (n=1)}\textsuperscript{a}" in shown and why in shown
+    (barlow, random) = csv.DictReader(io.StringIO(csvfile.render(table)))
+    assert (barlow["n"], barlow["std"], barlow["values"], barlow["notes"]) == ("1", "", "86.2 86.2 86.2", why)
+    assert random["n"] == "3" and float(random["std"]) == pytest.approx(0.1)
+    found = json.loads(jsonfile.render(table))
+    (cell,) = found["rows"][0]["cells"]
+    assert (cell["n"], cell["std"], cell["values"], cell["marks"]) == (1, None, [86.2] * 3, ["a"])
+    assert len(cell["trials"]) == 3 and found["footnotes"] == {"a": why}
+    page = "".join(Reader(html.render(table)).texts)
+    assert "86.2 (n=1)a" in page and why in page and "barlow on voc07-svm, mAP: 86.2 (n=1)" in page
+
+
 def compiled(tmp_path, fragment):
     """Compile a LaTeX fragment in a document and return the log."""
     if not shutil.which("pdflatex"):
@@ -104,7 +110,7 @@ def test_latex_has_rules_best_and_second(results):
     assert r"\underline{50.0}" in random and r"\textsuperscript{a} & \emph{not run}" in random
 
 
-def test_latex_compiles_whatever_a_method_is_called(tmp_path):
+def test_latex_compiles_whatever_a_method_is_called(write, tmp_path):
     names = ["plain", r"\input{/etc/passwd} $x^2$ %", "[option] ~ # & _ {", "*star", 'é "ß" 中 ð ± | < >', HOSTILE]
     for number, name in enumerate(names):
         write(tmp_path, name, "voc07-svm", [50.0 + number, 51.0 + number], converged=number > 2)
@@ -121,6 +127,7 @@ def test_json_holds_what_the_others_show(results):
     assert random["cells"][1] == {
         "mean": None,
         "std": None,
+        "n": 0,
         "values": [],
         "place": None,
         "missing": "not run",
@@ -146,7 +153,7 @@ class Reader(HTMLParser):
         self.texts.append(data)
 
 
-def test_text_in_results_is_never_obeyed(tmp_path):
+def test_text_in_results_is_never_obeyed(write, tmp_path):
     write(tmp_path, HOSTILE, "voc07-svm", [50.0], command=HOSTILE, versions={HOSTILE: HOSTILE}, selected_on=HOSTILE)
     write(tmp_path, "=cmd|calc", "voc07-svm", [40.0])
     table = read([tmp_path])
@@ -160,7 +167,7 @@ def test_text_in_results_is_never_obeyed(tmp_path):
     assert any(HOSTILE in text for text in page.texts)
 
 
-def test_an_error_that_quotes_a_result_stays_one_plain_line(tmp_path, capsys):
+def test_an_error_that_quotes_a_result_stays_one_plain_line(write, tmp_path, capsys):
     write(tmp_path / "a", HOSTILE, "voc07-svm", [50.0])
     write(tmp_path / "b", HOSTILE, "voc07-svm", [50.0])
     assert twinbench.main(["report", str(tmp_path)]) == 2
@@ -180,7 +187,7 @@ def test_the_page_is_whole_and_loads_nothing(results):
     assert ("polyline", "line s0") in [(tag, attrs.get("class")) for tag, attrs in reader.tags]
 
 
-def test_pictures_are_carried_along_and_never_read_from_elsewhere(tmp_path):
+def test_pictures_are_carried_along_and_never_read_from_elsewhere(write, tmp_path):
     write(tmp_path, "m", "coco-mrcnn-c4-1x", [30.0], pictures=["boxes.png", "../secret.png", "missing.png"])
     folder = next(tmp_path.rglob("result.json")).parent
     for path in (folder / "boxes.png", folder.parent / "secret.png"):
