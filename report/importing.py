@@ -33,7 +33,7 @@ class Log:
     """How one program writes its evaluations: dotted names of numbers, and the count that orders them."""
 
     program: str
-    pattern: re.Pattern[str]  # groups: layer (perhaps), kind (perhaps), metric
+    pattern: re.Pattern[str]  # groups: layer or data set (perhaps), kind (perhaps), metric
     steps: tuple[str, ...]  # the first of these that a line has is the x of its curve
 
 
@@ -49,8 +49,9 @@ LOGS = (
         ("epoch", "step"),
     ),
     Log(
-        "Detectron2",  # {"bbox/AP": 38.9, "segm/AP": 34.1, "iteration": 89999}
-        re.compile(r"(?P<kind>bbox|segm)/(?P<metric>AP(?:50|75|s|m|l)?)"),
+        # {"bbox/AP": 38.9, "segm/AP": 34.1, "iteration": 89999}; of several test sets {"voc_2007_test/bbox/AP": ...}
+        "Detectron2",
+        re.compile(r"(?:(?P<layer>.+)/)?(?P<kind>bbox|segm)/(?P<metric>AP(?:50|75|s|m|l)?)"),
         ("iteration",),
     ),
 )
@@ -58,7 +59,10 @@ LOGS = (
 
 @dataclass
 class Found:
-    """What a log holds: by layer (one without a name where the log knows none), metric -> [[step, value], ...]."""
+    """What a log holds: by layer (one without a name where the log knows none), metric -> [[step, value], ...].
+
+    Steps grow: a run that was resumed repeats some, and the later evaluation of a step is the one that stands.
+    """
 
     program: str
     layers: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict[str, dict[str, list[list[float]]]])
@@ -71,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
     parser.add_argument("--method", required=True, metavar="LABEL", help="row of the table")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
-    parser.add_argument("--layer", default="", help="which one, where the log evaluates several")
+    parser.add_argument("--layer", default="", help="which layer, head or test set, where the log evaluates several")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting in which the run differed"
     )
@@ -104,18 +108,22 @@ def imported(log: Path, protocol: Protocol, method: str, seed: int, layer: str =
     if protocol.metric not in named:
         held = ", ".join(sorted(named))
         raise ImportingError(f"{log}: holds {held} of {found.program}, expected {protocol.metric} for {protocol.name}")
+    last, headline = named[protocol.metric][-1]
+    if not math.isfinite(headline):
+        raise ImportingError(f"{log}: its last evaluation, at {last:g}, has {protocol.metric} {headline}, not a number")
+    evaluated = {name: points[-1][1] for name, points in named.items() if points[-1][0] == last}
     return Result(
         protocol=protocol.name,
         version=protocol.version,
         fingerprint=protocol.fingerprint,
         method=method,
         seed=seed,
-        metrics={name: points[-1][1] for name, points in named.items()},
+        metrics={name: value for name, value in evaluated.items() if math.isfinite(value)},  # AP of no small object
         headline=protocol.metric,
         backbone_sha256="",
         overrides=dict(protocol.overrides),
         selected_on="nothing: the last evaluation in the log",
-        curves={protocol.metric: named[protocol.metric]},
+        curves={protocol.metric: [point for point in named[protocol.metric] if math.isfinite(point[1])]},
         command=provenance.command(),
         code=provenance.code(),
         finished=provenance.now(),
@@ -128,15 +136,17 @@ def read_log(path: Path) -> Found:
     lines = list(_objects(path))
     for log in LOGS:
         found = Found(log.program)
+        step = 0.0
         for line in lines:
             numbers = dict(_numbers(line))
-            step = next((numbers[name] for name in log.steps if name in numbers), 0.0)
+            step = next((numbers[name] for name in log.steps if name in numbers), step)
             for name, value in numbers.items():
                 if line.get("mode") != "train" and (match := log.pattern.fullmatch(name)):
                     groups = match.groupdict()
                     metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
                     layer = found.layers.setdefault(groups.get("layer") or "", {})
-                    layer.setdefault(metric, []).append([step, value])
+                    earlier = [point for point in layer.get(metric, []) if point[0] < step]
+                    layer[metric] = [*earlier, [step, value]]
         if found.layers:
             return found
     programs = ", ".join(log.program for log in LOGS)
@@ -161,11 +171,11 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the finite numbers of nested objects under dotted names."""
+    """Yield the numbers of nested objects under dotted names; one of them may be NaN."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _numbers(cast("dict[str, Any]", value), f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", float(value)
 
 

@@ -43,6 +43,30 @@ DETECTRON2 = [
 ]
 
 
+# As the programs write them: keys sorted, training scalars beside the last evaluation, NaN where no object is small.
+DETECTRON2_RESUMED = """\
+{"data_time": 0.0081, "eta_seconds": 912.5, "iteration": 979, "loss_cls": 0.31, "lr": 0.02, "total_loss": 0.92}
+{"bbox/AP": 30.25, "bbox/AP-car": 31.0, "bbox/AP50": 50.5, "bbox/APs": 12.5, "iteration": 999, "segm/AP": 27.75}
+{"bbox/AP": 99.0, "bbox/AP-car": 99.0, "bbox/AP50": 99.0, "bbox/APs": 99.0, "iteration": 1999, "segm/AP": 99.0}
+{"data_time": 0.0079, "eta_seconds": 610.0, "iteration": 1019, "loss_cls": 0.3, "lr": 0.02, "total_loss": 0.9}
+{"bbox/AP": 35.5, "bbox/AP-car": 36.0, "bbox/AP50": 55.5, "bbox/APs": 14.5, "iteration": 1999, "segm/AP": 31.5}
+{"bbox/AP": 38.5, "bbox/AP50": 58.5, "bbox/APs": NaN, "iteration": 2999, "lr": 0.0002, "segm/AP": 33.5, "time": 0.4}
+"""
+VISSL_RESUMED = """\
+{"iteration": 626, "phase_idx": 0, "train_accuracy_list_meter": {"top_1": {"0": 41.5}}, "train_phase_idx": 0}
+{"iteration": 626, "phase_idx": 1, "test_accuracy_list_meter": {"top_1": {"0": 60.5}}, "train_phase_idx": 0}
+{"iteration": 1252, "phase_idx": 3, "test_accuracy_list_meter": {"top_1": {"0": 64.0}}, "train_phase_idx": 1}
+{"iteration": 1252, "phase_idx": 3, "test_accuracy_list_meter": {"top_1": {"0": 63.5}}, "train_phase_idx": 1}
+"""
+MMENGINE_EPOCHS = """\
+{"lr": 0.3, "data_time": 0.21, "loss": 4.5, "time": 0.44, "epoch": 1, "iter": 600, "memory": 2103, "step": 600}
+{"accuracy/top1": 55.5, "accuracy/top5": 78.5, "data_time": 0.05, "time": 0.11, "step": 1}
+{"lr": 0.1, "data_time": 0.19, "loss": 3.5, "time": 0.42, "epoch": 2, "iter": 600, "memory": 2103, "step": 1200}
+{"accuracy/top1": 61.5, "accuracy/top5": 83.5, "data_time": 0.05, "time": 0.11, "step": 2}
+{"accuracy/top1": 62.5, "accuracy/top5": 84.5, "data_time": 0.05, "time": 0.11}
+"""
+
+
 def log(path, lines, tail=""):
     file = path / "log.json"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
@@ -68,6 +92,43 @@ def test_detectron2_names_boxes_and_masks_by_the_data_set(tmp_path):
     assert coco.metrics == {"box-AP": 38.5, "box-AP50": 58.5, "mask-AP": 33.5}
     voc = imported(log(tmp_path, DETECTRON2), VOC, "m", 0)
     assert voc.metrics["AP"] == 38.5 and voc.metrics["AP50"] == 58.5
+
+
+def text_log(path, text):
+    file = path / "metrics.json"
+    file.write_text(text)
+    return file
+
+
+def test_a_resumed_detectron2_run_counts_each_evaluation_once_and_mixes_no_two(tmp_path):
+    """After a restart from an earlier checkpoint the file goes on, repeating steps; small objects' AP may be NaN."""
+    result = imported(text_log(tmp_path, DETECTRON2_RESUMED), COCO, "m", 0)
+    assert result.metrics == {"box-AP": 38.5, "box-AP50": 58.5, "mask-AP": 33.5}  # no box-APs of another evaluation
+    assert result.curves == {"box-AP": [[999, 30.25], [1999, 35.5], [2999, 38.5]]}
+
+
+def test_a_resumed_vissl_run(tmp_path):
+    result = imported(text_log(tmp_path, VISSL_RESUMED), LINEAR, "m", 0)  # one head, called 0: nothing to choose
+    assert (result.metrics, result.curves) == ({"top1": 63.5}, {"top1": [[0, 60.5], [1, 63.5]]})
+
+
+def test_an_evaluation_that_tells_no_step_is_that_of_the_line_before(tmp_path):
+    result = imported(text_log(tmp_path, MMENGINE_EPOCHS), LINEAR, "m", 0)
+    assert result.metrics == {"top1": 62.5, "top5": 84.5}
+    assert result.curves == {"top1": [[1, 55.5], [2, 62.5]]}
+
+
+def test_a_last_evaluation_that_failed_is_not_replaced_by_an_earlier_one(tmp_path):
+    text = '{"bbox/AP": 30.0, "iteration": 999}\n{"bbox/AP": NaN, "iteration": 1999}\n'
+    with pytest.raises(ImportingError, match="its last evaluation, at 1999, has box-AP nan, not a number"):
+        imported(text_log(tmp_path, text), COCO, "m", 0)
+
+
+def test_several_test_sets_are_chosen_from(tmp_path):
+    text = '{"voc_2007_test/bbox/AP": 55.5, "voc_2012_val/bbox/AP": 50.5, "iteration": 999}\n'
+    with pytest.raises(ImportingError, match="evaluates voc_2007_test, voc_2012_val; choose one with --layer"):
+        imported(text_log(tmp_path, text), VOC, "m", 0)
+    assert imported(text_log(tmp_path, text), VOC, "m", 0, "voc_2007_test").metrics == {"AP": 55.5}
 
 
 def test_a_last_line_cut_off_by_a_kill_is_left_out(tmp_path):
