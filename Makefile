@@ -23,11 +23,11 @@ demo: setup
 	$(BIN)/twinbench demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest --ignore tests/test_slurm_cluster.py
+	$(BIN)/python -m pytest --ignore tests/slurm_cluster
 
-# Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh.
+# Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh, else skips.
 test-slurm: setup
-	$(BIN)/python -m pytest tests/test_slurm_cluster.py
+	$(BIN)/python -m pytest tests/slurm_cluster
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -35,7 +35,7 @@ class Cluster:
     cpus_per_gpu: int = 8
     mem_gb_per_gpu: int = 0
     minutes: int = 1440  # time limit of a job; one that needs longer is put back in the queue and resumes
-    max_running: int = 0  # trials at once; 0: as many as the machine takes
+    max_running: int = 0  # the suite's jobs at once; 0: as many as the machine takes
     signal_delay_s: int = 180  # warning before the time limit, seconds
     container: str = ""  # a command that the worker's command is appended to, as `apptainer exec --nv image.sif`
     setup: tuple[str, ...] = ()  # shell lines before each job; one that fails ends the job

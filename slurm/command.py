@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from protocols.house import unknown
 from slurm import scheduler, show
 from slurm.graph import Job, build_jobs
 from slurm.lock import only_runner, running_holder
-from slurm.status import JobStatus, counts, suite_status
+from slurm.status import UNEXPLAINED, JobStatus, counts, suite_status
 from slurm.suite import Suite, SuiteError, read_suite
+
+ACCOUNTING_SECONDS = 6  # that Slurm's accounting may lag behind its queue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +192,14 @@ def _cancel(suite: Suite) -> int:
 def _report(suite: Suite, jobs: Sequence[Job]) -> int:
     """Write down why trials are missing, then the table, and print where."""
     from slurm.finish import settle, write_reports
+    from slurm.view import forget
 
-    settle(suite_status(suite, jobs)[0])
+    forget(suite.root)  # what a watcher saw some seconds ago may be older than the last job's end
+    statuses, _ = suite_status(suite, jobs)
+    if any(status.reason.endswith(UNEXPLAINED) for status in statuses):
+        time.sleep(ACCOUNTING_SECONDS)
+        forget(suite.root)
+        statuses, _ = suite_status(suite, jobs)
+    settle(statuses)
     print("\n".join(map(str, write_reports(suite))))
     return 0

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protocols.schema import KnnRecipe, SvmRecipe
 from slurm.graph import Job
 from slurm.record import read_record
 
@@ -32,16 +33,37 @@ def estimate(jobs: Sequence[Job]) -> dict[str, Estimate]:
         if record and record.spent_seconds:
             seconds.setdefault(_kind(job), []).append(record.spent_seconds)
     found: dict[str, Estimate] = {}
+    disk = disk_bytes(jobs)
     for job in jobs:
         measured = seconds.get(_kind(job), [])
         hours = statistics.median(measured) / 3600 if measured else job.minutes / 60
         basis = f"median of {len(measured)} finished" if measured else f"limit of {job.minutes} min"
-        found[job.name] = Estimate(job.gpus * hours, disk_bytes(job), basis)
+        found[job.name] = Estimate(job.gpus * hours, disk[job.name], basis)
     return found
 
 
-def disk_bytes(job: Job) -> int:
-    """Return about how much a job writes, from the sizes of the networks it saves."""
+def disk_bytes(jobs: Sequence[Job]) -> dict[str, int]:
+    """Return about how much each job writes; features count for the first of the trials that share them."""
+    found: dict[str, int] = {}
+    shared: set[tuple[object, ...]] = set()
+    for job in jobs:
+        found[job.name] = _own_bytes(job) + (0 if job.features in shared else _feature_bytes(job))
+        shared.add(job.features)
+    return found
+
+
+def _feature_bytes(job: Job) -> int:
+    """Return the size of a trial's features, in float32."""
+    protocol = job.protocol
+    if not protocol or not isinstance(protocol.recipe, SvmRecipe | KnnRecipe):
+        return 0
+    avg6 = isinstance(protocol.recipe, SvmRecipe) and protocol.recipe.pooling == "res5-avg6"
+    side = protocol.recipe.transform.crop // 32 - 5 if avg6 else 1  # of the pooled map
+    return int(4 * sum(protocol.images) * 2048 * protocol.width * side**2)
+
+
+def _own_bytes(job: Job) -> int:
+    """Return about how much a job writes for itself, from the sizes of the networks it saves."""
     if job.kind == "convert":
         return BACKBONE_MB * MB
     if job.protocol:

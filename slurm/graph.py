@@ -1,19 +1,22 @@
 """The jobs of a suite and what waits for what: (pretrain | convert) -> trials -> report.
 
+Of the SVM and k-NN trials that share features, the first extracts them; the others wait for it and read them.
 Files are the truth: a job is done when what it makes is there and was made as the suite says now.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from protocols.house import with_settings
 from protocols.pretraining import RECIPES, PretrainRecipe
-from protocols.schema import DetectionRecipe, ProbeRecipe, Protocol
+from protocols.schema import DetectionRecipe, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
 from report.result import Result, read_result
 from slurm.record import read_record
 from slurm.suite import Measurement, Method, Suite, SuiteError
+
+FEATURES = "features"  # the folder below a suite's root that SVM and k-NN trials keep their features in
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Job:
     out: Path
     identity: str  # what a finished one must have been made as
     needs: tuple[str, ...] = ()  # names of jobs that must be done before
+    after: tuple[str, ...] = ()  # names of jobs that should have ended before, well or not
+    features: tuple[object, ...] = ()  # what its features are of; equal ones are extracted once
     gpus: int = 1  # processes, one on each GPU; 0: needs none
     nodes: int = 1
     minutes: int = 1440
@@ -116,11 +121,14 @@ def _pretrain_job(suite: Suite, method: Method) -> Job:
 
 def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
     """Yield the trials, protocol by protocol, so that a column of the table fills before the next one begins."""
+    first: dict[tuple[object, ...], str] = {}
     for measurement in suite.measurements:
         for method in suite.methods:
             backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
             for seed in measurement.seeds:
-                yield _trial(suite, method, measurement, seed, backbone)
+                job = _trial(suite, method, measurement, seed, backbone)
+                extracts = first.setdefault(job.features, job.name) if job.features else job.name
+                yield job if extracts == job.name else replace(job, after=(extracts,))
 
 
 def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, backbone: Job | None) -> Job:
@@ -131,18 +139,30 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     weights = str(backbone.product) if backbone else method.checkpoint
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
+    features = _features(method, protocol)
+    cache = ("--cache", str(suite.root / FEATURES)) if features else ()  # a requeued trial goes on with them, too
     return Job(
         name,
         "trial",
-        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides), *partial),
+        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides), *partial, *cache),
         out,
         trial_identity(protocol.name, protocol.fingerprint, method.name, seed),
         needs=(backbone.name,) if backbone else (),
+        features=features,
         gpus=measurement.gpus,
         minutes=measurement.minutes or suite.cluster.minutes,
         protocol=protocol,
         length=_length(protocol),
     )
+
+
+def _features(method: Method, protocol: Protocol) -> tuple[object, ...]:
+    """Return what the features of a trial depend on; nothing for a trial that computes them anew in each step."""
+    recipe = protocol.recipe
+    if not isinstance(recipe, SvmRecipe | KnnRecipe):
+        return ()
+    pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
+    return method.name, protocol.data, protocol.width, recipe.transform, pooling, recipe.precision
 
 
 def _length(protocol: Protocol) -> tuple[str, int]:

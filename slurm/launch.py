@@ -36,16 +36,17 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     forget(suite.root)
     code = take_snapshot(suite.root / "code")
     submitted: list[Batch] = []
-    for plan in plan_batches(suite, missing, int(scheduler.settings().get("MaxArraySize", "1001")) - 1):
-        dependency = _dependency(plan, active, submitted)
+    largest_array = int(scheduler.settings().get("MaxArraySize", "1001")) - 1
+    queued = _whole(active)
+    for plan in plan_batches(suite, missing, largest_array, len(active)):
+        dependency = _dependency(plan, active, submitted, queued)
         batch = ledger.announce(suite.name, [job.name for job in plan.jobs])
         submitted.append(ledger.confirm(batch, submit_trials(suite, plan, code, batch.slurm_name, dependency)))
         active.update((job.name, submitted[-1].element(job.name)) for job in plan.jobs)
     if old_report:
         scheduler.cancel([old_report])
     batch = ledger.announce(suite.name, [REPORT])
-    after = ":".join(sorted({slurm_id.partition("_")[0] for slurm_id in active.values()}))
-    slurm_id = submit_report(suite, _write_resolved(suite), code, batch.slurm_name, f"afterany:{after}")
+    slurm_id = submit_report(suite, _write_resolved(suite), code, batch.slurm_name, f"afterany:{_whole(active)}")
     return [*submitted, ledger.confirm(batch, slurm_id)]
 
 
@@ -79,13 +80,21 @@ def cancel_all(suite: Suite) -> int:
     return len(active)
 
 
-def _dependency(plan: Plan, active: Mapping[str, str], submitted: Sequence[Batch]) -> str:
+def _dependency(plan: Plan, active: Mapping[str, str], submitted: Sequence[Batch], queued: str) -> str:
     """Return sbatch's dependency of a plan. Only jobs that are in the queue count: to Slurm, an unknown id is a
     fulfilled one."""
     terms = [f"afterok:{active[need]}" for need in plan.needs if need in active]
+    terms += [f"afterany:{active[name]}" for name in plan.jobs[0].after if name in active]
     if plan.after is not None:
         terms.append(f"afterany:{submitted[plan.after].slurm_id}")
+    if plan.after_queued:
+        terms.append(f"afterany:{queued}")
     return ",".join(terms)
+
+
+def _whole(active: Mapping[str, str]) -> str:
+    """Return the ids of jobs as a dependency takes them, an array once for all its elements."""
+    return ":".join(sorted({slurm_id.partition("_")[0] for slurm_id in active.values()}))
 
 
 def _write_resolved(suite: Suite) -> Path:

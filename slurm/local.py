@@ -120,7 +120,7 @@ class LocalRunner:
     def _start_what_fits(self) -> None:
         """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
         for job in list(self.waiting.values()):
-            if any(need in self.waiting or need in self.running for need in job.needs):
+            if any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
                 continue
             if self.machine.slots_for(job) > len(self.free):
                 return

@@ -19,10 +19,12 @@ from submitit.helpers import DelayedSubmission
 
 from protocols.house import UserError
 from slurm import record as records
+from slurm import scheduler
 from slurm.child import LATER, failure_reason, signal_group, start_logged, worker_environment
 from slurm.record import read_record
 from slurm.snapshot import require_code
 
+PUT_BACK = "out of time or preempted; Slurm starts it again"
 SAVE_SECONDS = 60  # for a worker to save its state; the cluster's signal_delay_s should be longer
 FIRST_PORT, PORTS = 20_000, 40_000
 
@@ -68,7 +70,7 @@ class NodeTask(submitit.helpers.Checkpointable):
                 time.sleep(0.05)  # no wait(): this is a signal handler, and below it stands wait() with its lock
             signal_group(self.child, signal.SIGKILL)
         if self.record:
-            records.end(self.folder, self.record, "stopped", reason="out of time or preempted; Slurm starts it again")
+            records.end(self.folder, self.record, "stopped", reason=PUT_BACK)
         return DelayedSubmission(NodeTask(), *arguments)
 
     def _settle(self, code: int, product: str) -> None:
@@ -81,9 +83,23 @@ class NodeTask(submitit.helpers.Checkpointable):
             return
         stopped = code in (LATER, -signal.SIGTERM)
         reason = failure_reason(self.folder, code, Path(product).name)
+        try:
+            if self.record and stopped:
+                self._put_back(self.record)
+        except scheduler.SchedulerError as error:
+            reason = f"{reason}, and could not be put back in the queue: {error}"
         if self.record:
             records.end(self.folder, self.record, "stopped" if stopped else "failed", code, reason)
         raise JobFailed(f"{self.folder}: {reason}")
+
+    def _put_back(self, record: records.Record) -> None:
+        """Have Slurm start this job again after a SIGTERM that no warning came with: where a site preempts like that, a
+        job that ends in its grace time has failed. Return if the job is ending anyway, as when it is cancelled."""
+        if scheduler.ask("squeue", "--noheader", f"--jobs={_slurm_id()}", "--format=%T") != ["RUNNING"]:
+            return
+        records.end(self.folder, record, "stopped", reason=PUT_BACK)
+        scheduler.ask("scontrol", "requeue", _slurm_id())
+        time.sleep(60)  # Slurm ends the whole step now
 
 
 def write_report(code: str, suite_file: str) -> None:

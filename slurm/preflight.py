@@ -19,7 +19,8 @@ def require_sound(suite: Suite, jobs: Sequence[Job]) -> None:
     """Raise SuiteError with every problem, one line for all."""
     found = problems(suite, jobs, local=False)
     if found:
-        raise SuiteError(f"{suite.file}: nothing was queued: {'; '.join(found)} (--local runs it on this machine)")
+        hint = "" if "--local" in found[-1] else " (--local runs it on this machine)"
+        raise SuiteError(f"{suite.file}: nothing was queued: {'; '.join(found)}{hint}")
 
 
 def problems(suite: Suite, jobs: Sequence[Job], *, local: bool) -> list[str]:
@@ -54,7 +55,8 @@ def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
     if not os.access(place, os.W_OK):
         yield f"{place} is not writable; choose a root on a disk that you and all nodes can write to"
         return
-    needed, free = sum(disk_bytes(job) for job in jobs if not job.product.exists()), shutil.disk_usage(place).free
+    disk, free = disk_bytes(jobs), shutil.disk_usage(place).free
+    needed = sum(disk[job.name] for job in jobs if not job.product.exists())
     if needed > free:
         yield f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB; make room"
 
@@ -80,7 +82,10 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
     try:
         known = scheduler.partitions()
     except SchedulerError as error:
-        yield str(error)
+        yield (
+            f"Slurm's programs are here, but no cluster answers ({error}); "
+            "go to a login node of the cluster, or add --local to use this machine"
+        )
         return
     cluster = suite.cluster
     names = [name for name in cluster.partition.split(",") if name] or [""]

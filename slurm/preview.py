@@ -40,7 +40,8 @@ def _lines(suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimat
     for (method, step), members in groups.items():
         left = [status for status in members if status.state != "done"]
         done = f"{len(members) - len(left)}/{len(members)} done"
-        needs = f"after {members[0].job.needs[0]}" if members[0].job.needs else ""
+        before = [*members[0].job.needs, *members[0].job.after]
+        needs = f"after {' and '.join(before)}" if before else ""
         words = [f"{method:{widths[0]}}", f"{step:{widths[1]}}", f"{done:>12}"]
         if left:
             basis = costs[left[0].job.name].basis
@@ -87,7 +88,8 @@ def _scripts(suite: Suite, jobs: Sequence[Job]) -> list[str]:
 
     lines: list[str] = []
     for plan in plan_batches(suite, missing_jobs(jobs)):
-        dependency = ",".join(f"afterok:<{need}>" for need in plan.needs)
+        terms = [f"afterok:<{need}>" for need in plan.needs] + [f"afterany:<{name}>" for name in plan.jobs[0].after]
+        dependency = ",".join(terms)
         names = plan.jobs[0].name if len(plan.jobs) == 1 else f"{plan.jobs[0].name} and {len(plan.jobs) - 1} more"
         text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", dependency)
         lines += [f"# --- {names}", text]

@@ -18,6 +18,7 @@ from slurm.view import View, look
 
 Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
 ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
+UNEXPLAINED = "left the queue without a result"  # and Slurm's accounting does not say why, or not yet
 MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how Slurm speaks of memory in a job's output
 
 
@@ -43,6 +44,7 @@ class JobStatus:
             "slurm_id": self.slurm_id,
             "out": str(self.job.out),
             "needs": list(self.job.needs),
+            "after": list(self.job.after),
             "command": ["twinbench", *self.job.argv],
             "starts": record.starts if record else 0,
             "gpu_hours": round(self.gpu_hours, 4),
@@ -114,7 +116,7 @@ def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
         return replace(status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code})")
     if view.problem or not view.queue_asked:
         return status
-    return replace(status, state="failed", reason=f"job {slurm_id} left the queue without a result")
+    return replace(status, state="failed", reason=f"job {slurm_id} {UNEXPLAINED}")
 
 
 def _meaning(state: str) -> str:

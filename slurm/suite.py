@@ -30,6 +30,7 @@ from protocols.schema import Protocol, ProtocolError, look_up
 from slurm.cluster import Cluster, ClusterError, read_cluster
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes a folder, a job name and a table row
+OURS = ("code", "features", "slurm")  # folders of a suite's root that no method may be called after
 LAYOUTS = ("imagenet", "voc", "coco", "inat", "places")
 
 
@@ -195,6 +196,8 @@ def _data(file: Path, value: object) -> dict[str, Path]:
 def _method(file: Path, data: Mapping[str, Path], name: str, value: object) -> Method:
     """Return one method, its checkpoint found or its pretraining checked."""
     where = f"{file}: methods.{name}"
+    if name in OURS:
+        raise SuiteError(f"{where}: the suite's own folder {name}/ has that name; choose another")
     entry = _mapping(value, where, Method, without=("name",))
     if len(entry) != 1:
         raise SuiteError(f"{where}: has {len(entry)} entries, expected either `checkpoint` or `pretrain`")

@@ -80,6 +80,21 @@ def test_status_tells_running_failed_blocked_and_interrupted_apart(suite_file, c
     assert seen["random/demo-imagenet-knn/seed1"] == ("waiting", "was interrupted, resumes with the next run")
 
 
+def test_plan_and_run_say_what_to_do_where_slurms_programs_find_no_cluster(suite_file, capsys, monkeypatch):
+    for program in ("sbatch", "sinfo", "scontrol"):
+        path = suite_file.parent / "bin" / program
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\necho 'error: DNS SRV lookup failed\nfatal: no configuration source' >&2\nexit 1\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{suite_file.parent / 'bin'}:/usr/bin:/bin")
+    for action in ("plan", "run"):
+        assert twinbench.main(["suite", action, str(suite_file)]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "no cluster answers (sinfo: error: DNS SRV lookup failed / fatal: no configuration source)" in line
+        assert "add --local to use this machine" in line
+    assert twinbench.main(["suite", "plan", str(suite_file), "--local"]) == 0
+
+
 def test_logs_prints_a_trials_log_or_says_why_not(suite_file, capsys):
     job = jobs_of(suite_file)["a/pretrain"]
     assert twinbench.main(["suite", "logs", str(suite_file), "a/pretrain"]) == 2

@@ -41,13 +41,27 @@ def test_backbones_come_first_and_each_trial_needs_its_own(jobs):
     assert needs == {"mine": ("mine/pretrain",), "theirs": ("theirs/backbone",), "random": ()}
 
 
+def test_trials_that_share_features_let_the_first_extract_them(tmp_path):
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: out\nmethods: {a: {checkpoint: random}, b: {checkpoint: random}}\ndata: {voc: sets}\n"
+        "protocols: {voc07-svm-gap: {seeds: 2}, voc07-svm: {}, voc07-svm-pcl: {}}\n"
+    )
+    jobs = {job.name: job for job in build_jobs(read_suite(tmp_path / "suite.yaml"))}
+    assert {name: job.after for name, job in jobs.items() if job.after} == {
+        f"{method}/{waits}": (f"{method}/voc07-svm-gap/seed0",)
+        for method in ("a", "b")
+        for waits in ("voc07-svm-gap/seed1", "voc07-svm-pcl/seed0")
+    }
+
+
 def test_commands_are_those_of_the_front_door(jobs, tmp_path):
     trial = jobs["mine/demo-imagenet-knn/seed1"]
     out = tmp_path / "out"
     assert trial.argv == (
         *("transfer", "demo-imagenet-knn", f"{out}/mine/pretrain/resnet50.pth", f"{tmp_path}/sets"),
         *(f"{out}/mine/demo-imagenet-knn/seed1", "--method", "mine", "--seed", "1", "--set", "temperature=0.1"),
-        "--partial",
+        *("--partial", "--cache", f"{out}/features"),
     )
     assert jobs["mine/pretrain"].argv == (
         *("pretrain", f"{tmp_path}/sets", f"{out}/mine/pretrain", "--recipe", "demo", "--seed", "0"),

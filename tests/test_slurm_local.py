@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_a_job_runs_after_those_it_needs(tmp_path):
     assert run([late, early], slots=("", "")) == {}
     record = read_record(late.out)
     assert record and (record.state, record.code, record.starts) == ("done", 0, 1)
+
+
+def test_a_job_lets_another_go_first_and_runs_even_if_that_fails(tmp_path):
+    first = job(tmp_path, "first", "import time; time.sleep(0.3); open('../ended', 'w'); 1 / 0")
+    second = replace(job(tmp_path, "second", f"open('../ended'); {WRITE}"), after=("first",))
+    assert list(run([second, first], slots=("", ""))) == ["first"]
+    assert second.product.exists()
 
 
 def test_no_more_jobs_at_once_than_slots(tmp_path):

@@ -143,6 +143,18 @@ def test_estimates_rest_on_finished_trials_and_else_on_the_limit(suite):
     assert found.gpu_hours == pytest.approx(16 * 1.5, rel=0.01) and found.basis == "median of 3 finished"
 
 
+def test_features_that_trials_share_take_room_once(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: out\nmethods: {a: {checkpoint: random}, b: {checkpoint: random}}\n"
+        "protocols: {voc07-svm: {}, voc07-svm-gap: {seeds: 2}, voc07-svm-pcl: {}}\ndata: {voc: data}\n"
+    )
+    trials = build_jobs(read_suite(tmp_path / "suite.yaml"))
+    images = 5011 + 4952
+    large, small, own = 4 * images * 8192, 4 * images * 2048, 2_000_000  # res5-avg6 is 2 x 2 x 2048
+    assert [cost.disk_bytes - own for cost in estimate(trials).values()] == [large, large, small, 0, small, 0, 0, 0]
+
+
 def write_log(path, *points):
     path.write_text("".join(json.dumps({"epoch": epoch, "time": at}) + "\n" for epoch, at in points) + '{"ep')
 

@@ -1,6 +1,7 @@
 """A suite of thousands: plans and shows its state in seconds, and asks Slurm seldom however many people watch."""
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -11,12 +12,12 @@ import pytest
 
 import twinbench
 from slurm.batches import plan_batches
-from slurm.graph import build_jobs
+from slurm.graph import Job, build_jobs
 from slurm.ledger import Ledger
 from slurm.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
-PROTOCOLS = ("imagenet-knn", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
+PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
 
 
 def write_suite(folder, methods, seeds, cluster="{gpus_per_node: 8}"):
@@ -62,26 +63,53 @@ def test_twenty_thousand_trials_stay_below_a_gigabyte(tmp_path):
     assert int(run.stdout.split()[-1]) < 1_000_000  # kB
 
 
-@pytest.mark.parametrize(("bound", "methods"), [(0, 3), (4, 3), (5, 3), (2, 7), (16, 2)])
-def test_max_running_holds_over_all_arrays_together(tmp_path, bound, methods):
+@pytest.mark.parametrize("queued", [0, 1, 9])
+@pytest.mark.parametrize(("bound", "methods"), [(0, 3), (1, 3), (4, 3), (5, 3), (2, 7), (16, 2)])
+def test_max_running_holds_over_all_batches_together(tmp_path, bound, methods, queued):
     options = f"{{max_running: {bound}, gpus_per_node: 8}}"
-    suite = read_suite(write_suite(tmp_path, methods, seeds=30, cluster=options))
-    # one array for each distinct need: give every method its own, as backbones do
-    jobs = [replace(job, needs=(job.name.split("/")[0],)) for job in build_jobs(suite)]
-    plans = plan_batches(suite, jobs, largest_array=50)
-    assert sum(len(plan.jobs) for plan in plans) == len(jobs)
-    assert max(len(plan.jobs) for plan in plans) <= 50
-    if not bound:
+    suite = read_suite(write_suite(tmp_path, methods, seeds=5, cluster=options))
+    trials = [
+        replace(job, needs=(f"{method}/backbone",)) if (method := job.name.split("/")[0]) != "m0" else job
+        for job in build_jobs(suite)
+    ]
+    backbones = [Job(name, "convert", (), tmp_path, "") for name in {job.needs[0]: 0 for job in trials if job.needs}]
+    plans = plan_batches(suite, [*backbones, *trials], largest_array=12, queued=queued)
+    assert sorted(job.name for plan in plans for job in plan.jobs) == sorted(j.name for j in [*backbones, *trials])
+    assert max(len(plan.jobs) for plan in plans) <= 12
+    at_once, ran = simulate(plans, queued)
+    assert ran == len(backbones) + len(trials) + queued
+    if bound:
+        assert at_once <= max(bound, queued)
+    else:
         assert all(plan.at_once == 0 and plan.after is None for plan in plans)
-        return
-    # arrays that wait for one another never run together: the most at once is the sum over the first of each chain
-    assert all(plan.at_once >= 1 for plan in plans)
-    chains = {}
-    for number, plan in enumerate(plans):
-        head = number if plan.after is None else chains[plan.after][0]
-        chains[number] = (head, plan.at_once)
-    widest = {head: max(width for other, width in chains.values() if other == head) for head, _ in chains.values()}
-    assert sum(widest.values()) <= bound
+
+
+def simulate(plans, queued):
+    """Run plans as Slurm would, jobs of random lengths beside `queued` running ones; return the most jobs at once, and
+    how many ran."""
+    chance = random.Random(0)
+    waiting = {number: list(plan.jobs) for number, plan in enumerate(plans)}
+    running = [(chance.random(), -1, "") for _ in range(queued)]  # when it ends, whose it is, its name
+    now, done, most = 0.0, [], 0
+
+    def may_start(number, plan):
+        mine = [owner for _, owner, _ in running]
+        if plan.after_queued and -1 in mine or not set(plan.needs) <= set(done):
+            return False
+        return plan.after is None or not waiting[plan.after] and plan.after not in mine
+
+    while running or any(waiting.values()):
+        for number, plan in enumerate(plans):
+            while waiting[number] and may_start(number, plan):
+                if plan.at_once and [owner for _, owner, _ in running].count(number) >= plan.at_once:
+                    break
+                running.append((now + chance.random(), number, waiting[number].pop().name))
+        most = max(most, len(running))
+        assert running, "jobs wait for each other"
+        now, _, name = min(running)
+        running.remove(min(running))
+        done.append(name)
+    return most, len(done)
 
 
 FAKE = """#!/bin/sh

@@ -82,6 +82,7 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(methods={"a": {"pretrain": {"set": {"epochz": 1}}}}), "unknown setting 'epochz'"),
         (changed(methods={"a": {"pretrain": {"data": "inat"}}}), "trains on 'inat', but data names no folder"),
         (changed(methods={"../up": {"checkpoint": "random"}}), "'../up' is no usable name"),
+        (changed(methods={"features": {"checkpoint": "random"}}), "the suite's own folder features/ has that name"),
         (changed(methods={"a;rm -rf b": {"checkpoint": "random"}}), "is no usable name"),
         (changed(methods={1: {"checkpoint": "random"}}), "1 is no usable name.*quote a number"),
         (changed(name="a/b"), "name: 'a/b' is no usable name"),
