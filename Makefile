@@ -12,7 +12,7 @@ $(STAMP):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "make: $(VENV) holds an older Python; 3.11 is needed: remove it and run make PYTHON=python3.11"; exit 2; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[detection,faster,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[detection,faster,models,dev]'
 	# Detectron2's Python part; its compiled part is for Python 3.10 and not needed (README, "Detectron2").
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --python-version 3.10 \
 	    --only-binary=:all: --target $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \

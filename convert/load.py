@@ -89,6 +89,11 @@ def open_backbone(spec: str, random_width: float = 1.0) -> Backbone:
 
 def local_file(spec: str) -> Path:
     """Return the file that a path or `zoo:NAME` means; the latter is fetched the first time."""
+    if spec.startswith(("timm:", "torchvision:")):
+        raise CheckpointError(
+            f"{spec}: another library's model, which only transfer's SVMs, k-NN and linear probes take; expected a "
+            "checkpoint of a ResNet-50"
+        )
     if not spec.startswith("zoo:"):
         return Path(spec)
     from convert.download import fetch

@@ -69,6 +69,7 @@ class ProbeRecipe:
     head: Literal["linear", "batchnorm-linear"]
     head_init_std: float
     feature: Literal["gap", "res5-avg6"] = "gap"
+    accumulate: int = 1  # parts of a process's batch, one after the other where the backbone is trained
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ def notes(result: Result) -> list[str]:
         )
     elif _is_other_edition(result):
         found.append(f"measured by another edition of {result.protocol} than this twinbench knows")
+    if "backbone" in result.details:
+        found.append(f"the backbone is {result.details['backbone']}, not a ResNet-50 that was converted")
     if is_partial(result):
         found.append(f"partial data: {_counts(result)}")
     if result.imported:

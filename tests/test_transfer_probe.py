@@ -181,3 +181,28 @@ def test_another_trials_checkpoint_is_refused(backbone, splits, tmp_path):
     stranger = Probe(backbone, LINEAR, *splits, identity="that trial", out=tmp_path)
     with pytest.raises(ProbeError, match="belongs to this trial, but this is that trial"):
         stranger.run()
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(backbone, splits, tmp_path):
+    def gradients(recipe, name):
+        run = probe(backbone, splits, tmp_path / name, recipe)
+        run.model.eval()  # batch statistics are each part's: the one thing that accumulation changes
+        images, targets = next(iter(run.loader))
+        run._step(images, targets)
+        return [p.grad.clone() for p in run.model.parameters()]
+
+    whole = gradients(TUNE, "whole")
+    for expected, found in zip(whole, gradients(replace(TUNE, accumulate=3), "parts"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_accumulation_changes_nothing_on_a_frozen_trunk(backbone, splits, tmp_path):
+    outcomes = [
+        probe(backbone, splits, tmp_path / str(parts), replace(LINEAR, accumulate=parts)).run() for parts in (1, 4)
+    ]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_parts_must_be_one_or_more(backbone, splits, tmp_path):
+    with pytest.raises(ProbeError, match="accumulate=0: expected 1 or more"):
+        probe(backbone, splits, tmp_path, replace(TUNE, accumulate=0))

@@ -45,11 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the trial, or tell its result if it is already there."""
     protocol = trial_protocol(find_protocol(arguments.protocol, "transfer"), arguments.set)
-    from convert.load import open_backbone
     from slurm.process import current_process, process_group
 
     process = current_process(arguments.device)
-    backbone = open_backbone(arguments.backbone, protocol.width)
+    backbone = _backbone(arguments.backbone, protocol)
     method = arguments.method or backbone.source
     trial = Trial(protocol, method, arguments.seed, backbone.sha256, process.device, arguments.out)
     result = trial.finished()
@@ -64,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
     """Read the data, run the recipe and write the result (in the main process)."""
+    from transfer.models import is_named
     from transfer.trials import Run
 
     protocol = trial.protocol
@@ -78,7 +78,24 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
     found = run.measure(arguments.solver, arguments.targets)
     if found is None:
         return None
+    if is_named(arguments.backbone):
+        found["details"] = found.get("details", {}) | {"backbone": backbone.layout}
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+
+
+def _backbone(spec: str, protocol: Protocol) -> "Backbone":
+    """Open a ResNet-50, or another library's model for a protocol that leaves it frozen."""
+    from convert.load import open_backbone
+    from transfer.models import is_named, open_named
+
+    if not is_named(spec):
+        return open_backbone(spec, protocol.width)
+    if isinstance(protocol.recipe, ProbeRecipe) and protocol.recipe.train_backbone:
+        raise TransferError(
+            f"{protocol.name} on {spec}: trains its backbone, which only a ResNet-50 can be; expected a checkpoint, "
+            "or a protocol on a frozen backbone"
+        )
+    return open_named(spec)
 
 
 def _read(protocol: Protocol, arguments: argparse.Namespace, split: str, fraction: str) -> "LabelledImages":

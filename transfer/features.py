@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from convert.load import Backbone, build_model
+from convert.load import Backbone
 from convert.resnet import ResNet50
 from data.images import ImageDataset
 from protocols.house import UserError
 from protocols.schema import ImageTransform
 from slurm.progress import bar
+from transfer.models import build_trunk
 from transfer.transforms import Inputs, evaluation_transform
 
 BATCH = 64  # images a forward pass
@@ -69,7 +70,7 @@ def extract(
     """
     if precision == "tf32" and not device.startswith("cuda"):
         raise FeatureError(f"precision tf32 on {device}: expected a GPU; use --set precision=bf16, or leave fp32")
-    model = build_model(backbone).to(device).to(memory_format=torch.channels_last)
+    model = build_trunk(backbone).to(device).to(memory_format=torch.channels_last)
     loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
     features: np.ndarray | None = None
     lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")

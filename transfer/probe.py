@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from convert import files
-from convert.load import Backbone, build_model
+from convert.load import Backbone
 from convert.resnet import ResNet50
 from data.layouts import LabelledImages
 from protocols.house import UserError
@@ -27,6 +27,7 @@ from slurm.progress import JsonLog, bar
 from transfer.distributed import average_gradients, share_buffers, summed
 from transfer.features import digest, extract, feature_loader, pooled
 from transfer.metrics import correct_at
+from transfer.models import build_trunk
 from transfer.transforms import Inputs, TrainImages, draw_seed, train_transform
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
@@ -128,7 +129,9 @@ class Probe:
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
         self.process.share(recipe.batch_size, "batch_size")
-        model = Classifier(build_model(backbone), len(train.classes), recipe, seed)
+        if recipe.accumulate < 1:
+            raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
+        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(_groups(model), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
@@ -180,9 +183,12 @@ class Probe:
             p.grad = torch.zeros_like(p) if p.requires_grad else None
         loss = torch.zeros(())
         if len(images):  # a small last batch may leave a process without any
-            logits = self.model(self.inputs(images))
-            loss = functional.cross_entropy(logits, targets.to(self.process.device), reduction="sum")
-            loss.backward()
+            parts = self.recipe.accumulate if self.recipe.train_backbone else 1  # a frozen trunk does so by itself
+            for some, their_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+                logits = self.model(self.inputs(some))
+                part = functional.cross_entropy(logits, their_targets.to(self.process.device), reduction="sum")
+                part.backward()
+                loss = loss + part.detach().cpu()
         average_gradients(self.model, len(images), self.process)
         self.optimizer.step()
         return loss.item()

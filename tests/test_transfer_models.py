@@ -1,0 +1,152 @@
+"""Backbones of other libraries: the features are what enters the classifier, and nothing arrives half."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+import twinbench
+from convert.convention import IMAGENET, InputConvention
+from data.layouts import LabelledImages
+from protocols.classification import BT_LINEAR
+from protocols.house import UserError
+from protocols.schema import ImageTransform
+from report.result import read_result
+from transfer.features import extract
+from transfer.models import ModelError, build_trunk, is_named, open_named
+from transfer.probe import Probe
+
+CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder, draw, found = tmp_path_factory.mktemp("images"), np.random.default_rng(0), []
+    for i in range(6):
+        found.append(folder / f"{i}.png")
+        Image.fromarray(draw.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(found[-1])
+    return found
+
+
+@pytest.fixture
+def weights():
+    """A trained-looking ResNet-18 of torchvision, classifier included."""
+    torch.manual_seed(1)
+    return torchvision.models.resnet18()
+
+
+def test_a_spec_is_told_from_a_path():
+    assert is_named("timm:vit_tiny_patch16_224") and is_named("torchvision:resnet18=x.pth")
+    assert not is_named("zoo:moco") and not is_named("timm.pth") and not is_named("random")
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, ending):
+    file = tmp_path / f"resnet18{ending}"
+    if ending == ".pth":
+        torch.save({"state_dict": weights.state_dict()}, file)
+    else:
+        save_file(weights.state_dict(), file)
+    backbone = open_named(f"torchvision:resnet18={file}")
+    found = extract(backbone, paths, CROP, "gap")
+    seen = []
+    weights.eval().fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
+    images = torch.stack([torchvision.transforms.functional.to_tensor(Image.open(path)) for path in paths])
+    with torch.no_grad():
+        weights((images - mean) / std)
+    np.testing.assert_allclose(found, seen[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_weights_it_is_always_the_same_random_model():
+    state = torch.random.get_rng_state()
+    first, second = open_named("torchvision:resnet18"), open_named("torchvision:resnet18")
+    assert first.sha256 == second.sha256 and torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_timm_models_bring_their_own_convention(paths):
+    backbone = open_named("timm:vit_tiny_patch16_224")
+    assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    whole = ImageTransform(resize=224, crop=224, shape="center-crop")
+    assert extract(backbone, paths[:2], whole, "gap").shape == (2, 192)
+    with pytest.raises(ModelError, match="takes no images of 64 px"):
+        extract(backbone, paths[:2], CROP, "gap")
+    with pytest.raises(ModelError, match="has no res5 map"):
+        extract(backbone, paths[:2], whole, "res5-avg6")
+
+
+def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
+    backbone = open_named("torchvision:resnet18")
+    images = LabelledImages(tuple(paths), np.arange(6) % 2, ("a", "b"))
+    recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
+    outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path).run()
+    assert outcome.metrics.keys() == {"top1", "top5"}
+    trunk = build_trunk(backbone)
+    now = trunk.model.state_dict()
+    assert all(torch.equal(now[name], values) for name, values in backbone.state_dict.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state.pop("layer1.0.conv1.weight"), "lacks layer1.0.conv1.weight"),
+        (lambda state: state.update(strange=torch.zeros(1)), "unknown tensors strange"),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "other shapes of conv1.weight"),
+    ],
+)
+def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, message):
+    state = dict(weights.state_dict())
+    damage(state)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=message):
+        open_named(f"torchvision:resnet18={tmp_path / 'w.pth'}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("torchvision:resnet81", "Did you mean 'resnet18'"),
+        ("timm:vit_tinny_patch16_224", "unknown timm model"),
+        ("torchvision:resnet18=nowhere.pth", "nowhere.pth: No such file"),
+    ],
+)
+def test_a_name_or_file_that_does_not_exist(spec, message):
+    with pytest.raises(UserError, match=message):
+        open_named(spec)
+
+
+def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_path, capsys):
+    data, out = scenes / "imagenet", tmp_path / "knn"
+    assert (
+        twinbench.main(
+            [
+                "transfer",
+                "demo-imagenet-knn",
+                "torchvision:resnet18",
+                str(data),
+                str(out),
+                "--partial",
+                "--workers",
+                "0",
+            ]
+        )
+        == 0
+    )
+    result = read_result(out / "result.json")
+    assert result.details["backbone"] == "torchvision:resnet18" and result.method == "torchvision:resnet18"
+    words = ["transfer", "demo-imagenet-1pct", "torchvision:resnet18", str(data), str(tmp_path / "x"), "--partial"]
+    assert twinbench.main(words) == 2
+    assert "torchvision:resnet18: trains its backbone, which only a ResNet-50" in capsys.readouterr().err
+    for command in (
+        ["inspect", "timm:x"],
+        ["detection", "demo-voc0712-frcnn-c4", "timm:x", str(data), str(tmp_path / "y")],
+    ):
+        assert twinbench.main(command) == 2
+        assert "only transfer's SVMs, k-NN and linear probes" in capsys.readouterr().err
