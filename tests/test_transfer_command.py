@@ -1,5 +1,11 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 import numpy as np
@@ -12,6 +18,8 @@ from data.layouts import read_labelled
 from protocols.catalogue import PROTOCOLS
 from report.result import read_result
 from transfer.lowshot import draw_samples
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +151,8 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     assert set(drawn.metrics) == {"mAP-k2", "mAP-k16", "mAP-heldout-k2", "mAP-heldout-k16"}
     assert drawn.metrics != published.metrics
     assert drawn.metrics["mAP-k16"] > drawn.metrics["mAP-k2"]
-    assert [k for k, _ in drawn.curves["mAP by images per class"]] == [2, 16]
+    found = [[k, drawn.metrics[f"mAP-k{k}"], drawn.details["by_k"][str(k)]["deviation"]] for k in (2, 16)]
+    assert drawn.curves["mAP by images per class"] == found
     capsys.readouterr()
     for arguments, expected in [
         ((*settings[:4], "--targets", tmp_path / "none.npz"), "expected an .npz with arrays sample1_k2 to sample2_k16"),
@@ -161,3 +170,22 @@ def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
         assert run("demo-inat18-svm", "random", imagenet, tmp_path / solver, "--solver", solver) == 0
         values.append(read_result(tmp_path / solver / "result.json").metrics)
     assert values[0] == values[1] and values[0]["top5"] > values[0]["top1"] > 10
+
+
+def test_a_probe_killed_in_the_middle_ends_with_the_same_numbers(imagenet, tmp_path):
+    settings = ["epochs=40", "batch_size=16", "transform.resize=32", "transform.crop=32"]
+    words = ["demo-imagenet-linear", "random", str(imagenet)]
+    more = [word for pair in settings for word in ("--set", pair)]
+    assert run(*words, tmp_path / "whole", *more) == 0
+    command = [sys.executable, "-m", "twinbench", "transfer", *words, str(tmp_path / "killed"), *more]
+    command += ["--workers", "0", "--device", "cpu", "--partial"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+    log = tmp_path / "killed" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / "result.json").exists()
+    assert run(*words, tmp_path / "killed", *more) == 0
+    whole, killed = (read_result(tmp_path / name / "result.json") for name in ("whole", "killed"))
+    assert (killed.metrics, killed.curves, killed.details) == (whole.metrics, whole.curves, whole.details)

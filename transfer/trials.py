@@ -180,7 +180,7 @@ class Run:
         metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
         return {
             "metrics": metrics,
-            "curves": {"mAP by images per class": [[k, shot.mean] for k, shot in found.items()]},
+            "curves": {"mAP by images per class": [[k, shot.mean, shot.deviation] for k, shot in found.items()]},
             "converged": all(shot.converged for shot in found.values()),
             "details": {"solver": solver, "by_k": {str(k): asdict(shot) for k, shot in found.items()}},
         }
