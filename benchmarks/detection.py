@@ -214,8 +214,9 @@ def made_up_detections() -> list[dict[str, Any]]:
         near = [(label, np.maximum(box + rng.normal(0, 0.1, 4) * box[[2, 3, 2, 3]], 1)) for label, box in near]
         far = [(int(rng.integers(1, CLASSES + 1)), box) for box in boxes(DETECTIONS - OBJECTS, rng)]
         for one in near + far:
-            made = thing(image, *one) | {"score": round(float(rng.random()), 3)}
-            found.append(made | {"segmentation": frPyObjects(made["segmentation"], 480, 640)[0]})
+            made = thing(image, *one)
+            runs: Any = frPyObjects(made["segmentation"], 480, 640)[0]
+            found.append(made | {"score": round(float(rng.random()), 3), "segmentation": runs})
     return found
 
 

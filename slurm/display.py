@@ -10,13 +10,15 @@ from slurm.graph import Job
 from slurm.record import Record
 
 
+INTERVAL = 1.0  # seconds between refreshes
+
+
 class Display:
     """Speaks on stderr; stdout stays free for the answer."""
 
     def __init__(self, total: int, done: int):
         """Show `total` jobs, of which `done` were finished before."""
         self.interactive = sys.stderr.isatty()
-        self.interval = 1.0 if self.interactive else None  # seconds between refreshes; None: only when a job ends
         self.running: dict[str, Job] = {}
         self._bar = tqdm(total=total, initial=done, desc="suite", unit="job", disable=not self.interactive)
         self._ended, self._total = done, total

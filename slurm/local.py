@@ -18,7 +18,7 @@ from types import FrameType
 
 from slurm import record as records
 from slurm.child import failure_reason, signal_group, start_logged, worker_environment
-from slurm.display import Display
+from slurm.display import INTERVAL, Display
 from slurm.graph import Job
 from slurm.record import Record
 
@@ -143,10 +143,13 @@ class LocalRunner:
         self.display.started(job)
 
     def _next_ending(self) -> tuple[str, int]:
-        """Wait until a job ends; return its name and exit code."""
+        """Wait until a job ends; return its name and exit code.
+
+        Never without a limit: a signal that arrives on the way into a wait is only seen when the wait is over.
+        """
         while True:
             try:
-                return self._endings.get(timeout=self.display.interval)
+                return self._endings.get(timeout=INTERVAL)
             except queue.Empty:
                 self.display.refresh()
 
