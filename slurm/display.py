@@ -9,7 +9,6 @@ from tqdm import tqdm
 from slurm.graph import Job
 from slurm.record import Record
 
-
 INTERVAL = 1.0  # seconds between refreshes
 
 
