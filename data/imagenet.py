@@ -12,6 +12,11 @@ from data.paths import PathList
 
 FOLDERS = {"train": "train", "test": "val"}  # ImageNet's own test images have no public labels
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
+LISTS_SOURCE = "https://github.com/google-research/simclr, imagenet_subsets"
+LISTS_SHA256 = {  # of that source's files
+    "1percent.txt": "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17",
+    "10percent.txt": "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091",
+}
 HOLDS = "train/<class>/*.JPEG and val/<class>/*.JPEG"
 
 
@@ -64,7 +69,7 @@ def image_names(folder: Path) -> list[str]:
 def _listed(root: Path, fraction: str, names: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Return (class, file name) of each image on the list of `fraction`, one `<class>_<number>.JPEG` a line."""
     path = root / LISTS[fraction]
-    lines = read_text(path, f"{fraction} of ImageNet means SimCLR's imagenet_subsets/{path.name}; put it there").split()
+    lines = read_text(path, f"{fraction} of ImageNet means SimCLR's {path.name}; fetch it from {LISTS_SOURCE}").split()
     if not lines or len(set(lines)) != len(lines):
         raise DataError(f"{path}: {len(lines)} lines, {len(set(lines))} different ones; expected one image name a line")
     known = {name: set(files) for name, files in names.items()}

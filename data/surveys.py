@@ -1,5 +1,6 @@
 """What each layout holds at a root: its splits, class lists and annotations, with every problem noted, none raised."""
 
+import hashlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from data import coco, voc
-from data.imagenet import LISTS
+from data.imagenet import LISTS, LISTS_SHA256, LISTS_SOURCE
 from data.layouts import DataError, read_labelled, unreadable
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
@@ -96,6 +97,13 @@ def _imagenet(root: Path, findings: Survey) -> None:
         if "train" in findings.counts and os.path.lexists(root / name):
             with findings.noting("lists"):
                 findings.counts[name] = len(read_labelled("imagenet", root, "train", fraction).paths)
+                found = hashlib.sha256((root / name).read_bytes()).hexdigest()
+                if findings.counts["classes"] == EXPECTED["imagenet"]["classes"] and found != LISTS_SHA256[name]:
+                    findings.note(
+                        "lists",
+                        f"{root / name}: sha256 {found[:12]}..., expected SimCLR's {LISTS_SHA256[name][:12]}...; "
+                        f"published numbers rest on that list: fetch it from {LISTS_SOURCE}",
+                    )
 
 
 def _voc(parts: Sequence[tuple[int, str]], root: Path, findings: Survey) -> None:

@@ -1,5 +1,6 @@
 """`twinbench data`: a whole data set passes, each damage is found and listed, exit code 2 with one line."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.checks import check
+from data.imagenet import LISTS_SHA256
 from data.layouts import DataError
 from data.surveys import EXPECTED
 from twinbench import main
@@ -63,6 +65,18 @@ def test_subset_lists_are_counted_where_they_are(scenes: Path, tmp_path: Path) -
     assert report.counts == {"train": 60, "val": 20, "classes": 10, "1percent.txt": 10}
     assert report.problems[0].count == 4  # train, val, classes and the one list
     assert "1percent.txt" in report.as_text() and "10percent.txt" not in report.as_text()
+
+
+def test_on_imagenets_classes_the_lists_must_be_simclrs(scenes: Path, tmp_path: Path, monkeypatch) -> None:
+    root = Path(shutil.copytree(scenes / "imagenet", tmp_path / "imagenet"))
+    (root / "scenes.json").unlink()
+    monkeypatch.setitem(EXPECTED["imagenet"], "classes", 10)
+    (wrong,) = [problem for problem in check("imagenet", root).problems if problem.kind == "lists"]
+    assert wrong.count == 2 and "expected SimCLR's 71e82a48ba78..." in wrong.examples[1]
+    for name in ("1percent.txt", "10percent.txt"):
+        found = hashlib.sha256((root / name).read_bytes()).hexdigest()
+        monkeypatch.setitem(LISTS_SHA256, name, found)
+    assert not [problem for problem in check("imagenet", root).problems if problem.kind == "lists"]
 
 
 def test_a_damaged_marker_is_told(scenes: Path, tmp_path: Path) -> None:
