@@ -10,6 +10,10 @@ from protocols.published import BARLOW_TWINS, Published, published_for
 from report.grid import Cell, Contrast, Table
 from report.statistics import Difference, difference
 
+NOTHING_TO_SUBTRACT = (
+    "nothing to subtract: no column holds comparable numbers of another method and of this one (the footnotes say what "
+    "sets them apart)"
+)
 AGAINST_BASELINE = (
     "difference in points [95 % interval]; ?N: not shown to differ, about N trials a method would be needed"
 )
@@ -114,7 +118,7 @@ def _against_baseline(table: Table, baseline: str) -> Contrast:
         for column in table.columns
         if method != baseline and _both(table.cell(method, column), table.cell(baseline, column))
     }
-    return Contrast(f"minus {baseline}", AGAINST_BASELINE, cells)
+    return Contrast(f"minus {baseline}", AGAINST_BASELINE if cells else NOTHING_TO_SUBTRACT, cells)
 
 
 def _both(ours: Cell, theirs: Cell) -> bool:

@@ -64,7 +64,9 @@ def _tabular(headers: Sequence[tuple[str, str, str]], rows: Sequence[Sequence[st
 
 
 def _contrast(table: Table, contrast: Contrast) -> list[str]:
-    """Return a table of differences."""
+    """Return a table of differences, nothing where there are none."""
+    if not contrast.cells:
+        return []
     columns = contrast.columns(table)
     rows = [[row, *(escape(contrast.shown(row, column)) for column in columns)] for row in contrast.rows(table)]
     return _tabular([table.header(column) for column in columns], rows)

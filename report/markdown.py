@@ -19,7 +19,9 @@ def render(table: Table) -> str:
     foot = [f"{table.key} Bold: best of its column; underlined: second.", *notes]
     parts = [_grid(headers, rows), "<br>\n".join(foot)]
     for contrast in table.contrasts:
-        parts += [escape(f"{contrast.title}: {contrast.how}"), _contrast(table, contrast)]
+        parts.append(escape(f"{contrast.title}: {contrast.how}"))
+        if contrast.cells:
+            parts.append(_contrast(table, contrast))
     return "\n\n".join(parts) + "\n"
 
 

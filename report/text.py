@@ -44,7 +44,9 @@ def printable(text: str) -> str:
 
 
 def _contrast(table: Table, contrast: Contrast, width: int) -> list[str]:
-    """Return the blocks of a table of differences."""
+    """Return the blocks of a table of differences, none where there are none."""
+    if not contrast.cells:
+        return []
     rows = contrast.rows(table)
     columns = [
         _printed(table.header(column), [contrast.shown(row, column) for row in rows])

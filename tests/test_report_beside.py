@@ -3,6 +3,7 @@ import pytest
 import twinbench
 from protocols.catalogue import PROTOCOLS
 from protocols.published import BARLOW_TWINS, orphans, published, published_for
+from report import latex, markdown, text
 from report.beside import OptionError, Options
 from report.files import Found, Located
 from report.gate import GateError, failures, parse_gates
@@ -114,6 +115,18 @@ def test_published_numbers_are_not_put_beside_other_recipes(tmp_path):
     assert table_of(group, published=True).methods == ("m",)
     demo = located(tmp_path, "m", "demo-voc07-svm", [80.0])
     assert table_of(demo, published=True).methods == ("m",)
+
+
+def test_a_baseline_with_nothing_comparable_is_said(tmp_path):
+    table = table_of(
+        located(tmp_path, "a", "voc07-svm", [80.0], images={"train": 1}, images_expected={"train": 5011}),
+        located(tmp_path, "b", "voc07-svm", [70.0]),
+        baseline="b",
+    )
+    (contrast,) = table.contrasts
+    assert not contrast.cells and contrast.how.startswith("nothing to subtract")
+    for writer in (text.render, markdown.render, latex.render):
+        assert "nothing to subtract" in writer(table)
 
 
 def test_a_baseline_is_subtracted_from_the_others(tmp_path):

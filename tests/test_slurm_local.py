@@ -116,12 +116,14 @@ def test_what_is_done_is_skipped_and_a_backbone_no_trial_needs_is_not_made(tmp_p
 
 
 RUNNER = """
+import signal
 import sys
 from pathlib import Path
 from slurm.display import Display
 from slurm.graph import Job
 from slurm.local import LocalRunner, Machine
 from slurm.lock import only_runner
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what goes to the background without it
 out = Path(sys.argv[1])
 child = (
     "import os, time\\nfrom slurm.worker import die_with_parent\\ndie_with_parent()\\n"
