@@ -78,11 +78,12 @@ def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
         cache_key(replace(backbone, convention=IMAGENET_BGR), paths, CROP, "gap", "fp32"),
         cache_key(backbone, paths, replace(CROP, shape="squash"), "gap", "fp32"),
         cache_key(backbone, paths, CROP, "res5-avg6", "fp32"),
+        cache_key(backbone, paths, CROP, "gap", "bf16"),
         cache_key(backbone, paths[:-1], CROP, "gap", "fp32"),
         cache_key(backbone, paths[::-1], CROP, "gap", "fp32"),
     ]
     paths[0].write_bytes(paths[0].read_bytes() + b"\0")
-    assert len({key, cache_key(backbone, paths, CROP, "gap", "fp32"), *others}) == 8
+    assert len({key, cache_key(backbone, paths, CROP, "gap", "fp32"), *others}) == 9
 
 
 def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path):

@@ -154,6 +154,7 @@ def test_the_login_shell_may_go_at_any_moment(site):
     submitter = os.fork()  # with our small workers in it
     if not submitter:
         os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
         os._exit(site.run())
     site.wait((site.root / "jobs.jsonl").exists, pause=0.001)
     os.killpg(submitter, signal.SIGHUP)
