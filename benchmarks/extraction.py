@@ -1,8 +1,8 @@
 """Features of photographs for `voc07-svm` on one processor core: images per second, and what bounds them.
 
 plain: a loop over images as one writes it first, fp32, one image at a time, channels first. Ours is `extract` as a
-trial calls it without loader processes. Reading (decode, resize, crop) and the network are also timed alone: the
-slower of the two is what a machine with loader processes and a device runs into.
+trial calls it without loader processes. Reading (decode, resize, crop) is also timed alone, and the network's rate
+follows from the two: the slower is what a machine with loader processes and a device runs into.
 """
 
 import statistics
@@ -73,7 +73,7 @@ def main() -> int:
         print(f"extract, {name}             {images:6.1f} images/s: {ratio:.2f}x, at most {apart[name]:.1e} apart")
     network = 1 / (1 / rates[1] - 1 / alone)
     bound = "reading" if alone < network else "the network"
-    print(f"of bf16: reading alone {alone:.1f}, network alone {network:.1f} images/s: bound by {bound}")
+    print(f"of bf16: reading alone {alone:.1f} images/s, so the network {network:.1f}: bound by {bound}")
     print(f"target: {TARGET}x for the best precision of this processor: {'met' if max(ratios) >= TARGET else 'MISSED'}")
     return int(max(ratios) < TARGET)
 

@@ -12,6 +12,7 @@ from data.layouts import LabelledImages
 from protocols.classification import BT_LINEAR, BT_SEMI
 from protocols.schema import ImageTransform
 from slurm.process import Process
+from transfer.cache import cached_features
 from transfer.features import feature_loader
 from transfer.probe import Classifier, EpochBatches, NotFrozenError, Probe, ProbeError, rate_factor
 from transfer.transforms import Inputs
@@ -94,7 +95,7 @@ def test_a_head_starts_as_the_protocol_says(backbone):
 def calibrated(backbone, images):
     """Return the backbone with the running statistics of `images`, without which random features explode."""
     model = fresh(backbone).train()
-    batch, _ = next(iter(feature_loader(images.paths, TINY, "cpu", 0)))
+    batch = torch.cat([images for images, _ in feature_loader(images.paths, TINY, "cpu", 0)])
     for _ in range(30):
         model(Inputs(backbone.convention, "cpu")(batch))
     return replace(backbone, state_dict=model.state_dict())
@@ -112,6 +113,16 @@ def test_a_frozen_probe_learns_dark_from_bright_and_leaves_the_backbone_alone(ba
     assert [epoch for epoch, _ in outcome.curves["top1"]] == [1, 2, 3]
     assert outcome.metrics["top1"] == outcome.curves["top1"][-1][1]  # the last epoch, not the best
     assert len(outcome.details["frozen_backbone_digest"]) == 64
+
+
+def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypatch):
+    _, test = splits
+    plain = probe(backbone, splits, tmp_path / "plain").run()
+    cache = tmp_path / "cache"
+    cached_features(cache, backbone, test.paths, LINEAR.transform, LINEAR.feature, process=Process(), workers=0)
+    for module in ("transfer.probe", "transfer.cache"):
+        monkeypatch.setattr(f"{module}.extract", None)  # would fail if called
+    assert probe(backbone, splits, tmp_path / "cached", cache=cache).run() == plain
 
 
 def test_a_batch_norm_left_in_training_mode_is_caught(backbone, splits, tmp_path, monkeypatch):

@@ -5,8 +5,9 @@ epoch, image): a run that was killed and started again ends with the same number
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from protocols.house import UserError
 from protocols.schema import ProbeRecipe
 from slurm.process import Process
 from slurm.progress import JsonLog, bar
+from transfer.cache import cached_features
 from transfer.distributed import average_gradients, share_buffers, summed
 from transfer.features import digest, extract, feature_loader, pooled
 from transfer.metrics import correct_at
@@ -31,6 +33,7 @@ from transfer.models import build_trunk
 from transfer.transforms import Inputs, TrainImages, draw_seed, train_transform
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
+HEAD_IMAGES = 1024  # features of test images through the head at a time
 
 
 class ProbeError(UserError):
@@ -124,10 +127,15 @@ class Probe:
         seed: int = 0,
         process: Process | None = None,
         workers: int = 0,
+        cache: Path | None = None,
     ) -> None:
-        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed."""
+        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
+
+        A frozen backbone's features of the test images come from `cache` if it is given, else they are computed anew.
+        """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
+        self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
         if recipe.accumulate < 1:
             raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
@@ -214,25 +222,21 @@ class Probe:
             for images, rows in feature_loader(mine, self.recipe.transform, device, self.workers):
                 yield self.model(self.inputs(images)), rows
             return
-        for rows in torch.arange(len(mine)).split(1024):
-            features = self._test_features(mine)[rows].to(device)
-            yield self.model.head(features.unflatten(1, self.model.shape)), rows
+        for start in range(0, len(mine), HEAD_IMAGES):
+            features = torch.from_numpy(np.array(self._test_features[start : start + HEAD_IMAGES])).to(device)
+            yield self.model.head(features.unflatten(1, self.model.shape)), torch.arange(start, start + len(features))
 
-    def _test_features(self, mine: Sequence[Path]) -> Tensor:
-        """Return the frozen trunk's features (N, C h w) of the test images, computed once a run."""
-        if not hasattr(self, "_kept"):
-            self._kept = torch.from_numpy(
-                extract(
-                    self.backbone,
-                    mine,
-                    self.recipe.transform,
-                    self.recipe.feature,
-                    device=self.process.device,
-                    workers=self.workers,
-                    what="test features",
-                )
-            )
-        return self._kept
+    @cached_property
+    def _test_features(self) -> np.ndarray:
+        """Features (N, C h w) of this process's test images from the frozen trunk."""
+        what = self.recipe.transform, self.recipe.feature
+        if self.cache:
+            shared = {"process": self.process, "workers": self.workers, "what": "test features"}
+            whole = cached_features(self.cache, self.backbone, self.test.paths, *what, **shared)
+            return whole[self.process.rank :: self.process.world]
+        mine = self.test.paths[self.process.rank :: self.process.world]
+        device, workers = self.process.device, self.workers
+        return extract(self.backbone, mine, *what, device=device, workers=workers, what="test features")
 
     def _save(self) -> None:
         """Write the state after an epoch; of a frozen trunk only its head."""

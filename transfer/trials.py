@@ -232,5 +232,6 @@ class Run:
             seed=trial.seed,
             process=self.process,
             workers=self.workers,
+            cache=self.cache,
         ).run()
         return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
