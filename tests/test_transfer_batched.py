@@ -9,8 +9,8 @@ from sklearn.svm import LinearSVC
 from transfer import batched
 from transfer.batched import Axes, Batched
 from transfer.linear_problems import Problems, with_bias
-from transfer.newton_cg import line_search, minimize
-from transfer.newton_dual import minimize_dual
+from transfer.newton_cg import line_search, minimize, objective
+from transfer.newton_dual import duality_gap, minimize_dual
 from transfer.svm import evaluate_svm
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -80,8 +80,9 @@ def test_the_minimum_is_a_general_minimisers_too():
     found = minimize(
         axes.z, task.labels, task.weights, 5.0, torch.zeros(7, 1), torch.zeros(40, 1), tolerance=1e-10, limit=60
     )
-    ours = axes.coefficients(found.w)[:, 0].double().numpy()
-    assert value(ours, x.double().numpy(), y, s, 5.0) == pytest.approx(best.fun, rel=1e-6)
+    assert value(found.w[:, 0].double().numpy(), axes.z.double().numpy(), y, s, 5.0) == pytest.approx(
+        best.fun, rel=1e-6
+    )
 
 
 def test_both_ways_meet_at_the_same_point():
@@ -89,10 +90,29 @@ def test_both_ways_meet_at_the_same_point():
     task, z = problems(x, seed=6), with_bias(x)
     zeros = torch.zeros_like(task.labels)
     one = minimize(z, task.labels, task.weights, 3.0, torch.zeros(16, 4), zeros, tolerance=1e-10, limit=60)
-    nothing = torch.full_like(zeros, torch.nan)
-    two = minimize_dual(z @ z.T, task.labels, task.weights, 3.0, nothing, zeros, tolerance=1e-10, limit=60)
-    torch.testing.assert_close(one.margins, two.margins, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(z.T @ two.b, one.w, atol=1e-3, rtol=1e-3)
+    for guess in (task.weights > 0, torch.eye(80, 4) > 0):  # every row, or one: both far from the end
+        two = minimize_dual(z @ z.T, task.labels, task.weights, 3.0, guess, tolerance=1e-10, limit=60)
+        torch.testing.assert_close(one.margins, two.margins, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(z.T @ two.b, one.w, atol=1e-3, rtol=1e-3)
+
+
+def test_the_duality_gap_bounds_how_far_the_objective_is_above_its_minimum():
+    x = rows(80, 15, seed=5)
+    task, z = problems(x, seed=6), with_bias(x)
+    gram, y, s = z @ z.T, task.labels, task.weights
+    least = minimize_dual(gram, y, s, 3.0, s > 0, tolerance=1e-10, limit=60)
+
+    def above(b):
+        values = (objective((b * (gram @ b)).sum(0), gram @ b, y, s, 3.0) for b in (b, least.b))
+        return next(values) - next(values)
+
+    def gap(b):
+        return duality_gap(b, gram @ b, y, s, 3.0, gram.diagonal().sqrt()[:, None])
+
+    assert (gap(least.b) < 1e-3).all()
+    for seed in range(20):
+        b = least.b + 0.3 * torch.randn(80, 4, generator=torch.Generator().manual_seed(seed)) * (s > 0)
+        assert (gap(b) >= above(b)).all() and (above(b) > 0.01).all()
 
 
 def test_line_search_finds_the_least_value_along_the_line():
@@ -114,8 +134,7 @@ def test_principal_axes_keep_every_product():
         x = with_bias(rows(*shape, seed=8))
         axes = Axes.of(x)
         torch.testing.assert_close(axes.z @ axes.z.T, x @ x.T, atol=1e-4, rtol=1e-4)
-        w = torch.randn(axes.z.shape[1], 2, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(x @ axes.coefficients(w), axes.z @ w, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(axes.project(x), axes.z, atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")

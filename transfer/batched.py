@@ -1,6 +1,6 @@
 """The batched SVM solver: the objective of LIBLINEAR for all classes, folds and costs at once, on a CPU or a GPU.
 
-Costs are solved in rising order, each from a straight line through the last two solutions over log C. At low costs,
+Costs are solved in rising order, each starting on a straight line through the last two solutions over log C. At low costs,
 where most rows lie inside the margin, all problems share the products of a truncated Newton method (newton_cg); once
 a problem's active set is small enough that factorising it is less work, it moves to exact Newton in the dual
 (newton_dual) for good. Everything is float32 and deterministic for a number of threads.
@@ -33,10 +33,10 @@ NEGLIGIBLE = 1e-7  # eigenvalues under this part of the largest one are float32'
 
 @dataclass(frozen=True)
 class Axes:
-    """Rows in their principal axes, z = x v; scores of other rows t are t (v w)."""
+    """Rows in their principal axes, z = x v."""
 
     z: Tensor  # (N, R), R <= F + 1
-    lift: tuple[Tensor, ...]  # matrices whose product is v
+    parts: tuple[Tensor, ...]  # matrices whose product is v
 
     @classmethod
     def of(cls, x: Tensor) -> "Axes":
@@ -49,11 +49,11 @@ class Axes:
         length = sizes[kept].sqrt()
         return cls(u[:, kept] * length, (x.T, u[:, kept] / length))
 
-    def coefficients(self, w: Tensor) -> Tensor:
-        """Return v w (F + 1, P), the solution on the features themselves."""
-        for matrix in reversed(self.lift):
-            w = matrix @ w
-        return w
+    def project(self, rows: Tensor) -> Tensor:
+        """Return other rows (M, F + 1) in the same axes, (M, R); their scores are project(rows) w."""
+        for matrix in self.parts:
+            rows = rows @ matrix
+        return rows
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,14 @@ class _Rows:
     """What problems on the same images share."""
 
     x: Tensor  # (N, F + 1)
-    test: Tensor  # (M, F + 1)
     axes: Axes
+    test: Tensor  # (M, R), in these axes
 
     @classmethod
     def of(cls, train: Tensor, test: Tensor, device: str) -> "_Rows":
         x, t = (with_bias(rows.to(device, torch.float32)) for rows in (train, test))
-        return cls(x, t, Axes.of(x))
+        axes = Axes.of(x)
+        return cls(x, axes, axes.project(t))
 
     @cached_property
     def gram(self) -> Tensor:  # (N, N)
@@ -98,41 +99,46 @@ class _Dual:
         assert self.used is not None
         return [block(self.rows.gram, column) for column in self.used.T]
 
-    def minimize(self, p: Tensor, begin: "_State", cost: float, **limits: Any) -> tuple[Tensor, ...]:
-        """Solve the problems `p`; return b (N, p), margins (N, p), w (R, p) and iterations (p,)."""
+    def minimize(self, p: Tensor, active: Tensor, cost: float, **limits: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Solve the problems `p` from a guess of the active sets (N, P); return w (R, p), margins (N, p), iterations."""
         z = self.rows.axes.z
-        y, s, b, margins = (
-            part[:, p] for part in (self.problems.labels, self.problems.weights, begin.b, begin.margins)
-        )
+        y, s, active = (part[:, p] for part in (self.problems.labels, self.problems.weights, active))
         if self.used is None:
-            found = minimize_dual(self.rows.gram, y, s, cost, b, margins, **limits)
-            return found.b, found.margins, z.T @ found.b, found.iterations
-        used = self.used[:, p]
-        y, s, own_b, own_margins = (part.gather(0, used) for part in (y, s, b, margins))
-        found = minimize_dual([self.own[i] for i in p.tolist()], y, s, cost, own_b, own_margins, **limits)
-        b = torch.zeros_like(b).scatter_(0, used, found.b)
-        w = z.T @ b
-        return b, z @ w, w, found.iterations
+            found = minimize_dual(self.rows.gram, y, s, cost, active, **limits)
+            return z.T @ found.b, found.margins, found.iterations
+        used, all_rows = self.used[:, p], torch.zeros_like(y)
+        y, s, active = (part.gather(0, used) for part in (y, s, active))
+        found = minimize_dual([self.own[i] for i in p.tolist()], y, s, cost, active, **limits)
+        w = z.T @ all_rows.scatter_(0, used, found.b)
+        return w, z @ w, found.iterations
 
 
 @dataclass
 class _State:
-    """All problems at the last cost; in `b`, columns of problems that are not in the dual are NaN."""
+    """All problems at one cost."""
 
     cost: float
     w: Tensor  # (R, P), in the principal axes
-    b: Tensor  # (N, P)
     margins: Tensor  # (N, P)
-    products: Tensor  # (P,), of the last cost
+    dual: Tensor  # (P,), bool: solved there
+    products: Tensor  # (P,), of the last cost in conjugate gradients
     iterations: Tensor = field(default_factory=lambda: torch.zeros(0))
 
-    @property
-    def dual(self) -> Tensor:
-        return torch.isfinite(self.b[0])
-
     def value(self, problems: Problems, cost: float) -> Tensor:
-        norm = torch.where(self.dual, (self.b.nan_to_num() * self.margins).sum(0), (self.w * self.w).sum(0))
-        return objective(norm, self.margins, problems.labels, problems.weights, cost)
+        return objective((self.w * self.w).sum(0), self.margins, problems.labels, problems.weights, cost)
+
+    def pull(self, problems: Problems) -> Tensor:
+        """Return the dual variables (N, P) at the minimum, y b >= 0."""
+        return 2 * self.cost * problems.weights * (1 - problems.labels * self.margins).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """Where to start at a cost: conjugate gradients from w and margins, the dual from the active set."""
+
+    w: Tensor  # (R, P)
+    margins: Tensor  # (N, P)
+    active: Tensor  # (N, P), bool
 
 
 @dataclass(frozen=True)
@@ -154,10 +160,10 @@ class Batched:
         for cost in bar(costs, what="SVM", unit="cost") if len(costs) > 1 else costs:
             begin = _extrapolated(before, now, problems, cost)
             chosen = now.dual | self._cheaper_in_dual(now, begin, dual, cost)
-            before, now = now, self._solve(dual, begin, chosen, cost)
+            before, now = now, self._solve(dual, begin, chosen, now.products, cost)
             yield Solution(
                 train_scores=now.margins.cpu(),
-                test_scores=(rows.test @ rows.axes.coefficients(now.w)).cpu(),
+                test_scores=(rows.test @ now.w).cpu(),
                 iterations=now.iterations,
                 gradient=partial(relative_gradient, rows.axes.z, now.w, now.margins, problems, cost),
                 converged=now.iterations < self.limit,
@@ -168,22 +174,22 @@ class Batched:
         nothing = torch.zeros_like(problems.labels)
         w = axes.z.new_zeros(axes.z.shape[1], len(problems))
         products = torch.full((len(problems),), FIRST_PRODUCTS)
-        return _State(0.0, w, torch.full_like(nothing, torch.nan), nothing, products)
+        return _State(0.0, w, nothing, torch.zeros(len(problems), dtype=torch.bool, device=nothing.device), products)
 
-    def _cheaper_in_dual(self, now: _State, begin: _State, dual: _Dual, cost: float) -> Tensor:
+    def _cheaper_in_dual(self, now: _State, begin: _Begin, dual: _Dual, cost: float) -> Tensor:
         """Guess, for each problem, which way takes fewer operations at this cost."""
-        problems, z = dual.problems, dual.rows.axes.z
+        z = dual.rows.axes.z
         if len(z) > MOST_GRAM_ROWS:
             return torch.zeros_like(now.dual)
         growth = math.sqrt(cost / now.cost) if now.cost else 1.0
         primal = growth * now.products.to(z.device) * 2 * z.numel()
-        active = ((problems.labels * begin.margins < 1) & (problems.weights > 0)).sum(0).double()
+        active = begin.active.sum(0).double()
         return FACTORISATIONS * (SLOWER * active**3 / 3 + 2 * dual.size**2) < primal
 
-    def _solve(self, dual: _Dual, begin: _State, chosen: Tensor, cost: float) -> _State:
+    def _solve(self, dual: _Dual, begin: _Begin, chosen: Tensor, products: Tensor, cost: float) -> _State:
         """Solve the `chosen` problems in the dual, the others by conjugate gradients, and put the answers together."""
         problems, z = dual.problems, dual.rows.axes.z
-        state = _State(cost, begin.w.clone(), begin.b.clone(), begin.margins.clone(), begin.products.clone())
+        state = _State(cost, begin.w.clone(), begin.margins.clone(), chosen, products.clone())
         state.iterations = torch.zeros(len(problems), dtype=torch.int64)
         y, s, limits = problems.labels, problems.weights, {"tolerance": self.tolerance, "limit": self.limit}
         if not chosen.all():
@@ -193,27 +199,28 @@ class Batched:
             state.products[p.cpu()], state.iterations[p.cpu()] = found.products, found.iterations
         if chosen.any():
             p = chosen.nonzero()[:, 0]
-            state.b[:, p], state.margins[:, p], state.w[:, p], iterations = dual.minimize(p, begin, cost, **limits)
+            state.w[:, p], state.margins[:, p], iterations = dual.minimize(p, begin.active, cost, **limits)
             state.iterations[p.cpu()] = iterations
         return state
 
 
-def _extrapolated(before: _State | None, now: _State, problems: Problems, cost: float) -> _State:
-    """Return where to start at `cost`: the last solution, or the line through the last two where that is better."""
+def _extrapolated(before: _State | None, now: _State, problems: Problems, cost: float) -> _Begin:
+    """Return where to start at `cost` on the lines through the last two solutions over log C.
+
+    Of w and margins the last solution is taken where that is better. A row is guessed inside the margin by its dual
+    variable, which at high costs hardly changes while its slack falls as 1 / C, and by its margin where that is 0.
+    """
+    inside = problems.weights > 0
     if before is None or before.cost == 0:
-        return now
+        return _Begin(now.w, now.margins, inside & (problems.labels * now.margins < 1))
     reach = min(MAX_REACH, math.log(cost / now.cost) / math.log(now.cost / before.cost))
-    w, b, margins = (
-        new + reach * (new - old) for new, old in ((now.w, before.w), (now.b, before.b), (now.margins, before.margins))
-    )
-    b = torch.where(before.dual, b, now.b)
-    ahead = _State(now.cost, w, b, margins, now.products)
-    better = ahead.value(problems, cost) < now.value(problems, cost)
-    better &= before.dual | ~now.dual  # a problem that has just moved to the dual has one point there, no line
-    return _State(
-        now.cost,
-        torch.where(better, w, now.w),
-        torch.where(better, b, now.b),
-        torch.where(better, margins, now.margins),
-        now.products,
-    )
+
+    def ahead(new: Tensor, old: Tensor) -> Tensor:
+        return new + reach * (new - old)
+
+    w, margins = ahead(now.w, before.w), ahead(now.margins, before.margins)
+    pull = ahead(now.pull(problems), before.pull(problems))
+    active = inside & torch.where(pull == 0, problems.labels * margins < 1, pull > 0)
+    line = _State(now.cost, w, margins, now.dual, now.products)
+    better = line.value(problems, cost) < now.value(problems, cost)
+    return _Begin(torch.where(better, w, now.w), torch.where(better, margins, now.margins), active)
