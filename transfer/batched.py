@@ -1,8 +1,8 @@
 """The batched SVM solver: the objective of LIBLINEAR for all classes, folds and costs at once, on a CPU or a GPU.
 
-Costs are solved in rising order, each starting on a straight line through the last two solutions over log C. At low costs,
-where most rows lie inside the margin, all problems share the products of a truncated Newton method (newton_cg); once
-a problem's active set is small enough that factorising it is less work, it moves to exact Newton in the dual
+Costs are solved in rising order, each starting on a straight line through the last two solutions over log C. At low
+costs, where most rows lie inside the margin, all problems share the products of a truncated Newton method (newton_cg);
+once a problem's active set is small enough that factorising it is less work, it moves to exact Newton in the dual
 (newton_dual) for good. Everything is float32 and deterministic for a number of threads.
 """
 
@@ -100,7 +100,7 @@ class _Dual:
         return [block(self.rows.gram, column) for column in self.used.T]
 
     def minimize(self, p: Tensor, active: Tensor, cost: float, **limits: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Solve the problems `p` from a guess of the active sets (N, P); return w (R, p), margins (N, p), iterations."""
+        """Solve the problems `p` from a guess of the active sets (N, P): w (R, p), margins (N, p) and iterations."""
         z = self.rows.axes.z
         y, s, active = (part[:, p] for part in (self.problems.labels, self.problems.weights, active))
         if self.used is None:
