@@ -21,6 +21,7 @@ from convert.layouts import LAYOUTS
 from convert.load import open_backbone
 from convert.resnet import ResNet50
 from convert.zoo import Entry, ZooError, entry_named, zoo
+from slurm import fetching
 
 WIDTH = 1 / 16
 
@@ -60,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "CHUNK", 1000)
+    monkeypatch.setattr(fetching, "CHUNK", 1000)
     running = Server(("127.0.0.1", 0), Handler)
     running.files, running.requests = {}, []
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
