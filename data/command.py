@@ -1,9 +1,10 @@
-"""Make the demo scenes, or prove a data set complete.
+"""Make the demo scenes, prove a data set complete, or fetch SimCLR's lists of ImageNet images.
 
 Examples:
     twinbench data make scenes                         five small trees: imagenet, VOCdevkit, coco, inat, places
     twinbench data check imagenet scenes/imagenet      counts, lists, annotations; every image is decoded
     twinbench data check voc /datasets/VOCdevkit       VOC2007 and VOC2012; voc07 is VOC2007 alone
+    twinbench data lists lists                         1percent.txt and 10percent.txt, from the network, proven
 """
 
 import argparse
@@ -14,8 +15,8 @@ from data.layouts import DataError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `make` and `check`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="make|check")
+    """Declare `make`, `check` and `lists`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="make|check|lists")
     make = actions.add_parser("make", help="write the demo scenes", description="Write the demo scenes.")
     make.add_argument("folder", type=Path, help="a new or empty folder, or one that holds these scenes already")
     make.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default 0)")
@@ -26,11 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--fast", action="store_true", help="read image headers only, decode nothing")
     check.add_argument("--processes", type=int, default=0, help="readers side by side (default: one a core)")
     check.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    lists = actions.add_parser(
+        "lists",
+        help="fetch SimCLR's 1 %% and 10 %% lists of ImageNet images",
+        description="Fetch 1percent.txt and 10percent.txt from SimCLR's repository and prove them by their sha256; "
+        "what is there already is proven and left alone.",
+    )
+    lists.add_argument("folder", type=Path, help="where to; then: twinbench transfer ... --list FOLDER/1percent.txt")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make or check; a data set that is not complete ends as a DataError, after its report."""
-    return make(arguments) if arguments.action == "make" else check(arguments)
+    """Make, check or fetch; a data set that is not complete ends as a DataError, after its report."""
+    return {"make": make, "check": check, "lists": lists}[arguments.action](arguments)
 
 
 def make(arguments: argparse.Namespace) -> int:
@@ -56,4 +64,13 @@ def check(arguments: argparse.Namespace) -> int:
             f"{arguments.folder}: {arguments.layout} is not complete; problems: {kinds}; first:"
             f" {report.problems[0].examples[0]}"
         )
+    return 0
+
+
+def lists(arguments: argparse.Namespace) -> int:
+    """Fetch the lists and print where they lie."""
+    from data.imagenet import fetch_lists
+
+    for path in fetch_lists(arguments.folder):
+        print(path)
     return 0

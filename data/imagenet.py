@@ -3,25 +3,32 @@
 Any data set of that shape is read, with any class folder names. torchvision's ImageFolder gives the same order.
 """
 
+import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from data.decode import SUFFIXES
 from data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder, unreadable
 from data.paths import PathList
+from slurm.fetching import alone, fetch_file
 
 FOLDERS = {"train": "train", "test": "val"}  # ImageNet's own test images have no public labels
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
-LISTS_SOURCE = "https://github.com/google-research/simclr, imagenet_subsets"
+LISTS_ADDRESS = "https://raw.githubusercontent.com/google-research/simclr/master/imagenet_subsets"
 LISTS_SHA256 = {  # of that source's files
     "1percent.txt": "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17",
     "10percent.txt": "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091",
 }
+CLASSES = 1000  # of ILSVRC 2012, and so of SimCLR's lists; a data set of other classes has lists of its own
 HOLDS = "train/<class>/*.JPEG and val/<class>/*.JPEG"
 
 
-def read_imagenet(root: Path, split: str, fraction: str = "100%") -> LabelledImages:
-    """Return one split by class name, then file name; with a fraction, in the order of its list."""
+def read_imagenet(root: Path, split: str, fraction: str = "100%", subset: Path | None = None) -> LabelledImages:
+    """Return one split by class name, then file name; with a fraction, in the order of its list.
+
+    The list is `subset`, by default the one in `root`.
+    """
     require_folder(root, FOLDERS[split], HOLDS)
     classes = class_folders(root / "train" if (root / "train").is_dir() else root / FOLDERS[split])
     if split == "test" and (found := class_folders(root / "val")) != classes:
@@ -32,7 +39,7 @@ def read_imagenet(root: Path, split: str, fraction: str = "100%") -> LabelledIma
         )
     names = {name: image_names(root / FOLDERS[split] / name) for name in classes}
     listed = (
-        _listed(root, fraction, names)
+        _listed(root, subset or root / LISTS[fraction], names)
         if fraction != "100%"
         else [(name, file) for name in names for file in names[name]]
     )
@@ -66,14 +73,46 @@ def image_names(folder: Path) -> list[str]:
     return names
 
 
-def _listed(root: Path, fraction: str, names: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Return (class, file name) of each image on the list of `fraction`, one `<class>_<number>.JPEG` a line."""
-    path = root / LISTS[fraction]
-    lines = read_text(path, f"{fraction} of ImageNet means SimCLR's {path.name}; fetch it from {LISTS_SOURCE}").split()
-    if not lines or len(set(lines)) != len(lines):
-        raise DataError(f"{path}: {len(lines)} lines, {len(set(lines))} different ones; expected one image name a line")
+def list_sha256(path: Path) -> str:
+    """Return the sha256 of a list, one image name a line: that of SimCLR's file for any copy of it.
+
+    Copies are about that differ in line ends or lack the last one; they name the same images.
+    """
+    lines = "".join(f"{name}\n" for name in _read_list(path))
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
+
+
+def fetch_lists(folder: Path) -> Iterator[Path]:
+    """Yield SimCLR's lists in `folder`, each fetched first if it is not there; its sha256 is proven in either case.
+
+    A file there that is another list is a DataError: it is left alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, sha256 in LISTS_SHA256.items():
+        path = folder / name
+        if not path.exists():
+            with alone(path):
+                if not path.exists():  # else another process has just fetched it
+                    fetch_file(f"{LISTS_ADDRESS}/{name}", path, what=name, sha256=sha256)
+        if (found := list_sha256(path)) != sha256:
+            raise DataError(
+                f"{path}: sha256 {found[:12]}..., expected SimCLR's {sha256[:12]}...; move it away and run again"
+            )
+        yield path
+
+
+def _read_list(path: Path) -> list[str]:
+    """Return the image names on a list, `<class>_<number>.JPEG` each."""
+    names = read_text(path, "expected SimCLR's list; `twinbench data lists FOLDER` fetches it, --list names it").split()
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"{path}: {len(names)} lines, {len(set(names))} different ones; expected one image name a line")
+    return names
+
+
+def _listed(root: Path, path: Path, names: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Return (class, file name) of each image on the list at `path`."""
     known = {name: set(files) for name, files in names.items()}
-    listed = [(line.rpartition("_")[0], line) for line in lines]
+    listed = [(line.rpartition("_")[0], line) for line in _read_list(path)]
     for name, file in listed:
         if name not in known:
             raise DataError(

@@ -36,11 +36,14 @@ class LabelledImages:
     classes: tuple[str, ...]
 
 
-def read_labelled(layout: str, root: Path, split: str, fraction: str = "100%") -> LabelledImages:
+def read_labelled(
+    layout: str, root: Path, split: str, fraction: str = "100%", subset: Path | None = None
+) -> LabelledImages:
     """Return the `train` or `test` split of the data set at `root`.
 
-    `fraction` is `100%`, or `10%` or `1%` of ImageNet's training images by the lists in `root`. The order is the same
-    on every machine: VOC by image id, the others by path or by their list. DataError names what does not fit.
+    `fraction` is `100%`, or `10%` or `1%` of ImageNet's training images by the list `subset`, by default the one in
+    `root`. The order is the same on every machine: VOC by image id, the others by path or by their list. DataError
+    names what does not fit.
     """
     if layout not in LAYOUTS:
         raise DataError(unknown("layout", layout, LAYOUTS))
@@ -49,7 +52,7 @@ def read_labelled(layout: str, root: Path, split: str, fraction: str = "100%") -
     if fraction != "100%" and (layout, split) != ("imagenet", "train"):
         raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
     try:
-        return _read(layout, root, split, fraction)
+        return _read(layout, root, split, fraction, subset)
     except OSError as error:
         raise unreadable(error) from None
 
@@ -61,12 +64,12 @@ def unreadable(error: OSError) -> DataError:
     )
 
 
-def _read(layout: str, root: Path, split: str, fraction: str) -> LabelledImages:
+def _read(layout: str, root: Path, split: str, fraction: str, subset: Path | None) -> LabelledImages:
     """Hand over to the reader of the layout, imported only now."""
     if layout == "imagenet":
         from data.imagenet import read_imagenet
 
-        return read_imagenet(root, split, fraction)
+        return read_imagenet(root, split, fraction, subset)
     if layout == "voc":
         from data.voc import read_voc07
 

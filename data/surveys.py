@@ -1,6 +1,5 @@
 """What each layout holds at a root: its splits, class lists and annotations, with every problem noted, none raised."""
 
-import hashlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -9,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from data import coco, voc
-from data.imagenet import LISTS, LISTS_SHA256, LISTS_SOURCE
+from data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from data.layouts import DataError, read_labelled, unreadable
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 EXPECTED = {
     # layout: images per split and classes of the published data set
-    "imagenet": {"train": 1_281_167, "val": 50_000, "classes": 1000} | OPTIONAL,  # ILSVRC 2012
+    "imagenet": {"train": 1_281_167, "val": 50_000, "classes": CLASSES} | OPTIONAL,  # ILSVRC 2012
     "voc07": {"2007-trainval": 5011, "2007-test": 4952, "classes": 20},
     "voc": {"2007-trainval": 5011, "2007-test": 4952, "2012-trainval": 11_540, "trainval07+12": 16_551, "classes": 20},
     "coco": {"train": 118_287, "val": 5000, "classes": 80},  # COCO 2017
@@ -97,12 +96,12 @@ def _imagenet(root: Path, findings: Survey) -> None:
         if "train" in findings.counts and os.path.lexists(root / name):
             with findings.noting("lists"):
                 findings.counts[name] = len(read_labelled("imagenet", root, "train", fraction).paths)
-                found = hashlib.sha256((root / name).read_bytes()).hexdigest()
+                found = list_sha256(root / name)
                 if findings.counts["classes"] == EXPECTED["imagenet"]["classes"] and found != LISTS_SHA256[name]:
                     findings.note(
                         "lists",
                         f"{root / name}: sha256 {found[:12]}..., expected SimCLR's {LISTS_SHA256[name][:12]}...; "
-                        f"published numbers rest on that list: fetch it from {LISTS_SOURCE}",
+                        f"published numbers rest on that list: `twinbench data lists FOLDER` fetches it",
                     )
 
 

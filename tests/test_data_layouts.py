@@ -161,7 +161,7 @@ def test_imagenet_problems_are_named(copy) -> None:
     with pytest.raises(DataError, match="2 lines, 1 different ones"):
         read_labelled("imagenet", root, "train", "1%")
     (root / "1percent.txt").unlink()
-    with pytest.raises(DataError, match="no such file; 1% of ImageNet means SimCLR's"):
+    with pytest.raises(DataError, match="no such file; expected SimCLR's list; `twinbench data lists FOLDER` fetches"):
         read_labelled("imagenet", root, "train", "1%")
     shutil.rmtree(root / "val" / "n00000004")
     with pytest.raises(DataError, match="10 classes in train, 9 in val; n00000004 is in one only"):
