@@ -8,17 +8,18 @@ from protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRe
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
 CENTER_CROP = ImageTransform(resize=54, crop=48, shape="center-crop")  # 48: the crop of the demo's pretraining
 SQUASH = ImageTransform(resize=112, crop=96, shape="squash")
+COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # those of them that the paper's protocol tries
 
 
 def _scaled(paper: Protocol) -> Protocol:
     """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ.
 
-    Learning rates follow the batch size.
+    Learning rates follow the batch size. Images are resized bilinearly throughout.
     """
     recipe = paper.recipe
     if isinstance(recipe, SvmRecipe):
         # 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
-        costs = (0.01, 0.1, 1.0, 10.0, 100.0) if len(recipe.costs) > 1 else recipe.costs
+        costs = tuple(cost for cost in COSTS if cost in recipe.costs) if len(recipe.costs) > 1 else recipe.costs
         squash = replace(SQUASH, resize=SQUASH.resize if recipe.transform.resize else 0)
         transform = CENTER_CROP if recipe.transform.shape == "center-crop" else squash
         recipe = replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:5])

@@ -1,7 +1,7 @@
 """What a protocol is: a frozen recipe with a name, a version and a fingerprint.
 
 A recipe holds every number that can move a result, and nothing else: paths, devices and worker counts are no part of
-it. The entries themselves, each constant beside its source, stand in classification.py, detection.py and
+it. The entries themselves, each constant beside its source, stand in svm.py, classification.py, detection.py and
 pretraining.py.
 """
 
@@ -28,6 +28,7 @@ class ImageTransform:
     resize: int  # short side in pixels; 0: none
     crop: int  # side of the square input in pixels
     shape: Literal["center-crop", "squash"]  # squash: scale both sides to `crop`, aspect ratio not kept
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # antialiased
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ class SvmRecipe:
     max_iterations: int
     normalize_epsilon: float  # rows become x / (||x|| + this)
     ignored_in_training: Literal["negative", "dropped"]  # what an image marked `difficult only` is for its class
+    ignored_at_test: Literal["negative", "dropped"]  # the same at test
     shots: tuple[int, ...] = ()  # low-shot: images per class; empty: the full training set
     samples: int = 1  # low-shot: independent draws of each size
+    sampling: Literal["by-class", "pooled"] = "by-class"  # low-shot: each class trains on its own draw, or on all draws
     test_ap: Literal["envelope", "step"] = "envelope"  # area under the precision envelope, or scikit-learn's sum
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the network; features and all after them are float32
 
@@ -67,9 +70,10 @@ class ProbeRecipe:
     milestones: tuple[int, ...]  # epochs after which the rate drops (steps)
     gamma: float  # factor of a drop (steps)
     head: Literal["linear", "batchnorm-linear"]
-    head_init_std: float
+    head_init_std: float  # of a normal distribution, bias 0; 0: PyTorch's own draw, uniform, bias too
     feature: Literal["gap", "res5-avg6"] = "gap"
     accumulate: int = 1  # parts of a process's batch, one after the other where the backbone is trained
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of a frozen network; its features and the head are float32
 
 
 @dataclass(frozen=True)

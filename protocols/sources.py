@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of classification.py or detection.py; what shows sources
-reads them there.
+A constant and its source are written once, on one line of svm.py, classification.py or detection.py; what shows
+sources reads them there.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pathlib import Path
 from protocols.catalogue import PROTOCOLS
 from protocols.schema import Protocol, flat
 
-FILES = ("classification.py", "detection.py")  # where the paper's protocols are written
+FILES = ("svm.py", "classification.py", "detection.py")  # where the paper's protocols are written
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 
 

@@ -34,7 +34,7 @@ class Cell:
     trials: tuple[Located, ...] = ()
     values: tuple[float, ...] = ()  # percent, one a trial
     notes: tuple[str, ...] = ()
-    comparable: bool = True  # False: partial data, takes no part in the ranking
+    comparable: bool = True  # False: other data than the protocol's, takes no part in the ranking
     place: int = 0  # 1 best of the column, 2 second; 0: not ranked, or alone
     missing: str = NOT_RUN
     published: bool = False

@@ -80,6 +80,52 @@ def test_a_papers_protocol_says_where_it_comes_from(paper):
     assert paper.source and paper.task and paper.selected_on and paper.trials >= 1 and paper.width == 1.0
 
 
+READINGS = {  # what one source says of (field) -> (first, second protocol), where two are read of one benchmark
+    ("imagenet-1pct", "imagenet-1pct-steps"): {
+        "lr_backbone": (0.005, 0.002),
+        "schedule": ("cosine", "steps"),
+        "milestones": ((), (12, 16)),
+        "gamma": (1.0, 0.2),
+    },
+    ("imagenet-1pct-steps", "imagenet-10pct-steps"): {"train_fraction": ("1%", "10%")},
+    ("inat18-linear", "inat18-linear-2drops"): {
+        "milestones": ((24, 48, 72), (28, 56)),
+        "feature": ("gap", "res5-avg6"),
+    },
+    ("inat18-linear", "inat18-linear-vicreg"): {"lr_head": (0.01, 0.005), "weight_decay": (5e-4, 1e-4)},
+    ("places205-linear", "places205-linear-2drops"): {"milestones": ((4, 8, 12), (5, 9))},
+    ("places205-linear", "places205-linear-vicreg"): {
+        "epochs": (14, 28),
+        "lr_head": (0.01, 0.003),
+        "weight_decay": (5e-4, 1e-4),
+    },
+    ("voc07-svm-gap", "voc07-svm-virtex"): {
+        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (0.01, 0.1, 1.0, 10.0)),
+        "normalize_epsilon": (1e-5, 1e-12),
+        "test_ap": ("envelope", "step"),
+    },
+    ("voc07-svm-gap", "voc07-svm-pcl"): {
+        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (0.5,)),
+        "folds": (3, 0),
+        "ignored_at_test": ("dropped", "negative"),
+    },
+    ("voc07-svm-pcl", "voc07-svm-lowshot-pcl"): {
+        "shots": ((), (1, 2, 4, 8, 16)),
+        "samples": (1, 5),
+        "sampling": ("by-class", "pooled"),
+    },
+    ("voc07-svm", "voc07-svm-mmselfsup"): {
+        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (1.0, 10.0, 100.0, *(2.0**-n for n in range(4, 20))))
+    },
+}
+
+
+@pytest.mark.parametrize("pair", READINGS, ids="/".join)
+def test_two_readings_of_a_benchmark_differ_in_what_their_sources_do(pair):
+    first, second = (vars(PROTOCOLS[name].recipe) for name in pair)
+    assert {name: (first[name], second[name]) for name in first if first[name] != second[name]} == READINGS[pair]
+
+
 def test_settings_change_the_recipe_and_are_kept():
     named = PROTOCOLS["imagenet-linear"]
     changed = named.with_settings({"epochs": "50", "batch_size": 128})
