@@ -14,6 +14,7 @@ from convert.contents import Contents
 from convert.convention import IMAGENET, InputConvention
 from convert.files import CheckpointError
 from convert.find import Found, find
+from convert.named import named_model
 from convert.reader import open_checkpoint
 from convert.shapes import expected_shapes
 from convert.zoo import entry_named
@@ -89,7 +90,7 @@ def open_backbone(spec: str, random_width: float = 1.0) -> Backbone:
 
 def local_file(spec: str) -> Path:
     """Return the file that a path or `zoo:NAME` means; the latter is fetched the first time."""
-    if spec.startswith(("timm:", "torchvision:")):
+    if named_model(spec):
         raise CheckpointError(
             f"{spec}: another library's model, which only transfer's SVMs, k-NN and linear probes take; expected a "
             "checkpoint of a ResNet-50"

@@ -1,6 +1,7 @@
 """The jobs of a suite and what waits for what: (pretrain | convert) -> trials -> report.
 
-Of the SVM and k-NN trials that share features, the first extracts them; the others wait for it and read them.
+Of the SVM and k-NN trials that share features, the first extracts them; the others wait for it and read them. Linear
+probes take those of the test images from the same place, or put them there.
 Files are the truth: a job is done when what it makes is there and was made as the suite says now.
 """
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from convert.named import stamp, why_resnet_only
 from protocols.house import with_settings
 from protocols.pretraining import RECIPES, PretrainRecipe
 from protocols.schema import DetectionRecipe, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
@@ -16,7 +18,7 @@ from report.result import Result, read_result
 from slurm.record import read_record
 from slurm.suite import Measurement, Method, Suite, SuiteError
 
-FEATURES = "features"  # the folder below a suite's root that SVM and k-NN trials keep their features in
+FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Job:
         """True if the job's product is there; SuiteError if it was made as something else than the suite says now."""
         if self.kind == "trial":
             result = self.result()
-            made_as = result and trial_identity(result.protocol, result.fingerprint, result.method, result.seed)
+            made_as = result and trial_identity(
+                result.protocol, result.fingerprint, result.method, result.seed, result.details.get("source", "")
+            )
         else:
             record = read_record(self.out)
             made_as = (record.identity if record else "of unknown origin") if self.product.exists() else None
@@ -70,29 +74,24 @@ def build_jobs(suite: Suite) -> list[Job]:
     return backbones + list(_trials(suite, {job.name: job for job in backbones}))
 
 
-def trial_identity(protocol: str, fingerprint: str, method: str, seed: int) -> str:
-    """Name a trial so that two of the same name may share a result."""
-    return f"{method} on {protocol} ({fingerprint}), seed {seed}"
+def trial_identity(protocol: str, fingerprint: str, method: str, seed: int, source: str = "") -> str:
+    """Name a trial so that two of the same name may share a result. `source` is another library's model's identity.
+
+    A backbone that is a job of its own answers for itself.
+    """
+    return f"{method} on {protocol} ({fingerprint}), seed {seed}" + (f", from {source}" if source else "")
 
 
 def _backbone_job(suite: Suite, method: Method) -> Job | None:
-    """Return the job that makes a method's backbone file; `random` needs none."""
+    """Return the job that makes a method's backbone file; `random` and other libraries' models need none."""
     if method.pretrain:
         return _pretrain_job(suite, method)
-    if method.checkpoint == "random":
+    if method.checkpoint == "random" or method.model:
         return None
     name = f"{method.name}/backbone"
     out = suite.root / name
-    identity = f"the backbone of {_source_identity(method)}"
+    identity = f"the backbone of {stamp(method.file) if method.file else method.checkpoint}"
     return Job(name, "convert", ("convert", method.checkpoint, str(out / "resnet50.pth")), out, identity, gpus=0)
-
-
-def _source_identity(method: Method) -> str:
-    """Tell a checkpoint file from another one of the same name, without reading its gigabytes."""
-    if not method.file:
-        return method.checkpoint
-    seen = method.file.stat()
-    return f"{method.file.name} ({seen.st_size} bytes, changed {seen.st_mtime_ns})"
 
 
 def _pretrain_job(suite: Suite, method: Method) -> Job:
@@ -125,10 +124,20 @@ def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
     for measurement in suite.measurements:
         for method in suite.methods:
             backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
+            _require_fit(suite, method, measurement.protocol)
             for seed in measurement.seeds:
                 job = _trial(suite, method, measurement, seed, backbone)
                 extracts = first.setdefault(job.features, job.name) if job.features else job.name
                 yield job if extracts == job.name else replace(job, after=(extracts,))
+
+
+def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
+    """Raise SuiteError if the method is another library's model and the protocol is for ResNet-50s only."""
+    if method.model and (why := why_resnet_only(protocol)):
+        raise SuiteError(
+            f"{suite.file}: protocols.{protocol.name} {why}, but methods.{method.name} is {method.model.label}; give "
+            "it a suite of its own, with protocols on a frozen backbone's pooled features, such as voc07-svm-gap"
+        )
 
 
 def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, backbone: Job | None) -> Job:
@@ -137,16 +146,18 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     name = f"{method.name}/{protocol.name}/seed{seed}"
     out = suite.root / name
     weights = str(backbone.product) if backbone else method.checkpoint
+    source = method.model.identity if method.model else ""
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     features = _features(method, protocol)
-    cache = ("--cache", str(suite.root / FEATURES)) if features else ()  # a requeued trial goes on with them, too
+    probes = isinstance(protocol.recipe, ProbeRecipe) and not protocol.recipe.train_backbone  # on test features of all
+    cache = ("--cache", str(suite.root / FEATURES)) if features or probes else ()  # a requeued trial has them, too
     return Job(
         name,
         "trial",
         (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides), *partial, *cache),
         out,
-        trial_identity(protocol.name, protocol.fingerprint, method.name, seed),
+        trial_identity(protocol.name, protocol.fingerprint, method.name, seed, source),
         needs=(backbone.name,) if backbone else (),
         features=features,
         gpus=measurement.gpus,

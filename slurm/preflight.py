@@ -62,7 +62,8 @@ def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone; each file is proven once."""
+    """Yield the checkpoints that hold no whole backbone; each file is proven once. Of another library's model, whose
+    tensors only the library knows, the file must at least be a checkpoint."""
     for method in suite.methods:
         if not method.file:
             continue
@@ -70,9 +71,10 @@ def _checkpoints(suite: Suite) -> Iterator[str]:
         if made.exists():
             continue
         from convert.load import CheckpointError, load_backbone
+        from convert.reader import open_checkpoint
 
         try:
-            load_backbone(method.file)
+            (open_checkpoint if method.model else load_backbone)(method.file)
         except CheckpointError as error:
             yield f"methods.{method.name}: {error}"
 

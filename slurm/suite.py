@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from convert.named import ModelError, NamedModel, named_model
 from protocols.catalogue import find_protocol
 from protocols.house import SettingError, UserError, unknown, with_settings
 from protocols.pretraining import RECIPES
@@ -50,17 +51,24 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: either a checkpoint (a path, `random` or `zoo:NAME`) or a pretraining that makes one."""
+    """A row of the table: a checkpoint (a path, `random`, `zoo:NAME`, LIBRARY:NAME) or a pretraining that makes one."""
 
     name: str
     checkpoint: str = ""
     pretrain: Pretraining | None = None
 
     @property
+    def model(self) -> NamedModel | None:
+        """Another library's model, if it is one."""
+        return named_model(self.checkpoint)
+
+    @property
     def file(self) -> Path | None:
-        """The checkpoint's file, if it is one."""
-        named = not self.checkpoint or self.checkpoint == "random" or self.checkpoint.startswith("zoo:")
-        return None if named else Path(self.checkpoint)
+        """The file that its weights come from, if there is one."""
+        if self.model:
+            return self.model.file
+        elsewhere = not self.checkpoint or self.checkpoint == "random" or self.checkpoint.startswith("zoo:")
+        return None if elsewhere else Path(self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -204,14 +212,19 @@ def _method(file: Path, data: Mapping[str, Path], name: str, value: object) -> M
     if "pretrain" in entry:
         return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]))
     checkpoint = entry["checkpoint"]
+    kinds = "`random`, zoo:NAME or LIBRARY:NAME"
     if not isinstance(checkpoint, str) or not checkpoint:
-        raise SuiteError(f"{where}: checkpoint is {_short(checkpoint)}, expected a file, `random` or zoo:NAME")
+        raise SuiteError(f"{where}: checkpoint is {_short(checkpoint)}, expected a file, {kinds}")
     method = Method(name, checkpoint)
+    try:
+        model = method.model
+    except ModelError as error:
+        raise SuiteError(f"{where}: {error}") from None
     if method.file:
-        path = _path(checkpoint, file, where)
+        path = _path(str(method.file), file, where)
         if not path.is_file():
-            raise SuiteError(f"{where}: there is no file {path}; expected a checkpoint, `random` or zoo:NAME")
-        method = Method(name, str(path))
+            raise SuiteError(f"{where}: there is no file {path}; expected a checkpoint, {kinds}")
+        method = Method(name, f"{model.label}={path}" if model else str(path))
     return method
 
 

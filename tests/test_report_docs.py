@@ -12,6 +12,7 @@ import twinbench
 from protocols import page
 from protocols.catalogue import PROTOCOLS
 from protocols.sources import recipe_sources
+from slurm.graph import build_jobs
 from slurm.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,13 +66,14 @@ def test_every_suite_is_read_by_the_real_reader(path, tmp_path, monkeypatch):
         for folder in suite["data"].values():
             Path(folder).mkdir(exist_ok=True)
         for method in suite["methods"].values():
-            if method.get("checkpoint", "random").endswith(".pth"):
-                method["checkpoint"] = str(tmp_path / "resnet50.pth")
-                Path(method["checkpoint"]).touch()
+            model, equals, weights = method.get("checkpoint", "random").rpartition("=")  # or a file alone
+            if weights.endswith((".pth", ".safetensors")):
+                method["checkpoint"] = f"{model}{equals}{tmp_path / 'weights'}"
+                (tmp_path / "weights").touch()
         file = tmp_path / f"suite{number}.yaml"
         file.write_text(yaml.safe_dump(suite))
         read = read_suite(file)
-        assert {entry.name for entry in read.methods} == set(suite["methods"])
+        assert {job.name.partition("/")[0] for job in build_jobs(read)} == set(suite["methods"])
 
 
 def test_the_protocols_page_is_up_to_date():

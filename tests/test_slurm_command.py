@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
+import torchvision
 
 import twinbench
 from protocols.catalogue import find_protocol
-from report.result import Result
+from report.result import Result, read_results
 from slurm import local, record
 from slurm.demo import SUITE, prepare, quick_suite
 from slurm.graph import build_jobs
@@ -162,6 +164,33 @@ def test_run_writes_the_table_and_names_each_failure_with_its_log(suite_file, ca
     table = (root / "report.txt").read_text()
     assert "12.5 ±0.7 (2)" in table and "a/pretrain failed" in table  # mean and spread of 12 and 13
     assert all((root / name).exists() for name in ("report.md", "report.csv", "report.html"))
+
+
+def test_another_librarys_model_goes_through_a_suite(scenes, tmp_path, capsys):
+    """Two protocols on one set of features, the table's footnote, and the weights file as guard of the results."""
+    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), tmp_path / "w.pth")
+    file = tmp_path / "suite.yaml"
+    file.write_text(
+        "name: s\nroot: out\nmethods: {shuffle: {checkpoint: torchvision:shufflenet_v2_x0_5=w.pth}}\nprotocols:\n"
+        "  demo-imagenet-knn: {partial: true}\n  demo-imagenet-linear: {partial: true, seeds: 1, set: {epochs: 1}}\n"
+        f"data: {{imagenet: {scenes / 'imagenet'}}}\n"
+    )
+    assert twinbench.main(["suite", "run", str(file), "--local"]) == 0
+    results = read_results([tmp_path / "out"])
+    assert {result.details["backbone"] for result in results} == {"torchvision:shufflenet_v2_x0_5"}
+    assert len({result.backbone_sha256 for result in results}) == 1 and len(results) == 2
+    assert len(list((tmp_path / "out/features").iterdir())) == 2  # training and test images, once for both protocols
+    assert "the backbone is torchvision:shufflenet_v2_x0_5" in (tmp_path / "out/report.txt").read_text()
+    assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
+    assert "s: 2 jobs: 2 done" in capsys.readouterr().out
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    assert twinbench.main(["suite", "run", str(file), "--local"]) == 2
+    assert "w.pth (10 bytes" in capsys.readouterr().err
+    for result in tmp_path.rglob("result.json"):
+        result.unlink()
+    assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "methods.shuffle: " in line and "w.pth: begins with b'no weigh'" in line
 
 
 def test_demo_writes_its_suite_once_and_refuses_a_folder_that_is_not_its_own(tmp_path):

@@ -73,6 +73,65 @@ def test_commands_are_those_of_the_front_door(jobs, tmp_path):
     assert jobs["random/demo-imagenet-knn/seed0"].argv[2] == "random"
 
 
+def suite_of(tmp_path, checkpoint, protocols):
+    (tmp_path / "sets").mkdir(exist_ok=True)
+    methods = f"{{a: {{checkpoint: '{checkpoint}'}}}}"
+    data = "{voc: sets, imagenet: sets, places: sets}"
+    (tmp_path / "suite.yaml").write_text(
+        f"name: s\nroot: out\nmethods: {methods}\nprotocols: {protocols}\ndata: {data}\n"
+    )
+    return {job.name: job for job in build_jobs(read_suite(tmp_path / "suite.yaml"))}
+
+
+def test_probes_take_test_features_from_where_the_others_keep_theirs(tmp_path):
+    jobs = suite_of(tmp_path, "random", "{imagenet-linear: {}, imagenet-knn: {}, imagenet-1pct: {seeds: 1}}")
+    cached = {job.protocol.name: "--cache" in job.argv for job in jobs.values()}
+    assert cached == {"imagenet-linear": True, "imagenet-knn": True, "imagenet-1pct": False}
+    assert not any(job.after for job in jobs.values())
+
+
+def test_another_librarys_model_is_measured_as_it_is_and_its_weights_guard_the_results(tmp_path):
+    weights, protocols = tmp_path / "w.pth", "{voc07-svm-gap: {}}"
+    weights.write_bytes(b"x")
+    os.utime(weights, ns=(1, 1))
+    (trial,) = suite_of(tmp_path, "timm:vit=w.pth", protocols).values()
+    assert trial.argv[:3] == ("transfer", "voc07-svm-gap", f"timm:vit={weights}") and trial.needs == ()
+    protocol = find_protocol("voc07-svm-gap")
+    fields = dict(
+        protocol=protocol.name, version=1, fingerprint=protocol.fingerprint, method="a", seed=0,
+        metrics={"mAP": 50.0}, headline="mAP", backbone_sha256="0" * 64,
+    )  # fmt: skip
+    Result(**fields, details={"source": "timm:vit=w.pth (1 bytes, changed 1)"}).write(trial.out)
+    assert trial.done()
+    os.utime(weights, ns=(2, 2))
+    for checkpoint, source in (
+        ("timm:vit=w.pth", r", from timm:vit=w.pth \(1 bytes, changed 2\);"),
+        ("timm:vit", ", from timm:vit;"),
+        ("torchvision:vit=pretrained", ", from torchvision:vit=pretrained;"),
+        ("random", "seed 0;"),
+    ):
+        (changed,) = suite_of(tmp_path, checkpoint, protocols).values()
+        with pytest.raises(
+            SuiteError, match=rf"changed 1\), but the suite now says a on .*{source} remove that folder"
+        ):
+            changed.done()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "why"),
+    [
+        ("voc07-svm", "takes the res5 map, which only a ResNet-50 has"),
+        ("places205-linear", "takes the res5 map, which only a ResNet-50 has"),
+        ("imagenet-1pct", "trains its backbone, which only a ResNet-50 can be"),
+        ("voc0712-frcnn-c4", "trains a detector, whose trunk only a ResNet-50 can be"),
+    ],
+)
+def test_a_protocol_for_resnets_refuses_another_librarys_model(tmp_path, protocol, why):
+    with pytest.raises(SuiteError, match=f"protocols.{protocol} {why}, but methods.a is timm:vit; give it") as caught:
+        suite_of(tmp_path, "timm:vit", f"{{voc07-svm-gap: {{}}, {protocol}: {{}}}}")
+    assert str(tmp_path / "suite.yaml") in str(caught.value) and "\n" not in str(caught.value)
+
+
 def write_result(job, **changes):
     protocol = find_protocol("demo-imagenet-knn").with_settings({"temperature": "0.1"})
     fields = dict(

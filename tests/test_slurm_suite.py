@@ -16,6 +16,8 @@ methods:
   theirs: {checkpoint: theirs.pth}
   random: {checkpoint: random}
   far: {checkpoint: "zoo:moco-v2-800ep"}
+  vit: {checkpoint: timm:vit_tiny_patch16_224=theirs.pth}
+  convnext: {checkpoint: torchvision:convnext_tiny=pretrained}
 protocols:
   demo-voc07-svm: {}
   demo-imagenet-1pct: {seeds: [4, 2], set: {epochs: 5}}
@@ -49,11 +51,13 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
     monkeypatch.chdir("/")
     suite = read(folder, GOOD)
     assert (suite.name, suite.root) == ("trees", folder / "out")
-    mine, theirs, random, far = suite.methods
+    mine, theirs, random, far, vit, convnext = suite.methods
     assert mine.pretrain and mine.pretrain.settings == (("epochs", "3"), ("projector", "64,64"))
     assert (mine.pretrain.data, mine.pretrain.seed) == ("imagenet", 7)
     assert theirs.file == folder / "theirs.pth"
-    assert (random.file, far.file) == (None, None)
+    assert (random.file, far.file, convnext.file) == (None, None, None)
+    assert vit.checkpoint == f"timm:vit_tiny_patch16_224={folder}/theirs.pth" and vit.file == theirs.file
+    assert [method.name for method in suite.methods if method.model] == ["vit", "convnext"]
     svm, semi, boxes = suite.measurements
     assert svm.seeds == tuple(range(find_protocol("demo-voc07-svm").trials))
     assert semi.seeds == (4, 2) and semi.protocol.overrides == (("epochs", "5"),)
@@ -76,6 +80,8 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(data={"voc": "sets/nowhere"}), "data.voc: .*nowhere is no folder"),
         (changed(data={"vox": "sets/voc"}), "unknown layout 'vox'. Did you mean 'voc'?"),
         (changed(methods={"a": {"checkpoint": "gone.pth"}}), "methods.a: there is no file .*gone.pth"),
+        (changed(methods={"a": {"checkpoint": "timm:vit=gone.pth"}}), "methods.a: there is no file .*/gone.pth"),
+        (changed(methods={"a": {"checkpoint": "timm:vit="}}), "methods.a: timm:vit=: names no weights"),
         (changed(methods={"a": {"checkpont": "x"}}), "methods.a: unknown key 'checkpont'"),
         (changed(methods={"a": {}}), "methods.a: has 0 entries, expected either"),
         (changed(methods={"a": {"pretrain": {"recipe": "domo"}}}), "unknown recipe 'domo'. Did you mean 'demo'?"),

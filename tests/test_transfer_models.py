@@ -1,5 +1,7 @@
 """Backbones of other libraries: the features are what enters the classifier, and nothing arrives half."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,15 @@ from safetensors.torch import save_file
 
 import twinbench
 from convert.convention import IMAGENET, InputConvention
+from convert.named import ModelError, NamedModel, named_model, why_resnet_only
 from data.layouts import LabelledImages
+from protocols.catalogue import PROTOCOLS
 from protocols.classification import BT_LINEAR
 from protocols.house import UserError
 from protocols.schema import ImageTransform
 from report.result import read_result
 from transfer.features import extract
-from transfer.models import ModelError, build_trunk, is_named, open_named
+from transfer.models import build_trunk, open_named
 from transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
@@ -42,9 +46,41 @@ def weights():
     return torchvision.models.resnet18()
 
 
+def opened(spec):
+    named = named_model(spec)
+    assert named
+    return open_named(named)
+
+
 def test_a_spec_is_told_from_a_path():
-    assert is_named("timm:vit_tiny_patch16_224") and is_named("torchvision:resnet18=x.pth")
-    assert not is_named("zoo:moco") and not is_named("timm.pth") and not is_named("random")
+    assert named_model("timm:vit_tiny_patch16_224") == NamedModel("timm", "vit_tiny_patch16_224")
+    assert named_model("torchvision:resnet18=a=b.pth") == NamedModel("torchvision", "resnet18", "a=b.pth")
+    for other in ("zoo:moco", "timm.pth", "random", "./timm:x", ""):
+        assert named_model(other) is None
+
+
+@pytest.mark.parametrize("half", ["timm:", "timm:=w.pth", "torchvision:resnet18="])
+def test_half_a_spec_is_refused(half):
+    with pytest.raises(ModelError, match="names no (weights|model); expected LIBRARY:NAME=FILE"):
+        named_model(half)
+
+
+def test_an_identity_sees_which_file_it_is_and_whether_it_changed(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"abc")
+    named = NamedModel("timm", "x", str(tmp_path / "w.pth"))
+    first = named.identity
+    assert first.startswith("timm:x=w.pth (3 bytes, changed ")
+    os.utime(tmp_path / "w.pth", ns=(1, 1))
+    assert named.identity == "timm:x=w.pth (3 bytes, changed 1)" != first
+    assert [named_model(spec).identity for spec in ("timm:x", "timm:x=pretrained")] == ["timm:x", "timm:x=pretrained"]
+
+
+def test_protocols_on_pooled_features_of_a_frozen_backbone_take_any_model():
+    for name in ("voc07-svm", "places205-linear", "imagenet-1pct", "coco-mrcnn-c4-1x"):
+        assert "only a ResNet-50" in why_resnet_only(PROTOCOLS[name])
+    for name in ("voc07-svm-gap", "imagenet-knn", "imagenet-linear", "inat18-svm"):
+        assert why_resnet_only(PROTOCOLS[name]) == ""
+    assert why_resnet_only(PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"})) == ""
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -54,7 +90,7 @@ def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, endin
         torch.save({"state_dict": weights.state_dict()}, file)
     else:
         save_file(weights.state_dict(), file)
-    backbone = open_named(f"torchvision:resnet18={file}")
+    backbone = opened(f"torchvision:resnet18={file}")
     found = extract(backbone, paths, CROP, "gap")
     seen = []
     weights.eval().fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
@@ -67,12 +103,12 @@ def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, endin
 
 def test_without_weights_it_is_always_the_same_random_model():
     state = torch.random.get_rng_state()
-    first, second = open_named("torchvision:resnet18"), open_named("torchvision:resnet18")
+    first, second = opened("torchvision:resnet18"), opened("torchvision:resnet18")
     assert first.sha256 == second.sha256 and torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_timm_models_bring_their_own_convention(paths):
-    backbone = open_named("timm:vit_tiny_patch16_224")
+    backbone = opened("timm:vit_tiny_patch16_224")
     assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     whole = ImageTransform(resize=224, crop=224, shape="center-crop")
     assert extract(backbone, paths[:2], whole, "gap").shape == (2, 192)
@@ -83,7 +119,7 @@ def test_timm_models_bring_their_own_convention(paths):
 
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
-    backbone = open_named("torchvision:resnet18")
+    backbone = opened("torchvision:resnet18")
     images = LabelledImages(tuple(paths), np.arange(6) % 2, ("a", "b"))
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
     outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path).run()
@@ -106,7 +142,7 @@ def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, 
     damage(state)
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=message):
-        open_named(f"torchvision:resnet18={tmp_path / 'w.pth'}")
+        opened(f"torchvision:resnet18={tmp_path / 'w.pth'}")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +155,7 @@ def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, 
 )
 def test_a_name_or_file_that_does_not_exist(spec, message):
     with pytest.raises(UserError, match=message):
-        open_named(spec)
+        opened(spec)
 
 
 def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_path, capsys):
@@ -140,7 +176,7 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
         == 0
     )
     result = read_result(out / "result.json")
-    assert result.details["backbone"] == "torchvision:resnet18" and result.method == "torchvision:resnet18"
+    assert result.details["backbone"] == result.details["source"] == result.method == "torchvision:resnet18"
     words = ["transfer", "demo-imagenet-1pct", "torchvision:resnet18", str(data), str(tmp_path / "x"), "--partial"]
     assert twinbench.main(words) == 2
     assert "torchvision:resnet18: trains its backbone, which only a ResNet-50" in capsys.readouterr().err

@@ -1,8 +1,4 @@
-"""Backbones by another library's name, frozen: today's models beside ResNet-50.
-
-    torchvision:resnet18                          as torchvision initialises it, always from seed 0
-    timm:vit_small_patch16_224=weights.safetensors     with a weights file that this very model wrote
-    timm:vit_small_patch16_224.dino=pretrained    with the library's own weights, which it downloads
+"""Backbones by another library's name (convert/named.py), frozen: today's models beside ResNet-50.
 
 A model's features are what enters its last linear layer. Its input convention is the library's; the image transform
 stays the protocol's.
@@ -23,13 +19,8 @@ from torch import Tensor, nn
 from convert import files, prove
 from convert.convention import IMAGENET, InputConvention
 from convert.load import RANDOM_SEED, Backbone, build_model
-from protocols.house import UserError, unknown
-
-LIBRARIES = ("timm", "torchvision")
-
-
-class ModelError(UserError):
-    """A model that its library does not have, weights that are not its own, or images that it does not take."""
+from convert.named import PRETRAINED, ModelError, NamedModel
+from protocols.house import unknown
 
 
 class Trunk(nn.Module):
@@ -57,35 +48,33 @@ class Trunk(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedBackbone(Backbone):
-    """A backbone of `layout` LIBRARY:NAME; `state_dict` are all of its tensors."""
+    """A backbone of `layout` LIBRARY:NAME; `state_dict` are all of its tensors, `identity` is NamedModel's."""
 
     trunk: Trunk
+    identity: str
 
 
-def is_named(spec: str) -> bool:
-    """Say whether a command line's BACKBONE is another library's model."""
-    return spec.partition(":")[0] in LIBRARIES and ":" in spec
-
-
-def open_named(spec: str) -> NamedBackbone:
-    """Return the model of LIBRARY:NAME, LIBRARY:NAME=FILE or LIBRARY:NAME=pretrained, in eval mode on the CPU."""
-    layout, _, weights = spec.partition("=")
-    library, _, name = layout.partition(":")
+def open_named(named: NamedModel) -> NamedBackbone:
+    """Return the model with its weights, or with random ones from seed 0, in eval mode on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        make = _timm if library == "timm" else _torchvision
-        model, names, convention = make(name, weights == "pretrained")
-    if weights not in ("", "pretrained"):
-        _load(model, names, Path(weights), layout)
+        make = _timm if named.library == "timm" else _torchvision
+        model, names, convention = make(named.name, named.weights == PRETRAINED)
+    identity = str(named)
+    if named.file:
+        files.regular_file(named.file)
+        identity = named.identity  # before the weights are read: a file that changes meanwhile is another one
+        _load(model, names, named.file, named.label)
     tensors = model.state_dict()
     return NamedBackbone(
         tensors,
-        layout,
+        named.label,
         "",
         prove.identity(tensors.items()),
         convention=convention,
-        source=spec,
-        trunk=Trunk(model.eval(), layout),
+        source=str(named),
+        trunk=Trunk(model.eval(), named.label),
+        identity=identity,
     )
 
 
@@ -137,7 +126,6 @@ def _fetched(make: Callable[[], Any], name: str) -> Any:
 
 def _load(model: nn.Module, names: set[str], path: Path, layout: str) -> None:
     """Load `path` into the model: every tensor must arrive, and only the classifier's may be left over."""
-    path = files.regular_file(path)
     if path.suffix == ".safetensors":
         try:
             found: Any = load_file(path)
