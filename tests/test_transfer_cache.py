@@ -1,3 +1,11 @@
+"""The cache of features: the same numbers whoever makes them, in whatever order, and whoever dies on the way."""
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,17 +17,23 @@ from convert.convention import IMAGENET_BGR
 from convert.load import open_backbone
 from protocols.schema import ImageTransform
 from slurm.process import Process
-from transfer import cache
+from transfer import cache, features
 from transfer.cache import cache_key, cached_features
 from transfer.features import extract
 
 CROP = ImageTransform(resize=32, crop=32, shape="center-crop")
+SIZES = (
+    (cache.BLOCK, features.BATCH),
+    (cache.CPU_BLOCK, features.CPU_BATCH),
+)  # as they are before a test makes them small
+FORK = multiprocessing.get_context("fork")  # a child has what a test has patched
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(cache, "BLOCK", 3)
+    monkeypatch.setattr(cache, "CPU_BLOCK", 3)
+    monkeypatch.setattr(cache, "POLL", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +51,29 @@ def paths(tmp_path):
     return found
 
 
-def features(folder, backbone, paths, process=None):
-    return cached_features(folder, backbone, paths, CROP, "gap", process=process or Process(), workers=0)
+def cached(folder, backbone, paths):
+    return cached_features(folder, backbone, paths, CROP, "gap", process=Process(), workers=0)
 
 
 def test_what_is_cached_is_what_is_extracted_and_it_is_mapped(backbone, paths, tmp_path):
-    found = features(tmp_path / "cache", backbone, paths)
+    found = cached(tmp_path / "cache", backbone, paths)
     np.testing.assert_allclose(found, extract(backbone, paths, CROP, "gap"), rtol=1e-4, atol=1e-4)
     assert isinstance(found, np.memmap)
-    assert [path.name for path in (tmp_path / "cache").glob("*/*")] == ["features.npy"]
+    assert files(tmp_path / "cache") == ["features.npy"]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.glob("*/*"))
 
 
 def test_a_second_call_extracts_nothing(backbone, paths, tmp_path, monkeypatch):
-    first = np.array(features(tmp_path / "cache", backbone, paths))
+    first = np.array(cached(tmp_path / "cache", backbone, paths))
     monkeypatch.setattr(cache, "extract", None)  # would fail if called
-    np.testing.assert_array_equal(features(tmp_path / "cache", backbone, paths), first)
+    np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), first)
 
 
 def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, paths, tmp_path, monkeypatch):
-    whole, calls = np.array(features(tmp_path / "whole", backbone, paths)), []
+    whole, calls = np.array(cached(tmp_path / "whole", backbone, paths)), []
 
     def killed_at_the_third(*arguments, **keywords):
         calls.append(arguments[1])
@@ -65,8 +83,8 @@ def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, 
 
     monkeypatch.setattr(cache, "extract", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        features(tmp_path / "cut", backbone, paths)
-    np.testing.assert_array_equal(features(tmp_path / "cut", backbone, paths), whole)
+        cached(tmp_path / "cut", backbone, paths)
+    np.testing.assert_array_equal(cached(tmp_path / "cut", backbone, paths), whole)
     assert [len(part) for part in calls] == [3, 3, 2, 2]  # the third was killed, and alone repeated
 
 
@@ -92,3 +110,140 @@ def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path)
     there = cache_key(backbone, sorted(moved.iterdir()), CROP, "gap", "fp32")
     moved.rename(tmp_path / "images")
     assert there == cache_key(backbone, paths, CROP, "gap", "fp32")
+
+
+def test_a_block_is_whole_batches_so_that_it_changes_no_number():
+    assert [block % batch for block, batch in SIZES] == [0, 0]
+
+
+def test_another_block_size_takes_nothing_for_its_own(backbone, paths, tmp_path, monkeypatch):
+    whole, calls = np.array(cached(tmp_path / "whole", backbone, paths)), []
+
+    def killed_at_the_third(*arguments, **keywords):
+        calls.append(arguments[1])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return extract(*arguments, **keywords)
+
+    monkeypatch.setattr(cache, "extract", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path / "cut", backbone, paths)
+    monkeypatch.setattr(cache, "CPU_BLOCK", 2)
+    np.testing.assert_allclose(cached(tmp_path / "cut", backbone, paths), whole, rtol=1e-4, atol=1e-4)
+    assert files(tmp_path / "cut") == ["features.npy"]
+
+
+def together(count, backbone, paths, tmp_path):
+    """Have `count` processes ask for the same features at once; return what each got."""
+
+    def job(number):
+        np.save(tmp_path / f"{number}.npy", cached(tmp_path / "cache", backbone, paths))
+
+    jobs = [FORK.Process(target=job, args=(number,)) for number in range(count)]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join(60)
+    assert [each.exitcode for each in jobs] == [0] * count
+    return [np.load(tmp_path / f"{number}.npy") for number in range(count)]
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Write down each block that any process makes, slowly; return a function that reads the list."""
+    log = tmp_path / "made"
+    log.touch()
+
+    def slow(backbone, paths, *arguments, **keywords):
+        with log.open("a") as file:
+            file.write(f"{paths[0].stem}\n")
+        time.sleep(0.05)
+        return extract(backbone, paths, *arguments, **keywords)
+
+    monkeypatch.setattr(cache, "extract", slow)
+    monkeypatch.setattr(cache, "CPU_BLOCK", 1)
+    return lambda: log.read_text().split()
+
+
+def test_jobs_at_once_make_each_block_once_and_all_get_the_whole(backbone, paths, tmp_path, made):
+    found = together(4, backbone, paths, tmp_path)
+    assert sorted(made()) == [str(i) for i in range(8)]
+    np.testing.assert_allclose(found[0], extract(backbone, paths, CROP, "gap"), rtol=1e-4, atol=1e-4)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+    assert files(tmp_path / "cache") == ["features.npy"]
+
+
+def test_a_disk_without_locks_costs_work_and_nothing_else(backbone, paths, tmp_path, made, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    found = together(4, backbone, paths, tmp_path)
+    assert len(made()) > 8
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+    assert files(tmp_path / "cache") == ["features.npy"]
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.01)
+
+
+def stuck_at(paths, number):
+    """Return an `extract` that never gets beyond image `number`, and leaves a child behind when it is killed there."""
+
+    def hangs(backbone, some, *arguments, **keywords):
+        if some[0] == paths[number]:
+            child = os.fork()  # as a loader process is, which inherits the files that are open
+            time.sleep(12)
+            os._exit(child == 0)
+        return extract(backbone, some, *arguments, **keywords)
+
+    return hangs
+
+
+def test_a_killed_jobs_block_is_made_by_the_one_that_waits_for_it(backbone, paths, tmp_path, made, monkeypatch):
+    whole, good, folder = np.array(cached(tmp_path / "whole", backbone, paths)), cache.extract, tmp_path / "cache"
+    monkeypatch.setattr(cache, "extract", stuck_at(paths, 1))
+    victim = FORK.Process(target=cached, args=(folder, backbone, paths))
+    victim.start()
+    wait_until(lambda: "0-1.npy" in files(folder))
+    monkeypatch.setattr(cache, "extract", good)
+    heir = FORK.Process(target=cached, args=(folder, backbone, paths))
+    heir.start()
+    wait_until(lambda: len(files(folder)) == 8)  # seven blocks and the lock: the victim has the eighth
+    time.sleep(0.1)
+    assert heir.is_alive() and "1-2.npy" not in files(folder)
+    assert victim.pid
+    os.kill(victim.pid, signal.SIGKILL)
+    heir.join(8)
+    assert heir.exitcode == 0 and made()[8:] == ["2", "3", "4", "5", "6", "7", "1"]
+    np.testing.assert_array_equal(cached(folder, backbone, paths), whole)
+
+
+def test_a_lock_that_never_goes_is_not_waited_for_for_ever(backbone, paths, tmp_path, monkeypatch):
+    whole, folder = np.array(cached(tmp_path / "whole", backbone, paths)), tmp_path / "cache"
+    monkeypatch.setattr(cache, "extract", stuck_at(paths, 3))
+    sleeper = FORK.Process(target=cached, args=(folder, backbone, paths))
+    sleeper.start()
+    wait_until(lambda: "0-3.npy" in files(folder))
+    monkeypatch.setattr(cache, "extract", extract)
+    monkeypatch.setattr(cache, "PATIENCE", 0.2)
+    np.testing.assert_array_equal(cached(folder, backbone, paths), whole)
+    sleeper.kill()
+
+
+def test_what_a_kill_left_beside_a_whole_set_is_removed(backbone, paths, tmp_path):
+    cached(tmp_path / "cache", backbone, paths)
+    (folder,) = (tmp_path / "cache").iterdir()
+    for name in ("0-3.npy", "1.npy", ".features.npy.7.part", ".features.npy.8.part"):
+        (folder / name).touch()
+    os.utime(folder / ".features.npy.7.part", (0, 0))
+    before = (folder / "features.npy").stat()
+    cached(tmp_path / "cache", backbone, paths)
+    assert files(tmp_path / "cache") == [".features.npy.8.part", "features.npy"]  # the other may be in the writing
+    assert (folder / "features.npy").stat() == before

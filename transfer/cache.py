@@ -1,39 +1,55 @@
 """Features on disk, found again by what they are features of.
 
 The key hashes the backbone's tensors and input convention, the images (their names below their common folder and their
-sizes), the transform, the pooling and the precision: whatever shares them shares one extraction. Blocks of rows are
-written in one step each, so any number of processes and jobs may work on a set at once and a kill costs one block.
-Whole sets are memory-mapped.
+sizes), the transform, the pooling and the precision: whatever shares them shares one extraction. Whole sets are
+memory-mapped.
+
+While a set is incomplete it lies there in blocks of rows. Any number of processes and jobs, on any nodes that see the
+folder, make what is missing side by side: each block is locked by the process that makes it, and the lock goes with
+that process, however it ends, so a kill costs a block. The locks save work and no more: where a disk has none, or keeps
+a dead node's (NFS version 3), some blocks are made twice, each file is still written in one step, and the set is right.
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from torch import distributed
 
+from convert.files import ABANDONED, writing
 from convert.load import Backbone
-from protocols.house import replacing
 from protocols.schema import ImageTransform
 from slurm.process import Process
 from transfer.features import Precision, extract
 
-BLOCK = 4096  # images a file while a set is incomplete
+# Images a block, about half a minute, which is what a kill costs: on a GPU at the 500 images/s that some cores decode,
+# on a processor at 20. Each block starts loaders of its own, a second or so. Both are multiples of an extraction's
+# batch, so that they change no batch and with it no digit.
+BLOCK, CPU_BLOCK = 16384, 512
+POLL = 1.0  # seconds between two looks at blocks that others make
+PATIENCE = 600.0  # seconds after which a block that others make is made here, too
+WHOLE, LOCK = "features.npy", "lock"
 
 
 def cache_key(
     backbone: Backbone, paths: Sequence[Path], transform: ImageTransform, pooling: str, precision: Precision
 ) -> str:
     """Return 32 hex digits that no other features have."""
-    root = Path(os.path.commonpath([path.parent for path in paths]))
+    names = [os.fspath(path) for path in paths]
+    root = os.path.commonpath({os.path.dirname(name) for name in names})
     what = [backbone.sha256, backbone.convention.as_dict(), dataclasses.asdict(transform), pooling, precision]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-    for path in paths:
-        found.update(f"\0{path.relative_to(root)}\0{path.stat().st_size}".encode())
+    for name in names:
+        found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip(os.sep)}\0{os.stat(name).st_size}"))
     return found.hexdigest()[:32]
 
 
@@ -51,47 +67,95 @@ def cached_features(
 ) -> np.ndarray:
     """Return the features (N, F), float32 and memory-mapped, extracting only what `cache` does not hold yet.
 
-    In a group of processes each takes its share of the blocks; all return the whole set.
+    The processes of a group share the work like any others; all return the whole set.
     """
     folder = cache / cache_key(backbone, paths, transform, pooling, precision)
-    whole, blocks = folder / "features.npy", range(0, len(paths), BLOCK)
-    if not whole.exists():
-        for number, start in list(enumerate(blocks))[process.rank :: process.world]:
-            if (folder / f"{number}.npy").exists() or whole.exists():
-                continue
-            label = f"{what} {number + 1}/{len(blocks)}"
-            rows = extract(
-                backbone,
-                paths[start : start + BLOCK],
-                transform,
-                pooling,
-                device=process.device,
-                workers=workers,
-                what=label,
-                precision=precision,
-            )
-            with replacing(folder / f"{number}.npy") as beside, open(beside, "wb") as file:
-                np.save(file, rows)
-        wait(process)
-        if process.is_main and not whole.exists():
-            _assemble(folder, [folder / f"{number}.npy" for number in range(len(blocks))], len(paths))
-    wait(process)
-    return np.load(whole, mmap_mode="r")
+
+    def make(rows: range) -> np.ndarray:
+        return extract(
+            backbone,
+            paths[rows.start : rows.stop],
+            transform,
+            pooling,
+            device=process.device,
+            workers=workers,
+            what=f"{what} {rows.start} to {rows.stop} of {len(paths)}",
+            precision=precision,
+        )
+
+    if not (folder / WHOLE).exists():
+        size = BLOCK if process.device.startswith("cuda") else CPU_BLOCK
+        starts = range(0, len(paths), size)
+        folder.mkdir(parents=True, exist_ok=True)
+        _complete(folder, [range(start, min(start + size, len(paths))) for start in starts], make)
+    _tidy(folder)
+    return np.load(folder / WHOLE, mmap_mode="r")
 
 
-def _assemble(folder: Path, blocks: list[Path], rows: int) -> None:
-    """Join the blocks into one file and remove them."""
-    parts = [np.load(block, mmap_mode="r") for block in blocks]
-    with replacing(folder / "features.npy") as beside:
-        joined = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(rows, parts[0].shape[1]))
-        for number, part in enumerate(parts):
-            joined[number * BLOCK : number * BLOCK + len(part)] = part
-        joined.flush()
-    for block in blocks:
-        block.unlink(missing_ok=True)
+def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.ndarray]) -> None:
+    """Make the set whole, beside all others who are at it; return when it is."""
+    whole, left, since = folder / WHOLE, -1, 0.0  # so many blocks are missing, and since when
+    with open(folder / LOCK, "w") as lock:
+        while not whole.exists():
+            missing = [rows for rows in blocks if not _block(folder, rows).exists()]
+            if len(missing) == left:  # the others are at all of them
+                time.sleep(POLL)
+            else:
+                left, since = len(missing), time.monotonic()
+            impatient = time.monotonic() - since > PATIENCE
+            for rows in missing:
+                with _locked(lock, rows) as ours:
+                    if (ours or impatient) and not (whole.exists() or _block(folder, rows).exists()):
+                        features = make(rows)
+                        with writing(_block(folder, rows)) as file:
+                            np.save(file, features)
+            if not missing:
+                with _locked(lock, range(blocks[-1].stop)) as ours:
+                    if (ours or impatient) and not whole.exists():
+                        _join(folder, blocks)
 
 
-def wait(process: Process) -> None:
-    """Return when every process of the group has come here."""
-    if process.world > 1:
-        distributed.barrier()
+def _block(folder: Path, rows: range) -> Path:
+    """Return the file of a block; its name says its rows, so that blocks of other sizes are other files."""
+    return folder / f"{rows.start}-{rows.stop}.npy"
+
+
+@contextmanager
+def _locked(lock: IO[str], rows: range) -> Generator[bool]:
+    """Lock the bytes `rows` of a file for the length of the block; yield False if another process holds any of them.
+
+    Such locks, unlike flock's, do not live on in the loader processes of a parent that was killed. A disk without
+    locks grants them all.
+    """
+    ours = True
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, len(rows), rows.start)
+    except OSError as error:
+        ours = error.errno not in (errno.EACCES, errno.EAGAIN)
+    try:
+        yield ours
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.lockf(lock, fcntl.LOCK_UN, len(rows), rows.start)
+
+
+def _join(folder: Path, blocks: Sequence[range]) -> None:
+    """Write the blocks into one file, with one of them in memory at a time.
+
+    Where locks failed, another process may have done so and removed them under our hands.
+    """
+    with contextlib.suppress(FileNotFoundError), writing(folder / WHOLE) as file:
+        for rows in blocks:
+            part = np.load(_block(folder, rows))  # (B, F)
+            if rows.start == 0:
+                header = {"descr": part.dtype.str, "fortran_order": False, "shape": (blocks[-1].stop, part.shape[1])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(part)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a whole set has no use for; what may still be in the writing stays for an hour."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # others tidy up, too; or the folder is not ours to change
+            if path.name != WHOLE and (path.suffix != ".part" or time.time() - path.stat().st_mtime > ABANDONED):
+                path.unlink()
