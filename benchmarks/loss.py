@@ -70,12 +70,12 @@ def _memory(name: str, images: int, features: int) -> float:
     """Return megabytes at the peak of one pass, gradients of z included, beyond what the inputs took."""
     seconds(name, *inputs(8, 8))  # libraries allocate on first use
     z1, z2 = inputs(images, features)
-    before = _status("VmRSS")
+    before = status("VmRSS")
     seconds(name, z1, z2)
-    return (_status("VmHWM") - before) / 1024
+    return (status("VmHWM") - before) / 1024
 
 
-def _status(field: str) -> int:
+def status(field: str) -> int:
     """Return a size of this process in kB; unlike getrusage's peak, VmHWM starts anew with each program."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(field))
