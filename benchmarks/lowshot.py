@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from benchmarks.svm import ROWS, TIMED, features
-from protocols.classification import VISSL_LOW_SHOT
+from protocols.svm import VISSL_LOW_SHOT
 from transfer.lowshot import draw_samples, evaluate_low_shot
 from transfer.svm import choose_solver, normalized
 

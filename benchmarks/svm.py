@@ -17,7 +17,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from protocols.classification import VISSL_SVM
+from protocols.svm import VISSL_SVM
 from transfer.metrics import average_precision
 from transfer.svm import SvmResult, evaluate_svm, normalized
 

@@ -18,7 +18,7 @@ from protocols.house import replacing
 from protocols.schema import DetectionRecipe, Protocol
 from report.result import Result
 from report.trial import Trial, TrialError
-from slurm.process import Process, current_process, process_group
+from slurm.process import Process, current_process, loader_workers, process_group
 from slurm.progress import read_log
 
 PICTURE, CURVES = "predictions.png", "precision-recall.png"
@@ -35,7 +35,7 @@ class Wanted:
     method: str | None = None  # default: where the backbone comes from
     seed: int = 0
     device: str = "auto"
-    workers: int = 2
+    workers: int | None = None  # what suits the machine
     checkpoint_seconds: float = SECONDS
     evaluator: Evaluator = "pycocotools"
 
@@ -43,6 +43,7 @@ class Wanted:
 def run_trial(wanted: Wanted) -> Result | None:
     """Return the result of the trial, measured now or found finished; None in all processes but the main one."""
     process = current_process(wanted.device)
+    workers = loader_workers(process, wanted.workers)
     protocol, recipe = wanted.protocol, wanted.protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
     require_norm(recipe, process)
@@ -68,14 +69,14 @@ def run_trial(wanted: Wanted) -> Result | None:
         "processes": process.world,
         "training images": len(data.train),
     }
-    run = Run(config, wanted.seed, identity, process, wanted.out, wanted.workers, wanted.checkpoint_seconds)
+    run = Run(config, wanted.seed, identity, process, wanted.out, workers, wanted.checkpoint_seconds)
     with process_group(process):
         if process.is_main:
             with replacing(wanted.out / "config.yaml") as beside:
                 beside.write_text(config.dump())
         model = build_detector(config, backbone, wanted.out / "backbone.pth", wanted.seed)
         train(run, model, data.train)
-        scores = evaluate(config, model, data, process, wanted.workers, wanted.evaluator)
+        scores = evaluate(config, model, data, process, workers, wanted.evaluator)
         if scores is None:
             return None
         draw_predictions(config, model, data, wanted.out / PICTURE)

@@ -19,6 +19,8 @@ def notes(result: Result) -> list[str]:
         found.append(f"the backbone is {result.details['backbone']}, not a ResNet-50 that was converted")
     if is_partial(result):
         found.append(f"partial data: {_counts(result)}")
+    if has_other_list(result):
+        found.append("trained on another list of images than SimCLR's")
     if result.imported:
         found.append(f"imported from a log of {result.imported}: that it followed the protocol is the importer's word")
     if not result.converged:
@@ -29,6 +31,11 @@ def notes(result: Result) -> list[str]:
 def is_partial(result: Result) -> bool:
     """Say whether a result was measured on other image counts than the complete data set's."""
     return any(result.images.get(split) != count for split, count in result.images_expected.items())
+
+
+def has_other_list(result: Result) -> bool:
+    """Say whether a result was trained on another choice of ImageNet's images than SimCLR's 1 % or 10 %."""
+    return result.details.get("list_is_simclrs") is False
 
 
 def _is_other_edition(result: Result) -> bool:

@@ -97,7 +97,7 @@ def _cell(column: Column, trials: Sequence[Located]) -> Cell:
         trials=tuple(trials),
         values=values,
         notes=(*notes, *([marks.REPEATED] if independent(values) < len(values) else [])),
-        comparable=not any(marks.is_partial(entry.result) for entry in trials),
+        comparable=not any(marks.is_partial(entry.result) or marks.has_other_list(entry.result) for entry in trials),
     )
 
 

@@ -28,7 +28,12 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (default 2)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="loader processes (default: beside a GPU the cores that this process may use, at most 16; else 2)",
+    )
 
 
 def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:

@@ -15,6 +15,8 @@ from protocols.house import UserError
 if TYPE_CHECKING:
     import torch
 
+CPU_WORKERS, MOST_WORKERS = 2, 16  # loader processes, unless the user says otherwise
+
 
 class ProcessError(UserError):
     """The environment describes no possible group of processes, or a device that is not there."""
@@ -68,6 +70,34 @@ def _from_environment() -> tuple[int, int, int]:
                 raise ProcessError(f"{', '.join(names)} are {values}; expected whole numbers") from None
             return rank, world, local
     return 0, 1, 0
+
+
+def loader_workers(process: Process, asked: int | None) -> int:
+    """Return how many processes load images for this one: as asked, or what suits the machine.
+
+    A core decodes some 500 images/s and a GPU takes thousands: beside a GPU it is every core that this process may
+    use, at most 16. On a processor the network is by far the slower half: two keep it busy.
+    """
+    if asked is not None:
+        if asked < 0:
+            raise ProcessError(f"--workers {asked}: expected 0 (images are loaded by the process itself) or more")
+        return asked
+    return min(own_cores(process), MOST_WORKERS) if process.device.startswith("cuda") else CPU_WORKERS
+
+
+def own_cores(process: Process) -> int:
+    """Return this process's part of the cores that it may use: srun may bind a task to its own, torchrun does not."""
+    cores, torchrun = len(os.sched_getaffinity(0)), _number("LOCAL_WORLD_SIZE")
+    if not torchrun and (each := _number("SLURM_CPUS_PER_TASK")):
+        return min(cores, each)
+    beside = torchrun or -(-process.world // max(1, _number("SLURM_STEP_NUM_NODES")))  # processes on this node
+    return max(1, cores // beside)
+
+
+def _number(name: str) -> int:
+    """Return a variable of the environment as a whole number; 0 where it is none."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else 0
 
 
 @contextmanager

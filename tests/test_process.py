@@ -5,13 +5,15 @@ import sys
 
 import pytest
 
-from slurm.process import Process, ProcessError, current_process
+from slurm.process import Process, ProcessError, current_process, loader_workers
 from slurm.progress import JsonLog, bar, read_log
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_CPUS_PER_TASK", "SLURM_STEP_NUM_NODES"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -59,6 +61,29 @@ def test_a_gpu_that_is_not_there():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ProcessError, match="no usable GPU.*--device cpu"):
         current_process("cuda")
+
+
+@pytest.mark.parametrize(
+    ("cores", "process", "environment", "expected"),
+    [
+        (64, Process(device="cpu"), {}, 2),
+        (64, Process(device="cuda:0"), {}, 16),
+        (12, Process(device="cuda:0"), {}, 12),
+        (64, Process(0, 8, 0, "cuda:0"), {"LOCAL_WORLD_SIZE": 8}, 8),  # torchrun: all see all cores
+        (64, Process(8, 16, 0, "cuda:0"), {"LOCAL_WORLD_SIZE": 8, "SLURM_CPUS_PER_TASK": 64}, 8),  # one task
+        (6, Process(3, 8, 3, "cuda:3"), {"SLURM_CPUS_PER_TASK": 6}, 6),  # srun, each task bound to its own
+        (48, Process(3, 8, 3, "cuda:3"), {"SLURM_CPUS_PER_TASK": 6}, 6),  # srun, unbound
+        (48, Process(3, 8, 3, "cuda:3"), {"SLURM_STEP_NUM_NODES": 2}, 12),  # four tasks a node
+        (4, Process(0, 8, 0, "cuda:0"), {}, 1),
+    ],
+)
+def test_loader_processes_follow_the_machine(monkeypatch, cores, process, environment, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
+    set_all(monkeypatch, **environment)
+    assert loader_workers(process, None) == expected
+    assert loader_workers(process, 0) == 0 and loader_workers(process, 40) == 40
+    with pytest.raises(ProcessError, match="--workers -1: expected 0 .* or more"):
+        loader_workers(process, -1)
 
 
 def test_share_divides_evenly_or_says_so():

@@ -109,6 +109,14 @@ def test_partial_data_is_marked_and_takes_no_place(tmp_path):
     assert table.footnotes == (("a", "partial data: 20 of 100 train images"),)
 
 
+def test_another_list_than_simclrs_is_marked_and_takes_no_place(tmp_path):
+    other, own = ({"details": {"list_is_simclrs": same}} for same in (False, True))
+    results = (located(tmp_path, "a", 90.0, **other), located(tmp_path, "b", 50.0, **own), located(tmp_path, "c", 40.0))
+    table = table_of(*results)
+    assert [table.cell(method, table.columns[0]).place for method in "abc"] == [0, 1, 2]
+    assert table.footnotes == (("a", "trained on another list of images than SimCLR's"),)
+
+
 def test_a_solver_that_did_not_converge_is_marked(tmp_path):
     table = table_of(located(tmp_path, converged=False))
     assert "iteration limit" in table.footnotes[0][1]

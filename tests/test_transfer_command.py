@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ import torch
 from PIL import Image
 
 import twinbench
+from data.imagenet import LISTS_SHA256
 from data.layouts import read_labelled
 from protocols.catalogue import PROTOCOLS
+from report.marks import notes
 from report.result import read_result
+from transfer import one_vs_rest
 from transfer.lowshot import draw_samples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +80,53 @@ def test_a_probe_writes_its_curve_log_and_checkpoint(imagenet, tmp_path):
     assert (tmp_path / "log.jsonl").exists() and (tmp_path / "checkpoint.pth").exists()
 
 
+def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, capsys):
+    data, listing = tmp_path / "data", tmp_path / "mine.txt"
+    data.mkdir()
+    for split in ("train", "val"):
+        (data / split).symlink_to(imagenet / split)
+    words = ("demo-imagenet-1pct", "random", data, tmp_path / "given", "--set", "epochs=1")
+    assert run(*words) == 2
+    assert "1percent.txt: no such file; expected SimCLR's list; `twinbench data lists" in capsys.readouterr().err
+    listing.write_text((imagenet / "1percent.txt").read_text())
+    assert run(*words, "--list", listing) == 0
+    (data / "1percent.txt").symlink_to(listing)  # a folder of links, as a suite needs where the data is read-only
+    for name, root in (("own", imagenet), ("links", data)):
+        assert run("demo-imagenet-1pct", "random", root, tmp_path / name, "--set", "epochs=1") == 0
+    given, own, links = (read_result(tmp_path / name / "result.json") for name in ("given", "own", "links"))
+    assert given.metrics == own.metrics == links.metrics and given.details == own.details == links.details
+    assert given.details["list_sha256"] == hashlib.sha256(listing.read_bytes()).hexdigest()
+    listing.write_text("n00000001_train0.JPEG\n")
+    assert run(*words, "--list", listing) == 2
+    assert "result.json: sha256 of its list" in capsys.readouterr().err
+    (tmp_path / "given" / "result.json").unlink()  # killed before its end: the checkpoint is there
+    assert run(*words, "--list", listing) == 2
+    assert "checkpoint.pth: belongs to" in capsys.readouterr().err
+    assert run("demo-imagenet-knn", "random", imagenet, tmp_path / "knn", "--list", listing) == 2
+    assert f"--list {listing}: demo-imagenet-knn trains on every image" in capsys.readouterr().err
+
+
+def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(imagenet, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("data.imagenet.CLASSES", 10)
+    demo = PROTOCOLS["demo-imagenet-1pct"]
+    monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, images=(20, 20)))
+    words = [demo.name, "random", imagenet, "--set", "epochs=1", "--workers", "0", "--device", "cpu"]
+    command = ["transfer", *map(str, words)]
+    assert twinbench.main([*command[:4], str(tmp_path / "refused"), *command[4:]]) == 2
+    error = capsys.readouterr().err
+    assert "1percent.txt: sha256" in error and "demo-imagenet-1pct rests on SimCLR's 1percent.txt" in error
+    assert error.count("\n") == 1 and not (tmp_path / "refused").exists()
+    assert twinbench.main([*command[:4], str(tmp_path / "marked"), *command[4:], "--partial"]) == 0
+    marked = read_result(tmp_path / "marked" / "result.json")
+    assert marked.details["list_is_simclrs"] is False
+    assert notes(marked)[-1] == "trained on another list of images than SimCLR's"
+    sha256 = hashlib.sha256((imagenet / "1percent.txt").read_bytes()).hexdigest()
+    monkeypatch.setitem(LISTS_SHA256, "1percent.txt", sha256)
+    assert twinbench.main([*command[:4], str(tmp_path / "known"), *command[4:]]) == 0
+    known = read_result(tmp_path / "known" / "result.json")
+    assert known.details["list_is_simclrs"] is True and not any("SimCLR" in note for note in notes(known))
+
+
 def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys):
     for arguments, expected in [
         (("demo-imagenet-nn", "random", imagenet, tmp_path), "Did you mean 'demo-imagenet-knn'?"),
@@ -84,6 +135,7 @@ def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys)
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "k=3"), "unknown setting 'k'"),
         (("demo-imagenet-knn", tmp_path / "no.pth", imagenet, tmp_path), "no.pth"),
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "neighbors=20,99"), "99 neighbours among 40"),
+        (("demo-imagenet-knn", "random", imagenet, tmp_path, "--targets", imagenet), "draws no samples; leave it out"),
     ]:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
@@ -148,6 +200,10 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     given = ("--targets", tmp_path / "targets.npz")
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "given", *settings, *given) == 0
     drawn, published = (read_result(tmp_path / name / "result.json") for name in ("drawn", "given"))
+    assert (drawn.details["samples"], published.details["samples"]) == ("drawn from the seed", "from a file")
+    assert drawn.details["samples_sha256"] != published.details["samples_sha256"]
+    assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "seed1", *settings, *given, "--seed", 1) == 0
+    assert read_result(tmp_path / "seed1" / "result.json").metrics == published.metrics  # the seed draws nothing
     assert set(drawn.metrics) == {"mAP-k2", "mAP-k16", "mAP-heldout-k2", "mAP-heldout-k16"}
     assert drawn.metrics != published.metrics
     assert drawn.metrics["mAP-k16"] > drawn.metrics["mAP-k2"]
@@ -155,11 +211,31 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     assert drawn.curves["mAP by images per class"] == found
     capsys.readouterr()
     for arguments, expected in [
-        ((*settings[:4], "--targets", tmp_path / "none.npz"), "expected an .npz with arrays sample1_k2 to sample2_k16"),
+        ((*settings[:4], "--targets", tmp_path / "none.npz"), "none.npz: no such file or folder"),
+        ((*settings[:2], "--set", "samples=3", *given), "no sample3_k2 in it; expected sample1_k2 to sample3_k16"),
         (("--set", "shots=1,2"), "gives no mAP-k16, the protocol's headline"),
     ]:
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
         assert expected in capsys.readouterr().err
+    assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "drawn", *settings, *given) == 2
+    assert "result.json: sha256 of its samples" in capsys.readouterr().err
+
+
+def test_low_shot_samples_for_all_classes_together_are_drawn_from_the_seed(tmp_path, capsys):
+    data = voc(tmp_path / "data", positives=17, images=170)
+    words = ("demo-voc07-svm-lowshot-pcl", "random", data)
+    settings = ("--set", "shots=2,16", "--cache", tmp_path / "cache")
+    found = []
+    for seed in (0, 1):
+        assert run(*words, tmp_path / str(seed), *settings, "--seed", seed) == 0
+        found.append(read_result(tmp_path / str(seed) / "result.json"))
+    assert found[0].details["samples_sha256"] != found[1].details["samples_sha256"]
+    for result in found:
+        assert result.metrics["mAP-k16"] > result.metrics["mAP-k2"]
+        assert result.metrics["mAP-heldout-k16"] == result.metrics["mAP-k16"]  # one cost: nothing to choose
+    np.savez(tmp_path / "targets.npz", sample1_k2=read_labelled("voc", data, "train").targets)
+    assert run(*words, tmp_path / "given", "--targets", tmp_path / "targets.npz") == 2
+    assert "draws for all classes together, and files hold samples class by class" in capsys.readouterr().err
 
 
 def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
@@ -168,8 +244,39 @@ def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
     values = []
     for solver in ("batched", "liblinear"):
         assert run("demo-inat18-svm", "random", imagenet, tmp_path / solver, "--solver", solver) == 0
-        values.append(read_result(tmp_path / solver / "result.json").metrics)
+        found = read_result(tmp_path / solver / "result.json")
+        values.append(found.metrics)
+        assert found.converged and found.details["not_converged"] == 0
+        for fits in (found.details["iterations"], found.details["gradient"]):
+            assert 0 < fits["least"] <= fits["median"] <= fits["most"]
+        assert found.details["gradient"]["most"] < 0.1
     assert values[0] == values[1] and values[0]["top5"] > values[0]["top1"] > 10
+
+
+def test_one_vs_rest_killed_between_blocks_ends_with_the_same_numbers(imagenet, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", replace(PROTOCOLS["demo-inat18-svm"], data="imagenet"))
+    monkeypatch.setattr(one_vs_rest, "BUDGET", 40 * 3)  # 40 images: blocks of 3 classes
+    words, fit, fits = ("demo-inat18-svm", "random", imagenet), one_vs_rest._fit, []
+
+    def dying(*arguments):
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        fits.append(arguments)
+        return fit(*arguments)
+
+    assert run(*words, tmp_path / "whole") == 0
+    with monkeypatch.context() as killed:
+        killed.setattr(one_vs_rest, "_fit", dying)
+        assert run(*words, tmp_path / "killed") == 130
+    assert not (tmp_path / "killed" / "result.json").exists()
+    capsys.readouterr()
+    for more in (("--seed", 1), ("--solver", "liblinear"), ("--method", "other")):
+        assert run(*words, tmp_path / "killed", *more) == 2
+        error = capsys.readouterr().err
+        assert "blocks.npz: belongs to random on demo-inat18-svm" in error and len(error.splitlines()) == 1
+    assert run(*words, tmp_path / "killed") == 0
+    whole, killed = (read_result(tmp_path / name / "result.json") for name in ("whole", "killed"))
+    assert (killed.metrics, killed.details) == (whole.metrics, whole.details)
 
 
 def test_a_probe_killed_in_the_middle_ends_with_the_same_numbers(imagenet, tmp_path):

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConve
 from convert.load import build_model, open_backbone
 from data.images import read_rgb
 from protocols.schema import ImageTransform
+from transfer import transforms
 from transfer.features import FeatureError, digest, extract, pooled
 from transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
 
@@ -51,6 +55,16 @@ def test_center_crop_and_squash_by_hand(paths):
     torch.testing.assert_close(inputs(SQUASH, image), (squashed - mean) / std)
 
 
+def test_bicubic_by_hand(paths):
+    image = read_rgb(paths[0])
+    short = image.resize((67, 48), Image.Resampling.BICUBIC)
+    found = evaluation_transform(replace(CROP, interpolation="bicubic"))(image)
+    torch.testing.assert_close(found, torch.from_numpy(np.array(short.crop((14, 4, 54, 44)))).permute(2, 0, 1))
+    squashed = short.resize((40, 40), Image.Resampling.BICUBIC)
+    found = evaluation_transform(replace(SQUASH, interpolation="bicubic"))(image)
+    torch.testing.assert_close(found, torch.from_numpy(np.array(squashed)).permute(2, 0, 1))
+
+
 def test_caffes_convention_is_bgr_in_255():
     image = Image.new("RGB", (40, 40), (10, 20, 30))
     convention = InputConvention((3.0, 2.0, 1.0), (1.0, 1.0, 2.0), "bgr", 255.0)
@@ -71,6 +85,13 @@ def test_training_crops_depend_on_seed_epoch_and_image_only(paths):
     for other in (crop(1, 3, 5), crop(0, 4, 5), crop(0, 3, 4)):
         assert not torch.equal(other, first)
     assert len({draw_seed(0, epoch, index) for epoch in range(30) for index in range(30)}) == 900
+
+
+def test_a_large_set_is_not_touched_file_by_file(paths, monkeypatch):
+    monkeypatch.setattr(transforms, "PRELOAD_BYTES", sum(path.stat().st_size for path in paths))
+    assert TrainImages(paths, [0] * 7, train_transform(CROP), 0).decoded is not None  # just small enough
+    images = TrainImages([*paths, paths[0], Path("of a network disk")], [0] * 9, train_transform(CROP), 0)
+    assert images.decoded is None  # known after the eighth file; the ninth does not even exist
 
 
 def test_drawing_a_crop_leaves_torchs_generator_alone(paths):

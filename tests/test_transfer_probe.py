@@ -7,14 +7,18 @@ import torch
 from PIL import Image
 from torch import nn
 
+from convert import files
 from convert.load import open_backbone
 from data.layouts import LabelledImages
+from protocols.catalogue import PROTOCOLS
 from protocols.classification import BT_LINEAR, BT_SEMI
 from protocols.schema import ImageTransform
 from slurm.process import Process
+from transfer import probe as probes
+from transfer.batches import EpochBatches
 from transfer.cache import cached_features
-from transfer.features import feature_loader
-from transfer.probe import Classifier, EpochBatches, NotFrozenError, Probe, ProbeError, rate_factor
+from transfer.features import FeatureError, feature_loader
+from transfer.probe import Classifier, NotFrozenError, Probe, ProbeError, rate_factor
 from transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
@@ -57,6 +61,15 @@ def test_cosine_and_steps_change_once_an_epoch():
     assert [rate_factor(steps, e) for e in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_the_rates_of_barlow_twins_text():
+    """B.2: .002 and .5, times .2 after the 12th and the 16th of 20 epochs."""
+    for name in ("imagenet-1pct-steps", "imagenet-10pct-steps"):
+        recipe = PROTOCOLS[name].recipe
+        factors = [rate_factor(recipe, epoch) for epoch in range(recipe.epochs)]
+        assert [recipe.lr_backbone * f for f in factors] == pytest.approx([0.002] * 12 + [0.0004] * 4 + [0.00008] * 4)
+        assert [recipe.lr_head * f for f in factors] == pytest.approx([0.5] * 12 + [0.1] * 4 + [0.02] * 4)
+
+
 def test_cosine_equals_torchs_scheduler_as_the_official_code_steps_it():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
@@ -92,6 +105,18 @@ def test_a_head_starts_as_the_protocol_says(backbone):
     assert not torch.equal(linear.weight, other.weight)  # type: ignore[arg-type]
 
 
+def test_a_head_may_start_as_pytorch_does(backbone):
+    """nn.Linear's own: weight and bias uniform within 1 / sqrt(features), so of deviation 1 / sqrt(3 features)."""
+    recipe = replace(LINEAR, head_init_std=0.0)
+    head, again, other = (Classifier(fresh(backbone), 200, recipe, seed).head[-1] for seed in (1, 1, 2))
+    bound = head.in_features**-0.5
+    for values in (head.weight, head.bias):
+        assert 0.9 * bound < values.abs().max() <= bound
+        assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    assert torch.equal(head.weight, again.weight) and torch.equal(head.bias, again.bias)
+    assert not torch.equal(head.weight, other.weight)
+
+
 def calibrated(backbone, images):
     """Return the backbone with the running statistics of `images`, without which random features explode."""
     model = fresh(backbone).train()
@@ -113,6 +138,53 @@ def test_a_frozen_probe_learns_dark_from_bright_and_leaves_the_backbone_alone(ba
     assert [epoch for epoch, _ in outcome.curves["top1"]] == [1, 2, 3]
     assert outcome.metrics["top1"] == outcome.curves["top1"][-1][1]  # the last epoch, not the best
     assert len(outcome.details["frozen_backbone_digest"]) == 64
+
+
+@pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
+def test_fp32_is_exact_on_gpus_too_which_pytorch_would_not_make_it(backbone, splits, tmp_path, recipe):
+    """A processor does not care; the switch that a GPU's convolutions look at, backwards too, must be off."""
+    run, seen = probe(backbone, splits, tmp_path, replace(recipe, epochs=1)), []
+
+    def look(*_):
+        seen.append(torch.backends.cudnn.allow_tf32)
+
+    run.model.trunk.conv1.register_forward_hook(look)
+    if recipe.train_backbone:
+        run.model.trunk.conv1.weight.register_hook(look)
+    before = torch.backends.cudnn.allow_tf32
+    run.run()
+    assert before and set(seen) == {False} and torch.backends.cudnn.allow_tf32 == before
+
+
+def test_bf16_is_of_the_frozen_network_alone(backbone, splits, tmp_path):
+    recipe = replace(LINEAR, lr_head=0.001, epochs=6)
+    runs = [probe(backbone, splits, tmp_path / name, replace(recipe, precision=name)) for name in ("fp32", "bf16")]
+    images, _ = next(iter(runs[0].loader))
+    full, lower = (run.model(run.inputs(images)) for run in runs)
+    assert lower.dtype == torch.float32 and not torch.equal(full, lower)
+    rounding = 2**-8 * math.sqrt(50)  # bf16 has 8 bits, and each of 50 layers rounds by itself
+    torch.testing.assert_close(lower, full, rtol=0, atol=rounding * full.abs().max().item())
+    exact, near = (run.run() for run in runs)
+    assert exact.metrics == near.metrics == {"top1": 100, "top5": 100}
+    losses = [[loss for _, loss in outcome.curves["loss"]] for outcome in (exact, near)]
+    assert losses[1] == pytest.approx(losses[0], rel=rounding) and losses[1] != losses[0]
+    assert {p.dtype for p in runs[1].model.parameters()} == {torch.float32}
+
+
+def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, monkeypatch):
+    _, test = splits
+    recipe, cache, given = replace(LINEAR, precision="bf16"), tmp_path / "cache", {"process": Process(), "workers": 0}
+    plain = probe(backbone, splits, tmp_path / "plain", recipe).run()
+    cached_features(cache, backbone, test.paths, recipe.transform, recipe.feature, precision="bf16", **given)
+    monkeypatch.setattr("transfer.cache.extract", None)  # would fail if called
+    assert probe(backbone, splits, tmp_path / "cached", recipe, cache=cache).run() == plain
+
+
+def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
+    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32"):
+        probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
+    with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+        probe(backbone, splits, tmp_path, replace(LINEAR, precision="tf32")).run()
 
 
 def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypatch):
@@ -185,6 +257,51 @@ def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, reci
     assert resumed.curves == whole.curves and resumed.metrics == whole.metrics
     lines = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
     assert len(lines[0]) == len(lines[1]) == 3
+
+
+@pytest.mark.parametrize("saves", [1, 3, 6])  # of 4 an epoch: after its three steps and its evaluation
+@pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
+def test_killed_within_an_epoch_equals_never_killed(backbone, splits, tmp_path, recipe, saves, monkeypatch):
+    whole = probe(backbone, splits, tmp_path / "whole", recipe).run()
+    monkeypatch.setattr(probes, "SAVE_SECONDS", -1)
+    save, count = Probe._save, iter(range(1, 100))
+
+    def stop_after_some(self):
+        save(self)
+        if next(count) == saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Probe, "_save", stop_after_some)
+    with pytest.raises(KeyboardInterrupt):
+        probe(backbone, splits, tmp_path / "cut", recipe).run()
+    assert files.load(tmp_path / "cut/checkpoint.pth")["step"] == saves % 4
+    assert probe(backbone, splits, tmp_path / "cut", recipe).run() == whole
+    assert next(count) == 13  # each of the twelve states was saved once: no step was taken twice
+    states = [files.load(tmp_path / name / "checkpoint.pth") for name in ("whole", "cut")]
+    for name, values in states[0]["model"].items():
+        assert torch.equal(states[1]["model"][name], values), name
+
+
+def test_within_five_minutes_only_epochs_are_saved(backbone, splits, tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(Probe, "_save", lambda self: steps.append(self.step))
+    probe(backbone, splits, tmp_path).run()
+    assert steps == [0, 0, 0]
+
+
+def test_a_step_waits_for_no_number(backbone, splits, tmp_path, monkeypatch):
+    """On a GPU, asking for a value would hold up the steps to come until it is computed."""
+
+    def asked(*_, **__):
+        raise AssertionError("a value was asked for")
+
+    run = probe(backbone, splits, tmp_path)
+    images, targets = next(iter(run.loader))
+    for name in ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, name, asked)
+    loss = run._step(images, targets)
+    monkeypatch.undo()
+    assert loss.item() > 0
 
 
 def test_another_trials_checkpoint_is_refused(backbone, splits, tmp_path):

@@ -24,11 +24,15 @@ from data.layouts import LabelledImages
 from protocols.classification import BT_LINEAR
 from protocols.schema import ImageTransform
 from slurm.process import current_process, process_group
+from transfer import probe as probes
 from transfer.cache import cached_features
 from transfer.probe import Probe
 
 torch.set_num_threads(1)
-images, out = map(Path, sys.argv[1:])
+images, out = map(Path, sys.argv[1:3])
+if saves := int(sys.argv[3]):  # die after so many checkpoints, one after each step
+    probes.SAVE_SECONDS, save, left = -1, Probe._save, iter(range(saves - 1))
+    Probe._save = lambda self: (save(self), next(left))
 paths = sorted(images.iterdir())
 split = LabelledImages(tuple(paths), np.arange(len(paths)) % 2, ("a", "b"))
 crop = ImageTransform(resize=32, crop=32, shape="center-crop")
@@ -43,21 +47,21 @@ assert features.shape == (9, 256), features.shape
 """
 
 
-def launch(world: int, images: Path, out: Path) -> None:
-    """Run WORK in `world` processes."""
+def launch(world: int, images: Path, out: Path, saves: int = 0) -> None:
+    """Run WORK in `world` processes; with `saves`, they die after so many checkpoints."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     shared |= {"PYTHONPATH": str(Path(__file__).parent.parent), "WORLD_SIZE": str(world)}
-    command = [sys.executable, "-c", WORK, str(images), str(out)]
+    command = [sys.executable, "-c", WORK, str(images), str(out), str(saves)]
     runs = [
         subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
         for rank in range(world)
     ]
     for run in runs:
         _, error = run.communicate(timeout=240)
-        assert run.returncode == 0, error.decode()[-2000:]
+        assert (run.returncode == 0) == (saves == 0), error.decode()[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +74,29 @@ def images(tmp_path_factory):
     return folder
 
 
-def test_two_processes_train_and_count_as_one_does(images, tmp_path):
-    launch(1, images, tmp_path / "one")
-    launch(2, images, tmp_path / "two")
-    one, two = (files.load(tmp_path / name / "checkpoint.pth") for name in ("one", "two"))
+@pytest.fixture(scope="module")
+def two(images, tmp_path_factory):
+    """Return the last checkpoint of two processes."""
+    out = tmp_path_factory.mktemp("two")
+    launch(2, images, out)
+    return files.load(out / "checkpoint.pth")
+
+
+def test_two_processes_train_and_count_as_one_does(images, two, tmp_path):
+    launch(1, images, tmp_path)
+    one = files.load(tmp_path / "checkpoint.pth")
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, rtol=1e-4, atol=1e-5)
     for first, second in zip(one["history"], two["history"], strict=True):
         assert (first["top1"], first["top5"]) == (second["top1"], second["top5"])
         assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
+
+
+def test_two_processes_killed_within_an_epoch_end_as_if_never_killed(images, two, tmp_path):
+    launch(2, images, tmp_path, saves=2)
+    assert files.load(tmp_path / "checkpoint.pth")["step"] == 2  # of three
+    launch(2, images, tmp_path)
+    cut = files.load(tmp_path / "checkpoint.pth")
+    assert cut["history"] == two["history"]
+    for name, tensor in two["model"].items():
+        assert torch.equal(cut["model"][name], tensor), name

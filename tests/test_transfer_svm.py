@@ -2,10 +2,13 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
+from torch.nn import functional
 
+from protocols.catalogue import PROTOCOLS
 from transfer.metrics import average_precision
 from transfer.svm import SvmError, evaluate_svm
 
@@ -81,6 +84,43 @@ def test_ignored_images_train_as_negatives_or_are_dropped_and_never_tested(featu
     alone = evaluate_svm(train_x[kept], train_y[kept, :1], test_x, test_y[:, :1], costs=[1.0], solver="liblinear")
     assert dropped.ap[k] == alone.ap[0] and dropped.cv_ap[k, 0] == pytest.approx(alone.cv_ap[0, 0])
     assert dropped.ap[k] != as_negative.ap[k]
+
+
+def by_protocol(name, features):
+    """Return what a protocol's recipe reaches with the reference solver."""
+    names = ["costs", "folds", "positive_weight", "tolerance", "max_iterations", "normalize_epsilon"]
+    names += ["ignored_in_training", "ignored_at_test", "test_ap"]
+    recipe = PROTOCOLS[name].recipe
+    return evaluate_svm(*features, **{name: getattr(recipe, name) for name in names}, solver="liblinear")
+
+
+def test_virtexs_rules(features):
+    """clf_voc07.py: F.normalize, four costs by cross-validation, scikit-learn's AP on the rows that are not ignored."""
+    train_x, train_y, test_x, test_y = features
+    x, z = (functional.normalize(torch.from_numpy(rows), dim=-1).numpy() for rows in (train_x, test_x))
+    found = by_protocol("voc07-svm-virtex", features)
+    for k in range(3):
+        y, best = np.where(train_y[:, k] == 1, 1, -1), (0.0, 0.0, 0.0)
+        for cost in (0.01, 0.1, 1.0, 10.0):
+            machine = LinearSVC(C=cost, class_weight={1: 2, -1: 1}, max_iter=2000, dual=True, random_state=0)
+            score = cross_val_score(machine, x, y, cv=3, scoring="average_precision").mean()
+            outputs, tested = machine.fit(x, y).decision_function(z), test_y[:, k] != -1
+            ap = average_precision_score(test_y[tested, k] == 1, outputs[tested])
+            best = max(best, (score, cost, ap), key=lambda entry: entry[0])
+        assert found.cost[k] == best[1] and found.ap[k] == pytest.approx(100 * best[2], abs=1e-6)
+
+
+def test_pcls_rules(features):
+    """eval_svm_voc.py: one cost, and an ignored image is a negative in training and at test."""
+    train_x, train_y, test_x, test_y = features
+    x, z = (rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-5) for rows in (train_x, test_x))
+    found = by_protocol("voc07-svm-pcl", features)
+    for k in range(3):
+        machine = LinearSVC(C=0.5, class_weight={1: 2, -1: 1}, tol=1e-4, max_iter=2000, dual=True, random_state=0)
+        outputs = machine.fit(x, np.where(train_y[:, k] == 1, 1, -1)).decision_function(z)
+        ap = average_precision(outputs, np.where(test_y[:, k] == 1, 1, 0))
+        assert found.ap[k] == pytest.approx(100 * ap, abs=1e-6)
+        assert found.ap[k] != pytest.approx(100 * average_precision(outputs, test_y[:, k]), abs=1e-3)
 
 
 def test_cross_validation_scores_are_scikit_learns_on_held_out_folds(features):

@@ -1,12 +1,15 @@
 """Measure one classification protocol on one backbone; writes OUT/result.json, resumes by itself.
 
-example: twinbench transfer voc07-svm checkpoint.pth /datasets/VOCdevkit results/voc07-svm --method mine
+Examples:
+    twinbench transfer voc07-svm checkpoint.pth /datasets/VOCdevkit results/voc07-svm --method mine
+    twinbench transfer imagenet-1pct checkpoint.pth /datasets/imagenet results/1pct --list lists/1percent.txt
+    twinbench transfer voc07-svm-lowshot checkpoint.pth /datasets/VOCdevkit results/low --targets low_shot_train
 """
 
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protocols.catalogue import find_protocol
 from protocols.house import UserError
@@ -29,9 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trial_arguments(parser)
     parser.add_argument("--solver", choices=("batched", "liblinear"), default="batched", help="of the SVM protocols")
     parser.add_argument(
-        "--targets", type=Path, metavar="NPZ", help="low-shot: published samples, sample{s}_k{k} arrays"
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="imagenet-1pct, imagenet-10pct: SimCLR's list of their training images (default: the one in DATA; "
+        "`twinbench data lists FOLDER` fetches both)",
     )
-    parser.add_argument("--partial", action="store_true", help="go on with an incomplete data set; the row is marked")
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        metavar="PATH",
+        help="low-shot: samples drawn by others, a folder of *_sample{s}_k{k}.npy files or an .npz with sample{s}_k{k} "
+        "arrays, as published for VOC07 (default: draw them from the seed)",
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="go on with incomplete data or another list; the row is marked"
+    )
     cache = os.environ.get("TWINBENCH_CACHE")
     parser.add_argument(
         "--cache",
@@ -45,14 +61,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the trial, or tell its result if it is already there."""
     protocol = trial_protocol(find_protocol(arguments.protocol, "transfer"), arguments.set)
-    from slurm.process import current_process, process_group
+    from slurm.process import current_process, loader_workers, process_group
 
     process = current_process(arguments.device)
+    arguments.workers = loader_workers(process, arguments.workers)
     backbone = _backbone(arguments.backbone, protocol)
     method = arguments.method or backbone.source
     trial = Trial(protocol, method, arguments.seed, backbone.sha256, process.device, arguments.out)
     result = trial.finished()
-    if result is None:
+    if result:
+        _require_same_inputs(result, arguments)
+    else:
         with process_group(process):
             result = measure(trial, backbone, process, arguments)
     if result and process.is_main:
@@ -63,49 +82,92 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
     """Read the data, run the recipe and write the result (in the main process)."""
-    from transfer.models import is_named
+    from transfer.models import NamedBackbone
     from transfer.trials import Run
 
     protocol = trial.protocol
     fraction = protocol.recipe.train_fraction if isinstance(protocol.recipe, ProbeRecipe) else "100%"
+    if arguments.list and fraction == "100%":
+        raise TransferError(f"--list {arguments.list}: {protocol.name} trains on every image; leave it out")
     train = _read(protocol, arguments, "train", fraction)
     test = _read(protocol, arguments, "test", "100%")
     if not arguments.partial:
         from data.layouts import require_counts
 
         require_counts(arguments.data, train, test, protocol.images, protocol.classes)
-    run = Run(trial, backbone, train, test, process, arguments.workers, arguments.cache, arguments.partial)
+    listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
+    shared = arguments.workers, arguments.cache, arguments.partial, listed.get("list_sha256", "")
+    run = Run(trial, backbone, train, test, process, *shared)
     found = run.measure(arguments.solver, arguments.targets)
     if found is None:
         return None
-    if is_named(arguments.backbone):
-        found["details"] = found.get("details", {}) | {"backbone": backbone.layout}
+    found["details"] = found.get("details", {}) | listed
+    if isinstance(backbone, NamedBackbone):
+        found["details"] = found.get("details", {}) | {"backbone": backbone.layout, "source": backbone.identity}
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
 
 
 def _backbone(spec: str, protocol: Protocol) -> "Backbone":
     """Open a ResNet-50, or another library's model for a protocol that leaves it frozen."""
     from convert.load import open_backbone
-    from transfer.models import is_named, open_named
+    from convert.named import named_model, why_resnet_only
+    from transfer.models import open_named
 
-    if not is_named(spec):
+    named = named_model(spec)
+    if not named:
         return open_backbone(spec, protocol.width)
-    if isinstance(protocol.recipe, ProbeRecipe) and protocol.recipe.train_backbone:
+    if why := why_resnet_only(protocol):
         raise TransferError(
-            f"{protocol.name} on {spec}: trains its backbone, which only a ResNet-50 can be; expected a checkpoint, "
-            "or a protocol on a frozen backbone"
+            f"{protocol.name} on {spec}: {why}; expected a checkpoint of one, or a protocol on a frozen backbone's "
+            "pooled features, such as voc07-svm-gap"
         )
-    return open_named(spec)
+    return open_named(named)
 
 
 def _read(protocol: Protocol, arguments: argparse.Namespace, split: str, fraction: str) -> "LabelledImages":
     """Read one split; its class list must be the protocol's."""
     from data.layouts import read_labelled
 
-    images = read_labelled(protocol.data, arguments.data, split, fraction)
+    images = read_labelled(protocol.data, arguments.data, split, fraction, arguments.list)
     if len(images.classes) != protocol.classes:
         raise TransferError(
             f"{arguments.data}: {len(images.classes)} classes in the {split} split, but {protocol.name} has "
             f"{protocol.classes}; check it with: twinbench data check {protocol.data} {arguments.data}"
         )
     return images
+
+
+def _listed(protocol: Protocol, arguments: argparse.Namespace, fraction: str) -> dict[str, Any]:
+    """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
+    from data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+
+    name = LISTS[fraction]
+    path = arguments.list or arguments.data / name
+    sha256 = list_sha256(path)
+    if protocol.classes != CLASSES:
+        return {"list_sha256": sha256}
+    if sha256 != LISTS_SHA256[name] and not arguments.partial:
+        raise TransferError(
+            f"{path}: sha256 {sha256[:12]}..., but {protocol.name} rests on SimCLR's {name}, "
+            f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, or "
+            "add --partial to go on with a row that is marked"
+        )
+    return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
+
+
+def _require_same_inputs(result: "Result", arguments: argparse.Namespace) -> None:
+    """Raise TransferError if a finished trial used another list or other samples than are given now."""
+    from data.imagenet import list_sha256
+    from transfer.samples import read_samples, samples_sha256
+
+    given = {
+        "list": list_sha256(arguments.list) if arguments.list else "",
+        "samples": samples_sha256(read_samples(arguments.targets)) if arguments.targets else "",
+    }
+    for what, sha256 in given.items():
+        used = str(result.details.get(f"{what}_sha256", "none"))
+        if sha256 and sha256 != used:
+            raise TransferError(
+                f"{arguments.out / 'result.json'}: sha256 of its {what} {used[:12]}..., of the given ones "
+                f"{sha256[:12]}...; choose another OUT or remove it"
+            )

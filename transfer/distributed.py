@@ -18,21 +18,30 @@ def summed(values: Tensor, process: Process) -> Tensor:
     return total.cpu()
 
 
-def average_gradients(model: nn.Module, images: int, process: Process) -> None:
-    """Turn gradients of a summed loss over this process's `images` into those of the global batch's mean loss.
+def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:
+    """Turn gradients of `loss`, summed over this process's `images`, into those of the global batch's mean loss.
 
-    Exact for a last batch that does not divide evenly, where the mean of the processes' means is not.
+    Exact for a last batch that does not divide evenly, where the mean of the processes' means is not. Returns the
+    global batch's summed loss.
     """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    count = torch.tensor([float(images)], device=process.device)
+    count = torch.full((), float(images), device=process.device)  # made there: a copy from here would wait for the step
+    gradients = [_gradient(p) for p in model.parameters() if p.requires_grad]
     if process.world > 1:
-        flat = torch.cat([count, *(gradient.flatten() for gradient in gradients)])
+        flat = torch.cat([values.flatten() for values in (count, loss, *gradients)])
         distributed.all_reduce(flat)
-        count, *parts = flat.split([1, *(gradient.numel() for gradient in gradients)])
+        count, loss, *parts = flat.split([1, 1, *(gradient.numel() for gradient in gradients)])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
     for gradient in gradients:
         gradient.div_(count)
+    return loss.squeeze()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient; zeros in a process that had no images."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def share_buffers(model: nn.Module, process: Process) -> None:

@@ -2,7 +2,8 @@
 
 import ctypes
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,20 @@ def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
     return functional.avg_pool2d(res5, kernel_size=6, stride=1)
 
 
+@contextmanager
+def network_precision(precision: Precision, device: str) -> Generator[None]:
+    """Have a network compute in `precision` for the length of the block.
+
+    fp32 is exact everywhere: PyTorch by itself would let a GPU's convolutions take TF32. tf32 is that, on GPUs only;
+    bf16 is autocast, whose results are to be made float32 again. FeatureError for tf32 elsewhere.
+    """
+    if precision == "tf32" and not device.startswith("cuda"):
+        raise FeatureError(f"precision tf32 on {device}: expected a GPU; use --set precision=bf16, or leave fp32")
+    lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    with lower, torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32"):
+        yield
+
+
 def feature_loader(
     paths: Sequence[Path], transform: ImageTransform, device: str, workers: int
 ) -> DataLoader[tuple[Tensor, int]]:
@@ -69,18 +84,14 @@ def extract(
 ) -> np.ndarray:
     """Return the features (N, F), float32, of the images at `paths` in their order, in eval mode.
 
-    `precision` is the network's: fp32 is exact everywhere, GPUs included; bf16 is autocast; tf32 exists on GPUs only.
+    `precision` is the network's, see `network_precision`.
     """
-    if precision == "tf32" and not device.startswith("cuda"):
-        raise FeatureError(f"precision tf32 on {device}: expected a GPU; use --set precision=bf16, or leave fp32")
     if device == "cpu":
         _reuse_freed_memory()
     model = build_trunk(backbone).to(device).to(memory_format=torch.channels_last)
     loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
     features: np.ndarray | None = None
-    lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    kernels = torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32")
-    with bar(loader, what=what, unit="batch") as batches, lower, kernels:
+    with bar(loader, what=what, unit="batch") as batches, network_precision(precision, device):
         for images, index in batches:
             rows = pooled(model, inputs(images), pooling).flatten(1).float().cpu().numpy()  # (B, F)
             if features is None:

@@ -46,7 +46,10 @@ class Liblinear:
             )
 
     def _fit(self, x: np.ndarray, y: np.ndarray, s: np.ndarray, cost: float) -> tuple[np.ndarray, int]:
-        """Return coefficients (F + 1,), bias last, and the number of iterations."""
+        """Return coefficients (F + 1,), bias last, and the number of iterations.
+
+        What a weight is beyond its class's says how often the row is there.
+        """
         machine = LinearSVC(
             C=cost,
             penalty="l2",
@@ -60,5 +63,6 @@ class Liblinear:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # becomes `converged` in the result
-            machine.fit(x[s > 0], y[s > 0])
+            times = s / np.where(y > 0, self.positive_weight, 1.0)
+            machine.fit(x[s > 0], y[s > 0], sample_weight=times[s > 0])
         return np.append(machine.coef_[0], machine.intercept_), int(machine.n_iter_)

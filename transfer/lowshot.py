@@ -1,4 +1,7 @@
-"""Low-shot linear SVMs by VISSL's rules: k positives and k (K - 1) negatives a class, several independent samples.
+"""Low-shot linear SVMs on several independent samples of the training images.
+
+By VISSL's rules each class has a sample of its own, k positives and k (K - 1) negatives; by PCL's, k images of each
+class are put together, and every class trains on all of them.
 
 For every k the published figure is the mean over the samples at the one cost that is best *on the test set*
 (VISSL svm_low_shot_trainer.py); that choice is reproduced because published numbers made it. Beside it stands the same
@@ -6,16 +9,18 @@ mean at the cost that is best on the training images that the sample has not dra
 Letters: N rows, K classes, S samples, C costs.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from protocols.house import UserError
 from slurm.progress import bar
-from transfer.linear_problems import Problems, Solver
-from transfer.metrics import precision_areas
+from transfer.linear_problems import Problems, Solution, Solver
+from transfer.metrics import Curve, Ignored, counted, precision_areas
 from transfer.svm import normalized
 
 
@@ -34,7 +39,9 @@ class LowShotResult:
     cost: float  # chosen on the test set
     heldout_mean: float  # mAP at the cost chosen on undrawn training images
     heldout_cost: float
-    converged: bool
+    converged: bool  # every fit at every cost
+    iterations: int  # the most that a fit at `cost` took
+    gradient: float  # the largest |gradient| at the end over |gradient| at w = 0 among those fits
 
 
 def draw_samples(
@@ -48,16 +55,41 @@ def draw_samples(
             draw, chosen = np.random.default_rng((seed, sample, k)), np.full((rows, classes), -1, dtype=np.int8)
             for c in range(classes):
                 for label, count in ((1, k), (0, (classes - 1) * k)):
-                    there = np.flatnonzero(targets[:, c] == label)
-                    if len(there) < count:
-                        what = "with" if label else "without"
-                        raise LowShotError(
-                            f"class {c}: {len(there)} training images {what} it, but k = {k} needs {count}; "
-                            "is the data whole? Use --set shots=1,2,4 for a small set"
-                        )
-                    chosen[draw.choice(there, count, replace=False), c] = label
+                    chosen[draw.choice(_rows(targets, c, label, count, k), count, replace=False), c] = label
             drawn[sample, k] = chosen
     return drawn
+
+
+def draw_pooled(
+    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int
+) -> dict[tuple[int, int], np.ndarray]:
+    """Draw, for each (sample, k), how often each row is in it, (N,) int8: k rows of each class of targets (N, K).
+
+    An image of two classes may be drawn for both. With the targets' rows by image id these are the draws of PCL's
+    script at its --seed: Python's generator, k by k, sample by sample, class by class (eval_svm_voc.py, voc.py).
+    """
+    draw, drawn = random.Random(seed), dict[tuple[int, int], np.ndarray]()
+    for k in shots:
+        for sample in range(1, samples + 1):
+            times = np.zeros(len(targets), dtype=np.int8)
+            for c in range(targets.shape[1]):
+                rows = _rows(targets, c, 1, k, k).tolist()
+                draw.shuffle(rows)
+                times[rows[:k]] += 1
+            drawn[sample, k] = times
+    return drawn
+
+
+def _rows(targets: np.ndarray, c: int, label: int, count: int, k: int) -> np.ndarray:
+    """Return the rows with `label` for class c; LowShotError if they are fewer than `count`."""
+    there = np.flatnonzero(targets[:, c] == label)
+    if len(there) < count:
+        what = "with" if label else "without"
+        raise LowShotError(
+            f"class {c}: {len(there)} training images {what} it, but k = {k} needs {count}; "
+            "is the data whole? Use --set shots=1,2,4 for a small set"
+        )
+    return there
 
 
 def evaluate_low_shot(
@@ -71,39 +103,53 @@ def evaluate_low_shot(
     solver: Solver,
     positive_weight: float = 2.0,
     normalize_epsilon: float = 1e-5,
+    ignored_in_training: Ignored = "negative",
+    ignored_at_test: Ignored = "dropped",
+    test_ap: Curve = "envelope",
 ) -> dict[int, LowShotResult]:
     """Train on every sample at every cost and return the figures by k.
 
-    x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn.
+    x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn, or
+    to how often each row is drawn, (N,). `ignored_in_training` is for the latter: the former have no ignored rows.
     """
     for key, chosen in samples.items():
-        if chosen.shape != train_y.shape:
+        if chosen.shape not in (train_y.shape, train_y.shape[:1]):
             raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")
     train, test_rows = (normalized(x, normalize_epsilon) for x in (train_x, test_x))
     solve, classes, rising = solver(train, test_rows), train_y.shape[1], sorted(costs)
     results = {}
     for shots in bar(sorted({k for _, k in samples}), what="low-shot SVM", unit="k"):
-        chosen = torch.as_tensor(np.concatenate([samples[key] for key in sorted(samples) if key[1] == shots], axis=1))
-        labels = torch.where(chosen == 1, 1.0, -1.0)
-        problems = Problems(labels, torch.where(chosen == 1, positive_weight, 1.0) * (chosen != -1))  # (N, S K)
-        count = len(problems) // classes
+        drawn = [_drawn(samples[key], train_y, ignored_in_training) for key in sorted(samples) if key[1] == shots]
+        positive, times = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))  # (N, S K)
+        labels = torch.where(positive, 1.0, -1.0)
+        problems = Problems(labels, torch.where(positive, positive_weight, 1.0) * times)
+        count = len(drawn)
         train_target, test_target = (torch.as_tensor(y).repeat(1, count) for y in (train_y, test_y))
-        free = (chosen == -1) & (train_target != -1)  # each class was not trained on them
-        test, held_out, converged = [], [], True
+        free = (times == 0) & counted(train_target, ignored_at_test)  # each class was not trained on them
+        test, held_out, fits = [], [], []
         for found in solve(problems, rising):
-            ap = precision_areas(found.test_scores, test_target == 1, test_target != -1, "envelope")
+            ap = precision_areas(found.test_scores, test_target == 1, counted(test_target, ignored_at_test), test_ap)
             test.append(100 * ap.unflatten(0, (count, classes)).mean(1))
-            ap = precision_areas(found.train_scores, train_target == 1, free, "envelope")
+            ap = precision_areas(found.train_scores, train_target == 1, free, test_ap)
             held_out.append(100 * ap.unflatten(0, (count, classes)).nanmean(1))
-            converged &= bool(found.converged.all())
-        results[shots] = _over_samples(rising, torch.stack(test), torch.stack(held_out), converged)
+            fits.append(found)
+        results[shots] = _over_samples(rising, torch.stack(test), torch.stack(held_out), fits)
     return results
 
 
-def _over_samples(costs: Sequence[float], test: torch.Tensor, held_out: torch.Tensor, converged: bool) -> LowShotResult:
-    """Aggregate the mAPs `test` and `held_out` (C, S) of one k over its samples."""
+def _drawn(chosen: np.ndarray, targets: np.ndarray, ignored: Ignored) -> tuple[Tensor, Tensor]:
+    """Return which rows are positives of each class, and how often each row trains it, both (N, K)."""
+    if chosen.ndim == 2:
+        return torch.as_tensor(chosen == 1), torch.as_tensor(chosen != -1)
+    target = torch.as_tensor(targets)
+    return target == 1, torch.as_tensor(chosen)[:, None] * counted(target, ignored)
+
+
+def _over_samples(costs: Sequence[float], test: Tensor, held_out: Tensor, fits: Sequence[Solution]) -> LowShotResult:
+    """Aggregate the mAPs `test` and `held_out` (C, S) and the C solutions of one k over its samples."""
     best = int(test.mean(1).argmax())
     honest = int(held_out.mean(1).nan_to_num().argmax())
+    chosen = fits[best]
     return LowShotResult(
         mean=test[best].mean().item(),
         least=test[best].min().item(),
@@ -112,5 +158,7 @@ def _over_samples(costs: Sequence[float], test: torch.Tensor, held_out: torch.Te
         cost=costs[best],
         heldout_mean=test[honest].mean().item(),
         heldout_cost=costs[honest],
-        converged=converged,
+        converged=all(bool(found.converged.all()) for found in fits),
+        iterations=int(chosen.iterations.max()),
+        gradient=chosen.gradient(torch.arange(len(chosen.iterations))).max().item(),
     )

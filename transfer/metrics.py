@@ -13,10 +13,16 @@ import torch
 from torch import Tensor
 
 Curve = Literal["envelope", "step"]
+Ignored = Literal["negative", "dropped"]  # what a target -1 is: a negative, or nothing
 
 
 class MetricError(ValueError):
     """A metric without meaning, such as an average precision without positives."""
+
+
+def counted(targets: Tensor, ignored: Ignored) -> Tensor:
+    """Say which targets in {1, 0, -1} count, as booleans of the same shape."""
+    return targets != -1 if ignored == "dropped" else torch.ones_like(targets, dtype=torch.bool)
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -67,6 +73,10 @@ def _order(scores: Tensor) -> Tensor:
 
 def correct_at(scores: Tensor, targets: Tensor, ks: tuple[int, ...] = (1, 5)) -> list[int]:
     """Count the rows of `scores` (N, K) whose target (N,) is among their k largest, for each k (at most K)."""
-    best = scores.topk(min(max(ks), scores.shape[1]), dim=1).indices  # (N, k)
+    return correct_among(scores.topk(min(max(ks), scores.shape[1]), dim=1).indices, targets, ks)
+
+
+def correct_among(best: Tensor, targets: Tensor, ks: tuple[int, ...]) -> list[int]:
+    """Count the rows whose target (N,) is among the first k of their classes `best` (N, k), for each k."""
     hits = best == targets[:, None]
     return [int(hits[:, :k].sum()) for k in ks]

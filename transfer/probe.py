@@ -1,10 +1,13 @@
 """A classifier trained by SGD on a backbone that stays frozen (linear probe) or is trained along (fine-tuning).
 
 The rate changes once an epoch, the last epoch is the reported one, and every random draw is a function of (seed,
-epoch, image): a run that was killed and started again ends with the same numbers, bit for bit on a CPU.
+epoch, image): a run that was killed and started again ends with the same numbers, bit for bit on a CPU. A kill costs
+at most SAVE_SECONDS of work. On a GPU no step waits for the one before it: what is counted stays there until it is
+saved or the epoch ends.
 """
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,15 +28,17 @@ from protocols.house import UserError
 from protocols.schema import ProbeRecipe
 from slurm.process import Process
 from slurm.progress import JsonLog, bar
+from transfer.batches import EpochBatches, collated
 from transfer.cache import cached_features
 from transfer.distributed import average_gradients, share_buffers, summed
-from transfer.features import digest, extract, feature_loader, pooled
+from transfer.features import digest, extract, feature_loader, network_precision, pooled
 from transfer.metrics import correct_at
 from transfer.models import build_trunk
 from transfer.transforms import Inputs, TrainImages, draw_seed, train_transform
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 HEAD_IMAGES = 1024  # features of test images through the head at a time
+SAVE_SECONDS = 300  # between two checkpoints within an epoch
 
 
 class ProbeError(UserError):
@@ -65,8 +70,7 @@ class Classifier(nn.Module):
             shape = pooled(trunk.eval(), torch.zeros(1, 3, side, side), recipe.feature).shape  # (1, C, h, w)
         linear = nn.Linear(shape[1:].numel(), classes)
         generator = torch.Generator().manual_seed(draw_seed(seed))
-        nn.init.normal_(linear.weight, std=recipe.head_init_std, generator=generator)
-        nn.init.zeros_(linear.bias)
+        _draw(linear, recipe.head_init_std, generator)
         norm = [nn.BatchNorm2d(shape[1])] if recipe.head == "batchnorm-linear" else []
         self.head = nn.Sequential(*norm, nn.Flatten(), linear)
         self.shape = shape[1:]
@@ -74,10 +78,11 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, K); a frozen trunk sees some at a time, which changes nothing."""
-        if self.recipe.train_backbone:
-            return self.head(pooled(self.trunk, images, self.recipe.feature))
-        with torch.no_grad():
-            parts = [pooled(self.trunk, part, self.recipe.feature) for part in images.split(FROZEN_IMAGES)]
+        recipe = self.recipe
+        if recipe.train_backbone:
+            return self.head(pooled(self.trunk, images, recipe.feature))
+        with torch.no_grad(), network_precision(recipe.precision, str(images.device)):
+            parts = [pooled(self.trunk, part, recipe.feature).float() for part in images.split(FROZEN_IMAGES)]
         return self.head(torch.cat(parts))
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -87,29 +92,22 @@ class Classifier(nn.Module):
         return self
 
 
+def _draw(linear: nn.Linear, std: float, generator: torch.Generator) -> None:
+    """Draw a fresh head: from a normal distribution of deviation `std`, bias 0; with `std` 0 as PyTorch does it."""
+    if std:
+        nn.init.normal_(linear.weight, std=std, generator=generator)
+        nn.init.zeros_(linear.bias)
+    else:
+        bound = linear.in_features**-0.5
+        nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+        nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
+
+
 def rate_factor(recipe: ProbeRecipe, epoch: int) -> float:
     """Return what every learning rate is multiplied by during `epoch`, counted from 0."""
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
-
-
-class EpochBatches:
-    """The batches of one epoch after the other: shuffled by (seed, epoch), every image once, this process's part."""
-
-    def __init__(self, images: int, batch_size: int, seed: int, process: Process) -> None:
-        """Cut `images` into global batches of `batch_size`; the last one may be smaller."""
-        self.images, self.batch_size, self.seed, self.process = images, batch_size, seed, process
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return math.ceil(self.images / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.images).tolist()
-        for start in range(0, self.images, self.batch_size):
-            batch = order[start : start + self.batch_size]
-            yield [(self.epoch, index) for index in batch[self.process.rank :: self.process.world]]
 
 
 class Probe:
@@ -139,30 +137,39 @@ class Probe:
         self.process.share(recipe.batch_size, "batch_size")
         if recipe.accumulate < 1:
             raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
+        if recipe.train_backbone and recipe.precision != "fp32":
+            raise ProbeError(
+                f"setting precision={recipe.precision}: a backbone that is trained computes in fp32; leave the setting "
+                "out, or choose a protocol on a frozen backbone"
+            )
         model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(_groups(model), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
         self.inputs = Inputs(backbone.convention, self.process.device)
-        images = TrainImages(train.paths, train.targets.tolist(), train_transform(recipe.transform), seed)
+        images = TrainImages(train.paths, train.targets, train_transform(recipe.transform), seed)
         self.loader = DataLoader(
             images,
             batch_sampler=self.batches,
-            collate_fn=_collated,
+            collate_fn=collated,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.process.device.startswith("cuda"),
         )
         self.history: list[dict[str, float]] = []
+        self.step = 0  # of the present epoch, and the loss summed over the images seen in it
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.process.device)
+        self.saved = time.monotonic()
 
     def run(self) -> ProbeOutcome:
         """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it."""
         frozen = "" if self.recipe.train_backbone else digest(self.model.trunk)
         self._restore()
-        steps = len(self.batches)
-        done = len(self.history)
-        with bar(range(self.recipe.epochs * steps), what="probe", start=done * steps, unit="step") as progress:
+        steps, done = len(self.batches), len(self.history)
+        start = done * steps + self.step
+        exact = network_precision("fp32", self.process.device)  # of a trunk that is trained; a frozen one has its own
+        with exact, bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step") as progress:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress)
                 top1, top5 = self._evaluate()
@@ -174,32 +181,36 @@ class Probe:
         return self._outcome(frozen)
 
     def _train_epoch(self, epoch: int, progress: Any) -> float:
-        """Train one epoch and return its mean loss."""
+        """Train what is left of an epoch and return its mean loss."""
         self.model.train()
-        self.batches.epoch = epoch
+        self.batches.epoch, self.batches.first = epoch, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
-        total = torch.zeros(1, dtype=torch.float64)
         for images, targets in self.loader:
-            total += self._step(images, targets)
+            self.loss += self._step(images, targets)
+            self.step += 1
             progress.update()
-        return summed(total, self.process).item() / self.batches.images
+            if time.monotonic() - self.saved > SAVE_SECONDS:
+                self._save()
+        mean = self.loss.item() / self.batches.images
+        self.step = 0
+        self.loss.zero_()
+        return mean
 
-    def _step(self, images: Tensor, targets: Tensor) -> float:
-        """Take one step on the global batch of which this process holds `images`; return its part's summed loss."""
-        for p in self.model.parameters():
-            p.grad = torch.zeros_like(p) if p.requires_grad else None
-        loss = torch.zeros(())
+    def _step(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Take one step on the global batch of which this process holds `images`; return the batch's summed loss."""
+        self.optimizer.zero_grad()
+        loss = torch.zeros((), device=self.process.device)
         if len(images):  # a small last batch may leave a process without any
             parts = self.recipe.accumulate if self.recipe.train_backbone else 1  # a frozen trunk does so by itself
             for some, their_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-                logits = self.model(self.inputs(some))
-                part = functional.cross_entropy(logits, their_targets.to(self.process.device), reduction="sum")
+                logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
+                part = functional.cross_entropy(logits, theirs, reduction="sum")
                 part.backward()
-                loss = loss + part.detach().cpu()
-        average_gradients(self.model, len(images), self.process)
+                loss += part.detach()
+        loss = average_gradients(self.model, len(images), loss, self.process)
         self.optimizer.step()
-        return loss.item()
+        return loss
 
     @torch.inference_mode()
     def _evaluate(self) -> tuple[float, float]:
@@ -229,21 +240,21 @@ class Probe:
     @cached_property
     def _test_features(self) -> np.ndarray:
         """Features (N, C h w) of this process's test images from the frozen trunk."""
-        what = self.recipe.transform, self.recipe.feature
+        what, mine = (self.recipe.transform, self.recipe.feature), slice(self.process.rank, None, self.process.world)
+        shared: dict[str, Any] = {"workers": self.workers, "what": "test features", "precision": self.recipe.precision}
         if self.cache:
-            shared = {"process": self.process, "workers": self.workers, "what": "test features"}
-            whole = cached_features(self.cache, self.backbone, self.test.paths, *what, **shared)
-            return whole[self.process.rank :: self.process.world]
-        mine = self.test.paths[self.process.rank :: self.process.world]
-        device, workers = self.process.device, self.workers
-        return extract(self.backbone, mine, *what, device=device, workers=workers, what="test features")
+            whole = cached_features(self.cache, self.backbone, self.test.paths, *what, process=self.process, **shared)
+            return whole[mine]
+        return extract(self.backbone, self.test.paths[mine], *what, device=self.process.device, **shared)
 
     def _save(self) -> None:
-        """Write the state after an epoch; of a frozen trunk only its head."""
+        """Write the state after a step or an epoch; of a frozen trunk only its head."""
+        self.saved = time.monotonic()
         if self.process.is_main:
             part = self.model if self.recipe.train_backbone else self.model.head
             state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
-            files.save({"identity": self.identity, "history": self.history, **state}, self.path)
+            place = {"history": self.history, "step": self.step, "loss": self.loss.item()}
+            files.save({"identity": self.identity, **place, **state}, self.path)
 
     def _restore(self) -> None:
         """Go on from the checkpoint, if there is one of this very trial."""
@@ -258,7 +269,8 @@ class Probe:
         part = self.model if self.recipe.train_backbone else self.model.head
         part.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
+        self.history, self.step = state["history"], state["step"]
+        self.loss.fill_(state["loss"])
         self.log.cut("epoch", len(self.history) + 1)
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
@@ -269,12 +281,6 @@ class Probe:
             details["frozen_backbone_digest"] = frozen
         curves = {name: [[epoch["epoch"], epoch[name]] for epoch in self.history] for name in ("top1", "loss")}
         return ProbeOutcome({"top1": last["top1"], "top5": last["top5"]}, curves, details)
-
-
-def _collated(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Stack a batch, which may be empty: (B, 3, H, W) and (B,)."""
-    images = torch.stack([image for image, _ in items]) if items else torch.empty(0)
-    return images, torch.tensor([target for _, target in items])
 
 
 def _groups(model: Classifier) -> list[dict[str, Any]]:

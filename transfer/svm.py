@@ -1,13 +1,15 @@
 """One-vs-rest linear SVMs on frozen features by VISSL's rules: cost per class by cross-validation, envelope AP at test.
 
-The rules (VISSL at 09270ed, svm_trainer.py, svm_helper.py, evaluate.py): rows become x / (|x| + 1e-5); per class,
-stratified unshuffled folds scored by the mean of scikit-learn's step AP; the first of equal costs wins; refit on all
-rows; test AP is the area under the monotone envelope. A target -1 (`difficult only`) is a negative while training
-and is dropped at test. Letters: N rows, F features, K classes, C costs, P = K (folds + 1) problems.
+The rules (VISSL at 09270ed, svm_trainer.py, evaluate.py): rows become x / (|x| + 1e-5); per class, stratified
+unshuffled folds scored by the mean of scikit-learn's step AP; the first of equal costs wins; refit on all rows; test
+AP is the area under the monotone envelope. A target -1 (`difficult only`) is a negative while training and is dropped
+at test. What VirTex and PCL do otherwise are arguments (protocols/svm.py has their sources).
+Letters: N rows, F features, K classes, C costs, P = K (folds + 1) problems.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ from protocols.house import UserError
 from transfer.batched import Batched
 from transfer.liblinear import Liblinear
 from transfer.linear_problems import Problems, Solution, Solver
-from transfer.metrics import Curve, precision_areas
+from transfer.metrics import Curve, Ignored, counted, precision_areas
 
 
 class SvmError(UserError):
@@ -54,8 +56,9 @@ def evaluate_svm(
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
     normalize_epsilon: float = 1e-5,
-    ignored_in_training: Literal["negative", "dropped"] = "negative",
-    test_ap: Literal["envelope", "step"] = "envelope",
+    ignored_in_training: Ignored = "negative",
+    ignored_at_test: Ignored = "dropped",
+    test_ap: Curve = "envelope",
     seed: int = 0,
     device: str = "cpu",
 ) -> SvmResult:
@@ -74,7 +77,9 @@ def evaluate_svm(
     train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
     rising = sorted(costs)
     solutions = machine(train, test)(problems, rising)
-    return _choose(solutions, rising, tuple(costs), problems, held_out, torch.as_tensor(test_y), test_ap)
+    target = torch.as_tensor(test_y)
+    at_test = partial(precision_areas, positive=target == 1, counted=counted(target, ignored_at_test), curve=test_ap)
+    return _choose(solutions, rising, tuple(costs), problems, held_out, at_test)
 
 
 def choose_solver(
@@ -98,7 +103,7 @@ def normalized(x: np.ndarray, epsilon: float) -> Tensor:
 
 
 def cross_validation(
-    targets: np.ndarray, folds: int, positive_weight: float, ignored: Literal["negative", "dropped"]
+    targets: np.ndarray, folds: int, positive_weight: float, ignored: Ignored
 ) -> tuple[Problems, Tensor]:
     """Lay out K (folds + 1) problems for targets (N, K): each class's folds, then its fit on all rows.
 
@@ -123,18 +128,19 @@ def _choose(
     costs: tuple[float, ...],
     problems: Problems,
     held_out: Tensor,
-    test_y: Tensor,
-    curve: Curve,
+    at_test: Callable[[Tensor], Tensor],
 ) -> SvmResult:
-    """Score every cost, choose one a class, and gather the numbers of the chosen fits."""
+    """Score every cost, choose one a class, and gather the numbers of the chosen fits.
+
+    `at_test` maps the test rows' scores (M, K) to APs (K,).
+    """
     rows, classes, columns = held_out.shape
     positive, held = (problems.labels > 0), held_out.reshape(rows, -1)
     cv, test, iterations, gradient, converged = {}, {}, {}, {}, {}
     for cost, found in zip(rising, solutions, strict=True):
         folds = precision_areas(found.train_scores, positive, held, "step").reshape(classes, columns)
         cv[cost] = folds[:, :-1].mean(1)  # the last column, the fit on all rows, holds nothing out
-        final = found.test_scores[:, columns - 1 :: columns]  # (M, K)
-        test[cost] = precision_areas(final, test_y == 1, test_y != -1, curve)
+        test[cost] = at_test(found.test_scores[:, columns - 1 :: columns])
         ends = torch.arange(columns - 1, classes * columns, columns)
         iterations[cost], converged[cost], gradient[cost] = (
             found.iterations[ends],

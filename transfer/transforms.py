@@ -6,13 +6,16 @@ in between changes them.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 from convert.convention import InputConvention
 from data.images import read_rgb
@@ -23,10 +26,11 @@ PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded onc
 
 
 def evaluation_transform(recipe: ImageTransform) -> Transform:
-    """Return the deterministic transform PIL image -> uint8 (3, crop, crop); bilinear, antialiased, as torchvision."""
-    steps: list[object] = [transforms.Resize(recipe.resize)] if recipe.resize else []
+    """Return the deterministic transform PIL image -> uint8 (3, crop, crop); antialiased, as torchvision."""
+    how = InterpolationMode(recipe.interpolation)
+    steps: list[object] = [transforms.Resize(recipe.resize, how)] if recipe.resize else []
     if recipe.shape == "squash":
-        steps.append(transforms.Resize((recipe.crop, recipe.crop)))
+        steps.append(transforms.Resize((recipe.crop, recipe.crop), how))
     else:
         steps.append(transforms.CenterCrop(recipe.crop))
     return transforms.Compose([*steps, transforms.PILToTensor()])
@@ -58,10 +62,13 @@ class Inputs:
 class TrainImages(Dataset[tuple[Tensor, int]]):
     """Training crops by key (epoch, index) -> (input (3, crop, crop), target)."""
 
-    def __init__(self, paths: Sequence[Path], targets: Sequence[int], transform: Transform, seed: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], targets: Sequence[int] | np.ndarray, transform: Transform, seed: int
+    ) -> None:
         """Take the images at `paths` with class indices `targets`; small sets are decoded at once."""
         self.paths, self.targets, self.transform, self.seed = paths, targets, transform, seed
-        small = sum(path.stat().st_size for path in paths) <= PRELOAD_BYTES
+        sizes = accumulate(path.stat().st_size for path in paths)  # of a large set only the first few are asked for
+        small = all(size <= PRELOAD_BYTES for size in sizes)
         self.decoded = [read_rgb(path) for path in paths] if small else None
 
     def __len__(self) -> int:

@@ -15,16 +15,13 @@ from slurm.process import Process
 from transfer.cache import cached_features
 from transfer.features import extract
 from transfer.knn import knn_accuracy
-from transfer.lowshot import draw_samples, evaluate_low_shot
+from transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from transfer.one_vs_rest import evaluate_one_vs_rest
 from transfer.probe import Probe
+from transfer.samples import PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from transfer.svm import choose_solver, evaluate_svm
 
 Solver = Literal["batched", "liblinear"]
-
-
-class TargetsError(UserError):
-    """A file that holds no low-shot samples."""
 
 
 class HeadlineError(UserError):
@@ -43,6 +40,7 @@ class Run:
     workers: int
     cache: Path | None
     partial: bool = False
+    list_sha256: str = ""  # of the list of training images, where there is one
 
     def measure(self, solver: Solver, targets: Path | None) -> dict[str, Any] | None:
         """Run the recipe; return the result's fields in the main process and None in the others."""
@@ -54,7 +52,7 @@ class Run:
             return found if self.process.is_main else None
         assert isinstance(recipe, SvmRecipe | KnnRecipe), "a protocol of this room has one of three recipes"
         self._require_headline(recipe)
-        samples = self._samples(recipe, targets) if isinstance(recipe, SvmRecipe) and recipe.shots else {}
+        samples = self._samples(recipe, targets) if isinstance(recipe, SvmRecipe) and recipe.shots else None
         pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
         train = self._features(self.train, recipe, pooling, "train features")
         test = self._features(self.test, recipe, pooling, "test features")
@@ -63,7 +61,8 @@ class Run:
         if isinstance(recipe, KnnRecipe):
             return self._knn(recipe, train, test)
         if samples:
-            return self._low_shot(recipe, train, test, samples, solver)
+            found = self._low_shot(recipe, train, test, samples[0], solver)
+            return found | {"details": found["details"] | samples[1]}
         if self.train.targets.ndim == 1:
             return self._one_vs_rest(recipe, train, test, solver)
         return self._svm(recipe, train, test, solver)
@@ -118,6 +117,7 @@ class Run:
             max_iterations=recipe.max_iterations,
             normalize_epsilon=recipe.normalize_epsilon,
             ignored_in_training=recipe.ignored_in_training,
+            ignored_at_test=recipe.ignored_at_test,
             test_ap=recipe.test_ap,
             seed=self.trial.seed,
             device=self.process.device,
@@ -134,19 +134,21 @@ class Run:
             details["cv_ap"] = found.cv_ap.round(4).tolist()
         return {"metrics": {"mAP": found.mean_ap}, "converged": found.converged, "details": details}
 
-    def _samples(self, recipe: SvmRecipe, path: Path | None) -> dict[tuple[int, int], np.ndarray]:
-        """Return the published low-shot samples of the file, or draw them from the trial's seed."""
+    def _samples(self, recipe: SvmRecipe, path: Path | None) -> tuple[Samples, dict[str, str]]:
+        """Return the low-shot samples, read or drawn from the trial's seed, and what the result says of them."""
         if path is None:
-            return draw_samples(self.train.targets, recipe.shots, recipe.samples, self.trial.seed)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                numbers = range(1, recipe.samples + 1)
-                return {(s, k): file[f"sample{s}_k{k}"] for s in numbers for k in recipe.shots}
-        except (OSError, KeyError, ValueError) as error:
+            draw = draw_pooled if recipe.sampling == "pooled" else draw_samples
+            drawn = draw(self.train.targets, recipe.shots, recipe.samples, self.trial.seed)
+            return drawn, {"samples": "drawn from the seed", "samples_sha256": samples_sha256(drawn)}
+        if recipe.sampling == "pooled":
             raise TargetsError(
-                f"{path}: {error}; expected an .npz with arrays sample1_k{recipe.shots[0]} to "
-                f"sample{recipe.samples}_k{recipe.shots[-1]} of {self.train.targets.shape}"
-            ) from None
+                f"--targets {path}: {self.trial.protocol.name} draws for all classes together, and files hold samples "
+                "class by class; leave it out"
+            )
+        held = read_samples(path)
+        sha256 = samples_sha256(held)
+        told = {"samples": "published" if sha256 == PUBLISHED else "from a file", "samples_sha256": sha256}
+        return fitting(held, path, self.train, recipe.shots, recipe.samples), told
 
     def _low_shot(
         self,
@@ -175,6 +177,9 @@ class Run:
             solver=machine,
             positive_weight=recipe.positive_weight,
             normalize_epsilon=recipe.normalize_epsilon,
+            ignored_in_training=recipe.ignored_in_training,
+            ignored_at_test=recipe.ignored_at_test,
+            test_ap=recipe.test_ap,
         )
         metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
         metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
@@ -190,7 +195,11 @@ class Run:
         (cost,) = recipe.costs
         numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations, self.trial.seed
         machine = choose_solver(solver, *numbers, self.process.device)
-        metrics, converged = evaluate_one_vs_rest(
+        trial = self.trial
+        name = describe(
+            trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
+        )
+        found = evaluate_one_vs_rest(
             train,
             self.train.targets,
             test,
@@ -200,8 +209,20 @@ class Run:
             solver=machine,
             positive_weight=recipe.positive_weight,
             normalize_epsilon=recipe.normalize_epsilon,
+            out=trial.out,
+            identity=f"{name}, {solver} solver",
         )
-        return {"metrics": metrics, "converged": converged, "details": {"solver": solver, "cost": cost}}
+        return {
+            "metrics": {"top1": found.top1, "top5": found.top5},
+            "converged": found.converged,
+            "details": {
+                "solver": solver,
+                "cost": cost,
+                "iterations": _spread(found.iterations),
+                "gradient": _spread(found.gradient),
+                "not_converged": found.not_converged,
+            },
+        }
 
     def _knn(self, recipe: KnnRecipe, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
         """Run a nearest-neighbours recipe."""
@@ -220,14 +241,15 @@ class Run:
     def _probe(self, recipe: ProbeRecipe) -> dict[str, Any]:
         """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
         trial = self.trial
+        name = describe(
+            trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
+        )
         outcome = Probe(
             self.backbone,
             recipe,
             self.train,
             self.test,
-            identity=describe(
-                trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
-            ),
+            identity=name + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
             out=trial.out,
             seed=trial.seed,
             process=self.process,
@@ -235,3 +257,9 @@ class Run:
             cache=self.cache,
         ).run()
         return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
+
+
+def _spread(fits: np.ndarray) -> dict[str, float]:
+    """Tell one number of thousands of fits (P,) by three of them."""
+    least, median, most = np.quantile(fits, (0, 0.5, 1), method="lower").tolist()
+    return {"least": least, "median": median, "most": most}
