@@ -17,10 +17,12 @@ ItemT = TypeVar("ItemT")
 def bar(
     items: Iterable[ItemT], *, what: str, total: int | None = None, start: int = 0, unit: str = "it"
 ) -> "tqdm[ItemT]":
-    """Return `items` under a progress bar with rate and ETA on stderr; silent where stderr is not a terminal."""
-    return tqdm(
-        items, desc=what, total=total, initial=start, unit=unit, disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )
+    """Return `items` under a progress bar with rate and ETA on stderr; silent where stderr is not a terminal.
+
+    A bar within another one goes when it is full.
+    """
+    shown = {"leave": None, "disable": not sys.stderr.isatty(), "dynamic_ncols": True}
+    return tqdm(items, desc=what, total=total, initial=start, unit=unit, **shown)
 
 
 class JsonLog:

@@ -6,11 +6,14 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.svm import LinearSVC
 
-from transfer import batched
-from transfer.batched import Axes, Batched
+from transfer import batched, principal_rows
+from transfer.batched import Batched
+from transfer.cost_path import CostPath
 from transfer.linear_problems import Problems, with_bias
-from transfer.newton_cg import line_search, minimize, objective
+from transfer.newton_cg import Descents
 from transfer.newton_dual import duality_gap, minimize_dual
+from transfer.objective import line_search, objective
+from transfer.principal_rows import PrincipalRows, self_product
 from transfer.svm import evaluate_svm
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -51,10 +54,22 @@ def exact(x, y, s, cost):
     return np.append(machine.coef_[0], machine.intercept_)
 
 
+def descend(x, task, costs, tolerance=1e-9):
+    """Return the path of conjugate gradients alone over features x (N, F)."""
+    rows = PrincipalRows.of(x)
+    path = CostPath.empty(costs, task.labels.T.contiguous(), task.weights.T.contiguous(), rows.z.shape[1])
+    counts = Descents(rows, path).run(tolerance, 60, lambda _, i: torch.zeros_like(i, dtype=torch.bool))
+    assert sum(counts) == len(costs) * len(task)
+    return rows, path
+
+
 @pytest.mark.parametrize("shape", [(120, 20), (60, 90)], ids=["N > F", "F > N"])
 @pytest.mark.parametrize("dearer", [0.0, 1.0, 1e9], ids=["dual", "mixed", "conjugate gradients"])
-def test_scores_and_objective_are_liblinears_minimum(shape, dearer, monkeypatch):
+@pytest.mark.parametrize("rough", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_scores_and_objective_are_liblinears_minimum(shape, dearer, rough, monkeypatch):
     monkeypatch.setattr(batched, "SLOWER", dearer)
+    monkeypatch.setattr(batched, "NARROW", 1)
+    monkeypatch.setattr(principal_rows, "rough_type", lambda device: rough)
     x, test = rows(*shape, seed=0), rows(30, shape[1], seed=1)
     task = problems(x, seed=2)
     if dearer == 1e9:  # conjugate gradients alone, far beyond the costs they are chosen for
@@ -76,64 +91,110 @@ def test_the_minimum_is_a_general_minimisers_too():
     task, w = problems(x, seed=4, count=1), np.zeros(7)
     y, s = task.labels[:, 0].double().numpy(), task.weights[:, 0].double().numpy()
     best = scipy_minimize(value, w, (x.double().numpy(), y, s, 5.0), method="BFGS", options={"gtol": 1e-9})
-    axes = Axes.of(with_bias(x))
-    found = minimize(
-        axes.z, task.labels, task.weights, 5.0, torch.zeros(7, 1), torch.zeros(40, 1), tolerance=1e-10, limit=60
-    )
-    ours = (axes.project(torch.eye(7)) @ found.w)[:, 0].double().numpy()
+    principal, path = descend(x, task, [5.0])
+    ours = principal.features(path.w[0])[0].double().numpy()
     assert value(ours, x.double().numpy(), y, s, 5.0) == pytest.approx(best.fun, rel=1e-6)
 
 
 def test_both_ways_meet_at_the_same_point():
     x = rows(80, 15, seed=5)
     task, z = problems(x, seed=6), with_bias(x)
-    zeros = torch.zeros_like(task.labels)
-    one = minimize(z, task.labels, task.weights, 3.0, torch.zeros(16, 4), zeros, tolerance=1e-10, limit=60)
-    for guess in (task.weights > 0, torch.eye(80, 4) > 0):  # every row, or one: both far from the end
-        two = minimize_dual(z @ z.T, task.labels, task.weights, 3.0, guess, tolerance=1e-10, limit=60)
-        torch.testing.assert_close(one.margins, two.margins, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(z.T @ two.b, one.w, atol=1e-3, rtol=1e-3)
+    y, s = task.labels.T, task.weights.T
+    principal, path = descend(x, task, [3.0])
+    for guess in (s > 0, torch.eye(4, 80) > 0):  # every row, or one: both far from the end
+        two = minimize_dual(z @ z.T, y, s, guess, cost=3.0, tolerance=1e-10, limit=60)
+        torch.testing.assert_close(path.margins[0], two.margins, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(principal.features(path.w[0]), two.b @ z, atol=1e-3, rtol=1e-3)
+
+
+def test_problems_that_walk_along_the_costs_together_end_where_each_does_alone():
+    x = rows(150, 25, seed=10)
+    task = problems(x, seed=11, count=9)
+    _, together = descend(x, task, COSTS[:4])
+    for p in range(len(task)):
+        _, alone = descend(x, Problems(task.labels[:, p : p + 1], task.weights[:, p : p + 1]), COSTS[:4])
+        torch.testing.assert_close(together.margins[:, p], alone.margins[:, 0], atol=2e-4, rtol=2e-4)
 
 
 def test_the_duality_gap_bounds_how_far_the_objective_is_above_its_minimum():
     x = rows(80, 15, seed=5)
     task, z = problems(x, seed=6), with_bias(x)
-    gram, y, s = z @ z.T, task.labels, task.weights
-    least = minimize_dual(gram, y, s, 3.0, s > 0, tolerance=1e-10, limit=60)
+    gram, y, s = z @ z.T, task.labels.T, task.weights.T
+    least = minimize_dual(gram, y, s, s > 0, cost=3.0, tolerance=1e-10, limit=60)
 
     def above(b):
-        values = (objective((b * (gram @ b)).sum(0), gram @ b, y, s, 3.0) for b in (b, least.b))
+        values = (objective((b * (b @ gram)).sum(1), b @ gram, y, s, 3.0) for b in (b, least.b))
         return next(values) - next(values)
 
     def gap(b):
-        return duality_gap(b, gram @ b, y, s, 3.0, gram.diagonal().sqrt()[:, None])
+        return duality_gap(b, b @ gram, y, s, 3.0, gram.diagonal().sqrt()[None])
 
     assert (gap(least.b) < 1e-3).all()
     for seed in range(20):
-        b = least.b + 0.3 * torch.randn(80, 4, generator=torch.Generator().manual_seed(seed)) * (s > 0)
+        b = least.b + 0.3 * torch.randn(4, 80, generator=torch.Generator().manual_seed(seed)) * (s > 0)
         assert (gap(b) >= above(b)).all() and (above(b) > 0.01).all()
 
 
 def test_line_search_finds_the_least_value_along_the_line():
     draw = np.random.default_rng(7)
-    y = torch.as_tensor(np.sign(draw.normal(size=(50, 3)))).float()
-    s, margins, moved = (torch.as_tensor(draw.normal(size=(50, 3))).float() for _ in range(3))
+    y = torch.as_tensor(np.sign(draw.normal(size=(3, 50)))).float()
+    s, margins, moved = (torch.as_tensor(draw.normal(size=(3, 50))).float() for _ in range(3))
     s, slope, curvature = s.abs(), torch.tensor([-0.5, 0.3, -2.0]), torch.tensor([1.0, 2.0, 0.5])
-    moved = moved + 2 * y  # towards the right side: descent
-    found = line_search(y, s, 2.0, margins, moved, slope, curvature)
-    grid = torch.linspace(0, 3, 30_001)
+    cost, moved = torch.tensor([[2.0], [1.0], [5.0]]), moved + 2 * y  # towards the right side: descent
+    found = line_search(y, s, cost, margins, moved, slope, curvature)
+    grid = torch.linspace(0, 6, 60_001, dtype=torch.float64)
     for p in range(3):
-        slack = (1 - y[:, p, None] * (margins[:, p, None] + moved[:, p, None] * grid)).clamp(min=0)
-        values = slope[p] * grid + 0.5 * curvature[p] * grid**2 + 2.0 * (s[:, p, None] * slack**2).sum(0)
+        slack = (1 - y[p, :, None] * (margins[p, :, None] + moved[p, :, None] * grid)).clamp(min=0)
+        values = slope[p] * grid + 0.5 * curvature[p] * grid**2 + cost[p] * (s[p, :, None] * slack**2).sum(0)
         assert found[p].item() == pytest.approx(grid[values.argmin()].item(), abs=2e-4)
 
 
-def test_principal_axes_keep_every_product():
-    for shape in ((30, 10), (10, 30)):
-        x = with_bias(rows(*shape, seed=8))
-        axes = Axes.of(x)
-        torch.testing.assert_close(axes.z @ axes.z.T, x @ x.T, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(axes.project(x), axes.z, atol=1e-3, rtol=1e-3)
+@pytest.mark.parametrize("shape", [(30, 10), (10, 30)], ids=["N > F", "F > N"])
+def test_principal_axes_keep_every_product_and_every_score(shape):
+    x, test = rows(*shape, seed=8), rows(7, shape[1], seed=9)
+    principal, b = PrincipalRows.of(x), with_bias(x)
+    torch.testing.assert_close(principal.z @ principal.z.T, b @ b.T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(principal.gram, b @ b.T, atol=1e-4, rtol=1e-4)
+    apart = principal.z.T @ principal.z  # diagonal: the axes are the principal ones
+    torch.testing.assert_close(apart, torch.diag(apart.diagonal()), atol=1e-3, rtol=0)
+    w = torch.randn(4, principal.z.shape[1], generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(principal.scores(w, x), principal.onto_rows(w), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(principal.scores(w, test), principal.features(w) @ with_bias(test).T)
+
+
+def test_one_triangle_gives_the_whole_product():
+    x = rows(40, 25, seed=12)
+    torch.testing.assert_close(self_product(x), x @ x.T)
+    torch.testing.assert_close(self_product(x.T), x.T @ x)
+
+
+def path_of(values, costs):
+    """Return a path of one problem with one row and one axis, whose w and margins are `values` at all but the last."""
+    path = CostPath.empty(costs, torch.ones(1, 1), torch.ones(1, 1), 1)
+    for at, number in enumerate(values):
+        path.w[at], path.margins[at] = number, number
+    return path
+
+
+def test_a_path_goes_on_along_the_line_or_parabola_that_its_solutions_lie_on():
+    costs, only = [0.1, 1.0, 10.0, 100.0], torch.tensor([0])
+
+    def u(cost):
+        return np.log(cost / (cost + 10))
+
+    line, parabola = (lambda c: 0.7 + 0.05 * u(c)), (lambda c: 0.7 + 0.05 * u(c) + 0.02 * u(c) ** 2)
+    # With a row at 1 the objective 1/2 w^2 + C (1 - w)^2 is lower where w is nearer to 2 C / (1 + 2 C).
+    for curve in (line, parabola):
+        path = path_of([curve(c) for c in costs[:3]], costs)
+        assert path.start(3, only).item() == pytest.approx(curve(100.0), rel=1e-5)
+    assert path_of([0.5, 0.5, 2.0], costs).start(3, only).item() == pytest.approx(2.0)  # both lead away: the last one
+    assert path_of([], costs).start(0, only).item() == 0
+
+
+def test_a_far_cost_is_not_reached_for():
+    costs = [1.0, 1.01, 1000.0]
+    path = path_of([0.10, 0.11], costs)
+    assert path.start(2, torch.tensor([0])).item() == pytest.approx(0.11 + 3 * 0.01, rel=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -162,6 +162,9 @@ def test_unusable_input_is_told_in_one_line(features):
         evaluate_svm(train_x, train_y + 2, test_x, test_y, costs=COSTS)
     with pytest.raises(SvmError, match="do not match"):
         evaluate_svm(train_x, train_y, test_x[:, 1:], test_y, costs=COSTS)
+    for costs in ((), (1.0, 1.0), (0.0, 1.0), (np.nan,), (np.inf,)):
+        with pytest.raises(SvmError, match=r"costs .*: expected different numbers above 0"):
+            evaluate_svm(train_x, train_y, test_x, test_y, costs=costs)
     few = np.minimum(train_y, 0)
     few[:2] = 1
     with pytest.raises(SvmError, match="class 0 has 2 training positives; expected at least 3"):

@@ -21,7 +21,7 @@ from protocols.house import UserError
 from slurm.progress import bar
 from transfer.linear_problems import Problems, Solution, Solver
 from transfer.metrics import Curve, Ignored, counted, precision_areas
-from transfer.svm import normalized
+from transfer.svm import normalized, require_costs
 
 
 class LowShotError(UserError):
@@ -112,6 +112,7 @@ def evaluate_low_shot(
     x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn, or
     to how often each row is drawn, (N,). `ignored_in_training` is for the latter: the former have no ignored rows.
     """
+    require_costs(costs)
     for key, chosen in samples.items():
         if chosen.shape not in (train_y.shape, train_y.shape[:1]):
             raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transfer.newton_cg import line_search, objective
+from transfer.objective import line_search, objective
 
 LONGEST_STEP = 2.0  # near the minimum a direction can be rounding noise, along which a line search runs away
 
@@ -24,8 +24,8 @@ LONGEST_STEP = 2.0  # near the minimum a direction can be rounding noise, along 
 class DualDescent:
     """Where a minimisation ended, and what it took."""
 
-    b: Tensor  # (N, P), w = X^T b
-    margins: Tensor  # (N, P), K b
+    b: Tensor  # (P, N), w = X^T b
+    margins: Tensor  # (P, N), K b
     iterations: Tensor  # (P,), factorisations
 
 
@@ -33,39 +33,41 @@ def minimize_dual(
     gram: Tensor | Sequence[Tensor],
     y: Tensor,
     s: Tensor,
-    cost: float,
     active: Tensor,
     *,
+    cost: float,
     tolerance: float,
     limit: int,
 ) -> DualDescent:
-    """Minimise from a guess of the active sets, `active` (N, P) bool.
+    """Minimise from a guess of the active sets, `active` (P, N) bool.
 
     `gram` is one matrix (N, N), or P of them, where row i means another image in every problem. A problem is done when
-    its objective is within `tolerance` of itself from the least one (duality_gap), when its active set stays, or when
-    its objective falls by less than `tolerance` of itself (rounding, at the highest costs).
+    its objective is within `tolerance` times 1/2 |w|^2 from the least one (duality_gap), when its active set stays, or
+    when its objective falls by less than that (rounding, at the highest costs).
     """
     b, margins, active = torch.zeros_like(y), torch.zeros_like(y), active.clone()
     lengths = _lengths(gram)
-    iterations, values = torch.zeros(y.shape[1], dtype=torch.int64), y.new_full((y.shape[1],), torch.inf)
-    live = torch.arange(y.shape[1], device=y.device)
+    iterations, values = torch.zeros_like(y[:, 0], dtype=torch.int64), torch.full_like(y[:, 0], torch.inf)
+    live = torch.arange(len(y), device=y.device)
     for step in range(limit):
-        ys, ss, sides = y[:, live], s[:, live], active[:, live]
+        ys, ss, sides = y[live], s[live], active[live]
         new, reached = _solved(gram, live, ys, ss, sides, cost)
-        exact = (_inside(ys, ss, reached) == sides).all(0)  # the active set stays: this is the minimum
+        exact = (_inside(ys, ss, reached) == sides).all(1)  # the active set stays: this is the minimum
         if step:
-            old, out = b[:, live], margins[:, live]
+            old, out = b[live], margins[live]
             change, moved = new - old, reached - out
-            slope, curvature = (change * out).sum(0), (change * moved).sum(0)
+            slope, curvature = (change * out).sum(1), (change * moved).sum(1)
             length = line_search(ys, ss, cost, out, moved, slope, curvature).clamp(max=LONGEST_STEP)
-            length = torch.where(exact, 1.0, length)
+            length = torch.where(exact, 1.0, length)[:, None]
             new, reached = old + length * change, out + length * moved
-        value = objective((new * reached).sum(0), reached, ys, ss, cost)
-        gap = duality_gap(new, reached, ys, ss, cost, lengths if isinstance(gram, Tensor) else lengths[:, live])
-        done = exact | (gap < tolerance * value) | (values[live] - value < tolerance * value)
-        b[:, live], margins[:, live], active[:, live] = new, reached, _inside(ys, ss, reached)
+        norm = (new * reached).sum(1)
+        value = objective(norm, reached, ys, ss, cost)
+        gap = duality_gap(new, reached, ys, ss, cost, lengths if isinstance(gram, Tensor) else lengths[live])
+        enough = tolerance * 0.5 * norm
+        done = exact | (gap < enough) | (values[live] - value < enough)
+        b[live], margins[live], active[live] = new, reached, _inside(ys, ss, reached)
         values[live] = value
-        iterations[live.cpu()] += 1
+        iterations[live] += 1
         live = live[~done]
         if not len(live):
             break
@@ -76,41 +78,48 @@ def duality_gap(b: Tensor, margins: Tensor, y: Tensor, s: Tensor, cost: float, l
     """Return at least how far (P,) the objective at w = X^T b is above its minimum.
 
     The dual variables are y b, those of the wrong sign set to 0; w then moves by the sum of b_i x_i over these, whose
-    length is at most the sum of |b_i| |x_i|; `lengths` (N, 1 or P) are the |x_i|.
+    length is at most the sum of |b_i| |x_i|; `lengths` (1 or P, N) are the |x_i|.
     """
     signed = y * b
     slack, hinge = 1 - y * margins, signed.clamp(min=0) / (2 * cost * s).clamp(min=1e-30)  # hinge: what b says slack is
     apart = (slack.clamp(min=0) - hinge) ** 2 - 2 * hinge * slack.clamp(max=0)
-    return cost * (s * apart).sum(0) + 0.5 * (signed.clamp(max=0) * lengths).sum(0) ** 2
+    return cost * (s * apart).sum(1) + 0.5 * (signed.clamp(max=0) * lengths).sum(1) ** 2
 
 
 def _inside(y: Tensor, s: Tensor, margins: Tensor) -> Tensor:
-    """Return which rows (N, P) that count are inside the margin."""
+    """Return which rows (P, N) that count are inside the margin."""
     return (y * margins < 1) & (s > 0)
 
 
 def _lengths(gram: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return |x_i| of all rows, (N, 1), or (N, P) where each problem has rows of its own."""
+    """Return |x_i| of all rows, (1, N), or (P, N) where each problem has rows of its own."""
     if isinstance(gram, Tensor):
-        return gram.diagonal().sqrt()[:, None]
-    return torch.stack([matrix.diagonal() for matrix in gram], dim=1).sqrt()
+        return gram.diagonal().sqrt()[None]
+    return torch.stack([matrix.diagonal() for matrix in gram]).sqrt()
 
 
 def _solved(
     gram: Tensor | Sequence[Tensor], live: Tensor, y: Tensor, s: Tensor, active: Tensor, cost: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the minimisers b (N, P) of the `live` problems with their active sets fixed, and gram b."""
+    """Return the minimisers b (P, N) of the `live` problems with their active sets fixed, and their margins b gram."""
     b, reached = torch.zeros_like(y), torch.empty_like(y)
-    for column, p in enumerate(live.tolist()):
+    for row, p in enumerate(live.tolist()):
         matrix = gram if isinstance(gram, Tensor) else gram[p]
-        rows = active[:, column].nonzero()[:, 0]
+        rows = active[row].nonzero()[:, 0]
         among_active = block(matrix, rows)
-        among_active.diagonal().add_(1 / (2 * cost * s[rows, column]))
-        factor = torch.linalg.cholesky(among_active)
-        b[rows, column] = torch.cholesky_solve(y[rows, column, None], factor)[:, 0]
+        among_active.diagonal().add_(1 / (2 * cost * s[row, rows]))
+        b[row, rows] = _solved_for(among_active, y[row, rows])
         if matrix is not gram:
-            reached[:, column] = matrix @ b[:, column]
-    return b, gram @ b if isinstance(gram, Tensor) else reached
+            reached[row] = matrix @ b[row]
+    return b, b @ gram if isinstance(gram, Tensor) else reached
+
+
+def _solved_for(matrix: Tensor, y: Tensor) -> Tensor:
+    """Return matrix^-1 y (n,) by Cholesky, or in float64 where rounding leaves a float32 matrix no longer positive."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        return torch.linalg.solve(matrix.double(), y.double()).float()
+    return torch.cholesky_solve(y[:, None], factor)[:, 0]
 
 
 def block(matrix: Tensor, rows: Tensor) -> Tensor:

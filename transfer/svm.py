@@ -69,6 +69,7 @@ def evaluate_svm(
     With `folds` 0 there is one cost and nothing to choose. Fold membership follows the order of the rows. SvmError if
     shapes disagree, a value is not finite, or a class has fewer training positives than folds or none at test.
     """
+    require_costs(costs)
     if folds < 2 and len(costs) != 1:
         raise SvmError(f"{len(costs)} costs and {folds} folds: nothing to choose a cost on; give one cost, or 3 folds")
     _check(train_x, train_y, test_x, test_y, max(1, folds))
@@ -80,6 +81,13 @@ def evaluate_svm(
     target = torch.as_tensor(test_y)
     at_test = partial(precision_areas, positive=target == 1, counted=counted(target, ignored_at_test), curve=test_ap)
     return _choose(solutions, rising, tuple(costs), problems, held_out, at_test)
+
+
+def require_costs(costs: Sequence[float]) -> None:
+    """Raise SvmError unless `costs` are different finite numbers above 0."""
+    if not costs or len(set(costs)) < len(costs) or not all(0 < cost < np.inf for cost in costs):
+        found = ", ".join(f"{cost:g}" for cost in costs) or "none"
+        raise SvmError(f"costs {found}: expected different numbers above 0; for example --set costs=0.1,1,10")
 
 
 def choose_solver(
@@ -135,38 +143,34 @@ def _choose(
     `at_test` maps the test rows' scores (M, K) to APs (K,).
     """
     rows, classes, columns = held_out.shape
-    positive, held = (problems.labels > 0), held_out.reshape(rows, -1)
-    cv, test, iterations, gradient, converged = {}, {}, {}, {}, {}
-    for cost, found in zip(rising, solutions, strict=True):
-        folds = precision_areas(found.train_scores, positive, held, "step").reshape(classes, columns)
-        cv[cost] = folds[:, :-1].mean(1)  # the last column, the fit on all rows, holds nothing out
-        test[cost] = at_test(found.test_scores[:, columns - 1 :: columns])
-        ends = torch.arange(columns - 1, classes * columns, columns)
-        iterations[cost], converged[cost], gradient[cost] = (
-            found.iterations[ends],
-            found.converged[ends],
-            found.gradient(ends),
-        )
+    positive, held = problems.labels > 0, held_out.reshape(rows, -1)
+    fits = dict(zip(rising, solutions, strict=True))
+    final = torch.arange(columns - 1, classes * columns, columns)  # (K,), the last column of each class: all rows
 
-    def table(values: dict[float, Tensor]) -> np.ndarray:  # (K, C), in the order the costs were given
-        return torch.stack([values[cost] for cost in costs], dim=1).cpu().numpy()
+    def table(values: Callable[[Solution], Tensor]) -> np.ndarray:  # (K, C), in the order the costs were given
+        return torch.stack([values(fits[cost]) for cost in costs], dim=1).cpu().numpy()
 
-    chosen = np.nan_to_num(table(cv)).argmax(1)[:, None]  # (K, 1), the first of equal ones
+    def on_folds(found: Solution) -> Tensor:  # (K,); the last column holds nothing out
+        return precision_areas(found.train_scores, positive, held, "step").view(classes, columns)[:, :-1].mean(1)
 
-    def picked(values: dict[float, Tensor]) -> np.ndarray:  # (K,)
-        return np.take_along_axis(table(values), chosen, axis=1)[:, 0]
-
-    ap = 100 * picked(test)
+    cv = table(on_folds)
+    test = table(lambda found: at_test(found.test_scores[:, final]))
+    chosen = np.nan_to_num(cv).argmax(1)  # (K,), the first of equal ones
+    ap = 100 * test[range(classes), chosen]
+    gradient = np.empty(classes, dtype=np.float32)
+    for c in set(chosen.tolist()):
+        here = chosen == c
+        gradient[here] = fits[costs[c]].gradient(final[torch.as_tensor(here)]).cpu().numpy()
     return SvmResult(
         mean_ap=float(ap.mean()),
         ap=ap,
-        cost=np.asarray(costs)[chosen[:, 0]],
-        converged=bool(picked(converged).all()),
+        cost=np.asarray(costs)[chosen],
+        converged=bool(table(lambda found: found.converged[final])[range(classes), chosen].all()),
         costs=costs,
-        cv_ap=100 * table(cv),
-        test_ap=100 * table(test),
-        iterations=picked(iterations),
-        gradient=picked(gradient),
+        cv_ap=100 * cv,
+        test_ap=100 * test,
+        iterations=table(lambda found: found.iterations[final])[range(classes), chosen],
+        gradient=gradient,
     )
 
 
