@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.layouts import read_labelled
 from pretrain import state
-from pretrain.batchnorm import synchronize
 from pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
 from pretrain.lars import LARS
 from pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
@@ -30,6 +29,7 @@ from pretrain.schedule import learning_rate
 from pretrain.stop import StopAsked, Stopper
 from protocols.pretraining import PretrainRecipe
 from report import provenance
+from slurm.batchnorm import synchronize
 from slurm.process import Process, process_group
 from slurm.progress import JsonLog, bar
 

@@ -50,11 +50,13 @@ def replacing(path: Path | str) -> Generator[Path]:
     """Yield a path beside `path` to write to; move it over `path` when the block ends, remove it when it fails.
 
     The move is one step of the file system and the contents are on disk before it: a reader, or a run that starts
-    after a kill, finds the old file or the new one, never half of either.
+    after a kill, finds the old file or the new one, never half of either. No two writers share what lies beside:
+    containers on one disk may have equal process ids, those on one node the node's name, too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    writer = f"{os.uname().nodename}.{os.getpid()}.{os.urandom(4).hex()}"
+    beside = path.with_name(f".{path.name}.{writer}.part")
     try:
         yield beside
         with open(beside, "rb") as written:

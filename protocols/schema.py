@@ -73,7 +73,7 @@ class ProbeRecipe:
     head_init_std: float  # of a normal distribution, bias 0; 0: PyTorch's own draw, uniform, bias too
     feature: Literal["gap", "res5-avg6"] = "gap"
     accumulate: int = 1  # parts of a process's batch, one after the other where the backbone is trained
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of a frozen network; its features and the head are float32
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the network, trained: no bf16; the head is float32
 
 
 @dataclass(frozen=True)

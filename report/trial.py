@@ -53,17 +53,25 @@ class Trial:
     out: Path
     started: float = field(default_factory=time.monotonic)
 
+    @property
+    def identity(self) -> str:
+        """Name the trial, in a message and in what it keeps to go on from."""
+        return describe(*self._key)
+
+    @property
+    def _key(self) -> tuple[str, str, str, int, str]:
+        return self.protocol.name, self.protocol.fingerprint, self.method, self.seed, self.backbone_sha256
+
     def finished(self) -> Result | None:
         """Return the result if this very trial is already measured; refuse a folder that holds another one."""
         path = self.out / "result.json"
         if not path.exists():
             return None
         found = read_result(path)
-        ours = (self.protocol.name, self.protocol.fingerprint, self.method, self.seed, self.backbone_sha256)
         theirs = (found.protocol, found.fingerprint, found.method, found.seed, found.backbone_sha256)
-        if ours != theirs:
+        if theirs != self._key:
             raise TrialError(
-                f"{path}: holds {describe(*theirs)}, but this is {describe(*ours)}; choose another OUT or remove it"
+                f"{path}: holds {describe(*theirs)}, but this is {self.identity}; choose another OUT or remove it"
             )
         return found
 

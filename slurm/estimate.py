@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.schema import KnnRecipe, SvmRecipe
+from protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
 from slurm.graph import Job
 from slurm.record import read_record
 
@@ -70,7 +70,8 @@ def _own_bytes(job: Job) -> int:
         scale = job.protocol.width**2  # parameters grow with the square of the width
         if job.protocol.room == "detection":
             return int(DETECTION_MB * scale * MB) + SMALL_MB * MB
-        return int((PROBE_MB if job.length[1] else SMALL_MB) * scale * MB) + SMALL_MB * MB
+        probes = isinstance(job.protocol.recipe, ProbeRecipe)
+        return int((PROBE_MB if probes else SMALL_MB) * scale * MB) + SMALL_MB * MB
     return _pretraining_bytes(job)
 
 

@@ -21,6 +21,7 @@ from convert.files import ABANDONED
 from convert.load import Backbone, build_model, random_backbone
 from convert.prove import identity
 from convert.resnet import ResNet50
+from protocols.house import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1 / 16
@@ -195,7 +196,9 @@ def test_detectron2_models_take_every_tensor(
 
 
 def test_what_a_kill_left_is_removed_once_nobody_writes_it(tmp_path: Path) -> None:
-    left, fresh = tmp_path / ".out.pth.1.part", tmp_path / ".out.pth.2.part"
+    fresh = tmp_path / ".out.pth.2.part"
+    with replacing(tmp_path / "out.pth") as left:  # where a kill would leave it
+        left.write_bytes(b"whole")
     for path in (left, fresh):
         path.write_bytes(b"half")
     os.utime(left, (0, time.time() - ABANDONED - 1))

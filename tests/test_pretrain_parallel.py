@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import twinbench
 from convert.files import load
-from pretrain.batchnorm import GlobalBatchNorm
 from pretrain.loss import barlow_twins_loss, correlation_statistics
+from slurm.batchnorm import GlobalBatchNorm
 from slurm.progress import read_log
 
 FORK = get_context("fork")

@@ -96,3 +96,15 @@ def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_two_writers_of_one_file_never_share_what_lies_beside_it(tmp_path):
+    """Containers on one disk may have equal process ids; here both writers are one process."""
+    path = tmp_path / "file.txt"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert len({first, second}) == 2
+        for beside in (first, second):
+            assert beside.match(f".file.txt.{os.uname().nodename}.{os.getpid()}.*.part")
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["file.txt"]  # the outer block ends last

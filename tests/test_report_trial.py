@@ -17,6 +17,10 @@ def a_trial(out, **changes):
     return Trial(**(fields | changes))
 
 
+def test_a_trials_identity_tells_it_from_others(tmp_path):
+    assert a_trial(tmp_path, seed=3).identity == f"m on imagenet-knn ({KNN.fingerprint}), seed 3, backbone {'a' * 12}"
+
+
 def test_a_finished_trial_carries_its_identity_and_is_found_again(tmp_path):
     trial = a_trial(tmp_path, protocol=trial_protocol(KNN, ["temperature=0.1"]))
     assert trial.finished() is None

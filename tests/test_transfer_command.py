@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,8 @@ from data.layouts import read_labelled
 from protocols.catalogue import PROTOCOLS
 from report.marks import notes
 from report.result import read_result
-from transfer import one_vs_rest
+from slurm.advance import advance
+from transfer import cache, one_vs_rest, trials
 from transfer.lowshot import draw_samples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +73,81 @@ def test_a_finished_trial_is_told_again_and_not_repeated(imagenet, tmp_path, cap
     assert run(*arguments) == 0
     assert (tmp_path / "result.json").stat().st_mtime_ns == written
     assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize(
+    ("protocol", "blocks"), [("demo-imagenet-knn", 5), ("demo-inat18-svm", 5), ("demo-imagenet-linear", 2)]
+)
+def test_a_killed_trials_features_stay_and_a_finished_ones_go(imagenet, tmp_path, monkeypatch, protocol, blocks):
+    """Blocks of 16: three of 40 training images (a probe needs none), two of 20 test images; the last one is killed."""
+    monkeypatch.setitem(PROTOCOLS, protocol, replace(PROTOCOLS[protocol], data="imagenet"))
+    monkeypatch.setattr(cache, "CPU_BLOCK", 16)
+    words = (protocol, "random", imagenet, *(("--set", "epochs=1") if protocol.endswith("linear") else ()))
+    extract, calls, maps = cache.extract, [], []
+
+    def killed_at_the_last(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == blocks:
+            raise KeyboardInterrupt
+        return extract(*arguments, **keywords)
+
+    def remove(path, **more):
+        maps.extend(line for line in Path("/proc/self/maps").read_text().splitlines() if str(path) in line)
+        rmtree(path, **more)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr("transfer.command.shutil.rmtree", remove)
+    assert run(*words, tmp_path / "whole") == 0
+    monkeypatch.setattr(cache, "extract", killed_at_the_last)
+    assert run(*words, tmp_path / "cut") == 130
+    assert (tmp_path / "cut" / "features").exists() and not (tmp_path / "cut" / "result.json").exists()
+    assert run(*words, tmp_path / "cut") == 0 and len(calls) == blocks + 1
+    whole, cut = (read_result(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    assert (cut.metrics, cut.curves, cut.details) == (whole.metrics, whole.curves, whole.details)
+    assert not (tmp_path / "whole" / "features").exists() and not (tmp_path / "cut" / "features").exists()
+    assert maps == []  # a network disk would keep a file that is still mapped
+
+
+def test_what_follows_the_network_is_exact_where_products_may_take_tf32(imagenet, tmp_path, monkeypatch):
+    """As in containers that set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE; a processor does not care."""
+    products, seen, neighbours = torch.backends.cuda.matmul, [], trials.knn_accuracy
+
+    def look(*arguments, **keywords):
+        seen.append(products.allow_tf32)
+        return neighbours(*arguments, **keywords)
+
+    monkeypatch.setattr(trials, "knn_accuracy", look)
+    products.allow_tf32 = True
+    try:
+        assert run("demo-imagenet-knn", "random", imagenet, tmp_path) == 0
+        assert seen == [False] and products.allow_tf32
+    finally:
+        products.allow_tf32 = False
+
+
+def test_a_kill_between_the_result_and_the_removal_leaves_nothing_for_good(imagenet, tmp_path, monkeypatch):
+    words = ("demo-imagenet-knn", "random", imagenet, tmp_path)
+    with monkeypatch.context() as killed:
+        killed.setattr("transfer.command.shutil.rmtree", None)  # fails when called
+        with pytest.raises(TypeError):
+            run(*words)
+    assert (tmp_path / "result.json").exists() and (tmp_path / "features").exists()
+    assert run(*words, "--cache", tmp_path / "features") == 0 and (tmp_path / "features").exists()  # the user's
+    assert run(*words) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_disk_that_is_full_of_features_is_one_line_and_then_it_goes_on(imagenet, tmp_path, capsys):
+    words, limits = ("demo-imagenet-knn", "random", imagenet, tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert run(*words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capsys.readouterr().err
+    assert error.startswith(f"twinbench transfer: {tmp_path}/features/") and error.count("\n") == 1
+    assert error.endswith("/0-40.npy: File too large; make room or name another place\n")
+    assert run(*words) == 0
 
 
 def test_a_probe_writes_its_curve_log_and_checkpoint(imagenet, tmp_path):
@@ -250,6 +328,8 @@ def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
         for fits in (found.details["iterations"], found.details["gradient"]):
             assert 0 < fits["least"] <= fits["median"] <= fits["most"]
         assert found.details["gradient"]["most"] < 0.1
+        far = advance(tmp_path / solver / "log.jsonl", "classes", 10)  # as `suite status` reads it
+        assert far and (far.done, far.total) == (10, 10)
     assert values[0] == values[1] and values[0]["top5"] > values[0]["top1"] > 10
 
 

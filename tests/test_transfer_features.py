@@ -12,7 +12,7 @@ from convert.load import build_model, open_backbone
 from data.images import read_rgb
 from protocols.schema import ImageTransform
 from transfer import transforms
-from transfer.features import FeatureError, digest, extract, pooled
+from transfer.features import FeatureError, digest, extract, network_precision, pooled
 from transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
@@ -119,6 +119,35 @@ def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
     np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
     with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
         extract(backbone, paths, CROP, "gap", precision="tf32")
+
+
+@pytest.fixture(params=[False, True])  # True: with TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1, as in some containers
+def products_before(request):
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = request.param
+    yield request.param
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "exact_products", "convolutions", "products"),
+    [
+        ("tf32", "cuda", False, True, True),
+        ("tf32", "cuda", True, True, False),
+        ("fp32", "cuda", False, False, False),
+        ("bf16", "cpu", False, False, False),
+    ],
+)
+def test_tf32_is_of_convolutions_and_products_and_fp32_of_neither(
+    precision, device, exact_products, convolutions, products, products_before
+):
+    def switches():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    with pytest.raises(KeyboardInterrupt), network_precision(precision, device, exact_products=exact_products):
+        assert switches() == (convolutions, products)
+        raise KeyboardInterrupt
+    assert switches() == (True, products_before)
 
 
 def test_res5_is_averaged_over_6_by_6_windows_channel_first(backbone):

@@ -122,7 +122,7 @@ def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
     backbone = opened("torchvision:resnet18")
     images = LabelledImages(tuple(paths), np.arange(6) % 2, ("a", "b"))
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
-    outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path).run()
+    outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path, cache=tmp_path / "cache").run()
     assert outcome.metrics.keys() == {"top1", "top5"}
     trunk = build_trunk(backbone)
     now = trunk.model.state_dict()

@@ -13,12 +13,14 @@ from data.layouts import LabelledImages
 from protocols.catalogue import PROTOCOLS
 from protocols.classification import BT_LINEAR, BT_SEMI
 from protocols.schema import ImageTransform
+from slurm.batchnorm import GlobalBatchNorm
 from slurm.process import Process
 from transfer import probe as probes
-from transfer.batches import EpochBatches
+from transfer.batches import EpochBatches, collated
 from transfer.cache import cached_features
-from transfer.features import FeatureError, feature_loader
-from transfer.probe import Classifier, NotFrozenError, Probe, ProbeError, rate_factor
+from transfer.classifier import Classifier
+from transfer.features import FeatureError, feature_loader, network_precision
+from transfer.probe import NotFrozenError, Probe, ProbeError, rate_factor
 from transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
@@ -51,7 +53,8 @@ def splits(tmp_path_factory):
 
 
 def probe(backbone, splits, out, recipe=LINEAR, **more):
-    return Probe(backbone, recipe, *splits, identity="this trial", out=out, **more)
+    given = {"identity": "this trial", "out": out, "cache": out / "features"}
+    return Probe(backbone, recipe, *splits, **(given | more))
 
 
 def test_cosine_and_steps_change_once_an_epoch():
@@ -156,6 +159,42 @@ def test_fp32_is_exact_on_gpus_too_which_pytorch_would_not_make_it(backbone, spl
     assert before and set(seen) == {False} and torch.backends.cudnn.allow_tf32 == before
 
 
+@pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
+def test_tf32_is_of_the_trunk_forwards_and_backwards_and_never_of_the_head(
+    backbone, splits, tmp_path, recipe, monkeypatch
+):
+    """Without a GPU: the switches that one would look at. TF32 is in the trunk's convolutions and in no product."""
+    recipe = replace(recipe, precision="tf32", epochs=1)
+
+    def on_gpu(precision, device, **more):
+        return network_precision(precision, "cuda", **more)
+
+    for module in ("probe", "classifier"):
+        monkeypatch.setattr(f"transfer.{module}.network_precision", on_gpu)
+    monkeypatch.setattr(Probe, "_evaluate", lambda self: (0.0, 0.0))
+    run = probe(backbone, splits, tmp_path, recipe)
+    seen = {"trunk": [], "head": []}
+
+    def look(name):
+        return lambda *_: seen[name].append(switches())
+
+    run.model.trunk.conv1.register_forward_hook(look("trunk"))
+    run.model.head[-1].register_forward_hook(look("head"))
+    run.model.head[-1].weight.register_hook(look("head"))
+    if recipe.train_backbone:
+        run.model.trunk.conv1.weight.register_hook(look("trunk"))
+    before = switches()
+    run.run()
+    assert len(seen["head"]) == 6 and len(seen["trunk"]) == (6 if recipe.train_backbone else 3)
+    assert all(convolutions for convolutions, _ in seen["trunk"])
+    assert not any(products for _, products in seen["head"]) and switches() == before
+
+
+def switches():
+    """What PyTorch lets a GPU's convolutions and matrix products do."""
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
 def test_bf16_is_of_the_frozen_network_alone(backbone, splits, tmp_path):
     recipe = replace(LINEAR, lr_head=0.001, epochs=6)
     runs = [probe(backbone, splits, tmp_path / name, replace(recipe, precision=name)) for name in ("fp32", "bf16")]
@@ -181,10 +220,11 @@ def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, mon
 
 
 def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
-    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32"):
+    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32 or tf32"):
         probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
-    with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
-        probe(backbone, splits, tmp_path, replace(LINEAR, precision="tf32")).run()
+    for recipe in (LINEAR, TUNE):
+        with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+            probe(backbone, splits, tmp_path, replace(recipe, precision="tf32")).run()
 
 
 def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypatch):
@@ -192,8 +232,7 @@ def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypat
     plain = probe(backbone, splits, tmp_path / "plain").run()
     cache = tmp_path / "cache"
     cached_features(cache, backbone, test.paths, LINEAR.transform, LINEAR.feature, process=Process(), workers=0)
-    for module in ("transfer.probe", "transfer.cache"):
-        monkeypatch.setattr(f"{module}.extract", None)  # would fail if called
+    monkeypatch.setattr("transfer.cache.extract", None)  # would fail if called
     assert probe(backbone, splits, tmp_path / "cached", cache=cache).run() == plain
 
 
@@ -236,6 +275,39 @@ def test_batchnorm_head_decays_its_linear_layer_only(backbone):
     model = Classifier(fresh(backbone), 2, recipe, 0)
     assert [type(module) for module in model.head] == [nn.BatchNorm2d, nn.Flatten, nn.Linear]
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
+    assert [group["weight_decay"] for group in model.groups()] == [5e-4, 0]
+    assert model.groups()[1]["params"] == list(model.head[0].parameters())
+
+
+def test_a_batchnorm_head_among_processes_has_the_same_tensors(backbone):
+    """Their numbers: test_transfer_processes.py."""
+    recipe = replace(LINEAR, head="batchnorm-linear")
+    one, two = (Classifier(fresh(backbone), 2, recipe, 0, world) for world in (1, 2))
+    assert isinstance(two.head[0], GlobalBatchNorm)
+    assert (two.head[0].eps, two.head[0].momentum) == (1e-5, 0.1)  # VISSL defaults.yaml
+    assert one.state_dict().keys() == two.state_dict().keys()
+    assert all(torch.equal(two.state_dict()[name], values) for name, values in one.state_dict().items())
+
+
+@pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
+def test_a_process_without_images_has_logits_of_none(backbone, recipe):
+    model = Classifier(fresh(backbone), 2, recipe, 0)
+    images, targets = collated([])
+    logits = model(Inputs(backbone.convention, "cpu")(images))
+    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    loss.backward()
+    assert logits.shape == (0, 2) and loss == 0 and (model.head[-1].weight.grad == 0).all()
+
+
+def test_what_a_batchnorm_head_cannot_do_is_refused_before_it_starts(backbone, splits, tmp_path):
+    tuned = replace(TUNE, head="batchnorm-linear", accumulate=2)
+    with pytest.raises(ProbeError, match="accumulate=2: on a backbone that is trained the batch comes in parts"):
+        probe(backbone, splits, tmp_path, tuned)
+    for batch_size in (19, 1):  # of twenty images
+        recipe = replace(LINEAR, head="batchnorm-linear", batch_size=batch_size)
+        with pytest.raises(ProbeError, match=f"20 training images in batches of {batch_size}: the last batch is one"):
+            probe(backbone, splits, tmp_path, recipe)
+        probe(backbone, splits, tmp_path, replace(recipe, head="linear"))
 
 
 @pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
@@ -306,7 +378,7 @@ def test_a_step_waits_for_no_number(backbone, splits, tmp_path, monkeypatch):
 
 def test_another_trials_checkpoint_is_refused(backbone, splits, tmp_path):
     probe(backbone, splits, tmp_path, replace(LINEAR, epochs=1)).run()
-    stranger = Probe(backbone, LINEAR, *splits, identity="that trial", out=tmp_path)
+    stranger = probe(backbone, splits, tmp_path, identity="that trial")
     with pytest.raises(ProbeError, match="belongs to this trial, but this is that trial"):
         stranger.run()
 

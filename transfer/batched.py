@@ -32,7 +32,7 @@ MOST_OWN = 1 << 26  # numbers in all matrices of the problems' own rows: 256 MB
 
 @dataclass(frozen=True)
 class Batched:
-    """A Solver (`transfer.linear_problems`); `tolerance` is of 1/2 |w|^2, for what is left above the least objective."""
+    """A Solver (see linear_problems); `tolerance` is of 1/2 |w|^2, for what is left above the least objective."""
 
     device: str = "cpu"
     tolerance: float = TOLERANCE

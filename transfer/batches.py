@@ -31,6 +31,6 @@ class EpochBatches:
 
 
 def collated(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Stack a batch, which may be empty: (B, 3, H, W) and (B,)."""
-    images = torch.stack([image for image, _ in items]) if items else torch.empty(0)
-    return images, torch.tensor([target for _, target in items])
+    """Stack a batch: (B, 3, H, W) and (B,). A small last one may leave a process without images: (0, 3, 1, 1)."""
+    images = torch.stack([image for image, _ in items]) if items else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    return images, torch.tensor([target for _, target in items], dtype=torch.int64)

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -89,7 +89,7 @@ def cached_features(
         folder.mkdir(parents=True, exist_ok=True)
         _complete(folder, [range(start, min(start + size, len(paths))) for start in starts], make)
     _tidy(folder)
-    return np.load(folder / WHOLE, mmap_mode="r")
+    return np.load(folder / WHOLE, mmap_mode="c")  # torch warns of arrays that cannot be written; the file is not
 
 
 def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.ndarray]) -> None:
@@ -106,9 +106,7 @@ def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.
             for rows in missing:
                 with _locked(lock, rows) as ours:
                     if (ours or impatient) and not (whole.exists() or _block(folder, rows).exists()):
-                        features = make(rows)
-                        with writing(_block(folder, rows)) as file:
-                            np.save(file, features)
+                        _write(_block(folder, rows), [make(rows)], len(rows))
             if not missing:
                 with _locked(lock, range(blocks[-1].stop)) as ours:
                     if (ours or impatient) and not whole.exists():
@@ -144,11 +142,16 @@ def _join(folder: Path, blocks: Sequence[range]) -> None:
 
     Where locks failed, another process may have done so and removed them under our hands.
     """
-    with contextlib.suppress(FileNotFoundError), writing(folder / WHOLE) as file:
-        for rows in blocks:
-            part = np.load(_block(folder, rows))  # (B, F)
-            if rows.start == 0:
-                header = {"descr": part.dtype.str, "fortran_order": False, "shape": (blocks[-1].stop, part.shape[1])}
+    with contextlib.suppress(FileNotFoundError):
+        _write(folder / WHOLE, (np.load(_block(folder, rows)) for rows in blocks), blocks[-1].stop)
+
+
+def _write(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
+    """Write `parts` (B, F) as one array of so many rows; np.save would not say that the disk is full."""
+    with writing(path) as file:
+        for at, part in enumerate(parts):
+            if at == 0:
+                header = {"descr": part.dtype.str, "fortran_order": False, "shape": (rows, part.shape[1])}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(part)
 

@@ -8,6 +8,7 @@ Examples:
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from data.layouts import LabelledImages
     from report.result import Result
     from slurm.process import Process
+
+FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
 
 
 class TransferError(UserError):
@@ -54,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=Path(cache) if cache else None,
-        help="keep features there for every protocol that shares them (default: $TWINBENCH_CACHE, or nowhere)",
+        help="keep features there for every protocol that shares them (default: $TWINBENCH_CACHE; else they are in "
+        "OUT/features until the result is written)",
     )
 
 
@@ -75,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         with process_group(process):
             result = measure(trial, backbone, process, arguments)
     if result and process.is_main:
+        if not arguments.cache:  # also of a trial that was killed between its result and here
+            shutil.rmtree(arguments.out / FEATURES, ignore_errors=True)
         values = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
         print(f"{protocol.name}  {method}  seed {trial.seed}  {values}")
     return 0
@@ -82,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
     """Read the data, run the recipe and write the result (in the main process)."""
+    from transfer.features import network_precision
     from transfer.models import NamedBackbone
     from transfer.trials import Run
 
@@ -96,9 +103,11 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
 
         require_counts(arguments.data, train, test, protocol.images, protocol.classes)
     listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
-    shared = arguments.workers, arguments.cache, arguments.partial, listed.get("list_sha256", "")
+    cache = arguments.cache or arguments.out / FEATURES
+    shared = arguments.workers, cache, arguments.partial, listed.get("list_sha256", "")
     run = Run(trial, backbone, train, test, process, *shared)
-    found = run.measure(arguments.solver, arguments.targets)
+    with network_precision("fp32", process.device):  # solvers and neighbours; a network may set its own
+        found = run.measure(arguments.solver, arguments.targets)
     if found is None:
         return None
     found["details"] = found.get("details", {}) | listed

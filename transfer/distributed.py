@@ -18,6 +18,11 @@ def summed(values: Tensor, process: Process) -> Tensor:
     return total.cpu()
 
 
+def meet(process: Process) -> None:
+    """Return when every process has come here."""
+    summed(torch.zeros(1), process)
+
+
 def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:
     """Turn gradients of `loss`, summed over this process's `images`, into those of the global batch's mean loss.
 

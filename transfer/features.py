@@ -48,17 +48,24 @@ def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
 
 
 @contextmanager
-def network_precision(precision: Precision, device: str) -> Generator[None]:
+def network_precision(precision: Precision, device: str, *, exact_products: bool = False) -> Generator[None]:
     """Have a network compute in `precision` for the length of the block.
 
-    fp32 is exact everywhere: PyTorch by itself would let a GPU's convolutions take TF32. tf32 is that, on GPUs only;
-    bf16 is autocast, whose results are to be made float32 again. FeatureError for tf32 elsewhere.
+    fp32 is exact everywhere: PyTorch by itself would let a GPU's convolutions take TF32, and in some containers
+    (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) its matrix products, too. tf32 lets both, with `exact_products` the convolutions
+    only, on GPUs only; bf16 is autocast, whose results are to be made float32 again. FeatureError for tf32 elsewhere.
     """
-    if precision == "tf32" and not device.startswith("cuda"):
-        raise FeatureError(f"precision tf32 on {device}: expected a GPU; use --set precision=bf16, or leave fp32")
+    tf32, products = precision == "tf32", torch.backends.cuda.matmul
+    if tf32 and not device.startswith("cuda"):
+        raise FeatureError(f"precision tf32 on {device}: expected a GPU; leave fp32, or use bf16 on a frozen backbone")
     lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    with lower, torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32"):
-        yield
+    before = products.allow_tf32
+    products.allow_tf32 = tf32 and not exact_products
+    try:
+        with lower, torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+            yield
+    finally:
+        products.allow_tf32 = before
 
 
 def feature_loader(

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from convert import files
 from convert.load import Backbone
-from convert.resnet import ResNet50
 from data.layouts import LabelledImages
 from protocols.house import UserError
 from protocols.schema import ProbeRecipe
@@ -30,13 +29,13 @@ from slurm.process import Process
 from slurm.progress import JsonLog, bar
 from transfer.batches import EpochBatches, collated
 from transfer.cache import cached_features
+from transfer.classifier import Classifier
 from transfer.distributed import average_gradients, share_buffers, summed
-from transfer.features import digest, extract, feature_loader, network_precision, pooled
+from transfer.features import digest, feature_loader, network_precision
 from transfer.metrics import correct_at
 from transfer.models import build_trunk
-from transfer.transforms import Inputs, TrainImages, draw_seed, train_transform
+from transfer.transforms import Inputs, TrainImages, train_transform
 
-FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 HEAD_IMAGES = 1024  # features of test images through the head at a time
 SAVE_SECONDS = 300  # between two checkpoints within an epoch
 
@@ -58,56 +57,37 @@ class ProbeOutcome:
     details: dict[str, Any]
 
 
-class Classifier(nn.Module):
-    """A backbone with a linear head; a frozen trunk stays in eval mode, running statistics included."""
-
-    def __init__(self, trunk: ResNet50, classes: int, recipe: ProbeRecipe, seed: int) -> None:
-        """Put a fresh head, drawn from `seed`, on `trunk`."""
-        super().__init__()
-        self.trunk, self.recipe = trunk, recipe
-        with torch.no_grad():
-            side = recipe.transform.crop
-            shape = pooled(trunk.eval(), torch.zeros(1, 3, side, side), recipe.feature).shape  # (1, C, h, w)
-        linear = nn.Linear(shape[1:].numel(), classes)
-        generator = torch.Generator().manual_seed(draw_seed(seed))
-        _draw(linear, recipe.head_init_std, generator)
-        norm = [nn.BatchNorm2d(shape[1])] if recipe.head == "batchnorm-linear" else []
-        self.head = nn.Sequential(*norm, nn.Flatten(), linear)
-        self.shape = shape[1:]
-        trunk.requires_grad_(recipe.train_backbone)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits (N, K); a frozen trunk sees some at a time, which changes nothing."""
-        recipe = self.recipe
-        if recipe.train_backbone:
-            return self.head(pooled(self.trunk, images, recipe.feature))
-        with torch.no_grad(), network_precision(recipe.precision, str(images.device)):
-            parts = [pooled(self.trunk, part, recipe.feature).float() for part in images.split(FROZEN_IMAGES)]
-        return self.head(torch.cat(parts))
-
-    def train(self, mode: bool = True) -> "Classifier":
-        """Set training mode; on a frozen trunk it is the head's alone."""
-        super().train(mode)
-        self.trunk.train(mode and self.recipe.train_backbone)
-        return self
-
-
-def _draw(linear: nn.Linear, std: float, generator: torch.Generator) -> None:
-    """Draw a fresh head: from a normal distribution of deviation `std`, bias 0; with `std` 0 as PyTorch does it."""
-    if std:
-        nn.init.normal_(linear.weight, std=std, generator=generator)
-        nn.init.zeros_(linear.bias)
-    else:
-        bound = linear.in_features**-0.5
-        nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
-        nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
-
-
 def rate_factor(recipe: ProbeRecipe, epoch: int) -> float:
     """Return what every learning rate is multiplied by during `epoch`, counted from 0."""
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+
+
+def _require_possible(recipe: ProbeRecipe) -> None:
+    """Raise ProbeError for settings that do not go together."""
+    if recipe.accumulate < 1:
+        raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
+    if recipe.train_backbone and recipe.precision == "bf16":
+        raise ProbeError(
+            "setting precision=bf16: a backbone that is trained computes in fp32 or tf32; use one of these, or a "
+            "protocol on a frozen backbone"
+        )
+    if recipe.train_backbone and recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
+        raise ProbeError(
+            f"setting accumulate={recipe.accumulate}: on a backbone that is trained the batch comes in parts, and the "
+            "head's batch norm needs all of it; leave accumulate out, or use --set head=linear"
+        )
+
+
+def _require_variance(recipe: ProbeRecipe, images: int, shape: torch.Size) -> None:
+    """Raise ProbeError if the last batch has one number a channel of features (C, h, w), and the head divides by 0."""
+    last = (images - 1) % recipe.batch_size + 1
+    if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
+        raise ProbeError(
+            f"{images} training images in batches of {recipe.batch_size}: the last batch is one image, whose features "
+            "have no variance for the head's batch norm; use another --set batch_size=N"
+        )
 
 
 class Probe:
@@ -122,29 +102,24 @@ class Probe:
         *,
         identity: str,
         out: Path,
+        cache: Path,
         seed: int = 0,
         process: Process | None = None,
         workers: int = 0,
-        cache: Path | None = None,
     ) -> None:
         """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
 
-        A frozen backbone's features of the test images come from `cache` if it is given, else they are computed anew.
+        A frozen backbone's features of the test images come from the folder `cache`, or are put there.
         """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
-        if recipe.accumulate < 1:
-            raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
-        if recipe.train_backbone and recipe.precision != "fp32":
-            raise ProbeError(
-                f"setting precision={recipe.precision}: a backbone that is trained computes in fp32; leave the setting "
-                "out, or choose a protocol on a frozen backbone"
-            )
-        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed)
+        _require_possible(recipe)
+        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed, self.process.world)
+        _require_variance(recipe, len(train.paths), model.shape)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(_groups(model), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
+        self.optimizer = torch.optim.SGD(model.groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
         self.inputs = Inputs(backbone.convention, self.process.device)
@@ -168,8 +143,10 @@ class Probe:
         self._restore()
         steps, done = len(self.batches), len(self.history)
         start = done * steps + self.step
-        exact = network_precision("fp32", self.process.device)  # of a trunk that is trained; a frozen one has its own
-        with exact, bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step") as progress:
+        # A trunk that is trained has convolutions only, and the head products; a frozen one sets its own precision.
+        trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
+        precision = network_precision(trunk, self.process.device, exact_products=True)
+        with precision, bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step") as progress:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress)
                 top1, top5 = self._evaluate()
@@ -201,13 +178,12 @@ class Probe:
         """Take one step on the global batch of which this process holds `images`; return the batch's summed loss."""
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.process.device)
-        if len(images):  # a small last batch may leave a process without any
-            parts = self.recipe.accumulate if self.recipe.train_backbone else 1  # a frozen trunk does so by itself
-            for some, their_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-                logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
-                part = functional.cross_entropy(logits, theirs, reduction="sum")
-                part.backward()
-                loss += part.detach()
+        parts = self.recipe.accumulate if self.recipe.train_backbone else 1  # a frozen trunk does so by itself
+        for some, their_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+            logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
+            part = functional.cross_entropy(logits, theirs, reduction="sum")
+            part.backward()
+            loss += part.detach()
         loss = average_gradients(self.model, len(images), loss, self.process)
         self.optimizer.step()
         return loss
@@ -240,12 +216,18 @@ class Probe:
     @cached_property
     def _test_features(self) -> np.ndarray:
         """Features (N, C h w) of this process's test images from the frozen trunk."""
-        what, mine = (self.recipe.transform, self.recipe.feature), slice(self.process.rank, None, self.process.world)
-        shared: dict[str, Any] = {"workers": self.workers, "what": "test features", "precision": self.recipe.precision}
-        if self.cache:
-            whole = cached_features(self.cache, self.backbone, self.test.paths, *what, process=self.process, **shared)
-            return whole[mine]
-        return extract(self.backbone, self.test.paths[mine], *what, device=self.process.device, **shared)
+        whole = cached_features(
+            self.cache,
+            self.backbone,
+            self.test.paths,
+            self.recipe.transform,
+            self.recipe.feature,
+            process=self.process,
+            workers=self.workers,
+            what="test features",
+            precision=self.recipe.precision,
+        )
+        return whole[self.process.rank :: self.process.world]
 
     def _save(self) -> None:
         """Write the state after a step or an epoch; of a frozen trunk only its head."""
@@ -281,17 +263,3 @@ class Probe:
             details["frozen_backbone_digest"] = frozen
         curves = {name: [[epoch["epoch"], epoch[name]] for epoch in self.history] for name in ("top1", "loss")}
         return ProbeOutcome({"top1": last["top1"], "top5": last["top5"]}, curves, details)
-
-
-def _groups(model: Classifier) -> list[dict[str, Any]]:
-    """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
-    recipe = model.recipe
-    norm = [p for module in model.head if isinstance(module, nn.BatchNorm2d) for p in module.parameters()]
-    linear = list(model.head[-1].parameters())
-    groups: list[dict[str, Any]] = [{"params": linear, "base": recipe.lr_head, "weight_decay": recipe.weight_decay}]
-    if norm:
-        groups.append({"params": norm, "base": recipe.lr_head, "weight_decay": 0.0})
-    if recipe.train_backbone:
-        trunk = list(model.trunk.parameters())
-        groups.append({"params": trunk, "base": recipe.lr_backbone, "weight_decay": recipe.weight_decay})
-    return groups

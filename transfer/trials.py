@@ -10,10 +10,10 @@ from convert.load import Backbone
 from data.layouts import LabelledImages
 from protocols.house import UserError
 from protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
-from report.trial import Trial, describe
+from report.trial import Trial
 from slurm.process import Process
 from transfer.cache import cached_features
-from transfer.features import extract
+from transfer.distributed import meet
 from transfer.knn import knn_accuracy
 from transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from transfer.one_vs_rest import evaluate_one_vs_rest
@@ -38,7 +38,7 @@ class Run:
     test: LabelledImages
     process: Process
     workers: int
-    cache: Path | None
+    cache: Path  # the folder of features
     partial: bool = False
     list_sha256: str = ""  # of the list of training images, where there is one
 
@@ -56,6 +56,7 @@ class Run:
         pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
         train = self._features(self.train, recipe, pooling, "train features")
         test = self._features(self.test, recipe, pooling, "test features")
+        meet(self.process)  # all have found the features before any may finish and remove them
         if not self.process.is_main:
             return None
         if isinstance(recipe, KnnRecipe):
@@ -79,17 +80,14 @@ class Run:
             )
 
     def _features(self, images: LabelledImages, recipe: SvmRecipe | KnnRecipe, pooling: str, what: str) -> np.ndarray:
-        """Return the features (N, F) of one split, from the cache where there is one."""
-        cache = self.cache or (self.trial.out / "features" if self.process.world > 1 else None)
-        if cache:
-            shared = {"process": self.process, "workers": self.workers, "what": what, "precision": recipe.precision}
-            return cached_features(cache, self.backbone, images.paths, recipe.transform, pooling, **shared)
-        return extract(
+        """Return the features (N, F) of one split."""
+        return cached_features(
+            self.cache,
             self.backbone,
             images.paths,
             recipe.transform,
             pooling,
-            device=self.process.device,
+            process=self.process,
             workers=self.workers,
             what=what,
             precision=recipe.precision,
@@ -195,10 +193,6 @@ class Run:
         (cost,) = recipe.costs
         numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations, self.trial.seed
         machine = choose_solver(solver, *numbers, self.process.device)
-        trial = self.trial
-        name = describe(
-            trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
-        )
         found = evaluate_one_vs_rest(
             train,
             self.train.targets,
@@ -209,8 +203,8 @@ class Run:
             solver=machine,
             positive_weight=recipe.positive_weight,
             normalize_epsilon=recipe.normalize_epsilon,
-            out=trial.out,
-            identity=f"{name}, {solver} solver",
+            out=self.trial.out,
+            identity=f"{self.trial.identity}, {solver} solver",
         )
         return {
             "metrics": {"top1": found.top1, "top5": found.top5},
@@ -240,21 +234,17 @@ class Run:
 
     def _probe(self, recipe: ProbeRecipe) -> dict[str, Any]:
         """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
-        trial = self.trial
-        name = describe(
-            trial.protocol.name, trial.protocol.fingerprint, trial.method, trial.seed, trial.backbone_sha256
-        )
         outcome = Probe(
             self.backbone,
             recipe,
             self.train,
             self.test,
-            identity=name + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
-            out=trial.out,
-            seed=trial.seed,
+            identity=self.trial.identity + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
+            out=self.trial.out,
+            cache=self.cache,
+            seed=self.trial.seed,
             process=self.process,
             workers=self.workers,
-            cache=self.cache,
         ).run()
         return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
 
