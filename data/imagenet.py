@@ -103,7 +103,10 @@ def fetch_lists(folder: Path) -> Iterator[Path]:
 
 def _read_list(path: Path) -> list[str]:
     """Return the image names on a list, `<class>_<number>.JPEG` each."""
-    names = read_text(path, "expected SimCLR's list; `twinbench data lists FOLDER` fetches it, --list names it").split()
+    advice = (
+        "expected SimCLR's list; fetch it with `twinbench data lists FOLDER`, name it with --list (`list` in a suite)"
+    )
+    names = read_text(path, advice).split()
     if not names or len(set(names)) != len(names):
         raise DataError(f"{path}: {len(names)} lines, {len(set(names))} different ones; expected one image name a line")
     return names

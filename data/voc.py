@@ -70,8 +70,8 @@ def read_voc07(root: Path, split: str) -> LabelledImages:
     absent = [name for name in ids if f"{name}.jpg" not in present]
     if absent:
         raise DataError(
-            f"{folder}/JPEGImages/{absent[0]}.jpg: no such image, nor {len(absent) - 1} others of {part}; expected all"
-            f" {len(ids)}; unpack the data set again"
+            f"{folder}/JPEGImages: lacks {len(absent)} of the {len(ids)} images of {part}, {absent[0]}.jpg first;"
+            " expected all; unpack the data set again"
         )
     return LabelledImages(
         image_files(root, 2007, ids),

@@ -15,10 +15,12 @@ from protocols.house import with_settings
 from protocols.pretraining import RECIPES, PretrainRecipe
 from protocols.schema import DetectionRecipe, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
 from report.result import Result, read_result
+from slurm.inputs import list_identity
 from slurm.record import read_record
 from slurm.suite import Measurement, Method, Suite, SuiteError
 
 FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
+SAMPLES_FROM_FILES = ("published", "from a file")  # in a result's details["samples"]; else they are drawn
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Job:
     gpus: int = 1  # processes, one on each GPU; 0: needs none
     nodes: int = 1
     minutes: int = 1440
+    inputs: str = ""  # a trial's list or samples, a part of its identity
     protocol: Protocol | None = field(default=None, repr=False)
     recipe: PretrainRecipe | None = field(default=None, repr=False)
     length: tuple[str, int] = ("", 0)  # the field of its log that counts, and where it ends
@@ -49,9 +52,7 @@ class Job:
         """True if the job's product is there; SuiteError if it was made as something else than the suite says now."""
         if self.kind == "trial":
             result = self.result()
-            made_as = result and trial_identity(
-                result.protocol, result.fingerprint, result.method, result.seed, result.details.get("source", "")
-            )
+            made_as = result and self._measured_as(result)
         else:
             record = read_record(self.out)
             made_as = (record.identity if record else "of unknown origin") if self.product.exists() else None
@@ -61,6 +62,18 @@ class Job:
                 "remove that folder, or give the method or the suite's root another name"
             )
         return made_as is not None
+
+    def _measured_as(self, result: Result) -> str:
+        """Return a finished trial's identity by its result; which files of samples it read is in its record."""
+        details = result.details
+        trial = result.protocol, result.fingerprint, result.method, result.seed
+        inputs = list_identity(str(details["list_sha256"])) if self.inputs and "list_sha256" in details else ""
+        told = trial_identity(*trial, details.get("source", ""), inputs)
+        if details.get("samples") not in SAMPLES_FROM_FILES:
+            return told
+        record = read_record(self.out)
+        known = record and record.identity.startswith(f"{told}, samples ")
+        return record.identity if record and known else f"{told}, samples of unknown origin"
 
     @property
     def product(self) -> Path:
@@ -74,12 +87,14 @@ def build_jobs(suite: Suite) -> list[Job]:
     return backbones + list(_trials(suite, {job.name: job for job in backbones}))
 
 
-def trial_identity(protocol: str, fingerprint: str, method: str, seed: int, source: str = "") -> str:
-    """Name a trial so that two of the same name may share a result. `source` is another library's model's identity.
+def trial_identity(protocol: str, fingerprint: str, method: str, seed: int, source: str = "", inputs: str = "") -> str:
+    """Name a trial so that two of the same name may share a result.
 
-    A backbone that is a job of its own answers for itself.
+    `source` is another library's model's identity, `inputs` that of a list or of samples. A backbone that is a job of
+    its own answers for itself.
     """
-    return f"{method} on {protocol} ({fingerprint}), seed {seed}" + (f", from {source}" if source else "")
+    name = f"{method} on {protocol} ({fingerprint}), seed {seed}"
+    return name + (f", from {source}" if source else "") + (f", {inputs}" if inputs else "")
 
 
 def _backbone_job(suite: Suite, method: Method) -> Job | None:
@@ -149,15 +164,17 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     source = method.model.identity if method.model else ""
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
+    flags = (*_set_flags(protocol.overrides), *measurement.inputs.flags)
     features = _features(method, protocol)
     probes = isinstance(protocol.recipe, ProbeRecipe) and not protocol.recipe.train_backbone  # on test features of all
     cache = ("--cache", str(suite.root / FEATURES)) if features or probes else ()  # a requeued trial has them, too
     return Job(
         name,
         "trial",
-        (*argv, "--method", method.name, "--seed", str(seed), *_set_flags(protocol.overrides), *partial, *cache),
+        (*argv, "--method", method.name, "--seed", str(seed), *flags, *partial, *cache),
         out,
-        trial_identity(protocol.name, protocol.fingerprint, method.name, seed, source),
+        trial_identity(protocol.name, protocol.fingerprint, method.name, seed, source, measurement.inputs.identity),
+        inputs=measurement.inputs.identity,
         needs=(backbone.name,) if backbone else (),
         features=features,
         gpus=measurement.gpus,
@@ -177,8 +194,10 @@ def _features(method: Method, protocol: Protocol) -> tuple[object, ...]:
 
 
 def _length(protocol: Protocol) -> tuple[str, int]:
-    """Return what a trial's log counts and how far; an SVM or k-NN has no steps to count."""
+    """Return what a trial's log counts and how far; of SVMs only those one-vs-rest, which alone measure top1, count."""
     recipe = protocol.recipe
+    if isinstance(recipe, SvmRecipe) and protocol.metric == "top1":
+        return "classes", protocol.classes
     if isinstance(recipe, DetectionRecipe):
         return "iteration", recipe.iterations
     return ("epoch", recipe.epochs) if isinstance(recipe, ProbeRecipe) else ("", 0)

@@ -46,7 +46,7 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     if old_report:
         scheduler.cancel([old_report])
     batch = ledger.announce(suite.name, [REPORT])
-    slurm_id = submit_report(suite, _write_resolved(suite), code, batch.slurm_name, f"afterany:{_whole(active)}")
+    slurm_id = submit_report(suite, write_resolved(suite), code, batch.slurm_name, f"afterany:{_whole(active)}")
     return [*submitted, ledger.confirm(batch, slurm_id)]
 
 
@@ -97,7 +97,7 @@ def _whole(active: Mapping[str, str]) -> str:
     return ":".join(sorted({slurm_id.partition("_")[0] for slurm_id in active.values()}))
 
 
-def _write_resolved(suite: Suite) -> Path:
+def write_resolved(suite: Suite) -> Path:
     """Write the suite as it was understood, with absolute paths, into its root: what the report job reads."""
     content: dict[str, Any] = {
         "name": suite.name,
@@ -110,6 +110,7 @@ def _write_resolved(suite: Suite) -> Path:
                 "gpus": entry.gpus,
                 "minutes": entry.minutes,
                 "partial": entry.partial,
+                **entry.inputs.named,
             }
             for entry in suite.measurements
         },

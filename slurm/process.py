@@ -5,6 +5,7 @@ SLURM_NTASKS, SLURM_LOCALID).
 """
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,15 +49,27 @@ def current_process(device: str = "auto") -> Process:
     rank, world, local_rank = _from_environment()
     if not 0 <= rank < world:
         raise ProcessError(f"rank {rank} of {world} processes: expected 0 <= rank < world (RANK, WORLD_SIZE)")
+    return Process(rank, world, local_rank, _device(device, local_rank))
+
+
+def _device(asked: str, local_rank: int) -> str:
+    """Return `cpu` or `cuda:N`, a GPU that this process sees."""
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        device = f"cuda:{local_rank}"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto":
+        asked = "cuda" if gpus else "cpu"
+    device = f"cuda:{local_rank}" if asked == "cuda" else asked
+    if not re.fullmatch(r"cpu|cuda:\d{1,4}", device):
+        raise ProcessError(f"--device {device}: expected auto, cpu, cuda, or one GPU as cuda:1")
+    if device != "cpu" and not gpus:
         raise ProcessError(f"--device {device}: no usable GPU on this machine; use --device cpu")
-    return Process(rank, world, local_rank, device)
+    if device != "cpu" and int(device.removeprefix("cuda:")) >= gpus:
+        raise ProcessError(
+            f"--device {device}: this process sees {gpus} GPU(s), from cuda:0; expected one for each process of the "
+            "machine; start fewer processes, or show each of them all GPUs"
+        )
+    return device
 
 
 def _from_environment() -> tuple[int, int, int]:

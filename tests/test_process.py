@@ -63,6 +63,25 @@ def test_a_gpu_that_is_not_there():
         current_process("cuda")
 
 
+def test_each_process_has_a_gpu_of_its_own_or_is_told(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    set_all(monkeypatch, RANK=1, WORLD_SIZE=4, LOCAL_RANK=1)
+    assert [current_process(name).device for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1", "cuda:1", "cuda:0", "cpu"
+    ]  # fmt: skip
+    set_all(monkeypatch, RANK=2, LOCAL_RANK=2)
+    with pytest.raises(ProcessError, match=r"--device cuda:2: this process sees 2 GPU\(s\), from cuda:0; expected one"):
+        current_process()
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "meta", "cuda:", "cuda:x", "cuda:-1", ""])
+def test_another_device_is_named_with_those_that_are(name):
+    with pytest.raises(ProcessError, match=f"--device {name}: expected auto, cpu, cuda, or one GPU as cuda:1"):
+        current_process(name)
+
+
 @pytest.mark.parametrize(
     ("cores", "process", "environment", "expected"),
     [

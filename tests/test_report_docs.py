@@ -16,6 +16,7 @@ from slurm.graph import build_jobs
 from slurm.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
+INPUTS = {"list": "list", "targets": "."}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -59,7 +60,7 @@ def test_every_link_leads_somewhere(path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_suite_is_read_by_the_real_reader(path, tmp_path, monkeypatch):
-    """Folders and checkpoints that a page speaks of are made here; names, settings and seeds are the page's."""
+    """Files and folders that a page speaks of are made here; names, settings and seeds are the page's."""
     for number, text in enumerate(blocks(path, "yaml")):
         suite = yaml.safe_load(text)
         suite["data"] = {name: str(tmp_path / name) for name in suite["data"]}
@@ -70,6 +71,10 @@ def test_every_suite_is_read_by_the_real_reader(path, tmp_path, monkeypatch):
             if weights.endswith((".pth", ".safetensors")):
                 method["checkpoint"] = f"{model}{equals}{tmp_path / 'weights'}"
                 (tmp_path / "weights").touch()
+        (tmp_path / "sample1_k1.npy").touch()
+        (tmp_path / "list").write_text("n1_1.JPEG")
+        for entry in suite["protocols"].values():
+            entry.update({key: str(tmp_path / name) for key, name in INPUTS.items() if key in entry})
         file = tmp_path / f"suite{number}.yaml"
         file.write_text(yaml.safe_dump(suite))
         read = read_suite(file)

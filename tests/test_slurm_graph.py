@@ -1,6 +1,8 @@
 """The jobs of a suite: what waits for what, and when one counts as done."""
 
+import hashlib
 import os
+import re
 
 import pytest
 
@@ -76,11 +78,27 @@ def test_commands_are_those_of_the_front_door(jobs, tmp_path):
 def suite_of(tmp_path, checkpoint, protocols):
     (tmp_path / "sets").mkdir(exist_ok=True)
     methods = f"{{a: {{checkpoint: '{checkpoint}'}}}}"
-    data = "{voc: sets, imagenet: sets, places: sets}"
+    data = "{voc: sets, imagenet: sets, places: sets, inat: sets}"
     (tmp_path / "suite.yaml").write_text(
         f"name: s\nroot: out\nmethods: {methods}\nprotocols: {protocols}\ndata: {data}\n"
     )
     return {job.name: job for job in build_jobs(read_suite(tmp_path / "suite.yaml"))}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "length"),
+    [
+        ("inat18-svm", ("classes", 8142)),  # one-vs-rest, which logs a line a block of classes
+        ("voc07-svm", ("", 0)),
+        ("voc07-svm-lowshot", ("", 0)),
+        ("imagenet-knn", ("", 0)),
+        ("imagenet-linear", ("epoch", 100)),
+        ("voc0712-frcnn-c4", ("iteration", 24000)),
+    ],
+)
+def test_what_a_running_trials_log_counts(tmp_path, protocol, length):
+    jobs = suite_of(tmp_path, "random", f"{{{protocol}: {{seeds: 1}}}}")
+    assert [job.length for job in jobs.values()] == [length]
 
 
 def test_probes_take_test_features_from_where_the_others_keep_theirs(tmp_path):
@@ -115,6 +133,72 @@ def test_another_librarys_model_is_measured_as_it_is_and_its_weights_guard_the_r
             SuiteError, match=rf"changed 1\), but the suite now says a on .*{source} remove that folder"
         ):
             changed.done()
+
+
+def result_of(trial, method="a", **details):
+    protocol = trial.protocol
+    Result(
+        protocol=protocol.name, version=protocol.version, fingerprint=protocol.fingerprint, method=method, seed=0,
+        metrics={protocol.metric: 50.0}, headline=protocol.metric, backbone_sha256="0" * 64, details=details,
+    ).write(trial.out)  # fmt: skip
+
+
+def refusal(trial):
+    """Return what a trial's folder holds, where that is not what the suite says now."""
+    with pytest.raises(SuiteError) as caught:
+        trial.done()
+    return re.fullmatch(r".*: holds (.*), but the suite now says (.*); remove that folder, or .*", str(caught.value))
+
+
+def test_a_list_is_passed_on_and_a_result_from_another_one_is_noticed(tmp_path):
+    lists = {"one": b"n1_1.JPEG\n", "other": b"n1_2.JPEG\n"}
+    sha256 = {name: hashlib.sha256(lines).hexdigest() for name, lines in lists.items()}
+    for name, lines in lists.items():
+        (tmp_path / name).write_bytes(lines)
+
+    def trial(entry):
+        (job,) = suite_of(tmp_path, "random", f"{{imagenet-1pct: {{seeds: 1, {entry}}}}}").values()
+        return job
+
+    assert trial("list: one").argv[-2:] == ("--list", str(tmp_path / "one"))
+    result_of(trial("list: one"), list_sha256=sha256["one"])
+    assert trial("list: one").done()
+    told = refusal(trial("list: other"))
+    assert told and [text.partition(", list ")[2] for text in told.groups()] == [
+        sha256["one"][:12], sha256["other"][:12]
+    ]  # fmt: skip
+    assert trial("").done()  # no list in the data set's folder, nothing to compare with
+    (tmp_path / "sets" / "1percent.txt").write_bytes(lists["one"])
+    assert trial("").done() and "--list" not in trial("").argv
+    (tmp_path / "sets" / "1percent.txt").write_bytes(lists["other"])
+    assert refusal(trial(""))
+
+
+def test_samples_are_passed_on_and_a_result_from_others_is_noticed(tmp_path):
+    for name in ("one.npz", "other.npz"):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, ns=(1, 1))
+
+    def trial(entry):
+        (job,) = suite_of(tmp_path, "random", f"{{voc07-svm-lowshot: {{seeds: 1, {entry}}}}}").values()
+        return job
+
+    one, other, drawn = trial("targets: one.npz"), trial("targets: other.npz"), trial("")
+    assert one.argv[-4:-2] == ("--targets", str(tmp_path / "one.npz")) and "--targets" not in drawn.argv
+    record.begin(one.out, one.identity, one.argv)
+    for samples in ("published", "from a file"):
+        result_of(one, samples=samples, samples_sha256="0" * 64)
+        assert one.done()
+        for job, now in ((other, "samples other.npz (1 bytes, changed 1)"), (drawn, "seed 0")):
+            told = refusal(job)
+            assert told and told[1].endswith("samples one.npz (1 bytes, changed 1)") and told[2].endswith(now)
+    result_of(one, samples="drawn from the seed", samples_sha256="0" * 64)
+    assert drawn.done() and refusal(one)
+    (one.out / record.FILE).unlink()
+    result_of(one, samples="from a file", samples_sha256="0" * 64)
+    assert [told[1].endswith("samples of unknown origin") for job in (one, drawn) if (told := refusal(job))] == [
+        True
+    ] * 2
 
 
 @pytest.mark.parametrize(

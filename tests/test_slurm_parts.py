@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from slurm.advance import advance, duration
 from slurm.batches import Plan
 from slurm.estimate import estimate
 from slurm.graph import Job, build_jobs
+from slurm.launch import write_resolved
 from slurm.ledger import Ledger
 from slurm.record import begin, end
 from slurm.sbatch import setup_lines
@@ -49,6 +51,21 @@ def test_the_ledger_survives_a_kill_between_sbatch_and_its_answer(tmp_path):
     again.adopt({lost.slurm_name: "18", "another.suite": "19"})
     assert Ledger(tmp_path).latest()["c"][1] == "18"
     assert sure.slurm_name != Ledger(tmp_path).announce("s", ["a"]).slurm_name
+
+
+def test_the_suite_that_a_report_job_reads_is_the_one_that_was_submitted(tmp_path):
+    for name in ("voc", "in", "out"):
+        (tmp_path / name).mkdir()
+    for name in ("theirs.pth", "low.npz", "list.txt"):
+        (tmp_path / name).write_text("n1_1.JPEG")
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: out\ndata: {voc: voc, imagenet: in}\ncluster: {minutes: 9, setup: ['a, b']}\n"
+        "methods: {a: {checkpoint: theirs.pth}, b: {pretrain: {recipe: demo, set: {epochs: 2, projector: [8, 8]}}}}\n"
+        "protocols: {voc07-svm-lowshot: {targets: low.npz, partial: true}, imagenet-1pct: {list: list.txt, gpus: 2}}\n"
+    )
+    suite = read_suite(tmp_path / "suite.yaml")
+    read_again = read_suite(write_resolved(suite))
+    assert replace(read_again, file=suite.file) == suite
 
 
 @pytest.mark.parametrize(
@@ -153,6 +170,15 @@ def test_features_that_trials_share_take_room_once(tmp_path):
     images = 5011 + 4952
     large, small, own = 4 * images * 8192, 4 * images * 2048, 2_000_000  # res5-avg6 is 2 x 2 x 2048
     assert [cost.disk_bytes - own for cost in estimate(trials).values()] == [large, large, small, 0, small, 0, 0, 0]
+
+
+def test_svms_that_count_classes_save_no_network(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: out\nmethods: {a: {checkpoint: random}}\nprotocols: {inat18-svm: {}}\ndata: {inat: data}\n"
+    )
+    (cost,) = estimate(build_jobs(read_suite(tmp_path / "suite.yaml"))).values()
+    assert cost.disk_bytes - 4 * (437_513 + 24_426) * 2048 == 2_000_000
 
 
 def write_log(path, *points):

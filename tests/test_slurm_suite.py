@@ -1,5 +1,7 @@
 """Reading a suite file: what it means, and one line for each mistake in it."""
 
+import hashlib
+import os
 import re
 
 import pytest
@@ -99,6 +101,22 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(protocols={"demo-voc07-svm": {"seeds": [1, 1]}}), "expected a number of seeds or a list of different"),
         (changed(protocols={"demo-voc07-svm": {"set": {"fold": 3}}}), "demo-voc07-svm.set: unknown setting 'fold'"),
         (changed(protocols={"demo-voc07-svm": {"set": {"folds": "x"}}}), "setting folds=x: expected int"),
+        (
+            changed(protocols={"imagenet-linear": {"list": "a.txt"}}),
+            "takes no list; leave it out; these do: imagenet-1",
+        ),
+        (
+            changed(protocols={"voc07-svm-lowshot-pcl": {"targets": "low"}}),
+            "takes no targets; leave it out; these do: voc07-svm-lowshot, voc07-svm-lowshot-mmselfsup, demo-voc07-svm-",
+        ),
+        (changed(protocols={"imagenet-1pct": {"list": "a.txt"}}), "protocols.imagenet-1pct: .*/a.txt: no such file"),
+        (changed(protocols={"imagenet-1pct": {"list": "sets"}}), "protocols.imagenet-1pct: .*/sets: not a file"),
+        (changed(protocols={"imagenet-1pct": {"list": None}}), "imagenet-1pct.list: is empty, expected a path"),
+        (
+            changed(protocols={"voc07-svm-lowshot": {"targets": "a.npz"}}),
+            "protocols.voc07-svm-lowshot.targets: .*/a.npz: no such file or folder; expected an .npz, or a folder",
+        ),
+        (changed(protocols={"voc07-svm-lowshot": {"targets": "sets"}}), "targets: .*/sets: no .npy file in it"),
         (changed(cluster={"partitoin": "gpu"}), "cluster: unknown setting 'partitoin'. Did you mean 'partition'?"),
         (changed(cluster={"partition": "gpu\n#SBATCH --wrap=x"}), "expected one word"),
         (changed(cluster={"nodes": 0}), "cluster: nodes is 0, expected at least 1"),
@@ -116,6 +134,42 @@ def test_a_mistake_takes_one_line_that_names_the_file(folder, text, words):
     assert re.search(words.replace("{}", r"\{\}"), message), message
     assert str(folder / "suite.yaml") in message
     assert "\n" not in message
+
+
+def inputs_of(folder, **protocols):
+    """Return what the entries of a suite's protocols name beside their images, by protocol."""
+    suite = read(folder, changed(protocols=protocols, methods={"random": {"checkpoint": "random"}}))
+    return {measurement.protocol.name: measurement.inputs for measurement in suite.measurements}
+
+
+def test_a_list_is_known_by_its_lines_wherever_it_lies(folder):
+    lines = b"n1_1.JPEG\nn2_7.JPEG\n"
+    (folder / "mine.txt").write_bytes(lines.replace(b"\n", b"\r\n"))
+    (folder / "sets/in/10percent.txt").write_bytes(lines[:10])
+    found = inputs_of(folder, **{"imagenet-1pct": {"list": "mine.txt"}, "imagenet-10pct": {}, "demo-imagenet-1pct": {}})
+    assert found["imagenet-1pct"].list == folder / "mine.txt"
+    assert found["imagenet-1pct"].identity == f"list {hashlib.sha256(lines).hexdigest()[:12]}"
+    assert (found["imagenet-10pct"].list, found["imagenet-10pct"].named) == (None, {})
+    assert found["imagenet-10pct"].identity == f"list {hashlib.sha256(lines[:10]).hexdigest()[:12]}"
+    assert found["demo-imagenet-1pct"].identity == ""  # there is no list to be told from others
+
+
+def test_samples_are_known_by_their_files_without_being_read(folder):
+    (folder / "low").mkdir()
+    for name in ("train_targets_sample1_k1.npy", "train_targets_sample2_k1.npy", "notes.txt"):
+        (folder / "low" / name).write_bytes(b"x")
+        os.utime(folder / "low" / name, ns=(1, 1))
+    (folder / "low.npz").write_bytes(b"xyz")
+    os.utime(folder / "low.npz", ns=(1, 1))
+    entries = {"voc07-svm-lowshot": {"targets": "low"}, "voc07-svm-lowshot-mmselfsup": {"targets": "low.npz"}}
+    first = inputs_of(folder, **entries)
+    assert first["voc07-svm-lowshot"].targets == folder / "low"
+    assert first["voc07-svm-lowshot"].identity.startswith("samples low (2 files, stamps ")
+    assert first["voc07-svm-lowshot-mmselfsup"].identity == "samples low.npz (3 bytes, changed 1)"
+    os.utime(folder / "low" / "notes.txt", ns=(2, 2))
+    assert inputs_of(folder, **entries) == first
+    os.utime(folder / "low" / "train_targets_sample2_k1.npy", ns=(2, 2))
+    assert inputs_of(folder, **entries)["voc07-svm-lowshot"].identity != first["voc07-svm-lowshot"].identity
 
 
 def test_a_missing_suite_file_is_named(tmp_path):
