@@ -49,8 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     assert isinstance(named.recipe, DetectionRecipe)
     scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]
     protocol = trial_protocol(named, scaled + arguments.set)
-    if arguments.seed < 0:
-        raise DetectionError(f"--seed {arguments.seed}: expected 0 or more")
     for package in ("detectron2", "pycocotools"):
         if importlib.util.find_spec(package) is None:
             raise DetectionError(f"{package} is not installed, which detection needs; run: make setup")

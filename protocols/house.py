@@ -95,20 +95,25 @@ def with_settings(recipe: RecipeT, settings: Mapping[str, object]) -> RecipeT:
         if inner and dataclasses.is_dataclass(part):
             changes[outer] = with_settings(part, {inner: value})
         elif name not in hints or dataclasses.is_dataclass(part):
-            raise SettingError(unknown("setting", name, setting_names(recipe)))
+            raise SettingError(unknown("setting", name, setting_values(recipe)))
         else:
             changes[name] = _fit(name, value, hints[name])
     return dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
 
 
-def setting_names(recipe: object, prefix: str = "") -> list[str]:
-    """Return the names of a recipe's settings, nested ones as `outer.inner`."""
-    found: list[str] = []
+def setting_values(recipe: object, prefix: str = "") -> dict[str, Any]:
+    """Return the values of a recipe's settings by name, nested ones as `outer.inner`."""
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
         value: object = getattr(recipe, field.name)
         nested = dataclasses.is_dataclass(value)
-        found += setting_names(value, f"{prefix}{field.name}.") if nested else [prefix + field.name]
+        found |= setting_values(value, f"{prefix}{field.name}.") if nested else {prefix + field.name: value}
     return found
+
+
+def setting_text(value: object) -> str:
+    """Return a value as --set takes it."""
+    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
 
 
 def _fit(name: str, value: object, hint: Any) -> Any:

@@ -7,6 +7,7 @@ of facebookresearch/barlowtwins, answered by its first author.
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from protocols.ranges import require_in_range
 from protocols.schema import ProtocolError, fingerprint, registry
 
 
@@ -48,7 +49,7 @@ class PretrainRecipe:
     solarize: tuple[float, ...] = (0.0, 0.2)  # BT code, probability in view 1 and view 2
 
     def __post_init__(self) -> None:
-        """Refuse what --set can break: raises ProtocolError."""
+        """Refuse what --set can break: raises ProtocolError, or SettingError for a number out of its range."""
         for name in ("epochs", "batch_size", "crop", "reference_world", "width"):
             if getattr(self, name) <= 0:
                 raise ProtocolError(f"setting {name}={getattr(self, name)}: expected more than 0")
@@ -66,6 +67,7 @@ class PretrainRecipe:
                 raise ProtocolError(f"setting {name}={value}: expected 0 to 1")
         if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
             raise ProtocolError(f"setting blur_sigma={self.blur_sigma}: expected a range above 0, for example 0.1,2.0")
+        require_in_range(self)
 
     @property
     def fingerprint(self) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from protocols.house import UserError, unknown, with_settings
+from protocols.house import UserError, setting_text, setting_values, unknown, with_settings
+from protocols.ranges import require_in_range
 
 
 class ProtocolError(UserError):
@@ -148,26 +149,21 @@ class Protocol:
         return fingerprint((self.room, self.data, self.classes, self.width, self.metric), self.recipe)
 
     def with_settings(self, settings: Mapping[str, object]) -> "Protocol":
-        """Return this protocol with recipe fields changed and the changes kept in `overrides`."""
+        """Return this protocol with recipe fields changed and the changes kept in `overrides`.
+
+        SettingError for a name, type or value that no run can have, see ranges.py.
+        """
         if not settings:
             return self
         recipe = with_settings(self.recipe, settings)
+        require_in_range(recipe, self.metric)
         overrides = tuple(sorted((name, str(value)) for name, value in settings.items()))
         return dataclasses.replace(self, recipe=recipe, overrides=overrides)
 
 
-def flat(recipe: object, prefix: str = "") -> list[tuple[str, str]]:
+def flat(recipe: object) -> list[tuple[str, str]]:
     """Return the fields of a recipe, nested ones as `outer.inner`, with values as --set takes them."""
-    found: list[tuple[str, str]] = []
-    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
-        value: object = getattr(recipe, field.name)
-        if dataclasses.is_dataclass(value):
-            found += flat(value, f"{prefix}{field.name}.")
-        elif isinstance(value, tuple):
-            found.append((prefix + field.name, ",".join(map(str, typing.cast("tuple[object, ...]", value)))))
-        else:
-            found.append((prefix + field.name, str(value)))
-    return found
+    return [(name, setting_text(value)) for name, value in setting_values(recipe).items()]
 
 
 def fingerprint(identity: tuple[object, ...], recipe: object) -> str:

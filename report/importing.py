@@ -22,6 +22,7 @@ from protocols.house import UserError, parse_settings
 from protocols.schema import Protocol
 from report import provenance
 from report.result import Result, read_result
+from report.trial import as_label
 
 
 class ImportingError(UserError):
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", type=Path, help="file of JSON lines")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json")
     parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
-    parser.add_argument("--method", required=True, metavar="LABEL", help="row of the table")
+    parser.add_argument("--method", type=as_label, required=True, metavar="LABEL", help="row of the table")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--layer", default="", help="which layer, head or test set, where the log evaluates several")
     parser.add_argument(

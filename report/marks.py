@@ -1,5 +1,8 @@
 """What a reader must be told about a result before comparing it: the texts of the footnotes."""
 
+from collections.abc import Collection
+from typing import cast
+
 from protocols.catalogue import PROTOCOLS
 from report.result import Result
 
@@ -21,6 +24,11 @@ def notes(result: Result) -> list[str]:
         found.append(f"partial data: {_counts(result)}")
     if has_other_list(result):
         found.append("trained on another list of images than SimCLR's")
+    if result.details.get("samples") == "from a file":
+        found.append("low-shot samples from a file, neither published nor drawn from the seed")
+    if left := _classes(result, "classes_left_out"):
+        kept = _classes(result, "ap")
+        found.append(f"{result.headline} averages {kept} of {kept + left} classes; the others have too few images")
     if result.imported:
         found.append(f"imported from a log of {result.imported}: that it followed the protocol is the importer's word")
     if not result.converged:
@@ -36,6 +44,12 @@ def is_partial(result: Result) -> bool:
 def has_other_list(result: Result) -> bool:
     """Say whether a result was trained on another choice of ImageNet's images than SimCLR's 1 % or 10 %."""
     return result.details.get("list_is_simclrs") is False
+
+
+def _classes(result: Result, detail: str) -> int:
+    """Return how many classes a detail of a result names."""
+    named = result.details.get(detail)
+    return len(cast("Collection[object]", named)) if isinstance(named, list | dict) else 0
 
 
 def _is_other_edition(result: Result) -> bool:

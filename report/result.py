@@ -85,7 +85,7 @@ def read_result(path: Path) -> Result:
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not readable as JSON ({error}); run the trial again to replace it") from None
+        raise ResultError(f"{path}: not readable as JSON ({error}); remove it and run the trial again") from None
     if not isinstance(found, dict):
         raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
     given = cast("dict[str, Any]", found)

@@ -16,14 +16,30 @@ class TrialError(UserError):
     """A trial that cannot be started as asked."""
 
 
+def as_seed(text: str) -> int:
+    """Return a seed that every generator takes; TrialError unless it is a whole number of 32 bits."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise TrialError(f"--seed {text}: expected 0 or more, at most {2**32 - 1}")
+    return int(text)
+
+
+def as_label(text: str) -> str:
+    """Return the name of a method; TrialError unless it can be read in a table."""
+    if not text.strip() or not text.isprintable():
+        raise TrialError(f"method label {ascii(text)}: expected printable characters; name the row with --method LABEL")
+    return text
+
+
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench transfer` and `twinbench detection` take."""
     parser.add_argument("protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols")
     parser.add_argument("backbone", metavar="BACKBONE", help="a checkpoint in any known layout, or `random`")
     parser.add_argument("data", metavar="DATA", type=Path, help="the data set's usual root folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
-    parser.add_argument("--method", metavar="LABEL", help="row of the table (default: the checkpoint's file name)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument(
+        "--method", type=as_label, metavar="LABEL", help="row of the table (default: the checkpoint's file name)"
+    )
+    parser.add_argument("--seed", type=as_seed, default=0, metavar="N", help="default 0")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
     )
@@ -52,6 +68,10 @@ class Trial:
     device: str
     out: Path
     started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Refuse a checkpoint's file name that cannot be the row's."""
+        as_label(self.method)
 
     @property
     def identity(self) -> str:

@@ -73,7 +73,11 @@ def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
 
 @pytest.mark.parametrize(
     ("text", "match"),
-    [("{", "not readable as JSON"), ("[]", "holds no JSON object"), ("{}", "lacks backbone_sha256, fingerprint")],
+    [
+        ("{", "not readable as JSON .*; remove it and run the trial again"),
+        ("[]", "holds no JSON object"),
+        ("{}", "lacks backbone_sha256, fingerprint"),
+    ],
 )
 def test_a_broken_file_is_refused(tmp_path, text, match):
     path = tmp_path / "result.json"

@@ -117,6 +117,18 @@ def test_another_list_than_simclrs_is_marked_and_takes_no_place(tmp_path):
     assert table.footnotes == (("a", "trained on another list of images than SimCLR's"),)
 
 
+def test_samples_from_a_file_and_classes_left_out_are_marked(tmp_path):
+    details = {"a": {"samples": "from a file"}, "b": {"classes_left_out": ["x", "y"], "ap": {"z": 50.0}}}
+    table = table_of(
+        *(located(tmp_path, method, details=found) for method, found in details.items()),
+        *(located(tmp_path, source, details={"samples": source}) for source in ("drawn from the seed", "published")),
+    )
+    assert table.footnotes == (
+        ("a", "low-shot samples from a file, neither published nor drawn from the seed"),
+        ("b", "mAP averages 1 of 3 classes; the others have too few images"),
+    )
+
+
 def test_a_solver_that_did_not_converge_is_marked(tmp_path):
     table = table_of(located(tmp_path, converged=False))
     assert "iteration limit" in table.footnotes[0][1]

@@ -1,3 +1,4 @@
+import argparse
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from protocols.catalogue import PROTOCOLS
 from report import provenance
 from report.result import read_result
-from report.trial import Trial, TrialError, trial_protocol
+from report.trial import Trial, TrialError, add_trial_arguments, trial_protocol
 
 KNN = PROTOCOLS["imagenet-knn"]
 
@@ -62,3 +63,25 @@ def test_versions_and_command_can_be_repeated(monkeypatch):
     assert provenance.versions()["numpy"] == numpy.__version__
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/twinbench", "transfer", "a b"])
     assert provenance.command() == "twinbench transfer 'a b'"
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    add_trial_arguments(parser)
+    return parser.parse_args(["imagenet-knn", "random", "data", "out", *words])
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "x"])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(TrialError, match=f"^--seed {seed}: expected 0 or more, at most 4294967295$"):
+        parsed("--seed", seed)
+    assert [parsed("--seed", good).seed for good in ("0", "4294967295")] == [0, 4294967295]
+
+
+@pytest.mark.parametrize("label", ["", " ", "two\nlines", "\x1b[31mred"])
+def test_a_label_that_no_table_shows_is_refused(tmp_path, label):
+    with pytest.raises(TrialError, match="^method label '.*': expected printable characters; name the row with"):
+        parsed("--method", label)
+    with pytest.raises(TrialError, match="^method label '.*': expected printable"):
+        a_trial(tmp_path, method=label)  # of a checkpoint's file name
+    assert parsed("--method", "Barlow Twins, é").method == "Barlow Twins, é"

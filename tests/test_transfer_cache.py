@@ -18,7 +18,7 @@ from convert.load import open_backbone
 from protocols.schema import ImageTransform
 from slurm.process import Process
 from transfer import cache, features
-from transfer.cache import cache_key, cached_features
+from transfer.cache import CacheError, cache_key, cached_features
 from transfer.features import extract
 
 CROP = ImageTransform(resize=32, crop=32, shape="center-crop")
@@ -247,3 +247,36 @@ def test_what_a_kill_left_beside_a_whole_set_is_removed(backbone, paths, tmp_pat
     cached(tmp_path / "cache", backbone, paths)
     assert files(tmp_path / "cache") == [".features.npy.8.part", "features.npy"]  # the other may be in the writing
     assert (folder / "features.npy").stat() == before
+
+
+DAMAGE = {
+    "empty": lambda whole: b"",
+    "cut in the header": lambda whole: whole[:50],
+    "cut": lambda whole: whole[:-4],
+    "foreign": lambda whole: b"PK\x03\x04" + whole[4:],
+    "header": lambda whole: whole[:10] + b"\xff{((('\"" + whole[17:],
+    "rows": lambda whole: whole.replace(b"(8,", b"(7,").replace(b"(3,", b"(2,"),
+    "type": lambda whole: whole.replace(b"<f4", b"<i4"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", ["features.npy", "0-3.npy"])
+def test_a_damaged_file_is_told_in_one_line_and_removed_made_again(
+    backbone, paths, tmp_path, monkeypatch, damage, name
+):
+    good = np.array(cached(tmp_path / "good", backbone, paths))
+    if name != "features.npy":
+        with monkeypatch.context() as killed, pytest.raises(TypeError):
+            killed.setattr(cache, "_join", None)  # fails when called: only blocks are there
+            cached(tmp_path / "cache", backbone, paths)
+    else:
+        cached(tmp_path / "cache", backbone, paths)
+    (path,) = (tmp_path / "cache").glob(f"*/{name}")
+    path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        with pytest.raises(CacheError) as caught:
+            cached(tmp_path / "cache", backbone, paths)
+        assert str(caught.value).startswith(f"{path}: ") and str(caught.value).endswith("; remove it and run again")
+    path.unlink()
+    np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), good)

@@ -165,7 +165,7 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
         (data / split).symlink_to(imagenet / split)
     words = ("demo-imagenet-1pct", "random", data, tmp_path / "given", "--set", "epochs=1")
     assert run(*words) == 2
-    assert "1percent.txt: no such file; expected SimCLR's list; `twinbench data lists" in capsys.readouterr().err
+    assert "1percent.txt: no such file; expected SimCLR's list; fetch it with" in capsys.readouterr().err
     listing.write_text((imagenet / "1percent.txt").read_text())
     assert run(*words, "--list", listing) == 0
     (data / "1percent.txt").symlink_to(listing)  # a folder of links, as a suite needs where the data is read-only
@@ -174,6 +174,13 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
     given, own, links = (read_result(tmp_path / name / "result.json") for name in ("given", "own", "links"))
     assert given.metrics == own.metrics == links.metrics and given.details == own.details == links.details
     assert given.details["list_sha256"] == hashlib.sha256(listing.read_bytes()).hexdigest()
+    assert run(*words) == 0  # the data's own list is that one
+    (data / "1percent.txt").unlink()
+    assert run(*words) == 0  # and nothing speaks against it
+    (data / "1percent.txt").write_text("n00000001_train0.JPEG\n")
+    capsys.readouterr()
+    assert run(*words) == 2
+    assert "result.json: sha256 of its list" in capsys.readouterr().err
     listing.write_text("n00000001_train0.JPEG\n")
     assert run(*words, "--list", listing) == 2
     assert "result.json: sha256 of its list" in capsys.readouterr().err
@@ -194,6 +201,10 @@ def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(ima
     error = capsys.readouterr().err
     assert "1percent.txt: sha256" in error and "demo-imagenet-1pct rests on SimCLR's 1percent.txt" in error
     assert error.count("\n") == 1 and not (tmp_path / "refused").exists()
+    with monkeypatch.context() as more:
+        more.setitem(PROTOCOLS, demo.name, replace(demo, images=(19, 20)))  # the list's own message comes first
+        assert twinbench.main([*command[:4], str(tmp_path / "refused"), *command[4:]]) == 2
+        assert "rests on SimCLR's 1percent.txt" in capsys.readouterr().err
     assert twinbench.main([*command[:4], str(tmp_path / "marked"), *command[4:], "--partial"]) == 0
     marked = read_result(tmp_path / "marked" / "result.json")
     assert marked.details["list_is_simclrs"] is False
@@ -268,6 +279,14 @@ def test_voc_protocols_share_features_and_leave_out_what_is_too_small(tmp_path):
     assert len(list(cache.iterdir())) == 2  # training and test features, once
 
 
+def test_partial_data_without_a_class_that_is_large_enough_is_one_line(tmp_path, capsys):
+    data = voc(tmp_path / "data", positives=1, images=10)
+    assert run("demo-voc07-svm-gap", "random", data, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "0 of 10 classes have enough images in both splits; expected at least one with 3 positive" in error
+    assert error.count("\n") == 1
+
+
 def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     data = voc(tmp_path / "data", positives=17, images=170)
     targets = read_labelled("voc", data, "train").targets
@@ -292,11 +311,16 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
         ((*settings[:4], "--targets", tmp_path / "none.npz"), "none.npz: no such file or folder"),
         ((*settings[:2], "--set", "samples=3", *given), "no sample3_k2 in it; expected sample1_k2 to sample3_k16"),
         (("--set", "shots=1,2"), "gives no mAP-k16, the protocol's headline"),
+        (("--set", "shots=16,18"), "class class0: 17 training images with it, but k = 18 needs 18"),
     ]:
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
         assert expected in capsys.readouterr().err
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "drawn", *settings, *given) == 2
     assert "result.json: sha256 of its samples" in capsys.readouterr().err
+    assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "given", *settings) == 2
+    assert "result.json: its samples are from a file; name them with --targets" in capsys.readouterr().err
+    for name, samples in (("given", given), ("drawn", ())):
+        assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / name, *settings, *samples) == 0
 
 
 def test_low_shot_samples_for_all_classes_together_are_drawn_from_the_seed(tmp_path, capsys):

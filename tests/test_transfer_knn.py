@@ -44,6 +44,15 @@ def test_a_near_neighbor_outvotes_two_far_ones():
     assert found["top1-k3"] == 100.0
 
 
+def test_votes_do_not_overflow_at_a_low_temperature():
+    train_x, train_y = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.11]]), np.array([0, 1, 1])
+    for seen, y in (([1.0, 0.0], 0), ([1.0, 0.1], 1)):
+        found = knn_accuracy(
+            train_x, train_y, np.array([seen]), np.array([y]), neighbors=(3,), temperature=1e-4, classes=2
+        )
+        assert found["top1-k3"] == 100.0
+
+
 def test_more_neighbors_than_images_is_an_error_in_words():
     with pytest.raises(KnnError, match="20 neighbours among 4 training images"):
         knn_accuracy(

@@ -148,5 +148,8 @@ def test_classes_too_small_and_files_that_do_not_fit_are_told(data):
         draw_samples(data[1], (96,), 1, seed=0)
     with pytest.raises(LowShotError, match=r"class \d: \d+ training images with it, but k = 96 needs 96"):
         draw_pooled(data[1], (96,), 1, seed=0)
+    for draw in (draw_samples, draw_pooled):
+        with pytest.raises(LowShotError, match=r"class c\d: .* expected the complete data set; .*data check`$"):
+            draw(data[1], (96,), 1, 0, ("c0", "c1", "c2"))
     with pytest.raises(LowShotError, match=r"sample \(1, 1\): targets \(5, 3\)"):
         evaluate_low_shot(*data, {(1, 1): np.zeros((5, 3))}, costs=COSTS, solver=Liblinear(2, 1e-4, 9, 0))

@@ -158,6 +158,12 @@ def test_a_name_or_file_that_does_not_exist(spec, message):
         opened(spec)
 
 
+def test_a_file_that_holds_no_weights_says_what_was_expected(tmp_path):
+    (tmp_path / "text.pth").write_text("epoch 1\n")
+    with pytest.raises(ModelError, match="text.pth: no whole file of weights; expected torchvision:resnet18"):
+        opened(f"torchvision:resnet18={tmp_path / 'text.pth'}")
+
+
 def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_path, capsys):
     data, out = scenes / "imagenet", tmp_path / "knn"
     assert (

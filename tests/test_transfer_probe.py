@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -374,6 +375,34 @@ def test_a_step_waits_for_no_number(backbone, splits, tmp_path, monkeypatch):
     loss = run._step(images, targets)
     monkeypatch.undo()
     assert loss.item() > 0
+
+
+@pytest.mark.parametrize(("recipe", "rates"), [(LINEAR, "lr_head"), (TUNE, "lr_head or lr_backbone")])
+@pytest.mark.parametrize("seconds", [300, -1], ids=["epochs saved", "steps saved"])
+def test_a_probe_that_diverges_is_told_and_nothing_of_the_epoch_is_kept(
+    backbone, splits, tmp_path, recipe, rates, seconds, monkeypatch
+):
+    monkeypatch.setattr(probes, "SAVE_SECONDS", seconds)
+    run, step = probe(backbone, splits, tmp_path, recipe), Probe._step
+    monkeypatch.setattr(Probe, "_step", lambda self, *batch: step(self, *batch) * (math.nan if self.history else 1))
+    for again in (run, probe(backbone, splits, tmp_path, recipe)):
+        with pytest.raises(ProbeError, match=f"the loss of epoch 2 is nan, the probe diverges; lower --set {rates}$"):
+            again.run()
+        state = files.load(tmp_path / "checkpoint.pth")
+        assert [epoch["epoch"] for epoch in state["history"]] == [1] and state["step"] == 0
+        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_killed_between_the_first_epochs_line_and_its_checkpoint_logs_it_once(backbone, splits, tmp_path, monkeypatch):
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Probe, "_save", killed)
+        probe(backbone, splits, tmp_path).run()
+    probe(backbone, splits, tmp_path).run()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
 
 
 def test_another_trials_checkpoint_is_refused(backbone, splits, tmp_path):

@@ -27,6 +27,7 @@ import numpy as np
 
 from convert.files import ABANDONED, writing
 from convert.load import Backbone
+from protocols.house import UserError
 from protocols.schema import ImageTransform
 from slurm.process import Process
 from transfer.features import Precision, extract
@@ -38,6 +39,10 @@ BLOCK, CPU_BLOCK = 16384, 512
 POLL = 1.0  # seconds between two looks at blocks that others make
 PATIENCE = 600.0  # seconds after which a block that others make is made here, too
 WHOLE, LOCK = "features.npy", "lock"
+
+
+class CacheError(UserError):
+    """A file of features that is damaged."""
 
 
 def cache_key(
@@ -88,8 +93,9 @@ def cached_features(
         starts = range(0, len(paths), size)
         folder.mkdir(parents=True, exist_ok=True)
         _complete(folder, [range(start, min(start + size, len(paths))) for start in starts], make)
+    found = _mapped(folder / WHOLE, len(paths))
     _tidy(folder)
-    return np.load(folder / WHOLE, mmap_mode="c")  # torch warns of arrays that cannot be written; the file is not
+    return found
 
 
 def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.ndarray]) -> None:
@@ -111,6 +117,21 @@ def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.
                 with _locked(lock, range(blocks[-1].stop)) as ours:
                     if (ours or impatient) and not whole.exists():
                         _join(folder, blocks)
+
+
+def _mapped(path: Path, rows: int) -> np.ndarray:
+    """Return the features (rows, F) of a file, memory-mapped; CacheError if it does not hold them."""
+    expected = f"expected features of {rows} images; remove it and run again"
+    try:
+        # torch warns of arrays that cannot be written; the file is not
+        found = np.lib.format.open_memmap(path, mode="c")
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises several kinds on damaged headers
+        raise CacheError(f"{path}: damaged ({error}); {expected}") from None
+    if found.dtype != np.float32 or found.ndim != 2 or len(found) != rows:
+        raise CacheError(f"{path}: holds {found.dtype} {found.shape}; {expected}")
+    return found
 
 
 def _block(folder: Path, rows: range) -> Path:
@@ -143,7 +164,7 @@ def _join(folder: Path, blocks: Sequence[range]) -> None:
     Where locks failed, another process may have done so and removed them under our hands.
     """
     with contextlib.suppress(FileNotFoundError):
-        _write(folder / WHOLE, (np.load(_block(folder, rows)) for rows in blocks), blocks[-1].stop)
+        _write(folder / WHOLE, (_mapped(_block(folder, rows), len(rows)) for rows in blocks), blocks[-1].stop)
 
 
 def _write(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     trial = Trial(protocol, method, arguments.seed, backbone.sha256, process.device, arguments.out)
     result = trial.finished()
     if result:
-        _require_same_inputs(result, arguments)
+        _require_same_inputs(result, protocol, arguments)
     else:
         with process_group(process):
             result = measure(trial, backbone, process, arguments)
@@ -93,16 +93,16 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
     from transfer.trials import Run
 
     protocol = trial.protocol
-    fraction = protocol.recipe.train_fraction if isinstance(protocol.recipe, ProbeRecipe) else "100%"
+    fraction = _fraction(protocol)
     if arguments.list and fraction == "100%":
         raise TransferError(f"--list {arguments.list}: {protocol.name} trains on every image; leave it out")
     train = _read(protocol, arguments, "train", fraction)
     test = _read(protocol, arguments, "test", "100%")
+    listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
     if not arguments.partial:
         from data.layouts import require_counts
 
         require_counts(arguments.data, train, test, protocol.images, protocol.classes)
-    listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
     cache = arguments.cache or arguments.out / FEATURES
     shared = arguments.workers, cache, arguments.partial, listed.get("list_sha256", "")
     run = Run(trial, backbone, train, test, process, *shared)
@@ -146,6 +146,11 @@ def _read(protocol: Protocol, arguments: argparse.Namespace, split: str, fractio
     return images
 
 
+def _fraction(protocol: Protocol) -> str:
+    """Return how much of the training images a protocol takes; less than 100% has a list."""
+    return protocol.recipe.train_fraction if isinstance(protocol.recipe, ProbeRecipe) else "100%"
+
+
 def _listed(protocol: Protocol, arguments: argparse.Namespace, fraction: str) -> dict[str, Any]:
     """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
     from data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
@@ -164,19 +169,30 @@ def _listed(protocol: Protocol, arguments: argparse.Namespace, fraction: str) ->
     return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
 
 
-def _require_same_inputs(result: "Result", arguments: argparse.Namespace) -> None:
-    """Raise TransferError if a finished trial used another list or other samples than are given now."""
-    from data.imagenet import list_sha256
-    from transfer.samples import read_samples, samples_sha256
+def _require_same_inputs(result: "Result", protocol: Protocol, arguments: argparse.Namespace) -> None:
+    """Raise TransferError if a finished trial used another list or other samples than this command would.
 
+    A list in the data that is gone, or that an earlier twinbench did not record, is no other list.
+    """
+    from data.imagenet import LISTS, list_sha256
+    from transfer.samples import DRAWN, read_samples, samples_sha256
+
+    path, listing, fraction = arguments.out / "result.json", arguments.list, _fraction(protocol)
+    if not listing and fraction != "100%" and "list_sha256" in result.details:
+        own = arguments.data / LISTS[fraction]
+        listing = own if own.exists() else None
+    if not arguments.targets and (samples := result.details.get("samples", DRAWN)) != DRAWN:
+        raise TransferError(
+            f"{path}: its samples are {samples}; name them with --targets, choose another OUT or remove it"
+        )
     given = {
-        "list": list_sha256(arguments.list) if arguments.list else "",
+        "list": list_sha256(listing) if listing else "",
         "samples": samples_sha256(read_samples(arguments.targets)) if arguments.targets else "",
     }
     for what, sha256 in given.items():
         used = str(result.details.get(f"{what}_sha256", "none"))
         if sha256 and sha256 != used:
             raise TransferError(
-                f"{arguments.out / 'result.json'}: sha256 of its {what} {used[:12]}..., of the given ones "
-                f"{sha256[:12]}...; choose another OUT or remove it"
+                f"{path}: sha256 of its {what} {used[:12]}..., of the present ones {sha256[:12]}...; "
+                "choose another OUT or remove it"
             )

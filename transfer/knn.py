@@ -42,7 +42,8 @@ def knn_accuracy(
     for start in bar(range(0, len(test), CHUNK), what="k-NN", unit="block"):
         rows = slice(start, start + CHUNK)
         similarity, nearest = (test[rows] @ train.T).topk(max(neighbors), dim=1)  # (B, k), best first
-        weight, voted = (similarity / temperature).exp(), labels[nearest]
+        # Against the nearest one's, so that no temperature overflows; the factor is one for all votes of an image.
+        weight, voted = ((similarity - similarity[:, :1]) / temperature).exp(), labels[nearest]
         for k in neighbors:
             votes = torch.zeros(len(weight), classes, device=device)
             votes.scatter_add_(1, voted[:, :k], weight[:, :k])  # (B, K)

@@ -45,9 +45,12 @@ class LowShotResult:
 
 
 def draw_samples(
-    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int
+    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int, names: Sequence[str] = ()
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Draw, for each (sample, k), targets (N, K) int8: for each class k rows with 1, (K - 1) k with 0, the rest -1."""
+    """Draw, for each (sample, k), targets (N, K) int8: for each class k rows with 1, (K - 1) k with 0, the rest -1.
+
+    `names` are the classes', for a message.
+    """
     rows, classes = targets.shape
     drawn: dict[tuple[int, int], np.ndarray] = {}
     for sample in range(1, samples + 1):
@@ -55,13 +58,13 @@ def draw_samples(
             draw, chosen = np.random.default_rng((seed, sample, k)), np.full((rows, classes), -1, dtype=np.int8)
             for c in range(classes):
                 for label, count in ((1, k), (0, (classes - 1) * k)):
-                    chosen[draw.choice(_rows(targets, c, label, count, k), count, replace=False), c] = label
+                    chosen[draw.choice(_rows(targets, c, label, count, k, names), count, replace=False), c] = label
             drawn[sample, k] = chosen
     return drawn
 
 
 def draw_pooled(
-    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int
+    targets: np.ndarray, shots: Sequence[int], samples: int, seed: int, names: Sequence[str] = ()
 ) -> dict[tuple[int, int], np.ndarray]:
     """Draw, for each (sample, k), how often each row is in it, (N,) int8: k rows of each class of targets (N, K).
 
@@ -73,21 +76,21 @@ def draw_pooled(
         for sample in range(1, samples + 1):
             times = np.zeros(len(targets), dtype=np.int8)
             for c in range(targets.shape[1]):
-                rows = _rows(targets, c, 1, k, k).tolist()
+                rows = _rows(targets, c, 1, k, k, names).tolist()
                 draw.shuffle(rows)
                 times[rows[:k]] += 1
             drawn[sample, k] = times
     return drawn
 
 
-def _rows(targets: np.ndarray, c: int, label: int, count: int, k: int) -> np.ndarray:
+def _rows(targets: np.ndarray, c: int, label: int, count: int, k: int, names: Sequence[str]) -> np.ndarray:
     """Return the rows with `label` for class c; LowShotError if they are fewer than `count`."""
     there = np.flatnonzero(targets[:, c] == label)
     if len(there) < count:
         what = "with" if label else "without"
         raise LowShotError(
-            f"class {c}: {len(there)} training images {what} it, but k = {k} needs {count}; "
-            "is the data whole? Use --set shots=1,2,4 for a small set"
+            f"class {names[c] if names else c}: {len(there)} training images {what} it, but k = {k} needs {count}; "
+            "expected the complete data set; see what is missing with `twinbench data check`"
         )
     return there
 

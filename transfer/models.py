@@ -132,7 +132,13 @@ def _load(model: nn.Module, names: set[str], path: Path, layout: str) -> None:
         except SafetensorError as error:
             raise ModelError(f"{path}: not a whole safetensors file ({error}); fetch it again") from None
     else:
-        found = files.load(path)
+        try:
+            found = files.load(path)
+        except files.CheckpointError:
+            raise ModelError(
+                f"{path}: no whole file of weights; expected {layout}'s state dict as torch.save writes it, or as "
+                ".safetensors; fetch it again"
+            ) from None
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

@@ -170,6 +170,11 @@ class Probe:
             if time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
         mean = self.loss.item() / self.batches.images
+        if not math.isfinite(mean):
+            rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
+            raise ProbeError(
+                f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
+            )
         self.step = 0
         self.loss.zero_()
         return mean
@@ -230,17 +235,18 @@ class Probe:
         return whole[self.process.rank :: self.process.world]
 
     def _save(self) -> None:
-        """Write the state after a step or an epoch; of a frozen trunk only its head."""
-        self.saved = time.monotonic()
-        if self.process.is_main:
+        """Write the state after a step or an epoch; of a frozen trunk only its head, of a diverged epoch nothing."""
+        self.saved, loss = time.monotonic(), self.loss.item()
+        if self.process.is_main and math.isfinite(loss):
             part = self.model if self.recipe.train_backbone else self.model.head
             state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
-            place = {"history": self.history, "step": self.step, "loss": self.loss.item()}
+            place = {"history": self.history, "step": self.step, "loss": loss}
             files.save({"identity": self.identity, **place, **state}, self.path)
 
     def _restore(self) -> None:
         """Go on from the checkpoint, if there is one of this very trial."""
         if not self.path.exists():
+            self.log.cut("epoch", 1)  # a kill may have come between the first epoch's line and its checkpoint
             return
         state = files.load(self.path)
         if state.get("identity") != self.identity:

@@ -19,6 +19,7 @@ from protocols.house import UserError
 NAME = re.compile(r"(?:.*_)?sample(\d{1,9})_k(\d{1,9})", re.DOTALL)
 # samples_sha256 of VOC07's 5 x 8: fair_self_supervision_benchmark 0741e0f, iccv_challenge/low_shot_voc07/low_shot_train
 PUBLISHED = "b94e0e6cd5efd53d8d8ebb9504abf0461255931bd5c96212b4b8170c5f1a14be"
+DRAWN = "drawn from the seed"  # what a result says of samples that come from no file
 
 Samples = dict[tuple[int, int], np.ndarray]  # (sample, k) -> targets (N, K) int8
 

@@ -18,8 +18,8 @@ from transfer.knn import knn_accuracy
 from transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from transfer.one_vs_rest import evaluate_one_vs_rest
 from transfer.probe import Probe
-from transfer.samples import PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
-from transfer.svm import choose_solver, evaluate_svm
+from transfer.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
+from transfer.svm import SvmError, choose_solver, evaluate_svm
 
 Solver = Literal["batched", "liblinear"]
 
@@ -102,6 +102,11 @@ class Run:
         if self.partial:
             enough = (self.train.targets == 1).sum(0) >= max(1, recipe.folds)
             enough &= (self.test.targets == 1).any(0)
+        if not enough.any():
+            raise SvmError(
+                f"0 of {len(enough)} classes have enough images in both splits; expected at least one with "
+                f"{max(1, recipe.folds)} positive training images and one of test; add images"
+            )
         found = evaluate_svm(
             train,
             self.train.targets[:, enough],
@@ -136,8 +141,8 @@ class Run:
         """Return the low-shot samples, read or drawn from the trial's seed, and what the result says of them."""
         if path is None:
             draw = draw_pooled if recipe.sampling == "pooled" else draw_samples
-            drawn = draw(self.train.targets, recipe.shots, recipe.samples, self.trial.seed)
-            return drawn, {"samples": "drawn from the seed", "samples_sha256": samples_sha256(drawn)}
+            drawn = draw(self.train.targets, recipe.shots, recipe.samples, self.trial.seed, self.train.classes)
+            return drawn, {"samples": DRAWN, "samples_sha256": samples_sha256(drawn)}
         if recipe.sampling == "pooled":
             raise TargetsError(
                 f"--targets {path}: {self.trial.protocol.name} draws for all classes together, and files hold samples "
