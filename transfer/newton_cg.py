@@ -44,7 +44,7 @@ class Descents:
         self.searching = torch.zeros_like(self.running)
         self.d, self.residual, self.p = (torch.zeros_like(self.w) for _ in range(3))
         self.weights = torch.zeros_like(y)
-        self.size, self.enough = torch.zeros_like(self.costs[:1].expand(len(y))), y.new_zeros(len(y))
+        self.size, self.enough = y.new_zeros(len(y)), y.new_zeros(len(y))  # of the residual: now, and to end at
         self.inner = torch.zeros_like(self.at)
 
     def run(self, tolerance: float, limit: int, leaves: Callable[["Descents", Tensor], Tensor]) -> Iterator[int]:
