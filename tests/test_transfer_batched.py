@@ -107,6 +107,18 @@ def test_both_ways_meet_at_the_same_point():
         torch.testing.assert_close(principal.features(path.w[0]), two.b @ z, atol=1e-3, rtol=1e-3)
 
 
+def test_a_gram_that_rounding_leaves_indefinite_is_solved_in_float64():
+    x = with_bias(rows(60, 10, seed=13)).repeat(8, 1)  # of rank 11: all but 11 eigenvalues are float32's noise
+    y, s, cost = torch.ones(1, 480), torch.ones(1, 480), 1e6
+    y[0, ::3] = -1
+    gram = x @ x.T
+    everywhere = gram + torch.eye(480) / (2 * cost)
+    assert torch.linalg.cholesky_ex(everywhere).info > 0
+    found = minimize_dual(gram, y, s, s > 0, cost=cost, tolerance=1e-6, limit=1)
+    expected = np.linalg.solve(everywhere.double().numpy(), y[0].double().numpy())
+    np.testing.assert_allclose(found.b[0].numpy(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 def test_problems_that_walk_along_the_costs_together_end_where_each_does_alone():
     x = rows(150, 25, seed=10)
     task = problems(x, seed=11, count=9)

@@ -72,18 +72,25 @@ def test_a_second_call_extracts_nothing(backbone, paths, tmp_path, monkeypatch):
     np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), first)
 
 
-def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, paths, tmp_path, monkeypatch):
-    whole, calls = np.array(cached(tmp_path / "whole", backbone, paths)), []
+def killed_at_the_third_block(folder, backbone, paths, monkeypatch):
+    """Begin a set in `folder` and die; return the images of every extraction, then and from now on."""
+    calls = []
 
-    def killed_at_the_third(*arguments, **keywords):
+    def counted(*arguments, **keywords):
         calls.append(arguments[1])
         if len(calls) == 3:
             raise KeyboardInterrupt
         return extract(*arguments, **keywords)
 
-    monkeypatch.setattr(cache, "extract", killed_at_the_third)
+    monkeypatch.setattr(cache, "extract", counted)
     with pytest.raises(KeyboardInterrupt):
-        cached(tmp_path / "cut", backbone, paths)
+        cached(folder, backbone, paths)
+    return calls
+
+
+def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, paths, tmp_path, monkeypatch):
+    whole = np.array(cached(tmp_path / "whole", backbone, paths))
+    calls = killed_at_the_third_block(tmp_path / "cut", backbone, paths, monkeypatch)
     np.testing.assert_array_equal(cached(tmp_path / "cut", backbone, paths), whole)
     assert [len(part) for part in calls] == [3, 3, 2, 2]  # the third was killed, and alone repeated
 
@@ -117,17 +124,8 @@ def test_a_block_is_whole_batches_so_that_it_changes_no_number():
 
 
 def test_another_block_size_takes_nothing_for_its_own(backbone, paths, tmp_path, monkeypatch):
-    whole, calls = np.array(cached(tmp_path / "whole", backbone, paths)), []
-
-    def killed_at_the_third(*arguments, **keywords):
-        calls.append(arguments[1])
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return extract(*arguments, **keywords)
-
-    monkeypatch.setattr(cache, "extract", killed_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        cached(tmp_path / "cut", backbone, paths)
+    whole = np.array(cached(tmp_path / "whole", backbone, paths))
+    killed_at_the_third_block(tmp_path / "cut", backbone, paths, monkeypatch)
     monkeypatch.setattr(cache, "CPU_BLOCK", 2)
     np.testing.assert_allclose(cached(tmp_path / "cut", backbone, paths), whole, rtol=1e-4, atol=1e-4)
     assert files(tmp_path / "cut") == ["features.npy"]
