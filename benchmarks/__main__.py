@@ -5,7 +5,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from protocols.house import UserError, unknown
+from twinbench.protocols.house import UserError, unknown
 
 
 def main(names: list[str]) -> int:

@@ -26,8 +26,8 @@ def make(path: Path) -> None:
     """Write a checkpoint as the official code does: epoch, model under DistributedDataParallel, LARS state."""
     import torch
 
-    from convert.files import save
-    from convert.resnet import ResNet50
+    from twinbench.convert.files import save
+    from twinbench.convert.resnet import ResNet50
 
     model = {f"module.backbone.{name}": values for name, values in ResNet50().state_dict().items()}
     for values in model.values():
@@ -48,7 +48,7 @@ def import_torch() -> None:
 
 def load_all(path: Path, out: Path) -> None:
     """What a plain script does: torch.load of everything, then save the backbone."""
-    from convert.files import load, save
+    from twinbench.convert.files import load, save
 
     model = load(path)["model"]
     prefix = "module.backbone."

@@ -32,17 +32,17 @@ from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import frPyObjects
 from torch import nn
 
-from convert.load import open_backbone
-from data.scenes import make_scenes
-from detection.chatter import chatter_to
-from detection.config import detectron2_config
-from detection.datasets import open_data
-from detection.stream import Record, batches, image_mapper
-from detection.train import Run, train
-from detection.weights import build_detector
-from protocols.catalogue import find_protocol
-from protocols.schema import DetectionRecipe, Protocol
-from slurm.process import Process
+from twinbench.convert.load import open_backbone
+from twinbench.data.scenes import make_scenes
+from twinbench.detection.chatter import chatter_to
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.datasets import open_data
+from twinbench.detection.stream import Record, batches, image_mapper
+from twinbench.detection.train import Run, train
+from twinbench.detection.weights import build_detector
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.schema import DetectionRecipe, Protocol
+from twinbench.runtime.process import Process
 
 ROUNDS, ITERATIONS = 5, 30
 MOST_OVERHEAD = 1.1  # of Detectron2's CPU seconds

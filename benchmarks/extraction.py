@@ -17,13 +17,13 @@ import torch
 from torchvision import transforms
 
 from benchmarks.views import IMAGES, photographs
-from convert.convention import IMAGENET_MEAN, IMAGENET_STD
-from convert.load import build_model, open_backbone
-from data.images import read_rgb
-from protocols.catalogue import find_protocol
-from protocols.schema import SvmRecipe
-from transfer.features import extract, pooled
-from transfer.transforms import evaluation_transform
+from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
+from twinbench.convert.load import build_model, open_backbone
+from twinbench.data.images import read_rgb
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.schema import SvmRecipe
+from twinbench.transfer.features import extract, pooled
+from twinbench.transfer.transforms import evaluation_transform
 
 TARGET, REPEATS = 2.5, 3
 

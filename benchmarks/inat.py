@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.loss import status
-from protocols.catalogue import find_protocol
-from protocols.schema import SvmRecipe
-from transfer.linear_problems import Solve
-from transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
-from transfer.svm import choose_solver
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.schema import SvmRecipe
+from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
+from twinbench.transfer.solver.linear_problems import Solve
+from twinbench.transfer.svm import choose_solver
 
 SIZES = ((5_000, 50), (5_000, 200), (20_000, 50), (20_000, 200), (40_000, 200))  # rows, classes
 WHOLE = (437_513, 8_142)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pretrain.loss import barlow_twins_loss, choose_form
+from twinbench.pretrain.loss import barlow_twins_loss, choose_form
 
 # images, features, least speed-up, largest share of the plain form's memory
 CASES = ((256, 8192, 20.0, 1 / 20), (2048, 8192, 2.5, 1 / 3), (4096, 2048, 1.0, 1.0))

@@ -16,9 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from benchmarks.svm import ROWS, TIMED, features
-from protocols.svm import VISSL_LOW_SHOT
-from transfer.lowshot import draw_samples, evaluate_low_shot
-from transfer.svm import choose_solver, normalized
+from twinbench.protocols.svm import VISSL_LOW_SHOT
+from twinbench.transfer.lowshot import draw_samples, evaluate_low_shot
+from twinbench.transfer.svm import choose_solver, normalized
 
 CLASSES = (0, 14)
 TARGET, MOST_MB = 20.0, 2000

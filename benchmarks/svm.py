@@ -20,9 +20,9 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from protocols.svm import VISSL_SVM
-from transfer.metrics import average_precision
-from transfer.svm import SvmResult, evaluate_svm, normalized
+from twinbench.protocols.svm import VISSL_SVM
+from twinbench.transfer.metrics import average_precision
+from twinbench.transfer.svm import SvmResult, evaluate_svm, normalized
 
 COUNTS = (238, 243, 330, 181, 244, 186, 713, 337, 445, 141, 200, 421, 287, 245, 2008, 245, 96, 229, 261, 256)  # VOC07
 ROWS = (5011, 4952)

@@ -18,10 +18,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from pretrain import augment
-from pretrain.images import Pairs, Plan
-from pretrain.views import BATCH, draw_colors, stream
-from protocols.pretraining import RECIPES
+from twinbench.pretrain import augment
+from twinbench.pretrain.images import Pairs, Plan
+from twinbench.pretrain.views import BATCH, draw_colors, stream
+from twinbench.protocols.pretraining import RECIPES
 
 TARGET = 2.5  # batched over pil, on the core that decodes
 IMAGES = 64

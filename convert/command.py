@@ -40,11 +40,11 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
-    from convert.convention import CONVENTIONS
-    from convert.find import find
-    from convert.load import local_file, random_backbone, take
-    from convert.reader import open_checkpoint
-    from convert.write import form_of, write_backbone
+    from twinbench.convert.convention import CONVENTIONS
+    from twinbench.convert.find import find
+    from twinbench.convert.load import local_file, random_backbone, take
+    from twinbench.convert.reader import open_checkpoint
+    from twinbench.convert.write import form_of, write_backbone
 
     to = arguments.to or form_of(arguments.out)
     if arguments.checkpoint == "random":

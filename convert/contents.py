@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from convert.files import CheckpointError
-from convert.pickles import Object
-from convert.stored import Storage, Stored, as_tensor
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.pickles import Object
+from twinbench.convert.stored import Storage, Stored, as_tensor
 
 MAX_NAMES = 5000
 KEPT = 16 << 20  # bytes

@@ -10,9 +10,9 @@ import sys
 import urllib.parse
 from pathlib import Path
 
-from convert.zoo import Entry, ZooError
-from protocols.house import replacing
-from slurm.fetching import FetchError, alone, digest, fetch_file
+from twinbench.convert.zoo import Entry, ZooError
+from twinbench.protocols.house import replacing
+from twinbench.runtime.download import FetchError, alone, digest, fetch_file
 
 
 def cached_path(entry: Entry) -> Path:

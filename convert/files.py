@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.house import UserError, replacing
+from twinbench.protocols.house import UserError, replacing
 
 ABANDONED = 3600  # seconds without a byte
 _SAFETENSORS_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # all that a backbone has

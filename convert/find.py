@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convert import prove
-from convert.contents import Contents, fields
-from convert.files import CheckpointError
-from convert.layouts import GENERIC, LAYOUTS, Layout
-from convert.shapes import expected_shapes
-from convert.stored import Stored
-from protocols.house import unknown
+from twinbench.convert import prove
+from twinbench.convert.contents import Contents, fields
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.layouts import GENERIC, LAYOUTS, Layout
+from twinbench.convert.shapes import expected_shapes
+from twinbench.convert.stored import Stored
+from twinbench.protocols.house import unknown
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import argparse
 import json
 from typing import Any
 
-from convert.command import add_reading_arguments
-from convert.zoo import entry_named
+from twinbench.convert.command import add_reading_arguments
+from twinbench.convert.zoo import entry_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
     """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
-    from convert.find import find
-    from convert.load import local_file, take
-    from convert.reader import open_checkpoint
+    from twinbench.convert.find import find
+    from twinbench.convert.load import local_file, take
+    from twinbench.convert.reader import open_checkpoint
 
     contents = open_checkpoint(local_file(spec))
     found = find(contents, layout, drop or [])

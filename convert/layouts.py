@@ -9,8 +9,8 @@ the default.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
-from convert.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
+from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
+from twinbench.convert.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
 
 Keys = tuple[str, ...]
 

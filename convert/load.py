@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from convert import prove
-from convert.contents import Contents
-from convert.convention import IMAGENET, InputConvention
-from convert.files import CheckpointError
-from convert.find import Found, find
-from convert.named import named_model
-from convert.reader import open_checkpoint
-from convert.shapes import expected_shapes
-from convert.zoo import entry_named
+from twinbench.convert import prove
+from twinbench.convert.contents import Contents
+from twinbench.convert.convention import IMAGENET, InputConvention
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.find import Found, find
+from twinbench.convert.named import named_model
+from twinbench.convert.reader import open_checkpoint
+from twinbench.convert.shapes import expected_shapes
+from twinbench.convert.zoo import entry_named
 
 if TYPE_CHECKING:  # it brings torchvision, which a conversion does without
-    from convert.resnet import ResNet50
+    from twinbench.convert.resnet import ResNet50
 
 RANDOM_SEED = 0
 
@@ -97,14 +97,14 @@ def local_file(spec: str) -> Path:
         )
     if not spec.startswith("zoo:"):
         return Path(spec)
-    from convert.download import fetch
+    from twinbench.convert.download import fetch
 
     return fetch(entry_named(spec.removeprefix("zoo:")))
 
 
 def random_backbone(width: float = 1.0) -> Backbone:
     """Return a ResNet-50 as torchvision initialises it, always from seed 0; the global random state is left alone."""
-    from convert.resnet import ResNet50
+    from twinbench.convert.resnet import ResNet50
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
@@ -114,7 +114,7 @@ def random_backbone(width: float = 1.0) -> Backbone:
 
 def build_model(backbone: Backbone) -> "ResNet50":
     """Return a model in eval mode with a copy of the backbone's tensors; the global random state is left alone."""
-    from convert.resnet import ResNet50
+    from twinbench.convert.resnet import ResNet50
 
     with torch.device("meta"):
         model = ResNet50(backbone.width)

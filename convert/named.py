@@ -10,8 +10,8 @@ Plans are made with this where neither the library nor torch is installed.
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocols.house import UserError
-from protocols.schema import DetectionRecipe, ProbeRecipe, Protocol, SvmRecipe
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import DetectionRecipe, ProbeRecipe, Protocol, SvmRecipe
 
 LIBRARIES = ("timm", "torchvision")
 PRETRAINED = "pretrained"

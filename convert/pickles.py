@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol, cast
 
-from convert.files import CheckpointError
+from twinbench.convert.files import CheckpointError
 
 MAX_OPERATIONS = 500_000  # a full checkpoint of a ResNet-50 has about 30,000
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convert.files import CheckpointError
-from convert.pickles import Name, Object, Persistent
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.pickles import Name, Object, Persistent
 
 DTYPES = {
     "Float": torch.float32,

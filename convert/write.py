@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from convert import files
-from convert.contents import NOTE
-from convert.files import CheckpointError
-from convert.load import Backbone
-from convert.names import detectron2_name
-from protocols.house import unknown
+from twinbench.convert import files
+from twinbench.convert.contents import NOTE
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.load import Backbone
+from twinbench.convert.names import detectron2_name
+from twinbench.protocols.house import unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from protocols.house import UserError
+from twinbench.protocols.house import UserError
 
 
 class ZooError(UserError):

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from convert.zoo import Entry, ZooError, entry_named, zoo
+from twinbench.convert.zoo import Entry, ZooError, entry_named, zoo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the zoo, or one checkpoint of it, or fetch that one and print its path."""
-    from convert.download import fetch
+    from twinbench.convert.download import fetch
 
     if arguments.fetch:
         if not arguments.name:
@@ -56,14 +56,14 @@ def _chosen(name: str | None) -> list[Entry]:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     """Return an entry with whether it lies on this machine."""
-    from convert.download import cached_path, is_cached
+    from twinbench.convert.download import cached_path, is_cached
 
     return {**asdict(entry), "cached": str(cached_path(entry)) if is_cached(entry) else None}
 
 
 def _table(entries: list[Entry]) -> str:
     """Return the entries as a table, one line each."""
-    from convert.download import is_cached
+    from twinbench.convert.download import is_cached
 
     rows = [("name", "method", "epochs", "top-1", "layout", "licence", "hash", "here")]
     for entry in entries:

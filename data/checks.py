@@ -11,12 +11,12 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from data.decode import proven_size, read_size
-from data.layouts import DataError
-from data.scenes import read_marker
-from data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
-from protocols.house import unknown
-from slurm.progress import bar
+from twinbench.data.decode import proven_size, read_size
+from twinbench.data.layouts import DataError
+from twinbench.data.scenes import read_marker
+from twinbench.data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
+from twinbench.protocols.house import unknown
+from twinbench.runtime.progress import bar
 
 CHUNK = 64  # images handed to a process at a time
 BLOCK = 200 * CHUNK  # images handed out before the first answers are read: bounds the memory

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from data.layouts import DataError
+from twinbench.data.layouts import DataError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make(arguments: argparse.Namespace) -> int:
     """Write the scenes and print a line for each tree."""
-    from data.scenes import make_scenes
+    from twinbench.data.scenes import make_scenes
 
     for tree, counts in make_scenes(arguments.folder, arguments.seed, arguments.scale).items():
         print(f"{arguments.folder / tree}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
@@ -52,7 +52,7 @@ def make(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Print the report; DataError if there is any problem."""
-    from data import checks
+    from twinbench.data import checks
 
     if arguments.processes < 0:
         raise DataError(f"--processes {arguments.processes}: expected a number from 1, or 0 for one a core")
@@ -69,7 +69,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def lists(arguments: argparse.Namespace) -> int:
     """Fetch the lists and print where they lie."""
-    from data.imagenet import fetch_lists
+    from twinbench.data.imagenet import fetch_lists
 
     for path in fetch_lists(arguments.folder):
         print(path)

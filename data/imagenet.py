@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.decode import SUFFIXES
-from data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder, unreadable
-from data.paths import PathList
-from slurm.fetching import alone, fetch_file
+from twinbench.data.decode import SUFFIXES
+from twinbench.data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder, unreadable
+from twinbench.data.paths import PathList
+from twinbench.runtime.download import alone, fetch_file
 
 FOLDERS = {"train": "train", "test": "val"}  # ImageNet's own test images have no public labels
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}

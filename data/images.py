@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from data.decode import read_rgb
+from twinbench.data.decode import read_rgb
 
 __all__ = ["ImageDataset", "read_rgb"]
 

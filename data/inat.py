@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from data.json_lists import by_id, is_known, read_json_lists
-from data.layouts import DataError, LabelledImages, as_targets, require_folder
-from data.paths import PathList
+from twinbench.data.json_lists import by_id, is_known, read_json_lists
+from twinbench.data.layouts import DataError, LabelledImages, as_targets, require_folder
+from twinbench.data.paths import PathList
 
 FILES = {"train": "train2018.json", "test": "val2018.json"}
 HOLDS = "train2018.json, val2018.json and train_val2018/"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from protocols.house import UserError, unknown
+from twinbench.protocols.house import UserError, unknown
 
 LAYOUTS = ("imagenet", "voc", "inat", "places")
 
@@ -67,18 +67,18 @@ def unreadable(error: OSError) -> DataError:
 def _read(layout: str, root: Path, split: str, fraction: str, subset: Path | None) -> LabelledImages:
     """Hand over to the reader of the layout, imported only now."""
     if layout == "imagenet":
-        from data.imagenet import read_imagenet
+        from twinbench.data.imagenet import read_imagenet
 
         return read_imagenet(root, split, fraction, subset)
     if layout == "voc":
-        from data.voc import read_voc07
+        from twinbench.data.voc import read_voc07
 
         return read_voc07(root, split)
     if layout == "inat":
-        from data.inat import read_inat
+        from twinbench.data.inat import read_inat
 
         return read_inat(root, split)
-    from data.places import read_places
+    from twinbench.data.places import read_places
 
     return read_places(root, split)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data import trees
-from data.layouts import DataError
-from slurm.progress import bar
+from twinbench.data import trees
+from twinbench.data.layouts import DataError
+from twinbench.runtime.progress import bar
 
 VERSION = 1  # of the pictures: another one means other pixels, labels or counts
 MARKER = "scenes.json"

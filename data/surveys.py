@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from data import coco, voc
-from data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
-from data.layouts import DataError, read_labelled, unreadable
+from twinbench.data import coco, voc
+from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.layouts import DataError, read_labelled, unreadable
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 EXPECTED = {

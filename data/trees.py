@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.digits import CLASSES, SIZE, Placed, photo_pictures, plain_pictures, sources
-from data.outline import polygons, run_lengths
+from twinbench.data.digits import CLASSES, SIZE, Placed, photo_pictures, plain_pictures, sources
+from twinbench.data.outline import polygons, run_lengths
 
 JPEG_QUALITY = 92
 Counts = Mapping[str, int]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.layouts import DataError, LabelledImages, read_text, require_folder
-from data.paths import PathList
+from twinbench.data.layouts import DataError, LabelledImages, read_text, require_folder
+from twinbench.data.paths import PathList
 
 HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"
 RECODED = {"1": 1, "-1": 0, "0": -1}  # VISSL's label files: present, absent, ignore (difficult only)

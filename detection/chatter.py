@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator
 from pathlib import Path
 
-from protocols.house import UserError
+from twinbench.protocols.house import UserError
 
 LOGGERS = ("detectron2", "fvcore", "py.warnings", "torch.fx")
 

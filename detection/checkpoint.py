@@ -9,8 +9,8 @@ from typing import Any
 from detectron2.engine import HookBase
 from torch import nn, optim
 
-from convert.files import load, save
-from protocols.house import UserError
+from twinbench.convert.files import load, save
+from twinbench.protocols.house import UserError
 
 KEPT = 2  # the newest and, against a bad disk, the one before
 SECONDS = 300.0  # at most this much work is lost

@@ -13,11 +13,11 @@ config.yaml, model_final.pth and, while it trains, the newest checkpoints.
 import argparse
 import importlib.util
 
-from detection.scaling import linear_rule
-from protocols.catalogue import find_protocol
-from protocols.house import UserError
-from protocols.schema import DetectionRecipe
-from report.trial import add_trial_arguments, trial_protocol
+from twinbench.detection.scaling import linear_rule
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import DetectionRecipe
+from twinbench.report.trial import add_trial_arguments, trial_protocol
 
 
 class DetectionError(UserError):
@@ -56,10 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise DetectionError(
             "--evaluator faster-coco-eval: not installed; run: pip install faster-coco-eval, or leave the option out"
         )
-    from detection.chatter import chatter_to
+    from twinbench.detection.chatter import chatter_to
 
     with chatter_to(arguments.out / "log.txt"):
-        from detection.trial import Wanted, run_trial
+        from twinbench.detection.trial import Wanted, run_trial
 
         result = run_trial(
             Wanted(

@@ -8,9 +8,9 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from convert.convention import InputConvention
-from protocols.house import SettingError
-from protocols.schema import DetectionRecipe
+from twinbench.convert.convention import InputConvention
+from twinbench.protocols.house import SettingError
+from twinbench.protocols.schema import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
     "MODEL.BACKBONE.NAME": "build_resnet_backbone",

@@ -6,10 +6,10 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, load_voc_instances
 
-from data import coco, voc
-from data.layouts import DataError
-from detection.stream import Record
-from protocols.schema import Protocol
+from twinbench.data import coco, voc
+from twinbench.data.layouts import DataError
+from twinbench.detection.stream import Record
+from twinbench.protocols.schema import Protocol
 
 
 @dataclass(frozen=True)

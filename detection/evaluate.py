@@ -14,10 +14,10 @@ from detectron2.evaluation.pascal_voc_evaluation import parse_rec, voc_eval
 from detectron2.utils import comm
 from torch import nn
 
-from detection.datasets import DetectionData
-from detection.stream import Checked, image_mapper
-from slurm.process import Process
-from slurm.progress import bar
+from twinbench.detection.datasets import DetectionData
+from twinbench.detection.stream import Checked, image_mapper
+from twinbench.runtime.process import Process
+from twinbench.runtime.progress import bar
 
 RECALLS = np.linspace(0, 1, 101)  # at which curves are drawn; also COCO's own thresholds
 KINDS = {"bbox": "box", "segm": "mask"}

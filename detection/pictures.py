@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import nn
 
-from data.decode import read_rgb
-from detection.datasets import DetectionData
-from detection.stream import Record, image_mapper
-from protocols.house import replacing
+from twinbench.data.decode import read_rgb
+from twinbench.detection.datasets import DetectionData
+from twinbench.detection.stream import Record, image_mapper
+from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)
 TILE, COLUMNS, MARGIN, LEGEND = 256, 4, 4, 18  # pixels, but for COLUMNS

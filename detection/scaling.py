@@ -6,8 +6,8 @@ of the iterations (Goyal et al., arXiv:1706.02677; MoCo's author recommends it i
 and the row is marked, since smaller batches are not quite the same (batch norm sees fewer images at once).
 """
 
-from protocols.house import UserError
-from protocols.schema import DetectionRecipe
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import DetectionRecipe
 
 GPUS = 8  # of the papers
 

@@ -18,7 +18,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
-from data.layouts import DataError
+from twinbench.data.layouts import DataError
 
 Record = dict[str, Any]  # one image in Detectron2's dataset format
 

@@ -25,11 +25,19 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from convert.files import load, save
-from detection.checkpoint import SECONDS, Checkpoints, State, check_identity, checkpoints
-from detection.stream import Checked, Record, SeededImages, batches, derived_seed, image_mapper, training_loader
-from slurm.process import Process
-from slurm.progress import JsonLog, bar
+from twinbench.convert.files import load, save
+from twinbench.detection.checkpoint import SECONDS, Checkpoints, State, check_identity, checkpoints
+from twinbench.detection.stream import (
+    Checked,
+    Record,
+    SeededImages,
+    batches,
+    derived_seed,
+    image_mapper,
+    training_loader,
+)
+from twinbench.runtime.process import Process
+from twinbench.runtime.progress import JsonLog, bar
 
 POINTS = 500  # lines of the log, and points of the learning curve
 MODEL, AUGMENT, ORDER, STEP, PRECISE = range(5)  # what a seed is derived for

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import torch
 
-from convert.load import open_backbone
-from detection.checkpoint import SECONDS
-from detection.config import detectron2_config
-from detection.datasets import DetectionData, open_data
-from detection.evaluate import Evaluator, Scores, evaluate
-from detection.pictures import draw_curves, draw_predictions
-from detection.train import Run, train
-from detection.weights import build_detector
-from protocols.house import replacing
-from protocols.schema import DetectionRecipe, Protocol
-from report.result import Result
-from report.trial import Trial, TrialError
-from slurm.process import Process, current_process, loader_workers, process_group
-from slurm.progress import read_log
+from twinbench.convert.load import open_backbone
+from twinbench.detection.checkpoint import SECONDS
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.datasets import DetectionData, open_data
+from twinbench.detection.evaluate import Evaluator, Scores, evaluate
+from twinbench.detection.pictures import draw_curves, draw_predictions
+from twinbench.detection.train import Run, train
+from twinbench.detection.weights import build_detector
+from twinbench.protocols.house import replacing
+from twinbench.protocols.schema import DetectionRecipe, Protocol
+from twinbench.report.result import Result
+from twinbench.report.trial import Trial, TrialError
+from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+from twinbench.runtime.progress import read_log
 
 PICTURE, CURVES = "predictions.png", "precision-recall.png"
 

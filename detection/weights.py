@@ -9,12 +9,12 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
-import detection.head  # noqa: F401  # registers the head that configurations name
-from convert.files import load
-from convert.load import Backbone
-from convert.write import write_backbone
-from detection.stream import derived_seed
-from protocols.house import UserError
+from twinbench.convert.files import load
+from twinbench.convert.load import Backbone
+from twinbench.convert.write import write_backbone
+from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
+from twinbench.detection.stream import derived_seed
+from twinbench.protocols.house import UserError
 
 TENSORS = 265  # of a ResNet-50 in Detectron2: 53 convolutions and 53 x 4 of their norms
 

@@ -15,7 +15,7 @@ from kornia.color import rgb_to_grayscale
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from pretrain.views import JITTER, Colors, Crops
+from twinbench.pretrain.views import JITTER, Colors, Crops
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, as Barlow Twins' main.py
 STD = (0.229, 0.224, 0.225)

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from protocols.house import parse_settings, with_settings
-from protocols.pretraining import RECIPES
-from protocols.schema import look_up
+from twinbench.protocols.house import parse_settings, with_settings
+from twinbench.protocols.pretraining import RECIPES
+from twinbench.protocols.schema import look_up
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -66,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the path of the backbone."""
     recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), parse_settings(arguments.set))
-    from pretrain.state import RunError
-    from pretrain.stop import EXIT_CODE, StopAsked
-    from pretrain.train import Options, pretrain
-    from slurm.process import current_process
+    from twinbench.pretrain.state import RunError
+    from twinbench.pretrain.train import Options, pretrain
+    from twinbench.runtime.process import current_process
+    from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 
     options = Options(
         workers=arguments.workers,

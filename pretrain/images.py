@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.images import read_rgb
-from data.layouts import DataError
-from pretrain import augment, reference
-from pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops, stream
-from protocols.pretraining import PretrainRecipe
-from slurm.process import Process
-from slurm.progress import bar
+from twinbench.data.images import read_rgb
+from twinbench.data.layouts import DataError
+from twinbench.pretrain import augment, reference
+from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops, stream
+from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.runtime.process import Process
+from twinbench.runtime.progress import bar
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 

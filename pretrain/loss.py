@@ -30,7 +30,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protocols.house import UserError, unknown
+from twinbench.protocols.house import UserError, unknown
 
 EPSILON = 1e-5  # BatchNorm1d's default, which the paper's code uses
 GRAM_BELOW = 0.75  # of N / D: where 8 N^2 D operations fall under 6 N D^2

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from pretrain.images import Plan
-from protocols.house import UserError
-from slurm.progress import JsonLog
+from twinbench.pretrain.images import Plan
+from twinbench.protocols.house import UserError
+from twinbench.runtime.progress import JsonLog
 
 
 class MeterError(UserError):

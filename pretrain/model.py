@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from convert.resnet import ResNet50
-from protocols.pretraining import PretrainRecipe
+from twinbench.convert.resnet import ResNet50
+from twinbench.protocols.pretraining import PretrainRecipe
 
 
 class BarlowTwins(nn.Module):

@@ -12,12 +12,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from data.imagenet import class_folders, image_names
-from data.images import ImageDataset
-from data.layouts import DataError
-from pretrain.augment import MEAN, STD
-from pretrain.images import ignore_signals
-from slurm.process import Process
+from twinbench.data.imagenet import class_folders, image_names
+from twinbench.data.images import ImageDataset
+from twinbench.data.layouts import DataError
+from twinbench.pretrain.augment import MEAN, STD
+from twinbench.pretrain.images import ignore_signals
+from twinbench.runtime.process import Process
 
 NEIGHBORS = 20  # DINO eval_knn.py: best k on ImageNet
 TEMPERATURE = 0.07  # the same

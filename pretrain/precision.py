@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.house import UserError, unknown
+from twinbench.protocols.house import UserError, unknown
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 

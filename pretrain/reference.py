@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from pretrain.augment import MEAN, STD
-from pretrain.views import Colors, Crops
+from twinbench.pretrain.augment import MEAN, STD
+from twinbench.pretrain.views import Colors, Crops
 
 JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)  # in the order of views.JITTER
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from convert import files
-from pretrain.images import Plan
-from protocols.house import UserError
+from twinbench.convert import files
+from twinbench.pretrain.images import Plan
+from twinbench.protocols.house import UserError
 
 PREFIX = "module."  # DistributedDataParallel's, on any number of processes
 

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from data.layouts import read_labelled
-from pretrain import state
-from pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
-from pretrain.lars import LARS
-from pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
-from pretrain.meter import Meter, tensorboard
-from pretrain.model import BarlowTwins
-from pretrain.monitor import Monitor
-from pretrain.precision import Precision
-from pretrain.schedule import learning_rate
-from pretrain.stop import StopAsked, Stopper
-from protocols.pretraining import PretrainRecipe
-from report import provenance
-from slurm.batchnorm import synchronize
-from slurm.process import Process, process_group
-from slurm.progress import JsonLog, bar
+from twinbench.data.layouts import read_labelled
+from twinbench.pretrain import state
+from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
+from twinbench.pretrain.lars import LARS
+from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
+from twinbench.pretrain.meter import Meter, tensorboard
+from twinbench.pretrain.model import BarlowTwins
+from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.precision import Precision
+from twinbench.pretrain.schedule import learning_rate
+from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.report import provenance
+from twinbench.runtime.batchnorm import synchronize
+from twinbench.runtime.process import Process, process_group
+from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.stopping import StopAsked, Stopper
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from protocols.pretraining import PretrainRecipe
+from twinbench.protocols.pretraining import PretrainRecipe
 
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop, torchvision's RandomResizedCrop
 ATTEMPTS = 10  # at a crop that fits, then the centre; the same source

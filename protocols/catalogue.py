@@ -1,7 +1,7 @@
 """Every protocol by name."""
 
-from protocols import classification, demo, detection
-from protocols.schema import Protocol, look_up, registry
+from twinbench.protocols import classification, demo, detection
+from twinbench.protocols.schema import Protocol, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(classification.PROTOCOLS + detection.PROTOCOLS + demo.PROTOCOLS)
 

@@ -7,8 +7,8 @@ DINO = facebookresearch/dino at 7c446df.
 
 from dataclasses import replace
 
-from protocols import svm
-from protocols.schema import ImageTransform, KnnRecipe, ProbeRecipe, Protocol
+from twinbench.protocols import svm
+from twinbench.protocols.schema import ImageTransform, KnnRecipe, ProbeRecipe, Protocol
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")  # BT code: Resize(256); B.1: 256 x 256
 

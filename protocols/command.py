@@ -15,8 +15,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from protocols.catalogue import PROTOCOLS, find_protocol
-from protocols.schema import Protocol, flat
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.protocols.schema import Protocol, flat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list, one protocol, or the page of all."""
-    from protocols import page
+    from twinbench.protocols import page
 
     chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
     if arguments.markdown:
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def as_json(protocol: Protocol) -> dict[str, Any]:
     """Return a protocol as JSON values: fingerprint, kind of recipe, sources and published numbers included."""
-    from protocols.published import published_for
-    from protocols.sources import sources_of
+    from twinbench.protocols.published import published_for
+    from twinbench.protocols.sources import sources_of
 
     return {
         **dataclasses.asdict(protocol),
@@ -85,8 +85,8 @@ def _list() -> str:
 
 def _all_about(protocol: Protocol) -> str:
     """Return everything about a protocol, for people."""
-    from protocols.published import published_for
-    from protocols.sources import sources_of
+    from twinbench.protocols.published import published_for
+    from twinbench.protocols.sources import sources_of
 
     sources = sources_of(protocol)
     recipe = dict(flat(protocol.recipe))

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from protocols import classification, detection
-from protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
+from twinbench.protocols import classification, detection
+from twinbench.protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
 CENTER_CROP = ImageTransform(resize=54, crop=48, shape="center-crop")  # 48: the crop of the demo's pretraining

@@ -11,7 +11,7 @@ searched the rate for each method (its issue 26): say it with `--set lr=...`, wh
 
 from dataclasses import replace
 
-from protocols.schema import DetectionRecipe, Protocol
+from twinbench.protocols.schema import DetectionRecipe, Protocol
 
 VOC_C4 = DetectionRecipe(
     architecture="frcnn-c4",

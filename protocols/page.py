@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from protocols.catalogue import PROTOCOLS
-from protocols.command import facts
-from protocols.published import published_for
-from protocols.schema import Protocol, flat
-from protocols.sources import FILES, sources_of
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.command import facts
+from twinbench.protocols.published import published_for
+from twinbench.protocols.schema import Protocol, flat
+from twinbench.protocols.sources import FILES, sources_of
 
 HEAD = """# The protocols
 

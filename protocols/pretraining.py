@@ -7,8 +7,8 @@ of facebookresearch/barlowtwins, answered by its first author.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from protocols.ranges import require_in_range
-from protocols.schema import ProtocolError, fingerprint, registry
+from twinbench.protocols.ranges import require_in_range
+from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from protocols.catalogue import PROTOCOLS
-from protocols.schema import Protocol
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.schema import Protocol
 
 BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1 to 4
 

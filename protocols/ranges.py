@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from protocols.house import SettingError, setting_text, setting_values
+from twinbench.protocols.house import SettingError, setting_text, setting_values
 
 PIXELS = 4096  # side of an image
 Values = Mapping[str, Any]  # of a recipe, by the name that --set takes

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from protocols.house import UserError, setting_text, setting_values, unknown, with_settings
-from protocols.ranges import require_in_range
+from twinbench.protocols.house import UserError, setting_text, setting_values, unknown, with_settings
+from twinbench.protocols.ranges import require_in_range
 
 
 class ProtocolError(UserError):

@@ -10,8 +10,8 @@ import tokenize
 from functools import cache
 from pathlib import Path
 
-from protocols.catalogue import PROTOCOLS
-from protocols.schema import Protocol, flat
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.schema import Protocol, flat
 
 FILES = ("svm.py", "classification.py", "detection.py")  # where the paper's protocols are written
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value

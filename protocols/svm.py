@@ -7,7 +7,7 @@ recipe is that of open-mmlab/OpenSelfSup at 1db69ec.
 
 from dataclasses import replace
 
-from protocols.schema import ImageTransform, Protocol, SvmRecipe
+from twinbench.protocols.schema import ImageTransform, Protocol, SvmRecipe
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")
 SQUASH = ImageTransform(resize=256, crop=224, shape="squash")  # VISSL voc07 yaml: Resize(256), Resize([224, 224])

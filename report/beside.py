@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from protocols.catalogue import PROTOCOLS
-from protocols.house import UserError, unknown
-from protocols.published import BARLOW_TWINS, Published, published_for
-from report.grid import Cell, Contrast, Table
-from report.statistics import Difference, difference
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.house import UserError, unknown
+from twinbench.protocols.published import BARLOW_TWINS, Published, published_for
+from twinbench.report.grid import Cell, Contrast, Table
+from twinbench.report.statistics import Difference, difference
 
 NOTHING_TO_SUBTRACT = (
     "nothing to subtract: no column holds comparable numbers of another method and of this one (the footnotes say what "

@@ -13,10 +13,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from protocols.house import UserError, replacing
-from protocols.published import BARLOW_TWINS
-from report.beside import Options
-from report.grid import Table
+from twinbench.protocols.house import UserError, replacing
+from twinbench.protocols.published import BARLOW_TWINS
+from twinbench.report.beside import Options
+from twinbench.report.grid import Table
 
 PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
 FORMATS = (*PEOPLE, "csv", "json", "html")
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the table; 1 if a number asked for by --fail-below is too low."""
-    from report.gate import failures, parse_gates
+    from twinbench.report.gate import failures, parse_gates
 
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
@@ -95,9 +95,9 @@ def _write(path: Path, answer: str) -> None:
 
 def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
     """Return the table or tables that were asked for, each under its title; a lone one has none."""
-    from report import paper
-    from report.files import Found, find
-    from report.table import build
+    from twinbench.report import paper
+    from twinbench.report.files import Found, find
+    from twinbench.report.table import build
 
     if not arguments.results and not arguments.paper:
         raise ReportError("no RESULTS given; expected result.json files or folders of them, or --paper for a skeleton")
@@ -132,10 +132,10 @@ def _pair(text: str) -> tuple[str, str]:
 def render(table: Table, form: str, title: str, *, to_file: bool) -> str:
     """Return the table in one of FORMATS; text fits the terminal, or 100 characters in a file."""
     if form == "html":
-        from report import html
+        from twinbench.report import html
 
         return html.render(table, title)
-    from report import csvfile, jsonfile, latex, markdown, text
+    from twinbench.report import csvfile, jsonfile, latex, markdown, text
 
     if form == "text":
         width = 100 if to_file or not sys.stdout.isatty() else shutil.get_terminal_size((100, 24)).columns

@@ -14,13 +14,13 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from protocols.house import UserError
-from report.beside import by_seed
-from report.files import Found, Located, find
-from report.grid import Cell, Column, Table
-from report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
-from report.table import build
-from report.text import printable
+from twinbench.protocols.house import UserError
+from twinbench.report.beside import by_seed
+from twinbench.report.files import Found, Located, find
+from twinbench.report.grid import Cell, Column, Table
+from twinbench.report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
+from twinbench.report.table import build
+from twinbench.report.text import printable
 
 
 class CompareError(UserError):

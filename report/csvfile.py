@@ -3,8 +3,8 @@
 import csv
 import io
 
-from report.grid import Column, Table
-from report.text import printable
+from twinbench.report.grid import Column, Table
+from twinbench.report.text import printable
 
 FIELDS = (
     *("method", "protocol", "version", "fingerprint", "metric", "kind"),

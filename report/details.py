@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.catalogue import PROTOCOLS
-from protocols.schema import flat
-from report.files import Located
-from report.grid import Cell, Column
-from report.result import Result
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.schema import flat
+from twinbench.report.files import Located
+from twinbench.report.grid import Cell, Column
+from twinbench.report.result import Result
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from report.result import Result, ResultError, read_result, result_files
+from twinbench.report.result import Result, ResultError, read_result, result_files
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocols.catalogue import find_protocol
-from protocols.house import UserError
-from report.grid import Table
-from report.statistics import DECIMALS
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
+from twinbench.report.grid import Table
+from twinbench.report.statistics import DECIMALS
 
 
 class GateError(UserError):

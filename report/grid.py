@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from protocols.catalogue import PROTOCOLS
-from report.files import Located
-from report.statistics import DECIMALS, Difference, independent, mean, sample_std
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.files import Located
+from twinbench.report.statistics import DECIMALS, Difference, independent, mean, sample_std
 
 NOT_RUN = "not run"
 DEMO = "demo-"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import jinja2
 
-from protocols.catalogue import PROTOCOLS
-from report.details import details, recipe_fields
-from report.files import Located
-from report.gallery import gallery
-from report.grid import Column, Table
-from report.plot import Chart, Curve, Parallel, chart, parallel
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.details import details, recipe_fields
+from twinbench.report.files import Located
+from twinbench.report.gallery import gallery
+from twinbench.report.grid import Column, Table
+from twinbench.report.plot import Chart, Curve, Parallel, chart, parallel
 
 FOLDER = Path(__file__).parent
 MOST_LINES = 10  # methods in one chart

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from protocols.catalogue import find_protocol
-from protocols.house import UserError, parse_settings
-from protocols.schema import Protocol
-from report import provenance
-from report.result import Result, read_result
-from report.trial import as_label
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError, parse_settings
+from twinbench.protocols.schema import Protocol
+from twinbench.report import provenance
+from twinbench.report.result import Result, read_result
+from twinbench.report.trial import as_label
 
 
 class ImportingError(UserError):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from report.grid import Column, Table
+from twinbench.report.grid import Column, Table
 
 
 def render(table: Table) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from report.grid import Cell, Column, Contrast, Table
+from twinbench.report.grid import Cell, Column, Contrast, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from report.grid import Cell, Column, Contrast, Table
-from report.text import printable
+from twinbench.report.grid import Cell, Column, Contrast, Table
+from twinbench.report.text import printable
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:])")
 

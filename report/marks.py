@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import cast
 
-from protocols.catalogue import PROTOCOLS
-from report.result import Result
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.result import Result
 
 REPEATED = "all seeds gave the same number to the last digit: they count as one trial"
 

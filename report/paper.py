@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from protocols.catalogue import PROTOCOLS
-from report.beside import Options
-from report.files import Found
-from report.grid import Column, Table
-from report.table import build
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.beside import Options
+from twinbench.report.files import Found
+from twinbench.report.grid import Column, Table
+from twinbench.report.table import build
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from report.statistics import mean, sample_std
+from twinbench.report.statistics import mean, sample_std
 
 WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34  # margins

@@ -10,16 +10,23 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import twinbench
+
 PACKAGES = (
     *("torch", "torchvision", "scikit-learn", "numpy", "pillow"),
     *("sal-detectron2", "detectron2", "pycocotools", "faster-coco-eval"),
 )
 
 
+def code_root() -> Path:
+    """Return the folder that holds the package `twinbench` of this process: a clone, a snapshot or site-packages."""
+    return Path(twinbench.__file__).resolve().parent.parent
+
+
 @cache
 def code() -> dict[str, str]:
     """Return the root the code runs from, its commit and whether the checkout differs from it."""
-    root = Path(__file__).resolve().parent.parent
+    root = code_root()
     snapshot = root / "snapshot.json"  # slurm/snapshot.py leaves it in the copy of the code that a job runs
     if snapshot.exists():
         return {"root": str(root), **json.loads(snapshot.read_text())}
@@ -30,7 +37,7 @@ def code() -> dict[str, str]:
 
     try:
         # A wheel installed inside somebody's repository is not that repository's commit.
-        inside = git("ls-files", "--error-unmatch", "twinbench.py") is not None
+        inside = git("ls-files", "--error-unmatch", "twinbench/__init__.py") is not None
         commit = git("rev-parse", "HEAD") if inside else None
         dirty = str(bool(git("status", "--porcelain", "--untracked-files=no"))) if inside else "unknown"
     except FileNotFoundError:  # no git on this machine

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from protocols.house import UserError, replacing
+from twinbench.protocols.house import UserError, replacing
 
 SCHEMA = 1  # raised when a field changes its meaning; readers accept every older one
 

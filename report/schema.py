@@ -15,8 +15,8 @@ import tokenize
 import typing
 from typing import Any
 
-from report import result
-from report.result import REQUIRED, SCHEMA, Result
+from twinbench.report import result
+from twinbench.report.result import REQUIRED, SCHEMA, Result
 
 
 def json_schema() -> dict[str, Any]:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from protocols.catalogue import PROTOCOLS
-from protocols.house import UserError
-from report import marks
-from report.beside import Options, add
-from report.files import Absent, Found, Located, find
-from report.grid import Cell, Column, Table
-from report.statistics import independent, mean, places, shared_ranks
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.house import UserError
+from twinbench.report import marks
+from twinbench.report.beside import Options, add
+from twinbench.report.files import Absent, Found, Located, find
+from twinbench.report.grid import Cell, Column, Table
+from twinbench.report.statistics import independent, mean, places, shared_ranks
 
 Cells = Mapping[tuple[str, Column], Cell]
 

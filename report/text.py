@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from report.grid import Cell, Column, Contrast, Table
+from twinbench.report.grid import Cell, Column, Contrast, Table
 
 GAP = "  "
 

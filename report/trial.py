@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from protocols.house import UserError, parse_settings
-from protocols.schema import Protocol
-from report import provenance
-from report.result import Result, read_result
+from twinbench.protocols.house import UserError, parse_settings
+from twinbench.protocols.schema import Protocol
+from twinbench.report import provenance
+from twinbench.report.result import Result, read_result
 
 
 class TrialError(UserError):

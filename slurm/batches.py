@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slurm.graph import Job
-from slurm.suite import Suite
+from twinbench.suite.graph import Job
+from twinbench.suite.suite import Suite
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,21 @@ from typing import Any
 
 import yaml
 
-from protocols.house import replacing
-from slurm import scheduler
-from slurm.batches import Plan, missing_jobs, plan_batches
-from slurm.graph import Job
-from slurm.ledger import Batch, Ledger
-from slurm.snapshot import take_snapshot
-from slurm.suite import Method, Suite, SuiteError
-from slurm.view import forget
+from twinbench.protocols.house import replacing
+from twinbench.slurm import scheduler
+from twinbench.slurm.batches import Plan, missing_jobs, plan_batches
+from twinbench.slurm.ledger import Batch, Ledger
+from twinbench.slurm.snapshot import take_snapshot
+from twinbench.slurm.view import forget
+from twinbench.suite.graph import Job
+from twinbench.suite.suite import Method, Suite, SuiteError
 
 REPORT = "report"  # the ledger's name of the job that writes the table
 
 
 def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     """Submit every job that is neither done nor in the queue, and the report after them; return the new batches."""
-    from slurm.sbatch import submit_report, submit_trials
+    from twinbench.slurm.sbatch import submit_report, submit_trials
 
     ledger = Ledger(suite.root)
     active = active_jobs(ledger)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm.progress import JsonLog, read_log
+from twinbench.runtime.progress import JsonLog, read_log
 
 FILE = "jobs.jsonl"
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import submitit
 from submitit.helpers import DelayedSubmission
 
-from protocols.house import UserError
-from slurm import record as records
-from slurm import scheduler
-from slurm.child import LATER, failure_reason, signal_group, start_logged, worker_environment
-from slurm.record import read_record
-from slurm.snapshot import require_code
+from twinbench.protocols.house import UserError
+from twinbench.slurm import scheduler
+from twinbench.slurm.snapshot import require_code
+from twinbench.suite import record as records
+from twinbench.suite.child import LATER, failure_reason, signal_group, start_logged, worker_environment
+from twinbench.suite.record import read_record
 
 PUT_BACK = "out of time or preempted; Slurm starts it again"
 SAVE_SECONDS = 60  # for a worker to save its state; the cluster's signal_delay_s should be longer
@@ -57,7 +57,7 @@ class NodeTask(submitit.helpers.Checkpointable):
         log = records.LOG if self.main else f"job.{place.global_rank}.log"
         # Slurm's warning is for us: a worker without a handler would die of it, so it inherits the signal blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-        self.child = start_logged([sys.executable, "-m", "slurm.worker", *argv], self.folder, environment, log)
+        self.child = start_logged([sys.executable, "-m", "twinbench.worker", *argv], self.folder, environment, log)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
         self._settle(self.child.wait(), product)
 

@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slurm import scheduler
-from slurm.batches import Plan
-from slurm.estimate import disk_bytes
-from slurm.graph import Job
-from slurm.scheduler import Partition, SchedulerError
-from slurm.suite import Suite, SuiteError
+from twinbench.slurm import scheduler
+from twinbench.slurm.batches import Plan
+from twinbench.slurm.scheduler import Partition, SchedulerError
+from twinbench.suite.estimate import disk_bytes
+from twinbench.suite.graph import Job
+from twinbench.suite.suite import Suite, SuiteError
 
 LOCAL_DISKS = ("tmpfs", "overlay", "ramfs")  # file systems that no other node can see
 
@@ -34,7 +34,7 @@ def problems(suite: Suite, jobs: Sequence[Job], *, local: bool) -> list[str]:
 
 def remarks(suite: Suite, *, local: bool) -> list[str]:
     """Return what may surprise, but forbids nothing."""
-    from report.provenance import code
+    from twinbench.report.provenance import code
 
     found = []
     if code()["dirty"] == "True":
@@ -70,8 +70,8 @@ def _checkpoints(suite: Suite) -> Iterator[str]:
         made = suite.root / method.name / "backbone" / "resnet50.pth"
         if made.exists():
             continue
-        from convert.load import CheckpointError, load_backbone
-        from convert.reader import open_checkpoint
+        from twinbench.convert.load import CheckpointError, load_backbone
+        from twinbench.convert.reader import open_checkpoint
 
         try:
             (open_checkpoint if method.model else load_backbone)(method.file)
@@ -108,7 +108,7 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 
 def _refusals(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
     """Yield what sbatch itself objects to, asked without submitting: constraint, account, qos, memory, shape."""
-    from slurm.sbatch import script
+    from twinbench.slurm.sbatch import script
 
     sizes = {(job.gpus, job.nodes, job.minutes): job for job in jobs}
     said: set[str] = set()

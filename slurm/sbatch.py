@@ -11,13 +11,13 @@ from typing import Any
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
-from slurm.batches import Plan
-from slurm.cluster import Cluster
-from slurm.graph import Job
-from slurm.local import loader_flags
-from slurm.node import NodeTask, write_report
-from slurm.scheduler import SchedulerError
-from slurm.suite import Suite
+from twinbench.slurm.batches import Plan
+from twinbench.slurm.node import NodeTask, write_report
+from twinbench.slurm.scheduler import SchedulerError
+from twinbench.suite.cluster import Cluster
+from twinbench.suite.graph import Job
+from twinbench.suite.local import loader_flags
+from twinbench.suite.suite import Suite
 
 RESTARTS = 1000  # a job that runs out of time goes on as often as it needs
 REPORT_MINUTES = 60

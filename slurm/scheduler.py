@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from protocols.house import UserError
+from twinbench.protocols.house import UserError
 
 ANSWER_SECONDS = 30  # a controller that is down lets its clients wait for about 9 s
 

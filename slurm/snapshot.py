@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from protocols.house import UserError
+from twinbench.protocols.house import UserError
+from twinbench.report.provenance import code, code_root
 
-# what a job may run: the front door and the rooms, as pyproject.toml lists them for the wheel
-PACKAGES = (*("twinbench.py", "convert", "data", "detection", "pretrain", "protocols", "report", "slurm", "transfer"),)
+PACKAGE = "twinbench"  # the front door and the rooms: the whole of what a job may run
 COMMIT = "snapshot.json"  # beside the copy: the commit it was taken from
 
 
@@ -18,15 +18,8 @@ class SnapshotError(UserError):
     """A job that would run other code than was submitted."""
 
 
-def code_root() -> Path:
-    """Return the folder that this process's own code lies in."""
-    return Path(__file__).resolve().parent.parent
-
-
 def take_snapshot(into: Path) -> Path:
     """Copy the code to `into/<digest>` and return that folder; equal code is copied once."""
-    from report.provenance import code
-
     root = code_root()
     files = sorted(_files(root))
     digest = hashlib.sha256()
@@ -58,11 +51,7 @@ def require_code(root: Path | str) -> None:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the files of the packages, but for what Python compiles."""
-    for name in PACKAGES:
-        if (root / name).is_file():
-            yield root / name
-            continue
-        for path in (root / name).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-                yield path
+    """Yield the files of the package, but for what Python compiles; in a clone its rooms are links to folders."""
+    for folder, folders, names in os.walk(root / PACKAGE, followlinks=True):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (Path(folder, name) for name in names if not name.endswith(".pyc"))

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from protocols.house import replacing
-from slurm import scheduler
-from slurm.ledger import Ledger
-from slurm.scheduler import Accounted, Queued, SchedulerError
+from twinbench.protocols.house import replacing
+from twinbench.slurm import scheduler
+from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.scheduler import Accounted, Queued, SchedulerError
 
 PATIENCE = 20.0  # seconds
 FILE = ".slurm-view.json"

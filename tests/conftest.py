@@ -12,9 +12,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from data.scenes import make_scenes
-from protocols.catalogue import PROTOCOLS
-from report.result import Result
+from twinbench.data.scenes import make_scenes
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.result import Result
 
 
 @pytest.fixture(scope="session")

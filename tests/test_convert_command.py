@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import twinbench
-from convert import load_backbone
-from convert.convention import IMAGENET, UNIT, InputConvention
-from convert.resnet import ResNet50
+from twinbench.convert import load_backbone
+from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
+from twinbench.convert.resnet import ResNet50
 
 WIDTH = 1 / 16
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,8 +153,8 @@ def test_every_command_in_the_documentation_parses() -> None:
 
 
 def test_the_documentation_names_every_layout_and_no_other() -> None:
-    from convert.layouts import LAYOUTS
-    from convert.zoo import zoo
+    from twinbench.convert.layouts import LAYOUTS
+    from twinbench.convert.zoo import zoo
 
     text = (ROOT / "docs" / "checkpoints.md").read_text()
     table = set(re.findall(r"^\| `([\w-]+)`", text, re.M))

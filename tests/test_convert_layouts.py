@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from convert import CheckpointError, load_backbone
-from convert.convention import IMAGENET, IMAGENET_BGR
-from convert.layouts import GENERIC, LAYOUTS
-from convert.resnet import ResNet50
+from twinbench.convert import CheckpointError, load_backbone
+from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
+from twinbench.convert.layouts import GENERIC, LAYOUTS
+from twinbench.convert.resnet import ResNet50
 
 WIDTH = 1 / 16
 Weights = dict[str, Tensor]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet50
 
-from convert import CheckpointError, load_backbone, write_backbone
-from convert.files import load, save
-from convert.load import build_model, open_backbone
-from convert.resnet import ResNet50
+from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.files import load, save
+from twinbench.convert.load import build_model, open_backbone
+from twinbench.convert.resnet import ResNet50
 
 WIDTH = 1 / 16
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save as safetensors_bytes
 
-from convert import CheckpointError, load_backbone
-from convert.names import detectron2_name
-from convert.resnet import ResNet50
+from twinbench.convert import CheckpointError, load_backbone
+from twinbench.convert.names import detectron2_name
+from twinbench.convert.resnet import ResNet50
 
 WIDTH = 1 / 16
 SECONDS = 10
@@ -273,7 +273,7 @@ def shared_storage() -> bytes:
 BOMBER = """
 import pathlib, resource, sys, time
 import torch
-from convert import CheckpointError, load_backbone
+from twinbench.convert import CheckpointError, load_backbone
 torch.set_num_threads(1)
 
 def peak_kb():

@@ -15,13 +15,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 import twinbench
-from convert import CheckpointError, load_backbone, write_backbone
-from convert.convention import IMAGENET, UNIT, InputConvention
-from convert.files import ABANDONED
-from convert.load import Backbone, build_model, random_backbone
-from convert.prove import identity
-from convert.resnet import ResNet50
-from protocols.house import replacing
+from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
+from twinbench.convert.files import ABANDONED
+from twinbench.convert.load import Backbone, build_model, random_backbone
+from twinbench.convert.prove import identity
+from twinbench.convert.resnet import ResNet50
+from twinbench.protocols.house import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1 / 16
@@ -184,7 +184,7 @@ def test_detectron2_models_take_every_tensor(
     one = backbone()
     detector = build_detector(config)
     DetectionCheckpointer(detector).load(str(write(one, "detectron2", tmp_path)))
-    from convert.names import detectron2_name
+    from twinbench.convert.names import detectron2_name
 
     state = detector.state_dict()
     taken = [

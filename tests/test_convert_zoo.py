@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import twinbench
-from convert import download
-from convert.download import cached_path, fetch, is_cached
-from convert.layouts import LAYOUTS
-from convert.load import open_backbone
-from convert.resnet import ResNet50
-from convert.zoo import Entry, ZooError, entry_named, zoo
-from slurm import fetching
+from twinbench.convert import download
+from twinbench.convert.download import cached_path, fetch, is_cached
+from twinbench.convert.layouts import LAYOUTS
+from twinbench.convert.load import open_backbone
+from twinbench.convert.resnet import ResNet50
+from twinbench.convert.zoo import Entry, ZooError, entry_named, zoo
+from twinbench.runtime import download as fetching
 
 WIDTH = 1 / 16
 
@@ -180,7 +180,7 @@ def test_a_file_of_a_file_service_is_taken_by_hand(server: Server) -> None:
 def test_processes_that_ask_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
     entry = serve(server, os.urandom(300_000))
     code = (
-        "import sys; from convert.download import fetch; from convert.zoo import Entry;"
+        "import sys; from twinbench.convert.download import fetch; from twinbench.convert.zoo import Entry;"
         f"print(fetch(Entry('mine', 'Mine', 1, None, {entry.address!r}, '', 'MIT', '')))"
     )
     environment = os.environ | {"PYTHONPATH": os.getcwd()}

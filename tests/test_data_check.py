@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from data.checks import check
-from data.imagenet import LISTS_SHA256
-from data.layouts import DataError
-from data.surveys import EXPECTED
 from twinbench import main
+from twinbench.data.checks import check
+from twinbench.data.imagenet import LISTS_SHA256
+from twinbench.data.layouts import DataError
+from twinbench.data.surveys import EXPECTED
 
 TREES = {"imagenet": "imagenet", "voc": "VOCdevkit", "voc07": "VOCdevkit", "coco": "coco", "inat": "inat"}
 TREES["places"] = "places"
@@ -123,7 +123,7 @@ def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Pa
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the stand-in reaches forked readers only")
 def test_a_killed_reader_is_told(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.checks.proven_size", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("twinbench.data.checks.proven_size", lambda path: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError, match="was killed, perhaps for memory; run again with --processes 1"):
         check("coco", scenes / "coco", processes=2)
 

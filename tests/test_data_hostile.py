@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data.json_lists import read_json_lists
-from data.layouts import DataError, read_text
-from data.places import read_list
-from data.voc import parse_xml
+from twinbench.data.json_lists import read_json_lists
+from twinbench.data.layouts import DataError, read_text
+from twinbench.data.places import read_list
+from twinbench.data.voc import parse_xml
 
 LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "ha">' + "".join(
     f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.layouts import DataError, read_labelled, require_counts
-from data.paths import PathList
-from data.voc import check_annotations, class_names
+from twinbench.data.layouts import DataError, read_labelled, require_counts
+from twinbench.data.paths import PathList
+from twinbench.data.voc import check_annotations, class_names
 
 ROOTS = {"imagenet": "imagenet", "voc": "VOCdevkit", "inat": "inat", "places": "places"}
 

@@ -9,11 +9,11 @@ from detectron2.config import get_cfg
 from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.modeling.roi_heads import Res5ROIHeads
 
-from convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
-from detection.config import detectron2_config
-from detection.head import Res5ROIHeadsExtraNorm
-from protocols.catalogue import find_protocol
-from protocols.detection import VOC_C4
+from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.head import Res5ROIHeadsExtraNorm
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.detection import VOC_C4
 
 YAML = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 

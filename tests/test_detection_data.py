@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from detectron2.data import MetadataCatalog
 
-from data.layouts import DataError
-from detection.datasets import open_data
-from protocols.catalogue import find_protocol
+from twinbench.data.layouts import DataError
+from twinbench.detection.datasets import open_data
+from twinbench.protocols.catalogue import find_protocol
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -10,20 +10,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from convert.files import load
-from detection.checkpoint import checkpoints
-from detection.trial import require_norm
-from protocols.detection import VOC_C4
-from report.result import read_result
-from report.trial import TrialError
-from slurm.process import Process
+from twinbench.convert.files import load
+from twinbench.detection.checkpoint import checkpoints
+from twinbench.detection.trial import require_norm
+from twinbench.protocols.detection import VOC_C4
+from twinbench.report.result import read_result
+from twinbench.report.trial import TrialError
+from twinbench.runtime.process import Process
 
 PAIR = """
 import os, signal, sys, torch
 from pathlib import Path
 from detectron2.engine import SimpleTrainer
-from detection.trial import Wanted, run_trial
-from protocols.catalogue import find_protocol
+from twinbench.detection.trial import Wanted, run_trial
+from twinbench.protocols.catalogue import find_protocol
 torch.set_num_threads(1)
 data, out, dies_at, *settings = sys.argv[1:]
 step = SimpleTrainer.run_step

@@ -3,10 +3,10 @@
 import pytest
 from detectron2.engine import DefaultTrainer
 
-from convert.convention import IMAGENET
-from detection.config import detectron2_config
-from detection.scaling import ScalingError, linear_rule
-from protocols.catalogue import find_protocol
+from twinbench.convert.convention import IMAGENET
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.scaling import ScalingError, linear_rule
+from twinbench.protocols.catalogue import find_protocol
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 16])

@@ -9,7 +9,7 @@ import torch
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import TrainingSampler
 
-from detection.stream import SeededImages, batches, derived_seed, training_loader
+from twinbench.detection.stream import SeededImages, batches, derived_seed, training_loader
 
 SHAPES = [(100 + (k * 37) % 50, 120) for k in range(23)]  # some wide, some tall
 

@@ -10,18 +10,18 @@ from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-import detection.train
-from convert.convention import IMAGENET
-from convert.load import open_backbone
-from data.layouts import DataError
-from detection.checkpoint import KEPT, Checkpoints, ResumeError, checkpoints
-from detection.config import detectron2_config
-from detection.datasets import open_data
-from detection.train import PRECISE, Run, train
-from detection.weights import WeightsError, build_detector, check_arrival
-from protocols.catalogue import find_protocol
-from slurm.process import Process
-from slurm.progress import read_log
+from twinbench.convert.convention import IMAGENET
+from twinbench.convert.load import open_backbone
+from twinbench.data.layouts import DataError
+from twinbench.detection import train as training
+from twinbench.detection.checkpoint import KEPT, Checkpoints, ResumeError, checkpoints
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.datasets import open_data
+from twinbench.detection.train import PRECISE, Run, train
+from twinbench.detection.weights import WeightsError, build_detector, check_arrival
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.runtime.process import Process
+from twinbench.runtime.progress import read_log
 
 WIDTH = 0.125
 SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2, "rois_per_image": 8}
@@ -96,7 +96,7 @@ def test_a_killed_run_ends_with_the_same_bits(
         patch.setattr(SimpleTrainer, "run_step", step)
         patch.setattr(Checkpoints, "after_step", save_once)
         if saved_at == 7:
-            patch.setattr(detection.train, "update_bn_stats", die)
+            patch.setattr(training, "update_bn_stats", die)
         with pytest.raises(Killed):
             trained(run_in(tmp_path, small(), workers=workers), records)
     assert not (tmp_path / "model_final.pth").exists()
@@ -117,7 +117,7 @@ def test_only_the_newest_checkpoints_are_kept_and_none_at_the_end(tmp_path, monk
     def look(*_):
         seen.extend(path.stem for path in checkpoints(tmp_path / "checkpoints"))
 
-    monkeypatch.setattr(detection.train, "_precise_batch_norm", look)
+    monkeypatch.setattr(training, "_precise_batch_norm", look)
     trained(run_in(tmp_path, small()), records)
     assert seen == ["iteration_0000006", "iteration_0000007"] and len(seen) == KEPT
     assert checkpoints(tmp_path / "checkpoints") == []
@@ -137,7 +137,7 @@ def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers)
 def test_the_state_of_another_run_is_refused(tmp_path, monkeypatch, records, finished):
     with monkeypatch.context() as patch:
         if not finished:
-            patch.setattr(detection.train, "_precise_batch_norm", die)
+            patch.setattr(training, "_precise_batch_norm", die)
         with nullcontext() if finished else pytest.raises(Killed):
             trained(run_in(tmp_path, small(iterations=1)), records)
     with pytest.raises(ResumeError, match="belongs to a run with seed 3, this one has 4; choose another OUT"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from detection import command
-from detection.trial import PICTURE, Wanted, run_trial
-from protocols.catalogue import find_protocol
-from protocols.house import UserError
-from report.result import read_result
+from twinbench.detection import command
+from twinbench.detection.trial import PICTURE, Wanted, run_trial
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
+from twinbench.report.result import read_result
 
 CLASSES = ("blue", "red")
 COLORS = ((40, 60, 220), (220, 50, 40))
@@ -127,7 +127,7 @@ def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
     trial = wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1)
     first = run_trial(trial)
     (tmp_path / PICTURE).unlink()
-    monkeypatch.setattr("detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
     assert run_trial(trial) == first
 
 
@@ -170,7 +170,7 @@ def test_a_missing_detectron2_is_said_with_what_brings_it(scenes, tmp_path, monk
 def test_the_evaluator_asked_for_is_the_one_that_measures(scenes, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "detection.trial.evaluate", lambda *words: asked.append(words[-1])
+        "twinbench.detection.trial.evaluate", lambda *words: asked.append(words[-1])
     )  # None: not the main process
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
     words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path, "--workers", 0, "--device", "cpu"]

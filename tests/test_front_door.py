@@ -1,13 +1,15 @@
 """The front door: help, exit codes, one-line errors, and the packaging that brings it."""
 
+import os
 import subprocess
 import sys
-import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import twinbench
+from twinbench import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,10 +21,10 @@ def test_help_names_every_command_and_loads_no_room():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
-    assert all(f"  {name} " in run.stdout for name in twinbench.COMMANDS)
+    assert all(f"  {name} " in run.stdout for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(twinbench.COMMANDS))
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_each_command_has_help_with_an_example_and_needs_no_torch_for_it(name):
     code = f"import sys, twinbench; sys.modules['torch'] = None; twinbench.main([{name!r}, '--help'])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -58,8 +60,8 @@ def test_a_users_mistake_is_one_line_without_traceback(capsys, tmp_path):
 
 
 def test_a_missing_package_is_named_with_what_brings_it(capsys, monkeypatch):
-    monkeypatch.setattr(twinbench.importlib, "import_module", _refuse_torch)
-    assert twinbench.main(["transfer"]) == 2
+    monkeypatch.setattr(cli.importlib, "import_module", _refuse_torch)
+    assert cli.main(["transfer"]) == 2
     assert "needs the package torch, which is not installed; run: make setup" in capsys.readouterr().err
 
 
@@ -71,12 +73,58 @@ def test_interrupt_is_130(capsys, monkeypatch):
     def interrupt(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(twinbench, "_load", interrupt)
-    assert twinbench.main(["suite"]) == 130
+    monkeypatch.setattr(cli, "_load", interrupt)
+    assert cli.main(["suite"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
 
-def test_the_wheel_lists_each_room_by_name():
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks"}
-    assert set(wheel["packages"]) == rooms | {"twinbench.py"}
+ROOMS = ("convert", "data", "detection", "pretrain", "protocols", "report", "runtime", "slurm", "suite", "transfer")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built as pip builds it, unpacked into an empty folder."""
+    built = tmp_path_factory.mktemp("wheel")
+    words = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(built)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    (file,) = built.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(built / "unpacked")
+    return built / "unpacked"
+
+
+def test_the_wheels_only_top_level_name_is_twinbench(wheel):
+    assert {path.name for path in wheel.iterdir() if path.suffix != ".dist-info"} == {"twinbench"}
+    for room in ROOMS:
+        assert (wheel / "twinbench" / room / "__init__.py").is_file()
+    assert (wheel / "twinbench/protocols/published.csv").is_file()
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A user's folder with modules of every name that a room has, each of which fails when it is imported."""
+    for name in ROOMS[:5]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the user's own module')")
+    for name in ROOMS[5:]:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the user's own module')")
+    return tmp_path
+
+
+@pytest.mark.parametrize("start", ["module", "path", "wheel"])
+def test_it_runs_beside_the_users_own_modules(start, crowded, wheel):
+    root = wheel if start == "wheel" else ROOT
+    words = [str(ROOT / "twinbench")] if start == "path" else ["-m", "twinbench"]
+    environment = {**os.environ, "PYTHONPATH": "" if start == "path" else str(root)}
+    command = [sys.executable, *words, "data", "make", "scenes", "--scale", "0.02"]
+    run = subprocess.run(command, cwd=crowded, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    code = "import twinbench.convert.load, twinbench.transfer.command, twinbench; print(twinbench.__file__)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=crowded, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert start == "path" or run.stdout.startswith(str(root))
+
+
+def test_version_is_the_packages(capsys):
+    assert twinbench.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"twinbench {twinbench.__version__}\n"

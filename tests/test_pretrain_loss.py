@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.loss import LossError, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
+from twinbench.pretrain.loss import LossError, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
 
 FORMS = ("dense", "chunked", "gram", "auto")
 

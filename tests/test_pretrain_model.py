@@ -10,15 +10,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from convert.files import load
-from pretrain import state
-from pretrain.images import Corrupt, Plan, decode_all
-from pretrain.lars import LARS
-from pretrain.model import BarlowTwins
-from pretrain.monitor import Monitor
-from pretrain.precision import Precision
-from protocols.pretraining import RECIPES
-from slurm.process import Process
+from twinbench.convert.files import load
+from twinbench.pretrain import state
+from twinbench.pretrain.images import Corrupt, Plan, decode_all
+from twinbench.pretrain.lars import LARS
+from twinbench.pretrain.model import BarlowTwins
+from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.precision import Precision
+from twinbench.protocols.pretraining import RECIPES
+from twinbench.runtime.process import Process
 
 RECIPE = RECIPES["barlow-twins"]
 
@@ -106,7 +106,7 @@ def test_small_sets_are_kept_in_memory_and_others_are_not(tmp_path: Path, monkey
         Image.new("RGB", (5, 4), (i, 0, 9)).save(paths[-1])
     images = decode_all(paths, Corrupt(0))
     assert images is not None and images.shape == (3, 3, 4, 5) and images[2, :, 0, 0].tolist() == [2, 0, 9]
-    monkeypatch.setattr("pretrain.images.MEMORY_BYTES", 3 * 60 - 1)
+    monkeypatch.setattr("twinbench.pretrain.images.MEMORY_BYTES", 3 * 60 - 1)
     assert decode_all(paths, Corrupt(0)) is None
     monkeypatch.undo()
     Image.new("RGB", (5, 5)).save(paths[1])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.lars import LARS
-from pretrain.schedule import learning_rate
+from twinbench.pretrain.lars import LARS
+from twinbench.pretrain.schedule import learning_rate
 
 
 def test_three_steps_by_numpy() -> None:

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import twinbench
-from convert.files import load
-from pretrain.loss import barlow_twins_loss, correlation_statistics
-from slurm.batchnorm import GlobalBatchNorm
-from slurm.progress import read_log
+from twinbench.convert.files import load
+from twinbench.pretrain.loss import barlow_twins_loss, correlation_statistics
+from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.progress import read_log
 
 FORK = get_context("fork")
 TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--log-steps", "1"]

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 import twinbench
-from convert.files import load
-from convert.resnet import ResNet50
-from pretrain.meter import Meter
-from slurm.progress import read_log
+from twinbench.convert.files import load
+from twinbench.convert.resnet import ResNet50
+from twinbench.pretrain.meter import Meter
+from twinbench.runtime.progress import read_log
 
 TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--log-steps", "1"]
 TINY += [f"--set={pair}" for pair in ("width=0.0625", "epochs=2", "batch_size=8", "projector=16,16", "crop=16")]

@@ -11,10 +11,10 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from pretrain import augment
-from pretrain.reference import crop_resize_pil, recolor_pil, to_bytes, to_input
-from pretrain.views import Colors, Crops, draw_colors, draw_crops, stream
-from protocols.pretraining import RECIPES
+from twinbench.pretrain import augment
+from twinbench.pretrain.reference import crop_resize_pil, recolor_pil, to_bytes, to_input
+from twinbench.pretrain.views import Colors, Crops, draw_colors, draw_crops, stream
+from twinbench.protocols.pretraining import RECIPES
 
 RECIPE = RECIPES["barlow-twins"]
 LEVEL = 1 / 255

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from slurm.process import Process, ProcessError, current_process, loader_workers
-from slurm.progress import JsonLog, bar, read_log
+from twinbench.runtime.process import Process, ProcessError, current_process, loader_workers
+from twinbench.runtime.progress import JsonLog, bar, read_log
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_two_processes_meet(tmp_path):
     """torchrun starts two; the sum over ranks arrives in both."""
     code = (
         "import torch.distributed as dist, torch\n"
-        "from slurm.process import current_process, process_group\n"
+        "from twinbench.runtime.process import current_process, process_group\n"
         "process = current_process('cpu')\n"
         "with process_group(process) as device:\n"
         "    total = torch.tensor([process.rank + 1.0], device=device)\n"

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from protocols.catalogue import PROTOCOLS, find_protocol
-from protocols.schema import ImageTransform, ProbeRecipe, ProtocolError, fingerprint, registry
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.protocols.schema import ImageTransform, ProbeRecipe, ProtocolError, fingerprint, registry
 
 PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("demo-")]
 IDS = [entry.name for entry in PAPER]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 import twinbench
-from protocols.catalogue import PROTOCOLS
+from twinbench.protocols.catalogue import PROTOCOLS
 
 
 def test_the_list_holds_every_protocol_with_its_fingerprint(capsys):

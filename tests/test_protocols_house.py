@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from protocols.house import SettingError, parse_settings, replacing, unknown, with_settings
+from twinbench.protocols.house import SettingError, parse_settings, replacing, unknown, with_settings
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import typing
 import pytest
 
 import twinbench
-from protocols.catalogue import PROTOCOLS, find_protocol
-from protocols.house import SettingError, UserError, setting_values, with_settings
-from protocols.pretraining import RECIPES
-from protocols.ranges import RANGES, RULES, require_in_range
-from protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, SvmRecipe
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.protocols.house import SettingError, UserError, setting_values, with_settings
+from twinbench.protocols.pretraining import RECIPES
+from twinbench.protocols.ranges import RANGES, RULES, require_in_range
+from twinbench.protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, SvmRecipe
 
 SVM, LOW_SHOT, ONE_VS_REST = "demo-voc07-svm", "demo-voc07-svm-lowshot", "demo-inat18-svm"
 LINEAR, STEPS, KNN = "demo-imagenet-linear", "demo-inat18-linear", "demo-imagenet-knn"

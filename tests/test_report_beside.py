@@ -1,14 +1,14 @@
 import pytest
 
 import twinbench
-from protocols.catalogue import PROTOCOLS
-from protocols.published import BARLOW_TWINS, orphans, published, published_for
-from report import latex, markdown, text
-from report.beside import OptionError, Options
-from report.files import Found, Located
-from report.gate import GateError, failures, parse_gates
-from report.result import Result
-from report.table import build
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.published import BARLOW_TWINS, orphans, published, published_for
+from twinbench.report import latex, markdown, text
+from twinbench.report.beside import OptionError, Options
+from twinbench.report.files import Found, Located
+from twinbench.report.gate import GateError, failures, parse_gates
+from twinbench.report.result import Result
+from twinbench.report.table import build
 
 
 def located(path, method, name, values, **changes):

@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 
 import twinbench
-from report import paper
-from report.beside import Options
-from report.files import Found, find
+from twinbench.report import paper
+from twinbench.report.beside import Options
+from twinbench.report.files import Found, find
 
 
 @pytest.fixture

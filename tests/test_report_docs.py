@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 import twinbench
-from protocols import page
-from protocols.catalogue import PROTOCOLS
-from protocols.sources import recipe_sources
-from slurm.graph import build_jobs
-from slurm.suite import read_suite
+from twinbench.protocols import page
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.sources import recipe_sources
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = {"list": "list", "targets": "."}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import report
 import twinbench
-from protocols.catalogue import PROTOCOLS
-from report.importing import ImportingError, imported
-from report.result import REQUIRED, Result, read_result
-from report.schema import json_schema
-from report.table import read
+from twinbench import report
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.importing import ImportingError, imported
+from twinbench.report.result import REQUIRED, Result, read_result
+from twinbench.report.schema import json_schema
+from twinbench.report.table import read
 
 LINEAR, COCO, VOC = PROTOCOLS["imagenet-linear"], PROTOCOLS["coco-mrcnn-c4-1x"], PROTOCOLS["voc0712-frcnn-c4"]
 VISSL = [

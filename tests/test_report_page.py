@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from protocols.catalogue import PROTOCOLS
-from report import html
-from report.beside import Options
-from report.result import Result
-from report.table import read
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report import html
+from twinbench.report.beside import Options
+from twinbench.report.result import Result
+from twinbench.report.table import read
 
 HOSTILE = "<img src=x onerror=\"document.title='obeyed'\"><script>document.title='obeyed'</script>"
 

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from report.files import find
-from report.result import REQUIRED, SCHEMA, Result, ResultError, read_result, read_results
+from twinbench.report.files import find
+from twinbench.report.result import REQUIRED, SCHEMA, Result, ResultError, read_result, read_results
 
 
 def a_result(**changes):

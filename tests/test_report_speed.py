@@ -12,12 +12,12 @@ from random import Random
 
 import pytest
 
-from protocols.catalogue import PROTOCOLS
-from report.beside import Options
-from report.command import FORMATS, render
-from report.files import find
-from report.result import Result
-from report.table import build
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.beside import Options
+from twinbench.report.command import FORMATS, render
+from twinbench.report.files import find
+from twinbench.report.result import Result
+from twinbench.report.table import build
 
 METHODS, SEEDS = 72, 4
 

@@ -4,7 +4,15 @@ import statistics
 import pytest
 from scipy import stats
 
-from report.statistics import Difference, difference, holm, independent, sample_std, seeds_to_separate, shared_ranks
+from twinbench.report.statistics import (
+    Difference,
+    difference,
+    holm,
+    independent,
+    sample_std,
+    seeds_to_separate,
+    shared_ranks,
+)
 
 OURS = {0: 71.2, 1: 70.1, 2: 72.4, 3: 71.0}
 THEIRS = {0: 70.6, 1: 70.0, 2: 71.1, 3: 70.8}

@@ -2,11 +2,11 @@ import statistics
 
 import pytest
 
-from protocols.catalogue import PROTOCOLS
-from report import statistics as ours
-from report.files import Absent, Found, Located
-from report.result import Result
-from report.table import TableError, build
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report import statistics as ours
+from twinbench.report.files import Absent, Found, Located
+from twinbench.report.result import Result
+from twinbench.report.table import TableError, build
 
 SVM = PROTOCOLS["voc07-svm"]
 

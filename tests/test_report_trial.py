@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy
 import pytest
 
-from protocols.catalogue import PROTOCOLS
-from report import provenance
-from report.result import read_result
-from report.trial import Trial, TrialError, add_trial_arguments, trial_protocol
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report import provenance
+from twinbench.report.result import read_result
+from twinbench.report.trial import Trial, TrialError, add_trial_arguments, trial_protocol
 
 KNN = PROTOCOLS["imagenet-knn"]
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import twinbench
-from report import csvfile, html, jsonfile, latex, markdown, text
-from report.beside import Options
-from report.plot import average, chart, parallel
-from report.table import read
+from twinbench.report import csvfile, html, jsonfile, latex, markdown, text
+from twinbench.report.beside import Options
+from twinbench.report.plot import average, chart, parallel
+from twinbench.report.table import read
 
 HOSTILE = '<script>alert("x")</script> | **b** \x1b[31mred\nline =1+1'
 

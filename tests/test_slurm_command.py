@@ -7,12 +7,12 @@ import torch
 import torchvision
 
 import twinbench
-from protocols.catalogue import find_protocol
-from report.result import Result, read_results
-from slurm import local, record
-from slurm.demo import SUITE, prepare, quick_suite
-from slurm.graph import build_jobs
-from slurm.suite import SuiteError, read_suite
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.result import Result, read_results
+from twinbench.suite import local, record
+from twinbench.suite.demo import SUITE, prepare, quick_suite
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.suite import SuiteError, read_suite
 
 TEXT = """
 name: small
@@ -129,7 +129,7 @@ def test_watch_and_follow_end_when_nothing_moves_any_more(suite_file, capsys, mo
             log.write("epoch 2\n")
         measure(last, 2.0)
 
-    monkeypatch.setattr("slurm.show.time.sleep", nap)
+    monkeypatch.setattr("twinbench.suite.show.time.sleep", nap)
     assert twinbench.main(["suite", "logs", str(suite_file), last.name, "--follow"]) == 0
     assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
     (last.out / "result.json").unlink()

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from report.result import read_results
+from twinbench.report.result import read_results
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from protocols.catalogue import find_protocol
-from report.result import Result
-from slurm import record
-from slurm.graph import build_jobs
-from slurm.suite import SuiteError, read_suite
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.result import Result
+from twinbench.suite import record
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.suite import SuiteError, read_suite
 
 TEXT = """
 name: graph

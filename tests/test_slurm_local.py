@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from slurm import local
-from slurm.display import Display
-from slurm.graph import Job
-from slurm.local import LocalRunner, Machine
-from slurm.lock import only_runner
-from slurm.record import read_record
-from slurm.suite import SuiteError
+from twinbench.suite import local
+from twinbench.suite.display import Display
+from twinbench.suite.graph import Job
+from twinbench.suite.local import LocalRunner, Machine
+from twinbench.suite.lock import only_runner
+from twinbench.suite.record import read_record
+from twinbench.suite.suite import SuiteError
 
 ROOT = Path(__file__).parent.parent
 WRITE = "open('result.json', 'w').write('{}')"  # every job runs in its own folder
@@ -119,14 +119,14 @@ RUNNER = """
 import signal
 import sys
 from pathlib import Path
-from slurm.display import Display
-from slurm.graph import Job
-from slurm.local import LocalRunner, Machine
-from slurm.lock import only_runner
+from twinbench.suite.display import Display
+from twinbench.suite.graph import Job
+from twinbench.suite.local import LocalRunner, Machine
+from twinbench.suite.lock import only_runner
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what goes to the background without it
 out = Path(sys.argv[1])
 child = (
-    "import os, time\\nfrom slurm.worker import die_with_parent\\ndie_with_parent()\\n"
+    "import os, time\\nfrom twinbench.worker import die_with_parent\\ndie_with_parent()\\n"
     "open('pid', 'w').write(str(os.getpid()))\\ntime.sleep(60)"
 )
 jobs = [Job(name, "trial", (), out / name, name) for name in ("a", "b", "c")]

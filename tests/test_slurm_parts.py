@@ -1,39 +1,39 @@
 """The parts of a launch that need no Slurm: snapshot, ledger, answers of Slurm's programs, scripts, estimates."""
 
 import json
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slurm import scheduler
-from slurm.advance import advance, duration
-from slurm.batches import Plan
-from slurm.estimate import estimate
-from slurm.graph import Job, build_jobs
-from slurm.launch import write_resolved
-from slurm.ledger import Ledger
-from slurm.record import begin, end
-from slurm.sbatch import setup_lines
-from slurm.scheduler import SchedulerError, expand, minutes_of
-from slurm.snapshot import PACKAGES, SnapshotError, code_root, require_code, take_snapshot
-from slurm.suite import read_suite
+from twinbench.report.provenance import code_root
+from twinbench.slurm import scheduler
+from twinbench.slurm.batches import Plan
+from twinbench.slurm.launch import write_resolved
+from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.sbatch import setup_lines
+from twinbench.slurm.scheduler import SchedulerError, expand, minutes_of
+from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
+from twinbench.suite.advance import advance, duration
+from twinbench.suite.estimate import estimate
+from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.record import begin, end
+from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_a_snapshot_holds_what_the_wheel_holds_and_equal_code_is_copied_once(tmp_path):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert set(PACKAGES) == set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
     first = take_snapshot(tmp_path)
-    assert (first / "slurm/suite.py").read_bytes() == (ROOT / "slurm/suite.py").read_bytes()
+    assert {path.name for path in first.iterdir()} == {"twinbench", "snapshot.json"}
+    assert not (first / "twinbench/suite").is_symlink()
+    assert (first / "twinbench/suite/suite.py").read_bytes() == (ROOT / "suite/suite.py").read_bytes()
     assert not list(first.rglob("__pycache__"))
     assert "commit" in json.loads((first / "snapshot.json").read_text())
     assert take_snapshot(tmp_path) == first
     (first / "snapshot.json").unlink()  # as a kill half-way would leave it
-    (first / "slurm/suite.py").unlink()
-    assert (take_snapshot(tmp_path) / "slurm/suite.py").exists()
+    (first / "twinbench/suite/suite.py").unlink()
+    assert (take_snapshot(tmp_path) / "twinbench/suite/suite.py").exists()
 
 
 def test_a_job_refuses_code_from_elsewhere(tmp_path):
@@ -110,7 +110,7 @@ def suite(tmp_path):
 def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
     from submitit.slurm.slurm import SlurmExecutor
 
-    from slurm.sbatch import script
+    from twinbench.slurm.sbatch import script
 
     monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if srun were here
     text = script(suite, Plan(tuple(build_jobs(suite)), (), at_once=2), Path("/code"), "s.1234", "afterok:7")
@@ -205,7 +205,7 @@ def test_durations_say_their_unit(seconds, words):
 
 
 def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):
-    from slurm.local import Machine
+    from twinbench.suite.local import Machine
 
     machine = Machine(("0", "1", "2"), 8)
     wide = [Job("j", "trial", (), tmp_path, "", gpus=gpus) for gpus in (0, 1, 2, 8)]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import twinbench
-from slurm.batches import plan_batches
-from slurm.graph import Job, build_jobs
-from slurm.ledger import Ledger
-from slurm.suite import read_suite
+from twinbench.slurm.batches import plan_batches
+from twinbench.slurm.ledger import Ledger
+from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
 PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
@@ -134,7 +134,7 @@ def test_a_watching_user_asks_slurm_at_most_once_in_ten_seconds(tmp_path, monkey
     monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls"))
     monkeypatch.setenv("FAKE_NAME", batch.slurm_name)
     clock = [1000.0]
-    monkeypatch.setattr("slurm.view.time.time", lambda: clock[0])
+    monkeypatch.setattr("twinbench.slurm.view.time.time", lambda: clock[0])
     for _ in range(60):  # a minute of somebody pressing return every second
         assert twinbench.main(["suite", "status", str(file)]) == 0
         clock[0] += 1

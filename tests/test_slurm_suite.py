@@ -7,8 +7,8 @@ import re
 import pytest
 import yaml
 
-from protocols.catalogue import find_protocol
-from slurm.suite import SuiteError, read_suite
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.suite.suite import SuiteError, read_suite
 
 GOOD = """
 name: trees

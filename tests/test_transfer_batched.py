@@ -6,15 +6,15 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.svm import LinearSVC
 
-from transfer import batched, principal_rows
-from transfer.batched import Batched
-from transfer.cost_path import CostPath
-from transfer.linear_problems import Problems, with_bias
-from transfer.newton_cg import Descents
-from transfer.newton_dual import duality_gap, minimize_dual
-from transfer.objective import line_search, objective
-from transfer.principal_rows import PrincipalRows, self_product
-from transfer.svm import evaluate_svm
+from twinbench.transfer.solver import batched, principal_rows
+from twinbench.transfer.solver.batched import Batched
+from twinbench.transfer.solver.cost_path import CostPath
+from twinbench.transfer.solver.linear_problems import Problems, with_bias
+from twinbench.transfer.solver.newton_cg import Descents
+from twinbench.transfer.solver.newton_dual import duality_gap, minimize_dual
+from twinbench.transfer.solver.objective import line_search, objective
+from twinbench.transfer.solver.principal_rows import PrincipalRows, self_product
+from twinbench.transfer.svm import evaluate_svm
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from convert.convention import IMAGENET_BGR
-from convert.load import open_backbone
-from protocols.schema import ImageTransform
-from slurm.process import Process
-from transfer import cache, features
-from transfer.cache import CacheError, cache_key, cached_features
-from transfer.features import extract
+from twinbench.convert.convention import IMAGENET_BGR
+from twinbench.convert.load import open_backbone
+from twinbench.protocols.schema import ImageTransform
+from twinbench.runtime.process import Process
+from twinbench.transfer import cache, features
+from twinbench.transfer.cache import CacheError, cache_key, cached_features
+from twinbench.transfer.features import extract
 
 CROP = ImageTransform(resize=32, crop=32, shape="center-crop")
 SIZES = (

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 import twinbench
-from data.imagenet import LISTS_SHA256
-from data.layouts import read_labelled
-from protocols.catalogue import PROTOCOLS
-from report.marks import notes
-from report.result import read_result
-from slurm.advance import advance
-from transfer import cache, one_vs_rest, trials
-from transfer.lowshot import draw_samples
+from twinbench.data.imagenet import LISTS_SHA256
+from twinbench.data.layouts import read_labelled
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.marks import notes
+from twinbench.report.result import read_result
+from twinbench.suite.advance import advance
+from twinbench.transfer import cache, one_vs_rest, trials
+from twinbench.transfer.lowshot import draw_samples
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,7 +96,7 @@ def test_a_killed_trials_features_stay_and_a_finished_ones_go(imagenet, tmp_path
         rmtree(path, **more)
 
     rmtree = shutil.rmtree
-    monkeypatch.setattr("transfer.command.shutil.rmtree", remove)
+    monkeypatch.setattr("twinbench.transfer.command.shutil.rmtree", remove)
     assert run(*words, tmp_path / "whole") == 0
     monkeypatch.setattr(cache, "extract", killed_at_the_last)
     assert run(*words, tmp_path / "cut") == 130
@@ -128,7 +128,7 @@ def test_what_follows_the_network_is_exact_where_products_may_take_tf32(imagenet
 def test_a_kill_between_the_result_and_the_removal_leaves_nothing_for_good(imagenet, tmp_path, monkeypatch):
     words = ("demo-imagenet-knn", "random", imagenet, tmp_path)
     with monkeypatch.context() as killed:
-        killed.setattr("transfer.command.shutil.rmtree", None)  # fails when called
+        killed.setattr("twinbench.transfer.command.shutil.rmtree", None)  # fails when called
         with pytest.raises(TypeError):
             run(*words)
     assert (tmp_path / "result.json").exists() and (tmp_path / "features").exists()
@@ -192,7 +192,7 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
 
 
 def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(imagenet, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("data.imagenet.CLASSES", 10)
+    monkeypatch.setattr("twinbench.data.imagenet.CLASSES", 10)
     demo = PROTOCOLS["demo-imagenet-1pct"]
     monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, images=(20, 20)))
     words = [demo.name, "random", imagenet, "--set", "epochs=1", "--workers", "0", "--device", "cpu"]

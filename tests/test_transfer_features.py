@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tf
 
-from convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
-from convert.load import build_model, open_backbone
-from data.images import read_rgb
-from protocols.schema import ImageTransform
-from transfer import transforms
-from transfer.features import FeatureError, digest, extract, network_precision, pooled
-from transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
+from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
+from twinbench.convert.load import build_model, open_backbone
+from twinbench.data.images import read_rgb
+from twinbench.protocols.schema import ImageTransform
+from twinbench.transfer import transforms
+from twinbench.transfer.features import FeatureError, digest, extract, network_precision, pooled
+from twinbench.transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
 SQUASH = ImageTransform(resize=48, crop=40, shape="squash")

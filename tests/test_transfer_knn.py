@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer.knn import KnnError, knn_accuracy
+from twinbench.transfer.knn import KnnError, knn_accuracy
 
 
 def votes_by_loop(train_x, train_y, test_x, classes, k, temperature):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from transfer.liblinear import Liblinear
-from transfer.lowshot import LowShotError, draw_pooled, draw_samples, evaluate_low_shot
-from transfer.metrics import average_precision
-from transfer.svm import choose_solver
+from twinbench.transfer.lowshot import LowShotError, draw_pooled, draw_samples, evaluate_low_shot
+from twinbench.transfer.metrics import average_precision
+from twinbench.transfer.solver.liblinear import Liblinear
+from twinbench.transfer.svm import choose_solver
 
 COSTS, SHOTS = (0.1, 1.0, 10.0), (1, 4)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from transfer.metrics import MetricError, average_precision, correct_at, precision_areas
+from twinbench.transfer.metrics import MetricError, average_precision, correct_at, precision_areas
 
 
 def envelope_area(scores, targets):

@@ -10,17 +10,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import twinbench
-from convert.convention import IMAGENET, InputConvention
-from convert.named import ModelError, NamedModel, named_model, why_resnet_only
-from data.layouts import LabelledImages
-from protocols.catalogue import PROTOCOLS
-from protocols.classification import BT_LINEAR
-from protocols.house import UserError
-from protocols.schema import ImageTransform
-from report.result import read_result
-from transfer.features import extract
-from transfer.models import build_trunk, open_named
-from transfer.probe import Probe
+from twinbench.convert.convention import IMAGENET, InputConvention
+from twinbench.convert.named import ModelError, NamedModel, named_model, why_resnet_only
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.classification import BT_LINEAR
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import ImageTransform
+from twinbench.report.result import read_result
+from twinbench.transfer.features import extract
+from twinbench.transfer.models import build_trunk, open_named
+from twinbench.transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
 

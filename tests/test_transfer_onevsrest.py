@@ -11,13 +11,13 @@ import torch
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC
 
-from slurm.progress import read_log
-from transfer import one_vs_rest
-from transfer.batched import Batched
-from transfer.liblinear import Liblinear
-from transfer.linear_problems import Solution
-from transfer.one_vs_rest import STATE, evaluate_one_vs_rest, memory_bound
-from transfer.svm import SvmError
+from twinbench.runtime.progress import read_log
+from twinbench.transfer import one_vs_rest
+from twinbench.transfer.one_vs_rest import STATE, evaluate_one_vs_rest, memory_bound
+from twinbench.transfer.solver.batched import Batched
+from twinbench.transfer.solver.liblinear import Liblinear
+from twinbench.transfer.solver.linear_problems import Solution
+from twinbench.transfer.svm import SvmError
 
 CLASSES, COST = 12, 3.0
 
@@ -168,8 +168,8 @@ def test_wrong_data_are_told(data):
 
 MEASURED = """
 import sys, numpy, torch
-from transfer import one_vs_rest
-from transfer.batched import Batched
+from twinbench.transfer import one_vs_rest
+from twinbench.transfer.solver.batched import Batched
 def status(field): return int(open("/proc/self/status").read().split(field + ":")[1].split()[0]) * 1024
 rows, test_rows, features, classes, size = map(int, sys.argv[1:])
 torch.set_num_threads(1)

@@ -8,21 +8,21 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convert import files
-from convert.load import open_backbone
-from data.layouts import LabelledImages
-from protocols.catalogue import PROTOCOLS
-from protocols.classification import BT_LINEAR, BT_SEMI
-from protocols.schema import ImageTransform
-from slurm.batchnorm import GlobalBatchNorm
-from slurm.process import Process
-from transfer import probe as probes
-from transfer.batches import EpochBatches, collated
-from transfer.cache import cached_features
-from transfer.classifier import Classifier
-from transfer.features import FeatureError, feature_loader, network_precision
-from transfer.probe import NotFrozenError, Probe, ProbeError, rate_factor
-from transfer.transforms import Inputs
+from twinbench.convert import files
+from twinbench.convert.load import open_backbone
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
+from twinbench.protocols.schema import ImageTransform
+from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.process import Process
+from twinbench.transfer import probe as probes
+from twinbench.transfer.batches import EpochBatches, collated
+from twinbench.transfer.cache import cached_features
+from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.features import FeatureError, feature_loader, network_precision
+from twinbench.transfer.probe import NotFrozenError, Probe, ProbeError, rate_factor
+from twinbench.transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
 LINEAR = replace(BT_LINEAR, transform=TINY, epochs=3, batch_size=8)
@@ -131,7 +131,7 @@ def calibrated(backbone, images):
 
 
 def fresh(backbone):
-    from convert.load import build_model
+    from twinbench.convert.load import build_model
 
     return build_model(backbone)
 
@@ -216,7 +216,7 @@ def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, mon
     recipe, cache, given = replace(LINEAR, precision="bf16"), tmp_path / "cache", {"process": Process(), "workers": 0}
     plain = probe(backbone, splits, tmp_path / "plain", recipe).run()
     cached_features(cache, backbone, test.paths, recipe.transform, recipe.feature, precision="bf16", **given)
-    monkeypatch.setattr("transfer.cache.extract", None)  # would fail if called
+    monkeypatch.setattr("twinbench.transfer.cache.extract", None)  # would fail if called
     assert probe(backbone, splits, tmp_path / "cached", recipe, cache=cache).run() == plain
 
 
@@ -233,7 +233,7 @@ def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypat
     plain = probe(backbone, splits, tmp_path / "plain").run()
     cache = tmp_path / "cache"
     cached_features(cache, backbone, test.paths, LINEAR.transform, LINEAR.feature, process=Process(), workers=0)
-    monkeypatch.setattr("transfer.cache.extract", None)  # would fail if called
+    monkeypatch.setattr("twinbench.transfer.cache.extract", None)  # would fail if called
     assert probe(backbone, splits, tmp_path / "cached", cache=cache).run() == plain
 
 

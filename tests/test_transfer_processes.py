@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convert import files
+from twinbench.convert import files
 
 WORK = """
 import sys
@@ -19,15 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
-from convert.load import open_backbone
-from data.layouts import LabelledImages
-from protocols.classification import BT_LINEAR, INAT_LINEAR
-from protocols.schema import ImageTransform
-from slurm.process import current_process, process_group
-from transfer import probe as probes
-from transfer.cache import cached_features
-from transfer.classifier import Classifier
-from transfer.probe import Probe
+from twinbench.convert.load import open_backbone
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.classification import BT_LINEAR, INAT_LINEAR
+from twinbench.protocols.schema import ImageTransform
+from twinbench.runtime.process import current_process, process_group
+from twinbench.transfer import probe as probes
+from twinbench.transfer.cache import cached_features
+from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.probe import Probe
 
 torch.set_num_threads(1)
 folder, out = map(Path, sys.argv[1:3])

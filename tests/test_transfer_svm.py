@@ -8,9 +8,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 from torch.nn import functional
 
-from protocols.catalogue import PROTOCOLS
-from transfer.metrics import average_precision
-from transfer.svm import SvmError, evaluate_svm
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.transfer.metrics import average_precision
+from twinbench.transfer.svm import SvmError, evaluate_svm
 
 COSTS = (1.0, 0.01, 10.0)
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slurm.process import Process
-from transfer.transforms import draw_seed
+from twinbench.runtime.process import Process
+from twinbench.transfer.transforms import draw_seed
 
 
 class EpochBatches:

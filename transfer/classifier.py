@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convert.resnet import ResNet50
-from protocols.schema import ProbeRecipe
-from slurm.batchnorm import GlobalBatchNorm
-from transfer.features import network_precision, pooled
-from transfer.transforms import draw_seed
+from twinbench.convert.resnet import ResNet50
+from twinbench.protocols.schema import ProbeRecipe
+from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.transfer.features import network_precision, pooled
+from twinbench.transfer.transforms import draw_seed
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 

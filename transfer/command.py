@@ -12,16 +12,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protocols.catalogue import find_protocol
-from protocols.house import UserError
-from protocols.schema import ProbeRecipe, Protocol
-from report.trial import Trial, add_trial_arguments, trial_protocol
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import ProbeRecipe, Protocol
+from twinbench.report.trial import Trial, add_trial_arguments, trial_protocol
 
 if TYPE_CHECKING:
-    from convert.load import Backbone
-    from data.layouts import LabelledImages
-    from report.result import Result
-    from slurm.process import Process
+    from twinbench.convert.load import Backbone
+    from twinbench.data.layouts import LabelledImages
+    from twinbench.report.result import Result
+    from twinbench.runtime.process import Process
 
 FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the trial, or tell its result if it is already there."""
     protocol = trial_protocol(find_protocol(arguments.protocol, "transfer"), arguments.set)
-    from slurm.process import current_process, loader_workers, process_group
+    from twinbench.runtime.process import current_process, loader_workers, process_group
 
     process = current_process(arguments.device)
     arguments.workers = loader_workers(process, arguments.workers)
@@ -88,9 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
     """Read the data, run the recipe and write the result (in the main process)."""
-    from transfer.features import network_precision
-    from transfer.models import NamedBackbone
-    from transfer.trials import Run
+    from twinbench.transfer.features import network_precision
+    from twinbench.transfer.models import NamedBackbone
+    from twinbench.transfer.trials import Run
 
     protocol = trial.protocol
     fraction = _fraction(protocol)
@@ -100,7 +100,7 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
     test = _read(protocol, arguments, "test", "100%")
     listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
     if not arguments.partial:
-        from data.layouts import require_counts
+        from twinbench.data.layouts import require_counts
 
         require_counts(arguments.data, train, test, protocol.images, protocol.classes)
     cache = arguments.cache or arguments.out / FEATURES
@@ -118,9 +118,9 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
 
 def _backbone(spec: str, protocol: Protocol) -> "Backbone":
     """Open a ResNet-50, or another library's model for a protocol that leaves it frozen."""
-    from convert.load import open_backbone
-    from convert.named import named_model, why_resnet_only
-    from transfer.models import open_named
+    from twinbench.convert.load import open_backbone
+    from twinbench.convert.named import named_model, why_resnet_only
+    from twinbench.transfer.models import open_named
 
     named = named_model(spec)
     if not named:
@@ -135,7 +135,7 @@ def _backbone(spec: str, protocol: Protocol) -> "Backbone":
 
 def _read(protocol: Protocol, arguments: argparse.Namespace, split: str, fraction: str) -> "LabelledImages":
     """Read one split; its class list must be the protocol's."""
-    from data.layouts import read_labelled
+    from twinbench.data.layouts import read_labelled
 
     images = read_labelled(protocol.data, arguments.data, split, fraction, arguments.list)
     if len(images.classes) != protocol.classes:
@@ -153,7 +153,7 @@ def _fraction(protocol: Protocol) -> str:
 
 def _listed(protocol: Protocol, arguments: argparse.Namespace, fraction: str) -> dict[str, Any]:
     """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
-    from data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+    from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 
     name = LISTS[fraction]
     path = arguments.list or arguments.data / name
@@ -174,8 +174,8 @@ def _require_same_inputs(result: "Result", protocol: Protocol, arguments: argpar
 
     A list in the data that is gone, or that an earlier twinbench did not record, is no other list.
     """
-    from data.imagenet import LISTS, list_sha256
-    from transfer.samples import DRAWN, read_samples, samples_sha256
+    from twinbench.data.imagenet import LISTS, list_sha256
+    from twinbench.transfer.samples import DRAWN, read_samples, samples_sha256
 
     path, listing, fraction = arguments.out / "result.json", arguments.list, _fraction(protocol)
     if not listing and fraction != "100%" and "list_sha256" in result.details:

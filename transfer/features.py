@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from convert.load import Backbone
-from convert.resnet import ResNet50
-from data.images import ImageDataset
-from protocols.house import UserError
-from protocols.schema import ImageTransform
-from slurm.progress import bar
-from transfer.models import build_trunk
-from transfer.transforms import Inputs, evaluation_transform
+from twinbench.convert.load import Backbone
+from twinbench.convert.resnet import ResNet50
+from twinbench.data.images import ImageDataset
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import ImageTransform
+from twinbench.runtime.progress import bar
+from twinbench.transfer.models import build_trunk
+from twinbench.transfer.transforms import Inputs, evaluation_transform
 
 BATCH, CPU_BATCH = 64, 16  # images a forward pass; a processor's is small, so that activations stay near its caches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from protocols.house import UserError
-from slurm.progress import bar
-from transfer.metrics import correct_at
+from twinbench.protocols.house import UserError
+from twinbench.runtime.progress import bar
+from twinbench.transfer.metrics import correct_at
 
 CHUNK = 256  # test images a block
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.house import UserError
-from slurm.progress import bar
-from transfer.linear_problems import Problems, Solution, Solver
-from transfer.metrics import Curve, Ignored, counted, precision_areas
-from transfer.svm import normalized, require_costs
+from twinbench.protocols.house import UserError
+from twinbench.runtime.progress import bar
+from twinbench.transfer.metrics import Curve, Ignored, counted, precision_areas
+from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
+from twinbench.transfer.svm import normalized, require_costs
 
 
 class LowShotError(UserError):

@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from convert import files, prove
-from convert.convention import IMAGENET, InputConvention
-from convert.load import RANDOM_SEED, Backbone, build_model
-from convert.named import PRETRAINED, ModelError, NamedModel
-from protocols.house import unknown
+from twinbench.convert import files, prove
+from twinbench.convert.convention import IMAGENET, InputConvention
+from twinbench.convert.load import RANDOM_SEED, Backbone, build_model
+from twinbench.convert.named import PRETRAINED, ModelError, NamedModel
+from twinbench.protocols.house import unknown
 
 
 class Trunk(nn.Module):

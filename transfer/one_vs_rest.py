@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protocols.house import replacing
-from slurm.progress import JsonLog, bar
-from transfer.linear_problems import Problems, Solution, Solve, Solver
-from transfer.metrics import correct_among
-from transfer.svm import SvmError, normalized
+from twinbench.protocols.house import replacing
+from twinbench.runtime.progress import JsonLog, bar
+from twinbench.transfer.metrics import correct_among
+from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
+from twinbench.transfer.svm import SvmError, normalized
 
 BUDGET = 1 << 25  # numbers in an array of rows x classes: 128 MB in float32
 ROWS = 1 << 10  # normalised at once, in float64

@@ -20,21 +20,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from convert import files
-from convert.load import Backbone
-from data.layouts import LabelledImages
-from protocols.house import UserError
-from protocols.schema import ProbeRecipe
-from slurm.process import Process
-from slurm.progress import JsonLog, bar
-from transfer.batches import EpochBatches, collated
-from transfer.cache import cached_features
-from transfer.classifier import Classifier
-from transfer.distributed import average_gradients, share_buffers, summed
-from transfer.features import digest, feature_loader, network_precision
-from transfer.metrics import correct_at
-from transfer.models import build_trunk
-from transfer.transforms import Inputs, TrainImages, train_transform
+from twinbench.convert import files
+from twinbench.convert.load import Backbone
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import ProbeRecipe
+from twinbench.runtime.distributed import average_gradients, share_buffers, summed
+from twinbench.runtime.process import Process
+from twinbench.runtime.progress import JsonLog, bar
+from twinbench.transfer.batches import EpochBatches, collated
+from twinbench.transfer.cache import cached_features
+from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.features import digest, feature_loader, network_precision
+from twinbench.transfer.metrics import correct_at
+from twinbench.transfer.models import build_trunk
+from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
 HEAD_IMAGES = 1024  # features of test images through the head at a time
 SAVE_SECONDS = 300  # between two checkpoints within an epoch

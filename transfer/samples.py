@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from data.layouts import LabelledImages
-from protocols.house import UserError
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.house import UserError
 
 NAME = re.compile(r"(?:.*_)?sample(\d{1,9})_k(\d{1,9})", re.DOTALL)
 # samples_sha256 of VOC07's 5 x 8: fair_self_supervision_benchmark 0741e0f, iccv_challenge/low_shot_voc07/low_shot_train

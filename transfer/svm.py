@@ -17,11 +17,11 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from protocols.house import UserError
-from transfer.batched import Batched
-from transfer.liblinear import Liblinear
-from transfer.linear_problems import Problems, Solution, Solver
-from transfer.metrics import Curve, Ignored, counted, precision_areas
+from twinbench.protocols.house import UserError
+from twinbench.transfer.metrics import Curve, Ignored, counted, precision_areas
+from twinbench.transfer.solver.batched import Batched
+from twinbench.transfer.solver.liblinear import Liblinear
+from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
 
 
 class SvmError(UserError):

@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from convert.convention import InputConvention
-from data.images import read_rgb
-from protocols.schema import ImageTransform
+from twinbench.convert.convention import InputConvention
+from twinbench.data.images import read_rgb
+from twinbench.protocols.schema import ImageTransform
 
 Transform = Callable[[Image], Tensor]
 PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded once and kept in memory

@@ -6,20 +6,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convert.load import Backbone
-from data.layouts import LabelledImages
-from protocols.house import UserError
-from protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
-from report.trial import Trial
-from slurm.process import Process
-from transfer.cache import cached_features
-from transfer.distributed import meet
-from transfer.knn import knn_accuracy
-from transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
-from transfer.one_vs_rest import evaluate_one_vs_rest
-from transfer.probe import Probe
-from transfer.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
-from transfer.svm import SvmError, choose_solver, evaluate_svm
+from twinbench.convert.load import Backbone
+from twinbench.data.layouts import LabelledImages
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
+from twinbench.report.trial import Trial
+from twinbench.runtime.distributed import meet
+from twinbench.runtime.process import Process
+from twinbench.transfer.cache import cached_features
+from twinbench.transfer.knn import knn_accuracy
+from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
+from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
+from twinbench.transfer.probe import Probe
+from twinbench.transfer.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
+from twinbench.transfer.svm import SvmError, choose_solver, evaluate_svm
 
 Solver = Literal["batched", "liblinear"]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import twinbench
-from slurm import launch, preflight, scheduler, view
-from slurm.graph import build_jobs
-from slurm.ledger import Ledger
-from slurm.record import read_record
-from slurm.snapshot import take_snapshot
-from slurm.status import suite_status
-from slurm.suite import read_suite
+from twinbench.slurm import launch, preflight, scheduler, view
+from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.snapshot import take_snapshot
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.record import read_record
+from twinbench.suite.status import suite_status
+from twinbench.suite.suite import read_suite
 
 SCRIPT = Path(__file__).parent.parent / "cluster.sh"
 NOT_HERE = 3  # the script's exit code where Slurm is not installed, or may not be started
@@ -31,9 +31,9 @@ PROTOCOL = "demo-imagenet-1pct"
 WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
-from protocols.catalogue import find_protocol
-from protocols.house import replacing
-from report.trial import Trial
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import replacing
+from twinbench.report.trial import Trial
 
 def add_arguments(parser):
     for name in ("words",):

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from protocols.catalogue import find_protocol
-from slurm.ledger import Ledger
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.slurm.ledger import Ledger
 
 
 def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):

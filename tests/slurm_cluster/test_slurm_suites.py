@@ -7,10 +7,10 @@ import time
 import pytest
 
 import twinbench
-from slurm import launch
-from slurm.ledger import Ledger
-from slurm.record import read_record
-from slurm.suite import SuiteError, read_suite
+from twinbench.slurm import launch
+from twinbench.slurm.ledger import Ledger
+from twinbench.suite.record import read_record
+from twinbench.suite.suite import SuiteError, read_suite
 
 
 def test_a_suite_runs_from_pretraining_to_table_and_is_skipped_the_second_time(site, capsys):

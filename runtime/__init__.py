@@ -1,0 +1,1 @@
+"""The ground under every room: processes, progress, stopping, precision, seeds, downloads."""

@@ -1,0 +1,56 @@
+"""What the processes of one probe say to each other: gradients of the global batch, counts, running statistics.
+
+Every function is the identity where there is only one process.
+"""
+
+import torch
+from torch import Tensor, distributed, nn
+
+from twinbench.runtime.process import Process
+
+
+def summed(values: Tensor, process: Process) -> Tensor:
+    """Return the sum of `values` over all processes."""
+    if process.world == 1:
+        return values
+    total = values.to(process.device)
+    distributed.all_reduce(total)
+    return total.cpu()
+
+
+def meet(process: Process) -> None:
+    """Return when every process has come here."""
+    summed(torch.zeros(1), process)
+
+
+def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:
+    """Turn gradients of `loss`, summed over this process's `images`, into those of the global batch's mean loss.
+
+    Exact for a last batch that does not divide evenly, where the mean of the processes' means is not. Returns the
+    global batch's summed loss.
+    """
+    count = torch.full((), float(images), device=process.device)  # made there: a copy from here would wait for the step
+    gradients = [_gradient(p) for p in model.parameters() if p.requires_grad]
+    if process.world > 1:
+        flat = torch.cat([values.flatten() for values in (count, loss, *gradients)])
+        distributed.all_reduce(flat)
+        count, loss, *parts = flat.split([1, 1, *(gradient.numel() for gradient in gradients)])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+    for gradient in gradients:
+        gradient.div_(count)
+    return loss.squeeze()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient; zeros in a process that had no images."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def share_buffers(model: nn.Module, process: Process) -> None:
+    """Give every process rank 0's batch-norm statistics, as DistributedDataParallel does before a forward pass."""
+    if process.world > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)

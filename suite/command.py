@@ -1,0 +1,206 @@
+"""Methods x protocols x seeds from one YAML file; run again to resume.
+
+Examples:
+    twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
+    twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
+    twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
+    twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
+    twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
+    twinbench suite report suite.yaml         write the table again
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinbench.protocols.house import unknown
+from twinbench.slurm import scheduler
+from twinbench.suite import show
+from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.lock import only_runner, running_holder
+from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
+from twinbench.suite.suite import Suite, SuiteError, read_suite
+
+ACCOUNTING_SECONDS = 6  # that Slurm's accounting may lag behind its queue
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench suite` takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    added = {
+        name: actions.add_parser(name, help=line, description=line, allow_abbrev=False)
+        for name, line in (
+            ("plan", "every job, what is done, what the rest may cost, and what is wrong"),
+            ("run", "run what is missing, then write the table"),
+            ("status", "where each trial stands, and why"),
+            ("logs", "what a trial said"),
+            ("cancel", "stop what runs and what waits"),
+            ("report", "write the table again from what is there"),
+        )
+    }
+    for action in added.values():
+        action.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    for name in ("plan", "status"):
+        added[name].add_argument("--json", action="store_true", help="for programs")
+    for name in ("plan", "run"):
+        added[name].add_argument("--local", action="store_true", help="on this machine, even where Slurm is")
+    added["plan"].add_argument("--scripts", action="store_true", help="the sbatch text of each batch too")
+    added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
+    added["status"].add_argument("--watch", action="store_true", help="until all has ended")
+    added["logs"].add_argument("trial", metavar="TRIAL", help="as `status` names it: method/protocol/seed0")
+    added["logs"].add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked of a suite."""
+    suite = read_suite(arguments.suite)
+    jobs = build_jobs(suite)
+    match arguments.action:
+        case "plan":
+            from twinbench.suite.preview import print_plan
+
+            return print_plan(suite, jobs, arguments.json, arguments.scripts, local=_is_local(arguments.local))
+        case "run":
+            if _is_local(arguments.local):
+                return run_locally(suite, jobs, arguments.parallel)
+            return _submit(suite, jobs)
+        case "status":
+            return _status(suite, jobs, arguments)
+        case "logs":
+            return _logs(suite, jobs, arguments.trial, arguments.follow)
+        case "cancel":
+            return _cancel(suite)
+        case _:
+            return _report(suite, jobs)
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 1")
+    return int(text)
+
+
+def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0) -> int:
+    """Run what is missing on this machine and write the table; return 1 if a job failed."""
+    from twinbench.slurm.launch import refuse_if_queued
+    from twinbench.suite.finish import write_reports
+    from twinbench.suite.local import run_missing
+
+    with only_runner(suite.root):
+        refuse_if_queued(suite)
+        failed = run_missing(jobs, parallel or suite.cluster.max_running)
+        started = any((job.out / "job.json").exists() for job in jobs if job.kind == "trial")
+        if started:
+            print(f"table: {', '.join(map(str, write_reports(suite)))}", file=sys.stderr)
+    for name, record in failed.items():
+        hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
+        print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _is_local(asked: bool) -> bool:
+    """Say whether a suite runs on this machine, and tell it where nobody asked for it."""
+    if asked or scheduler.has_slurm():
+        return asked
+    print("no Slurm (sbatch) here: this machine does it", file=sys.stderr)
+    return True
+
+
+def _submit(suite: Suite, jobs: Sequence[Job]) -> int:
+    """Submit what is missing, after every check; write the table at once if all is done."""
+    from twinbench.slurm.launch import submit_missing
+    from twinbench.slurm.preflight import require_sound
+
+    require_sound(suite, jobs)
+    with only_runner(suite.root):
+        batches = submit_missing(suite, jobs)
+    if not batches and all(job.done() for job in jobs if job.kind == "trial"):
+        return _report(suite, jobs)
+    elements = sum(len(batch.jobs) for batch in batches)
+    what = f"{elements} jobs in {len(batches)} batches submitted" if batches else "nothing to submit: all is queued"
+    print(f"{suite.name}: {what}; see: twinbench suite status {suite.file} --watch")
+    return 0
+
+
+def _status(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+    """Print where everything stands, once or until all has ended."""
+    if arguments.json:
+        print(json.dumps(_as_json(suite, *suite_status(suite, jobs)), indent=1))
+        return 0
+
+    def screen() -> tuple[list[str], bool]:
+        statuses, problem = suite_status(suite, jobs)
+        moving = any(status.state in ("running", "queued", "waiting") for status in statuses)
+        return show.status_lines(suite, statuses, problem), not moving
+
+    if arguments.watch:
+        show.watch(screen)
+    else:
+        print("\n".join(screen()[0]))
+    return 0
+
+
+def _as_json(suite: Suite, statuses: Sequence[JobStatus], problem: str) -> dict[str, object]:
+    """Return a suite and its jobs for programs."""
+    jobs = [status.as_json() for status in statuses]
+    return {
+        "name": suite.name,
+        "root": str(suite.root),
+        "counts": counts(statuses),
+        "gpu_hours": round(sum(status.gpu_hours for status in statuses), 3),
+        "problem": problem,
+        "jobs": jobs,
+    }
+
+
+def _logs(suite: Suite, jobs: Sequence[Job], name: str, follow: bool) -> int:
+    """Print a job's log."""
+    job = next((job for job in jobs if job.name == name.strip("/")), None)
+    if not job:
+        raise SuiteError(f"{suite.file}: {unknown('trial', name, (job.name for job in jobs))}")
+    log = job.out / "job.log"
+    if not log.exists():
+        raise SuiteError(f"{log}: no such file; {name} has not been started")
+    if not follow:
+        sys.stdout.write(log.read_text(errors="replace"))
+        return 0
+    show.follow(str(log), lambda: suite_status(suite, [job])[0][0].state not in ("running", "queued", "waiting"))
+    return 0
+
+
+def _cancel(suite: Suite) -> int:
+    """Stop the suite's jobs, on Slurm and in a local runner on this machine."""
+    from twinbench.slurm.launch import cancel_all
+
+    cancelled = cancel_all(suite)
+    runner = running_holder(suite.root)
+    if runner and runner.host == socket.gethostname():
+        os.kill(runner.pid, signal.SIGTERM)
+    elif runner:
+        raise SuiteError(f"{suite.root}: runs as process {runner.pid} on {runner.host}; cancel it there")
+    local = ", and the runner on this machine told to stop" if runner else ""
+    print(f"{suite.name}: {cancelled} jobs cancelled{local}; `run` goes on from what is finished")
+    return 0
+
+
+def _report(suite: Suite, jobs: Sequence[Job]) -> int:
+    """Write down why trials are missing, then the table, and print where."""
+    from twinbench.slurm.view import forget
+    from twinbench.suite.finish import settle, write_reports
+
+    forget(suite.root)  # what a watcher saw some seconds ago may be older than the last job's end
+    statuses, _ = suite_status(suite, jobs)
+    if any(status.reason.endswith(UNEXPLAINED) for status in statuses):
+        time.sleep(ACCOUNTING_SECONDS)
+        forget(suite.root)
+        statuses, _ = suite_status(suite, jobs)
+    settle(statuses)
+    print("\n".join(map(str, write_reports(suite))))
+    return 0

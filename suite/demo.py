@@ -1,0 +1,115 @@
+"""The whole pipeline on generated scenes: a ResNet-50 pretrained before your eyes against a random one.
+
+Examples:
+    twinbench demo             everything below ./demo; some minutes on two cores
+    twinbench demo DIR         below DIR
+
+Stop it at any moment: the same command goes on. It is a suite like any other, DIR/suite.yaml, so this does the same:
+twinbench suite run DIR/suite.yaml
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twinbench.protocols.house import replacing
+from twinbench.suite.command import positive, run_locally
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.suite import Suite, SuiteError, read_suite
+
+SUITE: dict[str, Any] = {
+    "name": "demo",
+    "root": ".",
+    "methods": {
+        "barlow-twins": {"pretrain": {"data": "imagenet", "recipe": "demo"}},
+        "random": {"checkpoint": "random"},
+    },
+    "protocols": {
+        "demo-imagenet-knn": {},
+        "demo-voc07-svm": {},
+        "demo-imagenet-linear": {},
+        "demo-imagenet-1pct": {},
+        "demo-imagenet-10pct": {},
+        "demo-voc0712-frcnn-c4": {},
+        "demo-coco-mrcnn-c4-1x": {},
+    },
+    "data": {"imagenet": "scenes/imagenet", "voc": "scenes/VOCdevkit", "coco": "scenes/coco"},
+}
+# A walk through every step at the smallest sizes, for tests: its numbers mean nothing.
+QUICK_SCALE = 0.04
+QUICK_PRETRAINING = {"epochs": 1, "batch_size": 32, "projector": [32, 32], "crop": 32}
+QUICK_PROTOCOLS: dict[str, dict[str, Any]] = {
+    "demo-imagenet-knn": {"partial": True},
+    "demo-voc07-svm": {"partial": True, "seeds": 1, "set": {"costs": [0.1, 1.0], "folds": 2}},
+    "demo-imagenet-1pct": {"partial": True, "seeds": 1, "set": {"epochs": 1}},
+    "demo-voc0712-frcnn-c4": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
+    "demo-coco-mrcnn-c4-1x": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench demo` takes."""
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), metavar="DIR", help="default: ./demo")
+    parser.add_argument(
+        "--parallel", type=positive, default=0, metavar="N", help="jobs at once (default: as memory allows)"
+    )
+    parser.add_argument("--quick", action="store_true", help="smallest sizes: shows that all steps work, no more")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the scenes, run the suite and print its table."""
+    from twinbench.data.scenes import make_scenes
+    from twinbench.suite.finish import suite_table
+
+    file = prepare(arguments.folder, quick=arguments.quick)
+    print(f"scenes: {file.parent / 'scenes'}", file=sys.stderr)
+    make_scenes(file.parent / "scenes", scale=QUICK_SCALE if arguments.quick else 1.0)
+    suite = read_suite(file)
+    code = run_locally(suite, build_jobs(suite), arguments.parallel)
+    from twinbench.report import text
+
+    print(text.render(suite_table(suite)))
+    for line in _whereabouts(suite):
+        print(line)
+    return code
+
+
+def prepare(folder: Path, *, quick: bool = False) -> Path:
+    """Write the demo's suite file into `folder`, or find it there; SuiteError if the folder holds something else."""
+    folder = folder.absolute()
+    file = folder / "suite.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise SuiteError(f"{folder}: is a file, expected a folder for the demo or none yet; choose another DIR")
+    content = yaml.safe_dump(quick_suite() if quick else SUITE, sort_keys=False)
+    if file.exists():
+        if file.read_text() != content:
+            raise SuiteError(
+                f"{file}: is not what this demo writes; run it as it stands with `twinbench suite run {file}`, "
+                "or choose another DIR"
+            )
+        return file
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SuiteError(f"{folder}: is not empty and holds no demo; choose another DIR")
+    with replacing(file) as beside:
+        beside.write_text(content)
+    return file
+
+
+def quick_suite() -> dict[str, Any]:
+    """Return the demo's suite at the smallest sizes."""
+    trained = {"pretrain": {**SUITE["methods"]["barlow-twins"]["pretrain"], "set": QUICK_PRETRAINING}}
+    return {
+        **SUITE,
+        "name": "demo-quick",
+        "methods": {**SUITE["methods"], "barlow-twins": trained},
+        "protocols": QUICK_PROTOCOLS,
+    }
+
+
+def _whereabouts(suite: Suite) -> list[str]:
+    """Return where the page and the pictures are."""
+    pictures = sorted({str(folder.parent) for folder in suite.root.glob("*/*/seed*/*.png")})
+    return [f"page:     {suite.root / 'report.html'}", *(f"pictures: {folder}" for folder in pictures)]

@@ -1,0 +1,109 @@
+"""The values of a suite file, one by one: each is what belongs in its place, or a SuiteError that says what does."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twinbench.protocols.house import UserError, unknown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes a folder, a job name and a table row
+
+
+class SuiteError(UserError):
+    """A suite file with a mistake in it."""
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe YAML loader to which a repeated key is a mistake; plain YAML lets the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parsed(file: Path) -> object:
+    """Return what a YAML file holds; a mistake is reported with its line."""
+    try:
+        return yaml.load(file.read_text(), _Loader)
+    except OSError as error:
+        raise SuiteError(f"{file}: {error.strerror}; expected a suite file, see docs/clusters.md") from None
+    except UnicodeDecodeError:
+        raise SuiteError(f"{file}: is no text file; expected a suite in YAML") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SuiteError(f"{file}, line {line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def as_mapping(
+    value: object, where: str, kind: type, without: Iterable[str] = (), plus: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return `value` as a mapping whose keys are the fields of the dataclass `kind`, less `without`, and `plus`."""
+    if not isinstance(value, dict):
+        raise SuiteError(f"{where}: is {shown(value)}, expected a mapping")
+    known = {entry.name for entry in dataclasses.fields(kind)} - set(without) | set(plus)
+    for key in value:
+        if key not in known:
+            raise SuiteError(f"{where}: {unknown('key', str(key), known)}")
+    return value
+
+
+def as_entries(value: object, where: str) -> list[tuple[str, object]]:
+    """Return the entries of a mapping that holds at least one and whose keys are usable names."""
+    if not isinstance(value, dict) or not value:
+        raise SuiteError(f"{where}: is {shown(value)}, expected at least one `name: {{...}}`")
+    return [(as_name(key, where), entry) for key, entry in value.items()]
+
+
+def as_name(value: object, where: str) -> str:
+    """Check a name that will be a folder's: nothing that could leave the root or puzzle a shell."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise SuiteError(
+            f"{where}: {value!r} is no usable name; expected letters, digits, '.', '_' or '-', "
+            "at most 80, beginning with a letter or digit (quote a number: '1')"
+        )
+    return value
+
+
+def as_path(value: object, file: Path, where: str) -> Path:
+    """Return an absolute path; a relative one starts at the suite file."""
+    if not isinstance(value, str) or not value:
+        raise SuiteError(f"{where}: is {shown(value)}, expected a path")
+    path = Path(os.path.abspath(file.parent / os.path.expanduser(value)))
+    if any(not character.isprintable() for character in str(path)):
+        raise SuiteError(f"{where}: {value!r} holds a control character; expected a plain path")
+    return path
+
+
+def as_settings(value: object, where: str) -> tuple[tuple[str, str], ...]:
+    """Return the entries of a `set` as pairs of texts, as --set takes them."""
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        raise SuiteError(f"{where}: is {shown(value)}, expected settings, as {{epochs: 50}}")
+    return tuple(
+        (str(key), ",".join(map(str, entry)) if isinstance(entry, list) else str(entry)) for key, entry in value.items()
+    )
+
+
+def as_count(value: object, where: str, at_least: int) -> int:
+    """Return a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise SuiteError(f"{where}: is {shown(value)}, expected a whole number of at least {at_least}")
+    return value
+
+
+def shown(value: object) -> str:
+    """Name a found value in a message."""
+    return "empty" if value is None else repr(value)[:60]

@@ -1,0 +1,90 @@
+"""What a suite may cost, and what each figure rests on: the suite's own finished trials, else the limits asked for."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twinbench.protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
+from twinbench.suite.graph import Job
+from twinbench.suite.record import read_record
+
+MB = 1_000_000
+# What one job leaves on disk at full width, in MB, by kind and room.
+BACKBONE_MB = 95  # 23.5 million float32 parameters and their statistics
+DETECTION_MB = 700  # two checkpoints of a C4 detector with its momentum
+PROBE_MB = 300  # one checkpoint: backbone, head, momentum
+SMALL_MB = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """GPU-hours and disk of one job, with where the hours come from."""
+
+    gpu_hours: float
+    disk_bytes: int
+    basis: str
+
+
+def estimate(jobs: Sequence[Job]) -> dict[str, Estimate]:
+    """Return an estimate for each job by name: the median of finished trials of its protocol, or its time limit."""
+    seconds: dict[str, list[float]] = {}
+    for job in jobs:
+        record = read_record(job.out) if job.product.exists() else None
+        if record and record.spent_seconds:
+            seconds.setdefault(_kind(job), []).append(record.spent_seconds)
+    found: dict[str, Estimate] = {}
+    disk = disk_bytes(jobs)
+    for job in jobs:
+        measured = seconds.get(_kind(job), [])
+        hours = statistics.median(measured) / 3600 if measured else job.minutes / 60
+        basis = f"median of {len(measured)} finished" if measured else f"limit of {job.minutes} min"
+        found[job.name] = Estimate(job.gpus * hours, disk[job.name], basis)
+    return found
+
+
+def disk_bytes(jobs: Sequence[Job]) -> dict[str, int]:
+    """Return about how much each job writes; features count for the first of the trials that share them."""
+    found: dict[str, int] = {}
+    shared: set[tuple[object, ...]] = set()
+    for job in jobs:
+        found[job.name] = _own_bytes(job) + (0 if job.features in shared else _feature_bytes(job))
+        shared.add(job.features)
+    return found
+
+
+def _feature_bytes(job: Job) -> int:
+    """Return the size of a trial's features, in float32."""
+    protocol = job.protocol
+    if not protocol or not isinstance(protocol.recipe, SvmRecipe | KnnRecipe):
+        return 0
+    avg6 = isinstance(protocol.recipe, SvmRecipe) and protocol.recipe.pooling == "res5-avg6"
+    side = protocol.recipe.transform.crop // 32 - 5 if avg6 else 1  # of the pooled map
+    return int(4 * sum(protocol.images) * 2048 * protocol.width * side**2)
+
+
+def _own_bytes(job: Job) -> int:
+    """Return about how much a job writes for itself, from the sizes of the networks it saves."""
+    if job.kind == "convert":
+        return BACKBONE_MB * MB
+    if job.protocol:
+        scale = job.protocol.width**2  # parameters grow with the square of the width
+        if job.protocol.room == "detection":
+            return int(DETECTION_MB * scale * MB) + SMALL_MB * MB
+        probes = isinstance(job.protocol.recipe, ProbeRecipe)
+        return int((PROBE_MB if probes else SMALL_MB) * scale * MB) + SMALL_MB * MB
+    return _pretraining_bytes(job)
+
+
+def _pretraining_bytes(job: Job) -> int:
+    """Return the size of a pretraining's files: weights and momentum of the network and its projector, in float32."""
+    recipe = job.recipe
+    assert recipe
+    trunk = 23_508_032 * recipe.width**2
+    sizes = [int(2048 * recipe.width), *recipe.projector]
+    projector = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
+    return int(4 * (2 * (trunk + projector) + trunk))
+
+
+def _kind(job: Job) -> str:
+    """Return what jobs of about equal length have in common."""
+    return job.protocol.fingerprint if job.protocol else job.identity

@@ -1,0 +1,217 @@
+"""The local runner: a suite's jobs as subprocesses on this machine, as many at once as it carries.
+
+A GPU takes one job at a time; without GPUs the cores are shared out. A job that fails stops only those that need it.
+However this process ends, its children end with it, and the same command goes on from what is finished.
+"""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from twinbench.suite import record as records
+from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
+from twinbench.suite.display import INTERVAL, Display
+from twinbench.suite.graph import Job
+from twinbench.suite.record import Record
+
+GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL
+GB_PER_JOB = 2  # of memory, to bound how many jobs run at once where there is no GPU
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What jobs share. Each slot is a GPU, named as CUDA_VISIBLE_DEVICES does, or an empty name for a part of the
+    cores."""
+
+    slots: tuple[str, ...]
+    cores: int
+
+    def slots_for(self, job: Job) -> int:
+        """Return how many slots a job takes: a pretraining takes all, others one for each of their processes."""
+        wanted = len(self.slots) if job.kind == "pretrain" else max(1, job.gpus)
+        return min(wanted, len(self.slots))
+
+    @property
+    def has_gpus(self) -> bool:
+        """True if slots are GPUs."""
+        return any(self.slots)
+
+
+def this_machine(parallel: int = 0) -> Machine:
+    """Return this machine's slots; `parallel` (0: no bound) limits them."""
+    cores = len(os.sched_getaffinity(0))
+    gpus = _visible_gpus()
+    if gpus:
+        return Machine(gpus[: parallel or None], cores)
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Machine(("",) * (parallel or max(1, min(cores, int(memory_gb / GB_PER_JOB)))), cores)
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs this process may use, without importing torch."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        names = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+        return tuple(name.strip() for name in names if name.strip() not in ("", "-1"))
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ()
+    return tuple(str(index) for index, line in enumerate(listing.splitlines()) if line.startswith("GPU "))
+
+
+Command = Callable[[Job, int, int], Sequence[str]]
+
+
+def worker_command(job: Job, processes: int, threads: int) -> list[str]:
+    """Return the command line of a job's process(es); loader workers where there are threads to spare."""
+    words = ["--processes", str(processes)] if processes > 1 else []
+    return [sys.executable, "-m", "twinbench.worker", *words, *job.argv, *loader_flags(job, threads)]
+
+
+def loader_flags(job: Job, threads: int) -> list[str]:
+    """Return `--workers` for commands that read images: none beside a single thread, at most 8."""
+    return [] if job.kind == "convert" else ["--workers", str(min(threads, 8) if threads > 1 else 0)]
+
+
+@dataclass
+class _Running:
+    """A job at work: its process, the slots it holds and the record of this run."""
+
+    job: Job
+    child: subprocess.Popen[bytes]
+    slots: list[str]
+    record: Record
+
+
+class LocalRunner:
+    """Runs jobs in their order, each when those it needs are done and slots are free."""
+
+    def __init__(self, jobs: Sequence[Job], machine: Machine, display: Display, command: Command):
+        """Take the jobs that are to run; those they need are among them or done already."""
+        self.machine = machine
+        self.display = display
+        self.command = command
+        self.waiting = {job.name: job for job in jobs}
+        self.running: dict[str, _Running] = {}
+        self.failed: dict[str, Record] = {}
+        self.free = list(machine.slots)
+        self._endings: queue.Queue[tuple[str, int]] = queue.Queue()
+
+    def run(self) -> dict[str, Record]:
+        """Run everything that can run; return the records of the jobs that failed or are blocked, by name."""
+        with _terminate_as_interrupt():
+            try:
+                while self.waiting or self.running:
+                    self._start_what_fits()
+                    name, code = self._next_ending()
+                    self._settle(self.running.pop(name), code)
+            finally:
+                self._stop_children()
+        return self.failed
+
+    def _start_what_fits(self) -> None:
+        """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
+        for job in list(self.waiting.values()):
+            if any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
+                continue
+            if self.machine.slots_for(job) > len(self.free):
+                return
+            del self.waiting[job.name]
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        """Start a job's process on free slots."""
+        slots = [self.free.pop(0) for _ in range(self.machine.slots_for(job))]
+        threads = max(1, self.machine.cores * len(slots) // len(self.machine.slots))
+        processes = len(slots) if self.machine.has_gpus else 1
+        environment = worker_environment(threads // processes or 1)
+        if self.machine.has_gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
+        argv = list(self.command(job, processes, threads // processes or 1))
+        record = records.begin(job.out, job.identity, job.argv, gpus=len(slots) if self.machine.has_gpus else 0)
+        child = start_logged(argv, job.out, environment)
+        self.running[job.name] = _Running(job, child, slots, record)
+        threading.Thread(target=lambda: self._endings.put((job.name, child.wait())), daemon=True).start()
+        self.display.started(job)
+
+    def _next_ending(self) -> tuple[str, int]:
+        """Wait until a job ends; return its name and exit code.
+
+        Never without a limit: a signal that arrives on the way into a wait is only seen when the wait is over.
+        """
+        while True:
+            try:
+                return self._endings.get(timeout=INTERVAL)
+            except queue.Empty:
+                self.display.refresh()
+
+    def _settle(self, run: _Running, code: int) -> None:
+        """Record how a job ended, free its slots and block what needed it if it failed."""
+        self.free += run.slots
+        job = run.job
+        if code == 0 and job.product.exists():
+            self.display.finished(job, records.end(job.out, run.record, "done"))
+            return
+        failure = records.end(job.out, run.record, "failed", code, failure_reason(job.out, code, job.product.name))
+        self.failed[job.name] = failure
+        self.display.finished(job, failure)
+        self._block_dependents(job, failure.reason)
+
+    def _block_dependents(self, failed: Job, reason: str) -> None:
+        """Take the jobs that need `failed` out of the queue, with the reason kept in their folders."""
+        for job in [job for job in self.waiting.values() if failed.name in job.needs]:
+            del self.waiting[job.name]
+            record = Record("blocked", job.identity, job.argv, f"{failed.name} failed: {reason}", ended=time.time())
+            record.write(job.out)
+            self.failed[job.name] = record
+            self.display.finished(job, record)
+
+    def _stop_children(self) -> None:
+        """End what still runs: SIGTERM, then SIGKILL for those that do not go."""
+        for run in self.running.values():
+            signal_group(run.child, signal.SIGTERM)
+        end = time.monotonic() + GRACE_SECONDS
+        for run in self.running.values():
+            try:
+                run.child.wait(timeout=max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                signal_group(run.child, signal.SIGKILL)
+            records.end(run.job.out, run.record, "stopped", run.child.wait(), "the suite was interrupted")
+        self.running.clear()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Generator[None]:
+    """Make SIGTERM end the block as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_missing(jobs: Sequence[Job], parallel: int = 0) -> dict[str, Record]:
+    """Run what is not done, in order; return the records of the jobs that failed or are blocked.
+
+    A backbone that is gone is made again only if a trial still needs it.
+    """
+    done = {job.name for job in jobs if job.done()}
+    wanted = {need for job in jobs if job.kind == "trial" and job.name not in done for need in job.needs}
+    missing = [job for job in jobs if job.name not in done and (job.kind == "trial" or job.name in wanted)]
+    display = Display(len(jobs), len(jobs) - len(missing))
+    try:
+        return LocalRunner(missing, this_machine(parallel), display, worker_command).run()
+    finally:
+        display.close()

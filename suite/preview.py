@@ -1,0 +1,96 @@
+"""What `suite plan` shows: the graph, what is done, what the rest may cost, and every problem found."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinbench.slurm.batches import missing_jobs, plan_batches
+from twinbench.slurm.preflight import problems, remarks
+from twinbench.suite.estimate import Estimate, estimate
+from twinbench.suite.graph import Job
+from twinbench.suite.show import grouped
+from twinbench.suite.status import JobStatus, counts, describe_counts, suite_status
+from twinbench.suite.suite import Suite
+
+
+def print_plan(suite: Suite, jobs: Sequence[Job], as_json: bool, scripts: bool, *, local: bool) -> int:
+    """Print the plan; return 2 if the suite could not run as it stands."""
+    statuses, _ = suite_status(suite, jobs)
+    costs = estimate(jobs)
+    wrong = problems(suite, jobs, local=local)
+    if as_json:
+        print(json.dumps(_as_json(suite, statuses, costs, wrong), indent=1))
+    else:
+        print("\n".join(_lines(suite, statuses, costs)))
+        for remark in remarks(suite, local=local):
+            print(f"note: {remark}")
+    if scripts:
+        print("\n".join(_scripts(suite, jobs)))
+    for problem in wrong:
+        print(f"twinbench suite: {problem}", file=sys.stderr)
+    return 2 if wrong else 0
+
+
+def _lines(suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimate]) -> list[str]:
+    """Return one line for the jobs of a method and step, and one for all of them."""
+    groups = grouped(statuses)
+    widths = [max(len(key[column]) for key in groups) for column in (0, 1)]
+    lines = [f"{suite.name}: {describe_counts(statuses)}; root {suite.root}"]
+    for (method, step), members in groups.items():
+        left = [status for status in members if status.state != "done"]
+        done = f"{len(members) - len(left)}/{len(members)} done"
+        before = [*members[0].job.needs, *members[0].job.after]
+        needs = f"after {' and '.join(before)}" if before else ""
+        words = [f"{method:{widths[0]}}", f"{step:{widths[1]}}", f"{done:>12}"]
+        if left:
+            basis = costs[left[0].job.name].basis
+            words.append(f"{_hours(left, costs):8.1f} GPU-h  {_megabytes(left, costs):7.0f} MB  ({basis})  {needs}")
+        lines.append("  " + "  ".join(words).rstrip())
+    left = [status for status in statuses if status.state != "done"]
+    total = f"{_hours(left, costs):.1f} GPU-hours at most and about {_megabytes(left, costs) / 1000:.1f} GB"
+    lines.append(f"  then report: {', '.join(('report.txt', 'report.md', 'report.csv', 'report.html'))}")
+    lines.append(f"  missing: {len(left)} jobs, {total}")
+    return lines
+
+
+def _hours(statuses: Sequence[JobStatus], costs: dict[str, Estimate]) -> float:
+    """Add up GPU-hours."""
+    return sum(costs[status.job.name].gpu_hours for status in statuses)
+
+
+def _megabytes(statuses: Sequence[JobStatus], costs: dict[str, Estimate]) -> float:
+    """Add up disk space, in MB."""
+    return sum(costs[status.job.name].disk_bytes for status in statuses) / 1e6
+
+
+def _as_json(
+    suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimate], wrong: Sequence[str]
+) -> dict[str, object]:
+    """Return the plan for programs."""
+    jobs: list[dict[str, object]] = []
+    for status in statuses:
+        cost = costs[status.job.name]
+        figures = {"gpu_hours_planned": round(cost.gpu_hours, 3), "disk_bytes": cost.disk_bytes, "basis": cost.basis}
+        jobs.append({**status.as_json(), **figures})
+    return {
+        "name": suite.name,
+        "root": str(suite.root),
+        "counts": counts(statuses),
+        "problems": list(wrong),
+        "jobs": jobs,
+    }
+
+
+def _scripts(suite: Suite, jobs: Sequence[Job]) -> list[str]:
+    """Return what sbatch would get for each batch; ids of jobs that are not queued yet stand as names."""
+    from twinbench.slurm.sbatch import script
+
+    lines: list[str] = []
+    for plan in plan_batches(suite, missing_jobs(jobs)):
+        terms = [f"afterok:<{need}>" for need in plan.needs] + [f"afterany:<{name}>" for name in plan.jobs[0].after]
+        dependency = ",".join(terms)
+        names = plan.jobs[0].name if len(plan.jobs) == 1 else f"{plan.jobs[0].name} and {len(plan.jobs) - 1} more"
+        text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", dependency)
+        lines += [f"# --- {names}", text]
+    return lines

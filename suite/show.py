@@ -1,0 +1,70 @@
+"""A suite for people's eyes: the plan, the state of every job, and a screen that follows it."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from twinbench.suite.status import JobStatus, describe_counts
+from twinbench.suite.suite import Suite
+
+WATCH_SECONDS = 5.0  # between two looks at the files; Slurm itself is asked more seldom, see view.py
+
+
+def grouped(statuses: Sequence[JobStatus]) -> dict[tuple[str, str], list[JobStatus]]:
+    """Return the jobs by method and step (a protocol, `pretrain` or `backbone`), in their order."""
+    groups: dict[tuple[str, str], list[JobStatus]] = {}
+    for status in statuses:
+        method, step, *_ = status.job.name.split("/")
+        groups.setdefault((method, step), []).append(status)
+    return groups
+
+
+def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "") -> list[str]:
+    """Return one screen: counts, then a line for each job that is not done, and one for each finished group."""
+    spent = sum(status.gpu_hours for status in statuses)
+    cost = f"; {spent:.1f} GPU-hours spent" if spent else ""
+    lines = [f"{suite.name}: {describe_counts(statuses)}{cost}; root {suite.root}"]
+    lines += [f"  ! {problem}"] if problem else []
+    width = max(len(status.job.name) for status in statuses)
+    for (method, step), members in grouped(statuses).items():
+        done = [status for status in members if status.state == "done"]
+        if len(done) == len(members) > 1:
+            lines.append(f"  {f'{method}/{step}':{width}}  done     all {len(members)}")
+            continue
+        lines += [_job_line(status, width) for status in members]
+    return lines
+
+
+def _job_line(status: JobStatus, width: int) -> str:
+    """Return one job's line."""
+    words = [str(status.advance)] if status.advance else []
+    words += [status.reason] if status.reason else []
+    if status.record and status.record.starts > 1:
+        words.append(f"start {status.record.starts}")
+    if status.slurm_id and status.state != "done":
+        words.append(f"job {status.slurm_id}")
+    return f"  {status.job.name:{width}}  {status.state:7}  {'; '.join(words)}".rstrip()
+
+
+def watch(screen: Callable[[], tuple[list[str], bool]]) -> None:
+    """Show the lines of `screen` again and again, until it says that all has ended."""
+    while True:
+        lines, ended = screen()
+        clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+        print(clear + "\n".join(lines), flush=True)
+        if ended:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def follow(path: str, ended: Callable[[], bool]) -> None:
+    """Print a growing log until Ctrl-C, or until its job has ended."""
+    with open(path, errors="replace") as log:
+        while True:
+            last = ended()
+            while text := log.read(65536):
+                sys.stdout.write(text)
+            sys.stdout.flush()
+            if last:
+                return
+            time.sleep(1.0)

@@ -1,0 +1,192 @@
+"""Where a suite stands: the files of its jobs first, then what Slurm says of those that are not done."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.scheduler import NEVER
+from twinbench.slurm.view import View, look
+from twinbench.suite.advance import Advance, advance
+from twinbench.suite.graph import Job
+from twinbench.suite.record import LOG, Record, last_line, read_record
+from twinbench.suite.suite import Suite
+
+Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
+ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
+UNEXPLAINED = "left the queue without a result"  # and Slurm's accounting does not say why, or not yet
+MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how Slurm speaks of memory in a job's output
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job's state, and why, where there is something to say."""
+
+    job: Job
+    state: Standing
+    reason: str = ""
+    record: Record | None = None
+    slurm_id: str = ""
+    advance: Advance | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return what `--json` shows of a job."""
+        record, far = self.record, self.advance
+        return {
+            "name": self.job.name,
+            "kind": self.job.kind,
+            "state": self.state,
+            "reason": self.reason,
+            "slurm_id": self.slurm_id,
+            "out": str(self.job.out),
+            "needs": list(self.job.needs),
+            "after": list(self.job.after),
+            "command": ["twinbench", *self.job.argv],
+            "starts": record.starts if record else 0,
+            "gpu_hours": round(self.gpu_hours, 4),
+            "progress": {"unit": far.unit, "done": far.done, "total": far.total, "seconds_left": far.seconds_left}
+            if far
+            else None,
+        }
+
+    @property
+    def gpu_hours(self) -> float:
+        """What the job has cost up to now."""
+        return self.record.gpus * self.record.spent() / 3600 if self.record else 0.0
+
+
+def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], str]:
+    """Return where every job stands, and what to tell if Slurm could not be asked."""
+    statuses = [job_status(job) for job in jobs]
+    ledger = Ledger(suite.root)
+    problem = ""
+    if ledger.batches:
+        unsettled = [status.job.name for status in statuses if status.state != "done"]
+        view = look(suite.root, ledger, unsettled)
+        latest = ledger.latest()
+        for index, status in enumerate(statuses):
+            if status.state != "done" and status.job.name in latest:
+                batch, slurm_id = latest[status.job.name]
+                refined = _refined(status, slurm_id, view)
+                if refined.state == "failed" and status.job.done():  # it ended well since its files were read
+                    refined = job_status(status.job)
+                statuses[index] = _with_last_word(refined, suite.root / "slurm" / batch.slurm_name)
+        problem = view.problem and f"{view.problem}; what follows is from files"
+    return [_with_advance(status) for status in _blocked(statuses)], problem
+
+
+def job_status(job: Job) -> JobStatus:
+    """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
+    record = read_record(job.out)
+    if job.done():
+        return JobStatus(job, "done", record=record)
+    if not record:
+        return JobStatus(job, "waiting")
+    if record.state == "running":
+        if record.host != socket.gethostname() or _alive(record.pid):
+            return JobStatus(job, "running", f"on {record.host}", record)
+        return JobStatus(job, "waiting", "was interrupted, resumes with the next run", record)
+    if record.state in ("failed", "blocked"):
+        return JobStatus(job, record.state, record.reason, record)
+    return JobStatus(job, "waiting", record.reason, record)
+
+
+def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
+    """Return the status of a job that was submitted as `slurm_id`, with Slurm's word taken in."""
+    record = status.record
+    if record and record.state == "running" and not record.job_id:
+        return status  # a run of this machine
+    status = replace(status, slurm_id=slurm_id)
+    queued = view.queue.get(slurm_id)
+    if queued and queued.state == "PENDING":
+        reason = queued.reason.strip("()")
+        if reason in NEVER:
+            return replace(status, state="failed", reason=f"never starts: {NEVER[reason]} ({reason})")
+        return replace(status, state="queued", reason=reason)
+    if queued:
+        return replace(status, state="running", reason=queued.reason)
+    if record and record.state == "failed":
+        return status
+    ended = view.history.get(slurm_id)
+    if ended:
+        return replace(status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code})")
+    if view.problem or not view.queue_asked:
+        return status
+    return replace(status, state="failed", reason=f"job {slurm_id} {UNEXPLAINED}")
+
+
+def _meaning(state: str) -> str:
+    """Say what a final state of accounting means for a job without a result."""
+    for start, meaning in {
+        "TIMEOUT": "out of time and not requeued",
+        "OUT_OF_ME": "killed for memory: raise cluster.mem_gb_per_gpu",
+        "NODE_FAIL": "its node died",
+        "CANCELLED": "cancelled",
+        "PREEMPTED": "preempted and not requeued",
+        "BOOT_FAIL": "its node did not start",
+        "DEADLINE": "missed its deadline",
+    }.items():
+        if state.startswith(start):
+            return meaning
+    return "ended without a result"
+
+
+def _with_last_word(status: JobStatus, folder: Path) -> JobStatus:
+    """Add what a job said last, to a failure that only Slurm knows of: in its own log, or before its worker began."""
+    known = status.record and status.record.reason == status.reason
+    if status.state != "failed" or known or not status.slurm_id:
+        return status
+    logs = [status.job.out / LOG, folder / f"{status.slurm_id}_0_log.out"]
+    starved = last_line(logs[1], about=MEMORY)
+    if starved:
+        return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
+    last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
+    if not last and not any(log.exists() for log in logs):
+        last = f"it left no log in {folder}; do all nodes see that folder, and may they write there?"
+    return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)
+
+
+def _blocked(statuses: Sequence[JobStatus]) -> list[JobStatus]:
+    """Mark what can't run because a job it needs has failed; Slurm itself only says CANCELLED."""
+    failed = {status.job.name: status.reason for status in statuses if status.state == "failed"}
+    found: list[JobStatus] = []
+    for status in statuses:
+        need = next((need for need in status.job.needs if need in failed), "")
+        if need and status.state in ("waiting", "queued", "failed"):
+            status = replace(status, state="blocked", reason=f"{need} failed: {failed[need]}")
+        found.append(status)
+    return found
+
+
+def _with_advance(status: JobStatus) -> JobStatus:
+    """Add how far a running job has come."""
+    if status.state != "running":
+        return status
+    return replace(status, advance=advance(status.job.out / "log.jsonl", *status.job.length))
+
+
+def counts(statuses: Sequence[JobStatus]) -> dict[str, int]:
+    """Return how many jobs stand where, in a fixed order."""
+    found: Mapping[Standing, int] = Counter(status.state for status in statuses)
+    return {state: found.get(state, 0) for state in ORDER}
+
+
+def describe_counts(statuses: Sequence[JobStatus]) -> str:
+    """Return the counts as words."""
+    named = ", ".join(f"{count} {state}" for state, count in counts(statuses).items() if count)
+    return f"{len(statuses)} jobs: {named}"
+
+
+def _alive(pid: int) -> bool:
+    """Say whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

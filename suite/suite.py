@@ -1,0 +1,204 @@
+"""A suite: methods x protocols x seeds, read from one YAML file and checked before anything runs.
+
+name: barlow-against-random
+root: results                     # relative paths start at the suite file
+methods:
+  mine:   {pretrain: {data: imagenet, recipe: barlow-twins, set: {epochs: 300}}}
+  theirs: {checkpoint: theirs.pth}
+  random: {checkpoint: random}
+protocols:
+  voc07-svm: {}
+  imagenet-1pct: {seeds: [0, 1, 2]}
+data: {voc: /datasets/VOCdevkit, imagenet: /datasets/imagenet}
+cluster: {partition: gpu, gpus_per_node: 8, max_running: 16}
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twinbench.convert.named import ModelError, NamedModel, named_model
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import SettingError, unknown, with_settings
+from twinbench.protocols.pretraining import RECIPES
+from twinbench.protocols.schema import Protocol, ProtocolError, look_up
+from twinbench.suite.cluster import Cluster, ClusterError, read_cluster
+from twinbench.suite.entries import (
+    SuiteError,
+    as_count,
+    as_entries,
+    as_mapping,
+    as_name,
+    as_path,
+    as_settings,
+    parsed,
+    shown,
+)
+from twinbench.suite.inputs import Inputs, read_inputs
+
+OURS = ("code", "features", "slurm")  # folders of a suite's root that no method may be called after
+LAYOUTS = ("imagenet", "voc", "coco", "inat", "places")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A method that is trained first: the data set's layout, the recipe and its changed settings."""
+
+    data: str
+    recipe: str
+    settings: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: a checkpoint (a path, `random`, `zoo:NAME`, LIBRARY:NAME) or a pretraining that makes one."""
+
+    name: str
+    checkpoint: str = ""
+    pretrain: Pretraining | None = None
+
+    @property
+    def model(self) -> NamedModel | None:
+        """Another library's model, if it is one."""
+        return named_model(self.checkpoint)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that its weights come from, if there is one."""
+        if self.model:
+            return self.model.file
+        elsewhere = not self.checkpoint or self.checkpoint == "random" or self.checkpoint.startswith("zoo:")
+        return None if elsewhere else Path(self.checkpoint)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A column of the table: a protocol, the suite's settings applied, and the seeds to run it with."""
+
+    protocol: Protocol
+    seeds: tuple[int, ...]
+    gpus: int = 1  # processes of one trial, one on each GPU
+    minutes: int = 0  # time limit of one trial on a cluster; 0: the cluster's
+    partial: bool = False  # go on with an incomplete data set; the table marks it
+    inputs: Inputs = Inputs()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite file says, checked and with absolute paths."""
+
+    name: str
+    file: Path
+    root: Path
+    methods: tuple[Method, ...]
+    measurements: tuple[Measurement, ...]
+    data: Mapping[str, Path] = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
+
+
+def read_suite(file: Path) -> Suite:
+    """Read and check a suite file; SuiteError names the file, the place in it and what was expected there."""
+    file = Path(os.path.abspath(file))
+    content = as_mapping(parsed(file), f"{file}", Suite, without=("file", "measurements"), plus=("protocols",))
+    missing = [key for key in ("name", "root", "methods", "protocols") if key not in content]
+    if missing:
+        raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
+    try:
+        data = _data(file, content.get("data") or {})
+        return Suite(
+            name=as_name(content["name"], f"{file}: name"),
+            file=file,
+            root=as_path(content["root"], file, f"{file}: root"),
+            methods=tuple(_method(file, data, *entry) for entry in as_entries(content["methods"], f"{file}: methods")),
+            measurements=tuple(
+                _measurement(file, data, *entry) for entry in as_entries(content["protocols"], f"{file}: protocols")
+            ),
+            data=data,
+            cluster=read_cluster(content.get("cluster") or {}),
+        )
+    except (ProtocolError, SettingError, ClusterError) as error:
+        raise SuiteError(f"{file}: {error}") from None
+
+
+def _data(file: Path, value: object) -> dict[str, Path]:
+    """Return the data roots by layout; each must be a folder."""
+    if not isinstance(value, dict):
+        raise SuiteError(f"{file}: data: is {shown(value)}, expected layouts and folders, as {{voc: /datasets/VOC}}")
+    roots: dict[str, Path] = {}
+    for layout, path in value.items():
+        if layout not in LAYOUTS:
+            raise SuiteError(f"{file}: data: {unknown('layout', str(layout), LAYOUTS)}")
+        roots[layout] = as_path(path, file, f"{file}: data.{layout}")
+        if not roots[layout].is_dir():
+            raise SuiteError(f"{file}: data.{layout}: {roots[layout]} is no folder; expected the data set's root")
+    return roots
+
+
+def _method(file: Path, data: Mapping[str, Path], name: str, value: object) -> Method:
+    """Return one method, its checkpoint found or its pretraining checked."""
+    where = f"{file}: methods.{name}"
+    if name in OURS:
+        raise SuiteError(f"{where}: the suite's own folder {name}/ has that name; choose another")
+    entry = as_mapping(value, where, Method, without=("name",))
+    if len(entry) != 1:
+        raise SuiteError(f"{where}: has {len(entry)} entries, expected either `checkpoint` or `pretrain`")
+    if "pretrain" in entry:
+        return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]))
+    checkpoint = entry["checkpoint"]
+    kinds = "`random`, zoo:NAME or LIBRARY:NAME"
+    if not isinstance(checkpoint, str) or not checkpoint:
+        raise SuiteError(f"{where}: checkpoint is {shown(checkpoint)}, expected a file, {kinds}")
+    method = Method(name, checkpoint)
+    try:
+        model = method.model
+    except ModelError as error:
+        raise SuiteError(f"{where}: {error}") from None
+    if method.file:
+        path = as_path(str(method.file), file, where)
+        if not path.is_file():
+            raise SuiteError(f"{where}: there is no file {path}; expected a checkpoint, {kinds}")
+        method = Method(name, f"{model.label}={path}" if model else str(path))
+    return method
+
+
+def _pretraining(data: Mapping[str, Path], where: str, value: object) -> Pretraining:
+    """Return a pretraining whose data, recipe and settings exist."""
+    entry = as_mapping(value, where, Pretraining, without=("settings",), plus=("set",))
+    layout = entry.get("data", "imagenet")
+    if layout not in data:
+        raise SuiteError(f"{where}: trains on {shown(layout)}, but data names no folder for it; add it to data")
+    recipe = look_up(RECIPES, str(entry.get("recipe", "barlow-twins")), "recipe")
+    settings = as_settings(entry.get("set"), f"{where}.set")
+    with_settings(recipe, dict(settings))
+    return Pretraining(layout, recipe.name, settings, as_count(entry.get("seed", 0), f"{where}.seed", at_least=0))
+
+
+def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object) -> Measurement:
+    """Return one protocol with its settings, seeds and size."""
+    where = f"{file}: protocols.{name}"
+    protocol = find_protocol(name)
+    entry = as_mapping(value or {}, where, Measurement, without=("protocol", "inputs"), plus=("set", "list", "targets"))
+    if protocol.data not in data:
+        raise SuiteError(f"{where}: needs {protocol.data} images; add their folder as data: {{{protocol.data}: ...}}")
+    settings = as_settings(entry.get("set"), f"{where}.set")
+    try:
+        protocol = protocol.with_settings(dict(settings))
+    except SettingError as error:
+        raise SuiteError(f"{where}.set: {error}") from None
+    gpus = as_count(entry.get("gpus", 1), f"{where}.gpus", at_least=1)
+    minutes = as_count(entry.get("minutes", 0), f"{where}.minutes", at_least=0)
+    if not isinstance(entry.get("partial", False), bool):
+        raise SuiteError(f"{where}.partial: is {shown(entry['partial'])}, expected true or false")
+    seeds = _seeds(where, entry.get("seeds", protocol.trials))
+    inputs = read_inputs(protocol, data[protocol.data], entry, file, where)
+    return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs)
+
+
+def _seeds(where: str, value: object) -> tuple[int, ...]:
+    """Return the seeds: a number N means 0 .. N-1, a list means these."""
+    seeds = value if isinstance(value, list) else range(as_count(value, f"{where}.seeds", at_least=1))
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise SuiteError(f"{where}.seeds: is {shown(value)}, expected a number of seeds or a list of different ones")
+    return tuple(as_count(seed, f"{where}.seeds", at_least=0) for seed in seeds)

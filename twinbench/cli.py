@@ -1,0 +1,127 @@
+"""The front door: one subcommand per room, each room loaded only when it is called."""
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from twinbench import __version__
+from twinbench.protocols.house import UserError, unknown
+
+COMMANDS = {
+    # name: (module with add_arguments(parser) and run(arguments) -> exit code, one line for --help)
+    "demo": ("suite.demo", "the whole pipeline on generated scenes: two methods, all tasks, one table"),
+    "data": ("data.command", "make the demo scenes; prove a data set complete before any job runs"),
+    "pretrain": ("pretrain.command", "pretrain a ResNet-50 with Barlow Twins; resumes by itself"),
+    "inspect": ("convert.inspect", "say what a checkpoint holds, and prove its backbone complete"),
+    "convert": ("convert.command", "any known checkpoint in, one proven backbone out"),
+    "zoo": ("convert.zoo_command", "the public checkpoints: address, layout, licence, published number"),
+    "protocols": ("protocols.command", "the benchmarks: data, recipe, version, fingerprint"),
+    "transfer": ("transfer.command", "one classification trial of a backbone"),
+    "detection": ("detection.command", "one detection trial of a backbone (needs Detectron2)"),
+    "suite": ("suite.command", "methods x protocols x seeds from one YAML file; run again to resume"),
+    "import": ("report.importing", "results out of VISSL, MMSelfSup or Detectron2 logs, marked as imported"),
+    "compare": ("report.compare", "two methods against each other, with a verdict on each task"),
+    "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
+}
+
+AT_ONCE = {"convert", "inspect"}  # they start nothing in the background
+CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints take one line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print the complaint and where help is, and exit with code 2."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    try:
+        if name in ("-h", "--help"):
+            print(_help())
+            return 0 if arguments else 2
+        if name == "--version":
+            print(f"twinbench {__version__}")
+            return 0
+        if name not in COMMANDS:
+            raise UserError(f"{unknown('command', name, COMMANDS)}; see twinbench --help")
+        room = _load(name)
+        parser = Parser(
+            prog=f"twinbench {name}",
+            description=room.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        room.add_arguments(parser)
+        return room.run(parser.parse_args(arguments[1:])) or 0
+    except UserError as error:
+        print(f"twinbench {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, say `head`, has gone
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"twinbench {name}: {where}{error.strerror}; make room or name another place", file=sys.stderr)
+        return 2
+
+
+def script() -> NoReturn:
+    """Run `main` as a program of its own.
+
+    As the interpreter ends, torch built for CUDA touches 100 MB more than a whole conversion needs: the commands
+    AT_ONCE leave without that.
+    """
+    code = main()
+    if sys.argv[1:2] and sys.argv[1] in AT_ONCE:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _load(name: str):
+    """Import the module of a subcommand; a package that is not installed is named, with what brings it."""
+    try:
+        return importlib.import_module(f"twinbench.{COMMANDS[name][0]}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"torch", "torchvision", "sklearn", "detectron2", "pycocotools", "submitit"}:
+            raise UserError(
+                f"this command needs the package {package}, which is not installed; run: make setup"
+            ) from None
+        raise
+
+
+def _help() -> str:
+    """Return the front page of the manual."""
+    lines = [f"  {name:10} {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: twinbench COMMAND ...",
+            "",
+            "How well does a vision backbone transfer, and is that number comparable with the published ones?",
+            "",
+            *lines,
+            "",
+            "  twinbench demo              try it: some minutes on two cores, ends with a table and a page",
+            "  twinbench COMMAND --help    what a command takes",
+        ]
+    )
