@@ -11,11 +11,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 NOT_RECORDED = ""  # an identity that a file of an older twinbench does not have: equal to nothing, not to itself
+FRESH = "fresh"  # what a pretraining starts from
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The three identities and the seed of a trial, or of a pretraining, which has no backbone before it.
+    """The three identities and the seed of a trial, or of a pretraining, whose `backbone` is FRESH.
 
     `recipe` is a fingerprint, 12 hex digits; `backbone` and `data` are sha256 in hex, as `backbone_identity` and
     `data_identity` make them.
