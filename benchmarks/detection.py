@@ -41,7 +41,8 @@ from twinbench.detection.stream import Record, batches, image_mapper
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.catalogue import find_protocol
-from twinbench.protocols.schema import DetectionRecipe, Protocol
+from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.runtime.process import Process
 
 ROUNDS, ITERATIONS = 5, 30

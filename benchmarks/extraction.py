@@ -21,7 +21,7 @@ from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.data.images import read_rgb
 from twinbench.protocols.catalogue import find_protocol
-from twinbench.protocols.schema import SvmRecipe
+from twinbench.protocols.kinds.svm import SvmRecipe
 from twinbench.transfer.features import extract, pooled
 from twinbench.transfer.transforms import evaluation_transform
 

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.loss import status
 from twinbench.protocols.catalogue import find_protocol
-from twinbench.protocols.schema import SvmRecipe
+from twinbench.protocols.kinds.svm import OneVsRestSvmRecipe
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
 from twinbench.transfer.solver.linear_problems import Solve
 from twinbench.transfer.svm import choose_solver
@@ -50,7 +50,7 @@ def features(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
 def measure(rows: int, classes: int) -> dict[str, float]:
     """Evaluate one size in this process."""
     recipe = find_protocol("inat18-svm").recipe
-    assert isinstance(recipe, SvmRecipe)
+    assert isinstance(recipe, OneVsRestSvmRecipe)
     machine = choose_solver("batched", recipe.positive_weight, recipe.tolerance, recipe.max_iterations, 0, "cpu")
     operations, shared = FlopCounterMode(display=False), {}
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import DetectionRecipe, ProbeRecipe, Protocol, SvmRecipe
 
 LIBRARIES = ("timm", "torchvision")
 PRETRAINED = "pretrained"
@@ -67,16 +66,3 @@ def stamp(file: Path) -> str:
     """Tell a file from another one of the same name, without reading its gigabytes."""
     seen = file.stat()
     return f"{file.name} ({seen.st_size} bytes, changed {seen.st_mtime_ns})"
-
-
-def why_resnet_only(protocol: Protocol) -> str:
-    """Say what in `protocol` only a ResNet-50 of twinbench can do; nothing where any model's pooled features do."""
-    match protocol.recipe:
-        case DetectionRecipe():
-            return "trains a detector, whose trunk only a ResNet-50 can be"
-        case ProbeRecipe(train_backbone=True):
-            return "trains its backbone, which only a ResNet-50 can be"
-        case SvmRecipe(pooling="res5-avg6") | ProbeRecipe(feature="res5-avg6"):
-            return "takes the res5 map, which only a ResNet-50 has"
-        case _:
-            return ""

@@ -16,7 +16,7 @@ import importlib.util
 from twinbench.detection.scaling import linear_rule
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import DetectionRecipe
+from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.trial import add_trial_arguments, trial_protocol
 
 

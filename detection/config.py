@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from twinbench.convert.convention import InputConvention
 from twinbench.protocols.house import SettingError
-from twinbench.protocols.schema import DetectionRecipe
+from twinbench.protocols.kinds.detector import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
     "MODEL.BACKBONE.NAME": "build_resnet_backbone",

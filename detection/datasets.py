@@ -29,7 +29,7 @@ def open_data(protocol: Protocol, root: Path) -> DetectionData:
 
     Raises DataError for what is missing or does not fit, and unless the data have the protocol's number of classes.
     """
-    data = _open_voc(root) if protocol.data == "voc" else _open_coco(root)
+    data = _open_voc(root) if protocol.data_set.layout == "voc" else _open_coco(root)
     if len(data.classes) != protocol.classes:
         raise DataError(
             f"{root}: {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), but {protocol.name} is about "

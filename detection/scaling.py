@@ -7,7 +7,7 @@ and the row is marked, since smaller batches are not quite the same (batch norm 
 """
 
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import DetectionRecipe
+from twinbench.protocols.kinds.detector import DetectionRecipe
 
 GPUS = 8  # of the papers
 

@@ -15,7 +15,8 @@ from twinbench.detection.pictures import draw_curves, draw_predictions
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.house import replacing
-from twinbench.protocols.schema import DetectionRecipe, Protocol
+from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialError
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group

@@ -1,12 +1,32 @@
-"""Every protocol by name."""
+"""Every protocol by name, and every pair RECIPE@DATA."""
 
 from twinbench.protocols import classification, demo, detection
-from twinbench.protocols.schema import Protocol, look_up, registry
+from twinbench.protocols.datasets import DATA_SETS, DataSet
+from twinbench.protocols.kinds.base import Task
+from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(classification.PROTOCOLS + detection.PROTOCOLS + demo.PROTOCOLS)
 
 
 def find_protocol(name: str, room: str = "") -> Protocol:
-    """Return the protocol called `name` (of `room`, if given); ProtocolError lists the known names."""
+    """Return the protocol called `name`, or the pair of a protocol's recipe and a data set, `RECIPE@DATA`.
+
+    DATA is a data set's name, or any other word: own data, whose classes and counts are what is there. With a `room`
+    only its protocols count; ProtocolError names the command of another room's, or lists the known names.
+    """
+    recipe, at, data = name.partition("@")
+    if room and recipe in PROTOCOLS and PROTOCOLS[recipe].room != room:
+        other = PROTOCOLS[recipe].room
+        raise ProtocolError(f"{name} is a {other} protocol; run it with: twinbench {other} {name} ...")
     known = {key: entry for key, entry in PROTOCOLS.items() if not room or entry.room == room}
-    return look_up(known, name, f"{room} protocol".strip())
+    found = look_up(known, recipe, f"{room} protocol".strip())
+    if not at:
+        return found
+    return found.on(DATA_SETS.get(data) or own_data(data, found.recipe.tasks))
+
+
+def own_data(name: str, tasks: tuple[Task, ...]) -> DataSet:
+    """Return the entry of a user's own data; ProtocolError for a name that no folder and no table can bear."""
+    if not name or not all(letter.isalnum() or letter in "._-" for letter in name) or name.startswith("."):
+        raise ProtocolError(f"@{name}: expected a data set's name after @: letters, digits, '.', '_' or '-'")
+    return DataSet(name, tasks)

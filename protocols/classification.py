@@ -8,18 +8,19 @@ DINO = facebookresearch/dino at 7c446df.
 from dataclasses import replace
 
 from twinbench.protocols import svm
-from twinbench.protocols.schema import ImageTransform, KnnRecipe, ProbeRecipe, Protocol
+from twinbench.protocols.datasets import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205, DataSet
+from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe, SgdRecipe
+from twinbench.protocols.schema import Protocol
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")  # BT code: Resize(256); B.1: 256 x 256
 
 BT_LINEAR = ProbeRecipe(
     transform=CENTER_CROP,
-    train_backbone=False,
-    train_fraction="100%",
     epochs=100,  # BT B.1 and code
     batch_size=256,  # BT code
     lr_head=0.3,  # BT B.1 and code, not scaled by the batch size
-    lr_backbone=0.0,
     momentum=0.9,  # BT code
     nesterov=False,  # BT code
     weight_decay=1e-6,  # BT B.1 and code, on the bias too
@@ -29,14 +30,20 @@ BT_LINEAR = ProbeRecipe(
     head="linear",
     head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
 )
-BT_SEMI = replace(
-    BT_LINEAR,
-    train_backbone=True,
-    train_fraction="1%",
+BT_SEMI = FineTuningRecipe(
+    transform=CENTER_CROP,
     epochs=20,  # BT B.2 and code
+    batch_size=256,  # BT code
     lr_head=0.5,  # BT B.2 and README
     lr_backbone=0.005,  # BT README since 046eec3; before, and in B.2: 0.002
+    momentum=0.9,  # BT code
+    nesterov=False,  # BT code
     weight_decay=0.0,  # BT B.2 and README
+    schedule="cosine",  # BT code: CosineAnnealingLR(T_max=epochs), once an epoch, to 0
+    milestones=(),
+    gamma=1.0,
+    head="linear",
+    head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
 )
 BT_SEMI_STEPS = replace(
     BT_SEMI,
@@ -47,12 +54,9 @@ BT_SEMI_STEPS = replace(
 )
 INAT_LINEAR = ProbeRecipe(
     transform=CENTER_CROP,  # VISSL yaml: Resize(256), CenterCrop(224)
-    train_backbone=False,
-    train_fraction="100%",
     epochs=84,  # VISSL inaturalist18 yaml; BT C.1
     batch_size=256,  # VISSL yaml: 8 x 32
     lr_head=0.01,  # VISSL yaml: 0.01 per 256; BT C.1
-    lr_backbone=0.0,
     momentum=0.9,  # VISSL yaml; BT C.1
     nesterov=True,  # VISSL yaml
     weight_decay=5e-4,  # VISSL yaml, on the bias too, not on the batch norm; BT C.1
@@ -110,147 +114,125 @@ KNN = KnnRecipe(
     temperature=0.07,  # DINO eval_knn.py: --temperature
 )
 
-INAT18 = (437_513, 24_426)  # train, val
-PLACES205 = (2_448_873, 20_500)  # train, val
-IMAGENET = {
-    "100%": (1_281_167, 50_000),  # ILSVRC 2012
-    "10%": (128_116, 50_000),  # SimCLR's 10percent.txt
-    "1%": (12_811, 50_000),  # SimCLR's 1percent.txt
-}
 LAST_EPOCH = "nothing: the last epoch is reported"
 
 
-def _linear(name: str, task: str, source: str, recipe: ProbeRecipe, published_as: str) -> Protocol:
-    """Return a linear-probe protocol on iNaturalist 2018 or Places205."""
-    data, classes, images = ("inat", 8142, INAT18) if name.startswith("inat") else ("places", 205, PLACES205)
+def _trained(name: str, title: str, source: str, recipe: SgdRecipe, data_set: DataSet, published_as: str) -> Protocol:
+    """Return a linear-probe or fine-tuning protocol; three seeds where few labels are used."""
     return Protocol(
         name=name,
         version=1,
-        task=task,
-        room="transfer",
-        data=data,
-        classes=classes,
-        images=images,
+        title=title,
+        recipe=recipe,
+        data_set=data_set,
         metric="top1",
         selected_on=LAST_EPOCH,
-        trials=1,
+        trials=1 if data_set.subset == "100%" else 3,
         source=source,
-        recipe=recipe,
-        published_as=published_as,
-    )
-
-
-def _imagenet(name: str, task: str, source: str, recipe: ProbeRecipe, published_as: str) -> Protocol:
-    """Return a linear-probe or fine-tuning protocol on ImageNet; three seeds where few labels are used."""
-    return Protocol(
-        name=name,
-        version=1,
-        task=task,
-        room="transfer",
-        data="imagenet",
-        classes=1000,
-        images=IMAGENET[recipe.train_fraction],
-        metric="top1",
-        selected_on=LAST_EPOCH,
-        trials=1 if recipe.train_fraction == "100%" else 3,
-        source=source,
-        recipe=recipe,
         published_as=published_as,
     )
 
 
 PROTOCOLS = (
     *svm.PROTOCOLS,
-    _linear(
+    _trained(
         "inat18-linear",
         "iNaturalist 2018 linear classification, three rate drops",
         "VISSL inaturalist18 linear yaml",
         INAT_LINEAR,
+        INAT18,
         "inat18_linear",
     ),
-    _linear(
+    _trained(
         "inat18-linear-2drops",
         "iNaturalist 2018 linear classification as Barlow Twins' and PIRL's texts have it, two rate drops",
         "BT C.1, PIRL C; the rest as VISSL's yaml",
         INAT_2DROPS,
+        INAT18,
         "inat18_linear",
     ),
-    _linear(
+    _trained(
         "inat18-linear-vicreg",
         "iNaturalist 2018 linear classification as VICReg's text has it",
         "VICReg C.3; the rest as VISSL's yaml",
         INAT_VICREG,
+        INAT18,
         "inat18_linear_vicreg",
     ),
-    _linear(
+    _trained(
         "places205-linear",
         "Places205 linear classification, three rate drops",
         "VISSL places205 linear yaml",
         PLACES_LINEAR,
+        PLACES205,
         "places205_linear",
     ),
-    _linear(
+    _trained(
         "places205-linear-2drops",
         "Places205 linear classification as Barlow Twins' and PIRL's texts have it, two rate drops",
         "BT C.1, PIRL C; the rest as VISSL's yaml",
         PLACES_2DROPS,
+        PLACES205,
         "places205_linear",
     ),
-    _linear(
+    _trained(
         "places205-linear-vicreg",
         "Places205 linear classification as VICReg's text has it, 28 epochs",
         "VICReg C.3; the rest as VISSL's yaml",
         PLACES_VICREG,
+        PLACES205,
         "places205_linear_vicreg",
     ),
-    _imagenet(
+    _trained(
         "imagenet-linear",
         "ImageNet linear classification, frozen backbone",
         "BT B.1; BT code --weights freeze",
         BT_LINEAR,
+        IMAGENET,
         "imagenet_linear",
     ),
-    _imagenet(
+    _trained(
         "imagenet-1pct",
         "ImageNet, fine-tuned on 1 % of the labels",
         "BT code --weights finetune --train-perc 1 with the README's flags (cosine schedule)",
         BT_SEMI,
+        IMAGENET_1PCT,
         "imagenet_semi_1pct",
     ),
-    _imagenet(
+    _trained(
         "imagenet-1pct-steps",
         "ImageNet, fine-tuned on 1 % of the labels as Barlow Twins' text has it, two rate drops",
         "BT B.2; the rest as BT code",
         BT_SEMI_STEPS,
+        IMAGENET_1PCT,
         "imagenet_semi_1pct",
     ),
-    _imagenet(
+    _trained(
         "imagenet-10pct",
         "ImageNet, fine-tuned on 10 % of the labels",
         "BT code --weights finetune --train-perc 10; same rates as 1 % (barlowtwins issue 14)",
-        replace(BT_SEMI, train_fraction="10%"),
+        BT_SEMI,
+        IMAGENET_10PCT,
         "imagenet_semi_10pct",
     ),
-    _imagenet(
+    _trained(
         "imagenet-10pct-steps",
         "ImageNet, fine-tuned on 10 % of the labels as Barlow Twins' text has it, two rate drops",
         "BT B.2; same rates as 1 % (barlowtwins issue 14); the rest as BT code",
-        replace(BT_SEMI_STEPS, train_fraction="10%"),
+        BT_SEMI_STEPS,
+        IMAGENET_10PCT,
         "imagenet_semi_10pct",
     ),
     Protocol(
         name="imagenet-knn",
         version=1,
-        task="ImageNet, weighted k-nearest neighbours on frozen features",
-        room="transfer",
-        data="imagenet",
-        classes=1000,
-        images=IMAGENET["100%"],
+        title="ImageNet, weighted k-nearest neighbours on frozen features",
+        recipe=KNN,
+        data_set=IMAGENET,
         metric="top1-k20",
         selected_on="nothing: k = 20 is the headline, all k are reported",
         trials=1,
         source="DINO eval_knn.py",
-        recipe=KNN,
         published_as="imagenet_knn20",
     ),
 )

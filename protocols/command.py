@@ -15,7 +15,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from twinbench.protocols import page
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.protocols.facts import facts
 from twinbench.protocols.schema import Protocol, flat
 
 
@@ -29,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list, one protocol, or the page of all."""
-    from twinbench.protocols import page
-
     chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
     if arguments.markdown:
         print(page.render(chosen), end="")
@@ -50,24 +50,9 @@ def as_json(protocol: Protocol) -> dict[str, Any]:
     return {
         **dataclasses.asdict(protocol),
         "fingerprint": protocol.fingerprint,
-        "recipe_type": type(protocol.recipe).__name__,
+        "kind": protocol.recipe.kind,
         "sources": sources_of(protocol),
         "published": [dataclasses.asdict(entry) for entry in published_for(protocol)],
-    }
-
-
-def facts(protocol: Protocol) -> dict[str, str]:
-    """Return what is to be known of a protocol besides its recipe, as name -> text."""
-    train, test = protocol.images
-    return {
-        "version": str(protocol.version),
-        "fingerprint": protocol.fingerprint,
-        "data": f"{protocol.data}, {protocol.classes} classes, {train} training and {test} test images",
-        "metric": ", ".join([f"{protocol.metric} (headline)", *protocol.also]),
-        "selected on": protocol.selected_on,
-        "trials": str(protocol.trials),
-        "width": f"{protocol.width:g}",
-        "source": protocol.source,
     }
 
 
@@ -75,7 +60,8 @@ def _list() -> str:
     """Return a line a protocol."""
     rows = [("name", "data", "metric", "trials", "fingerprint")]
     rows += [
-        (entry.name, entry.data, entry.metric, str(entry.trials), entry.fingerprint) for entry in PROTOCOLS.values()
+        (entry.name, entry.data_set.name, entry.metric, str(entry.trials), entry.fingerprint)
+        for entry in PROTOCOLS.values()
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -91,7 +77,7 @@ def _all_about(protocol: Protocol) -> str:
     sources = sources_of(protocol)
     recipe = dict(flat(protocol.recipe))
     sourced = {name: f"{text}   [{sources[name]}]" if name in sources else text for name, text in recipe.items()}
-    parts = [f"{protocol.name}: {protocol.task}", *_lines(facts(protocol)), "recipe [source]", *_lines(sourced)]
+    parts = [f"{protocol.name}: {protocol.title}", *_lines(facts(protocol)), "recipe [source]", *_lines(sourced)]
     numbers = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
     papers = list(dict.fromkeys(entry.paper for entry in numbers))
     if papers:

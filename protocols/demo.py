@@ -1,61 +1,104 @@
 """The demo protocols: the same recipes scaled down to the generated scenes, a narrow backbone and two cores."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from twinbench.protocols import classification, detection
-from twinbench.protocols.schema import DetectionRecipe, ImageTransform, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
+from twinbench.protocols.datasets import SCENES
+from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe, SgdRecipe
+from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.schema import Protocol
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
 CENTER_CROP = ImageTransform(resize=54, crop=48, shape="center-crop")  # 48: the crop of the demo's pretraining
 SQUASH = ImageTransform(resize=112, crop=96, shape="squash")
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # those of them that the paper's protocol tries
+SHOTS = 5  # the smallest of the paper's
+BATCH_SIZE = 64
+PROBE_EPOCHS = 8
 
 
 def _scaled(paper: Protocol) -> Protocol:
-    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ.
-
-    Learning rates follow the batch size. Images are resized bilinearly throughout.
-    """
-    recipe = paper.recipe
-    if isinstance(recipe, SvmRecipe):
-        # 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
-        costs = tuple(cost for cost in COSTS if cost in recipe.costs) if len(recipe.costs) > 1 else recipe.costs
-        squash = replace(SQUASH, resize=SQUASH.resize if recipe.transform.resize else 0)
-        transform = CENTER_CROP if recipe.transform.shape == "center-crop" else squash
-        recipe = replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:5])
-    elif isinstance(recipe, KnnRecipe):
-        recipe = replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
-    elif isinstance(recipe, ProbeRecipe):
-        epochs = recipe.epochs if recipe.train_backbone else 8
-        milestones = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
-        batch_size = 64
-        recipe = replace(
-            recipe,
-            transform=CENTER_CROP,
-            epochs=epochs,
-            milestones=milestones,
-            batch_size=batch_size,
-            lr_head=recipe.lr_head * batch_size / recipe.batch_size,  # rates follow the batch, as in Goyal et al. 2017
-            lr_backbone=recipe.lr_backbone * batch_size / recipe.batch_size,
-            feature="gap",
-        )
-    else:
-        recipe = _scaled_detection(recipe)
-    few = recipe.train_fraction if isinstance(recipe, ProbeRecipe) else ""
-    shots = recipe.shots if isinstance(recipe, SvmRecipe) else ()
+    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ."""
+    recipe = _BY_KIND[paper.recipe.kind](paper.recipe)
+    measured = paper.metric in recipe.metrics()
     return replace(
         paper,
         name=f"demo-{paper.name}",
-        task=f"{paper.task} [demo scenes]",
-        classes=10,
-        images=_IMAGES.get((paper.data, few)) or _IMAGES[paper.data, paper.room],
-        metric=f"mAP-k{shots[-1]}" if shots else paper.metric,
+        title=f"{paper.title} [demo scenes]",
+        recipe=recipe,
+        data_set=SCENES[paper.data_set],
+        metric=paper.metric if measured else recipe.metrics()[-1],
         trials=_TRIALS.get(paper.name, 1),
         source=f"{paper.name}, scaled down",
-        recipe=recipe,
         published_as="",
         width=WIDTH,
     )
+
+
+def _transform(paper: ImageTransform) -> ImageTransform:
+    """Return the demo's size of a transform. Images are resized bilinearly throughout."""
+    if paper.shape == "center-crop":
+        return CENTER_CROP
+    return replace(SQUASH, resize=SQUASH.resize if paper.resize else 0)
+
+
+def _costs(paper: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the costs that the demo tries."""
+    return tuple(cost for cost in COSTS if cost in paper) if len(paper) > 1 else paper
+
+
+# 96 px give a 3 x 3 map, too small for the 6 x 6 average: the global average stands in.
+
+
+def _scaled_svm(recipe: SvmRecipe) -> SvmRecipe:
+    return replace(recipe, transform=_transform(recipe.transform), pooling="gap", costs=_costs(recipe.costs))
+
+
+def _scaled_low_shot(recipe: LowShotSvmRecipe) -> LowShotSvmRecipe:
+    transform, costs = _transform(recipe.transform), _costs(recipe.costs)
+    return replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:SHOTS])
+
+
+def _scaled_one_vs_rest(recipe: OneVsRestSvmRecipe) -> OneVsRestSvmRecipe:
+    return replace(recipe, transform=_transform(recipe.transform), pooling="gap")
+
+
+def _scaled_knn(recipe: KnnRecipe) -> KnnRecipe:
+    return replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
+
+
+def _scaled_probe(recipe: ProbeRecipe) -> ProbeRecipe:
+    milestones = tuple(round(milestone * PROBE_EPOCHS / recipe.epochs) for milestone in recipe.milestones)
+    return replace(
+        recipe,
+        transform=CENTER_CROP,
+        epochs=PROBE_EPOCHS,
+        milestones=milestones,
+        batch_size=BATCH_SIZE,
+        lr_head=_rate(recipe.lr_head, recipe),
+        feature="gap",
+    )
+
+
+def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:
+    return replace(
+        recipe,
+        transform=CENTER_CROP,
+        batch_size=BATCH_SIZE,
+        lr_head=_rate(recipe.lr_head, recipe),
+        lr_backbone=_rate(recipe.lr_backbone, recipe),
+        feature="gap",
+    )
+
+
+def _rate(paper: float, recipe: SgdRecipe) -> float:
+    """Return a rate that follows the batch, as in Goyal et al. 2017."""
+    return paper * BATCH_SIZE / recipe.batch_size
 
 
 def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
@@ -83,15 +126,14 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
     )
 
 
-_IMAGES = {
-    ("voc", "transfer"): (600, 300),
-    ("imagenet", "transfer"): (3000, 500),
-    ("imagenet", "1%"): (30, 500),
-    ("imagenet", "10%"): (300, 500),
-    ("inat", "transfer"): (1000, 300),
-    ("places", "transfer"): (1000, 300),
-    ("voc", "detection"): (800, 300),
-    ("coco", "detection"): (600, 200),
+_BY_KIND: dict[str, Callable[[Any], Any]] = {
+    SvmRecipe.kind: _scaled_svm,
+    LowShotSvmRecipe.kind: _scaled_low_shot,
+    OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
+    KnnRecipe.kind: _scaled_knn,
+    ProbeRecipe.kind: _scaled_probe,
+    FineTuningRecipe.kind: _scaled_fine_tuning,
+    DetectionRecipe.kind: _scaled_detection,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 

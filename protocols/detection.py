@@ -11,7 +11,9 @@ searched the rate for each method (its issue 26): say it with `--set lr=...`, wh
 
 from dataclasses import replace
 
-from twinbench.protocols.schema import DetectionRecipe, Protocol
+from twinbench.protocols.datasets import COCO17, VOC0712
+from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.schema import Protocol
 
 VOC_C4 = DetectionRecipe(
     architecture="frcnn-c4",
@@ -90,11 +92,8 @@ PROTOCOLS = (
     Protocol(
         name="voc0712-frcnn-c4",
         version=1,
-        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations",
-        room="detection",
-        data="voc",
-        classes=20,
-        images=(16_551, 4952),  # VOC2007 + VOC2012 trainval, VOC2007 test
+        title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations",
+        data_set=VOC0712,
         metric="AP",
         selected_on="nothing: the last iteration is reported",
         trials=5,  # MoCo detection/README.md: mean of 5 trials
@@ -105,11 +104,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-c4-1x",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-C4, 1x",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-C4, 1x",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -121,11 +117,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-c4-2x",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-C4, 2x",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-C4, 2x",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -137,11 +130,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-fpn-1x",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -153,11 +143,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-fpn-2x",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 2x",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 2x",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -169,11 +156,8 @@ PROTOCOLS = (
     Protocol(
         name="voc0712-frcnn-c4-moco",
         version=1,
-        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, MoCo's rate",
-        room="detection",
-        data="voc",
-        classes=20,
-        images=(16_551, 4952),
+        title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, MoCo's rate",
+        data_set=VOC0712,
         metric="AP",
         selected_on="nothing: the last iteration is reported",
         trials=5,
@@ -184,11 +168,8 @@ PROTOCOLS = (
     Protocol(
         name="voc0712-frcnn-c4-vicreg",
         version=1,
-        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, VICReg's RPN weight",
-        room="detection",
-        data="voc",
-        classes=20,
-        images=(16_551, 4952),
+        title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, VICReg's RPN weight",
+        data_set=VOC0712,
         metric="AP",
         selected_on="nothing: the last iteration is reported",
         trials=5,
@@ -201,11 +182,8 @@ PROTOCOLS = (
     Protocol(
         name="voc0712-frcnn-c4-frozen",
         version=1,
-        task="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, backbone frozen",
-        room="detection",
-        data="voc",
-        classes=20,
-        images=(16_551, 4952),
+        title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, backbone frozen",
+        data_set=VOC0712,
         metric="AP",
         selected_on="nothing: the last iteration is reported",
         trials=5,
@@ -215,11 +193,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-c4-1x-moco",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-C4, 1x, MoCo's rate",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-C4, 1x, MoCo's rate",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -230,11 +205,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-fpn-1x-vicreg",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, VICReg's rate",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, VICReg's rate",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,
@@ -250,11 +222,8 @@ PROTOCOLS = (
     Protocol(
         name="coco-mrcnn-fpn-1x-frozen",
         version=1,
-        task="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, backbone frozen",
-        room="detection",
-        data="coco",
-        classes=80,
-        images=(118_287, 5000),
+        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, backbone frozen",
+        data_set=COCO17,
         metric="box-AP",
         selected_on="nothing: the last iteration is reported",
         trials=1,

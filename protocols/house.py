@@ -5,6 +5,7 @@ This module needs nothing but the standard library, so that tables and plans wor
 
 import dataclasses
 import difflib
+import importlib
 import os
 import types
 import typing
@@ -70,6 +71,12 @@ def replacing(path: Path | str) -> Generator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def resolved(place: str) -> Any:
+    """Return what `MODULE:NAME` below twinbench means, imported only now: a login node has no torch."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"twinbench.{module}"), name)
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
     """Turn `["epochs=50", "lr=0.1"]`, as given to --set, into a dict of texts."""
     settings: dict[str, str] = {}
@@ -87,7 +94,8 @@ def with_settings(recipe: RecipeT, settings: Mapping[str, object]) -> RecipeT:
     Values may be texts (from --set) or YAML values (from a suite file). Tuples are written `1,2,3`, a field of a
     nested dataclass `outer.inner`.
     """
-    hints = typing.get_type_hints(type(recipe))
+    known = {field.name for field in dataclasses.fields(recipe)}  # type: ignore[arg-type]
+    hints = {name: hint for name, hint in typing.get_type_hints(type(recipe)).items() if name in known}
     changes: dict[str, Any] = {}
     for name, value in settings.items():
         outer, _, inner = name.partition(".")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from twinbench.protocols.catalogue import PROTOCOLS
-from twinbench.protocols.command import facts
+from twinbench.protocols.facts import facts
 from twinbench.protocols.published import published_for
 from twinbench.protocols.schema import Protocol, flat
 from twinbench.protocols.sources import FILES, sources_of
@@ -22,7 +22,7 @@ recipe as it ran: two results with the same fingerprint are comparable, two with
 def render(protocols: Sequence[Protocol]) -> str:
     """Return the page of some protocols."""
     rows = [
-        (f"[{entry.name}](#{entry.name})", entry.task, entry.metric, str(entry.trials), f"`{entry.fingerprint}`")
+        (f"[{entry.name}](#{entry.name})", entry.title, entry.metric, str(entry.trials), f"`{entry.fingerprint}`")
         for entry in protocols
     ]
     parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows), _abbreviations()]
@@ -39,7 +39,7 @@ def _section(protocol: Protocol) -> str:
         for name, text in flat(protocol.recipe)
         if (name, text) not in kept
     ]
-    parts = [f"## {protocol.name}\n", f"{protocol.task}.\n"]
+    parts = [f"## {protocol.name}\n", f"{protocol.title}.\n"]
     parts += [_table(("", ""), [(name, text) for name, text in facts(protocol).items()])]
     parts += [f"Everything else as in [{paper.name}](#{paper.name}).\n"] if kept else []
     parts += [_table(("field", "value", "source"), recipe)]

@@ -5,9 +5,20 @@ of facebookresearch/barlowtwins, answered by its first author.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from twinbench.protocols.ranges import require_in_range
+from twinbench.protocols.ranges import (
+    ABOVE_0,
+    CHANCE,
+    CHANCES,
+    COUNT,
+    COUNT_OR_NONE,
+    FROM_0,
+    HUE,
+    MOMENTUM,
+    SIDE,
+    require_in_range,
+)
 from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 
@@ -18,35 +29,35 @@ class PretrainRecipe:
     name: str
     version: int
     source: str
-    width: float = 1.0  # of the ResNet-50
-    epochs: int = 1000  # BT code
-    batch_size: int = 2048  # BT code, global
-    lr_weights: float = 0.2  # BT code, per 256 images
-    lr_biases: float = 0.0048  # BT code, per 256 images; biases and batch-norm parameters
-    weight_decay: float = 1e-6  # BT code; the paper's text says 1.5e-6
-    momentum: float = 0.9  # BT code
-    trust: float = 0.001  # BT code, LARS eta
-    warmup_epochs: int = 10  # BT code
-    lambd: float = 0.0051  # BT code; the paper's text says 5e-3
+    width: Annotated[float, ABOVE_0] = 1.0  # of the ResNet-50
+    epochs: Annotated[int, COUNT] = 1000  # BT code
+    batch_size: Annotated[int, COUNT] = 2048  # BT code, global
+    lr_weights: Annotated[float, FROM_0] = 0.2  # BT code, per 256 images
+    lr_biases: Annotated[float, FROM_0] = 0.0048  # BT code, per 256 images; biases and batch-norm parameters
+    weight_decay: Annotated[float, FROM_0] = 1e-6  # BT code; the paper's text says 1.5e-6
+    momentum: Annotated[float, MOMENTUM] = 0.9  # BT code
+    trust: Annotated[float, FROM_0] = 0.001  # BT code, LARS eta
+    warmup_epochs: Annotated[int, COUNT_OR_NONE] = 10  # BT code
+    lambd: Annotated[float, FROM_0] = 0.0051  # BT code; the paper's text says 5e-3
     # BT code's all_reduce stands outside autograd, so DDP's average divides its gradient by the number of processes:
     # invisible to LARS, but not to weight decay nor to the biases' rate. Here the factor is 1 / reference_world for
     # any number of processes. 16: BT code's README; the run behind the released file is not known for certain.
-    reference_world: int = 16
+    reference_world: Annotated[int, COUNT] = 16
     projector: tuple[int, ...] = (8192, 8192, 8192)  # BT code
     zero_init_residual: bool = True  # BT code
     views: Literal["batched", "pil"] = "batched"  # pil: BT code's own operations, image by image, slow
-    crop: int = 224  # BT code, pixels
-    min_scale: float = 0.08  # torchvision's default, used by BT code
-    flip: float = 0.5  # BT code, probability
-    jitter: float = 0.8  # BT code, probability of ColorJitter(.4, .4, .2, .1)
-    brightness: float = 0.4  # BT code
-    contrast: float = 0.4  # BT code
-    saturation: float = 0.2  # BT code
-    hue: float = 0.1  # BT code
-    gray: float = 0.2  # BT code, probability
-    blur: tuple[float, ...] = (1.0, 0.1)  # BT code, probability in view 1 and view 2
+    crop: Annotated[int, SIDE] = 224  # BT code, pixels
+    min_scale: Annotated[float, CHANCE] = 0.08  # torchvision's default, used by BT code
+    flip: Annotated[float, CHANCE] = 0.5  # BT code, probability
+    jitter: Annotated[float, CHANCE] = 0.8  # BT code, probability of ColorJitter(.4, .4, .2, .1)
+    brightness: Annotated[float, FROM_0] = 0.4  # BT code
+    contrast: Annotated[float, FROM_0] = 0.4  # BT code
+    saturation: Annotated[float, FROM_0] = 0.2  # BT code
+    hue: Annotated[float, HUE] = 0.1  # BT code
+    gray: Annotated[float, CHANCE] = 0.2  # BT code, probability
+    blur: Annotated[tuple[float, ...], CHANCES] = (1.0, 0.1)  # BT code, probability in view 1 and view 2
     blur_sigma: tuple[float, ...] = (0.1, 2.0)  # BT code, range in pixels
-    solarize: tuple[float, ...] = (0.0, 0.2)  # BT code, probability in view 1 and view 2
+    solarize: Annotated[tuple[float, ...], CHANCES] = (0.0, 0.2)  # BT code, probability in view 1 and view 2
 
     def __post_init__(self) -> None:
         """Refuse what --set can break: raises ProtocolError, or SettingError for a number out of its range."""

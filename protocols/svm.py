@@ -7,7 +7,10 @@ recipe is that of open-mmlab/OpenSelfSup at 1db69ec.
 
 from dataclasses import replace
 
-from twinbench.protocols.schema import ImageTransform, Protocol, SvmRecipe
+from twinbench.protocols.datasets import INAT18, VOC07
+from twinbench.protocols.kinds.base import ImageTransform, Recipe
+from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.schema import Protocol
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")
 SQUASH = ImageTransform(resize=256, crop=224, shape="squash")  # VISSL voc07 yaml: Resize(256), Resize([224, 224])
@@ -30,15 +33,20 @@ GAP_SVM = replace(
     transform=CENTER_CROP,  # VICReg C.3; barlowtwins issue 32: Resize(256), CenterCrop(224)
     pooling="gap",  # barlowtwins issue 32: VISSL's configuration without its pools, so the trunk's last output
 )
-VISSL_LOW_SHOT = replace(
-    VISSL_SVM,
+VISSL_LOW_SHOT = LowShotSvmRecipe(
     transform=ImageTransform(resize=0, crop=224, shape="squash"),  # VISSL low-shot yaml: Resize([224, 224]) alone
-    folds=0,  # VISSL svm_low_shot_trainer.py: no cross-validation
+    pooling="res5-avg6",  # VISSL low-shot yaml: res5 AvgPool2d(6, stride 1)
+    costs=(0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0),  # VISSL low-shot yaml
+    positive_weight=2.0,  # VISSL svm_low_shot_trainer.py: class_weight {1: 2, -1: 1}
+    tolerance=1e-4,  # VISSL svm_low_shot_trainer.py
+    max_iterations=2000,  # VISSL svm_low_shot_trainer.py and yaml
+    normalize_epsilon=1e-5,  # VISSL svm_trainer.py: _normalize_features
     ignored_in_training="dropped",  # VISSL svm_low_shot_trainer.py: only drawn rows, and ignored ones are never drawn
     ignored_at_test="dropped",  # VISSL svm_low_shot_trainer.py: _get_cls_feats_labels
     shots=(1, 2, 4, 8, 16, 32, 64, 96),  # VISSL low-shot yaml; sheep has 96 images
     samples=5,  # VISSL low-shot yaml
     sampling="by-class",  # VISSL create_low_shot_samples.py: k images with the class, 19 k without, for each class
+    test_ap="envelope",  # VISSL svm_utils/evaluate.py: calculate_ap
 )
 VIRTEX_SVM = replace(
     VISSL_SVM,
@@ -68,8 +76,17 @@ PCL_SVM = replace(
     ignored_at_test="negative",  # PCL eval_svm_voc.py: VOC's 0 becomes -1 here too
     test_ap="envelope",  # PCL eval_svm_voc.py: calculate_ap
 )
-PCL_LOW_SHOT = replace(
-    PCL_SVM,
+PCL_LOW_SHOT = LowShotSvmRecipe(
+    transform=CENTER_CROP,  # PCL eval_svm_voc.py: Resize(256), CenterCrop(224)
+    pooling="gap",  # PCL eval_svm_voc.py: torchvision's ResNet-50 without fc
+    costs=(0.5,),  # PCL eval_svm_voc.py: default of --cost since 5c8b722; before: 0.1, 0.5, 1, the best at test
+    positive_weight=2.0,  # PCL eval_svm_voc.py: class_weight {1: 2, -1: 1}
+    tolerance=1e-4,  # PCL eval_svm_voc.py
+    max_iterations=2000,  # PCL eval_svm_voc.py
+    normalize_epsilon=1e-5,  # PCL eval_svm_voc.py
+    ignored_in_training="negative",  # PCL eval_svm_voc.py: VOC's 0 becomes -1
+    ignored_at_test="negative",  # PCL eval_svm_voc.py: VOC's 0 becomes -1 here too
+    test_ap="envelope",  # PCL eval_svm_voc.py: calculate_ap
     shots=(1, 2, 4, 8, 16),  # PCL eval_svm_voc.py: k_list
     samples=5,  # PCL eval_svm_voc.py: n_run
     sampling="pooled",  # PCL voc.py: k images of each class, put together; every class trains on all 20 k of them
@@ -88,37 +105,48 @@ MMSELFSUP_SVM = replace(
     ignored_at_test="dropped",  # MMSelfSup test_svm.py
     test_ap="envelope",  # MMSelfSup svm_helper.py: calculate_ap
 )
-MMSELFSUP_LOW_SHOT = replace(
-    MMSELFSUP_SVM,
-    folds=0,  # MMSelfSup train_svm_low_shot.py: no cross-validation
+MMSELFSUP_LOW_SHOT = LowShotSvmRecipe(
+    transform=SQUASH,  # MMSelfSup svm_voc07.py: ResizeEdge(256), Resize(224)
+    pooling="res5-avg6",  # MMSelfSup multi_pooling.py: feat5, AvgPool2d(6, stride 1); its tables show the best layer
+    costs=(1.0, 10.0, 100.0, *(0.5**n for n in range(4, 20))),  # MMSelfSup eval_svm_lowshot.sh, svm_helper.py
+    positive_weight=2.0,  # MMSelfSup train_svm_low_shot.py: class_weight {1: 2, -1: 1}
+    tolerance=1e-4,  # MMSelfSup train_svm_low_shot.py
+    max_iterations=2000,  # MMSelfSup train_svm_low_shot.py
+    normalize_epsilon=1e-5,  # MMSelfSup svm_helper.py
     ignored_in_training="dropped",  # MMSelfSup svm_helper.py: only drawn rows, and ignored ones are never drawn
     ignored_at_test="dropped",  # MMSelfSup svm_helper.py: get_cls_feats_labels
     shots=(1, 2, 4, 8, 16, 32, 64, 96),  # MMSelfSup eval_svm_lowshot.sh
     samples=5,  # MMSelfSup eval_svm_lowshot.sh
     sampling="by-class",  # MMSelfSup create_voc_low_shot_challenge_samples.py
+    test_ap="envelope",  # MMSelfSup svm_helper.py: calculate_ap
 )
-INAT_SVM = replace(PCL_SVM, costs=(1.0,))  # ours: one cost, so nothing is chosen on the reported split
+INAT_SVM = OneVsRestSvmRecipe(
+    transform=CENTER_CROP,  # ours: as the probes on iNaturalist, VISSL inaturalist18 yaml: Resize(256), CenterCrop(224)
+    pooling="gap",  # ours: 2048 numbers an image
+    positive_weight=2.0,  # VISSL svm_trainer.py: class_weight {1: 2, -1: 1}
+    tolerance=1e-4,  # VISSL svm_trainer.py
+    max_iterations=2000,  # VISSL svm_trainer.py and yaml
+    normalize_epsilon=1e-5,  # VISSL svm_trainer.py: _normalize_features
+    cost=1.0,  # ours: one cost, so nothing is chosen on the reported split
+)
 
 ON_TRAINVAL = "cross-validation on trainval"
 ONE_COST = "nothing: one cost"
 ON_TEST = "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on undrawn trainval images"
 
 
-def _voc07(name: str, task: str, source: str, recipe: SvmRecipe, selected_on: str, published_as: str = "") -> Protocol:
+def _voc07(name: str, title: str, source: str, recipe: Recipe, selected_on: str, published_as: str = "") -> Protocol:
     """Return a protocol on VOC2007."""
     return Protocol(
         name=name,
         version=1,
-        task=task,
-        room="transfer",
-        data="voc",
-        classes=20,
-        images=(5011, 4952),  # trainval, test
-        metric=f"mAP-k{recipe.shots[-1]}" if recipe.shots else "mAP",
+        title=title,
+        recipe=recipe,
+        data_set=VOC07,
+        metric=recipe.metrics()[-1],
         selected_on=selected_on,
         trials=1,
         source=source,
-        recipe=recipe,
         published_as=published_as,
     )
 
@@ -190,15 +218,12 @@ PROTOCOLS = (
     Protocol(
         name="inat18-svm",
         version=1,
-        task="iNaturalist 2018, one-vs-rest linear SVMs on the global average pool (2048-d)",
-        room="transfer",
-        data="inat",
-        classes=8142,
-        images=(437_513, 24_426),  # train, val
+        title="iNaturalist 2018, one-vs-rest linear SVMs on the global average pool (2048-d)",
+        recipe=INAT_SVM,
+        data_set=INAT18,
         metric="top1",
         selected_on=ONE_COST,
         trials=1,
         source="ours: VISSL's SVM on a data set where nobody has run it; the class of the highest score",
-        recipe=INAT_SVM,
     ),
 )

@@ -185,5 +185,5 @@ def _name(metric: str, protocol: Protocol) -> str:
     kind, _, plain = metric.rpartition(" ")
     if kind:
         prefix = {"bbox": "box-", "segm": "mask-"}[kind]
-        return plain if protocol.data == "voc" and kind == "bbox" else f"{prefix}{plain}"
+        return plain if protocol.data_set.layout == "voc" and kind == "bbox" else f"{prefix}{plain}"
     return re.sub(r"[_-]", "", metric)

@@ -1,13 +1,18 @@
-"""What the processes of one probe say to each other: gradients of the global batch, counts, running statistics.
+"""What the processes of one run say to each other: gradients of the global batch, counts, running statistics.
 
 Every function is the identity where there is only one process.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor, distributed, nn
 
+from twinbench.protocols.house import UserError
 from twinbench.runtime.process import Process
 
+ResultT = TypeVar("ResultT")
 
 def summed(values: Tensor, process: Process) -> Tensor:
     """Return the sum of `values` over all processes."""
@@ -21,6 +26,22 @@ def summed(values: Tensor, process: Process) -> Tensor:
 def meet(process: Process) -> None:
     """Return when every process has come here."""
     summed(torch.zeros(1), process)
+
+
+def from_main(process: Process, make: Callable[[], ResultT]) -> ResultT:
+    """Return what `make` returns in the main process, to all; its UserError is everybody's, so that nobody waits."""
+    if process.world == 1:
+        return make()
+    told: list[Any] = [None, None]  # what was made, or the words of why not
+    if process.is_main:
+        try:
+            told[0] = make()
+        except UserError as error:
+            told[1] = str(error)
+    distributed.broadcast_object_list(told, src=0, device=torch.device(process.device))
+    if told[1] is not None:
+        raise UserError(told[1])
+    return told[0]
 
 
 def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:

@@ -11,7 +11,7 @@ import yaml
 
 from twinbench.protocols.house import UserError, unknown
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # becomes a folder, a job name and a table row
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")  # becomes a folder, a job name and a table row
 
 
 class SuiteError(UserError):

@@ -4,15 +4,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twinbench.protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
 from twinbench.suite.graph import Job
 from twinbench.suite.record import read_record
 
 MB = 1_000_000
-# What one job leaves on disk at full width, in MB, by kind and room.
+# What one job leaves on disk at full width, in MB.
 BACKBONE_MB = 95  # 23.5 million float32 parameters and their statistics
-DETECTION_MB = 700  # two checkpoints of a C4 detector with its momentum
-PROBE_MB = 300  # one checkpoint: backbone, head, momentum
 SMALL_MB = 1
 
 
@@ -54,12 +51,10 @@ def disk_bytes(jobs: Sequence[Job]) -> dict[str, int]:
 
 def _feature_bytes(job: Job) -> int:
     """Return the size of a trial's features, in float32."""
-    protocol = job.protocol
-    if not protocol or not isinstance(protocol.recipe, SvmRecipe | KnnRecipe):
+    features = job.protocol.recipe.features if job.protocol else None
+    if not job.protocol or not features:
         return 0
-    avg6 = isinstance(protocol.recipe, SvmRecipe) and protocol.recipe.pooling == "res5-avg6"
-    side = protocol.recipe.transform.crop // 32 - 5 if avg6 else 1  # of the pooled map
-    return int(4 * sum(protocol.images) * 2048 * protocol.width * side**2)
+    return int(4 * sum(job.protocol.images) * 2048 * job.protocol.width * features.positions)
 
 
 def _own_bytes(job: Job) -> int:
@@ -68,10 +63,7 @@ def _own_bytes(job: Job) -> int:
         return BACKBONE_MB * MB
     if job.protocol:
         scale = job.protocol.width**2  # parameters grow with the square of the width
-        if job.protocol.room == "detection":
-            return int(DETECTION_MB * scale * MB) + SMALL_MB * MB
-        probes = isinstance(job.protocol.recipe, ProbeRecipe)
-        return int((PROBE_MB if probes else SMALL_MB) * scale * MB) + SMALL_MB * MB
+        return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB)
     return _pretraining_bytes(job)
 
 

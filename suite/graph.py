@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from twinbench.convert.named import stamp, why_resnet_only
+from twinbench.convert.named import stamp
 from twinbench.protocols.house import with_settings
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
-from twinbench.protocols.schema import DetectionRecipe, KnnRecipe, ProbeRecipe, Protocol, SvmRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result, read_result
 from twinbench.suite.inputs import list_identity
 from twinbench.suite.record import read_record
@@ -148,7 +148,7 @@ def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
 
 def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
     """Raise SuiteError if the method is another library's model and the protocol is for ResNet-50s only."""
-    if method.model and (why := why_resnet_only(protocol)):
+    if method.model and (why := protocol.recipe.resnet_only):
         raise SuiteError(
             f"{suite.file}: protocols.{protocol.name} {why}, but methods.{method.name} is {method.model.label}; give "
             "it a suite of its own, with protocols on a frozen backbone's pooled features, such as voc07-svm-gap"
@@ -162,12 +162,12 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     out = suite.root / name
     weights = str(backbone.product) if backbone else method.checkpoint
     source = method.model.identity if method.model else ""
-    argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data]), str(out))
+    argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     flags = (*_set_flags(protocol.overrides), *measurement.inputs.flags)
     features = _features(method, protocol)
-    probes = isinstance(protocol.recipe, ProbeRecipe) and not protocol.recipe.train_backbone  # on test features of all
-    cache = ("--cache", str(suite.root / FEATURES)) if features or probes else ()  # a requeued trial has them, too
+    shares = protocol.recipe.shares_test_features
+    cache = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too
     return Job(
         name,
         "trial",
@@ -180,27 +180,14 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
         gpus=measurement.gpus,
         minutes=measurement.minutes or suite.cluster.minutes,
         protocol=protocol,
-        length=_length(protocol),
+        length=protocol.recipe.length(protocol.classes),
     )
 
 
 def _features(method: Method, protocol: Protocol) -> tuple[object, ...]:
     """Return what the features of a trial depend on; nothing for a trial that computes them anew in each step."""
-    recipe = protocol.recipe
-    if not isinstance(recipe, SvmRecipe | KnnRecipe):
-        return ()
-    pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
-    return method.name, protocol.data, protocol.width, recipe.transform, pooling, recipe.precision
-
-
-def _length(protocol: Protocol) -> tuple[str, int]:
-    """Return what a trial's log counts and how far; of SVMs only those one-vs-rest, which alone measure top1, count."""
-    recipe = protocol.recipe
-    if isinstance(recipe, SvmRecipe) and protocol.metric == "top1":
-        return "classes", protocol.classes
-    if isinstance(recipe, DetectionRecipe):
-        return "iteration", recipe.iterations
-    return ("epoch", recipe.epochs) if isinstance(recipe, ProbeRecipe) else ("", 0)
+    features = protocol.recipe.features
+    return (method.name, protocol.data_set.folder, protocol.width, features) if features else ()
 
 
 def _set_flags(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twinbench.convert.named import stamp
 from twinbench.protocols.catalogue import PROTOCOLS
-from twinbench.protocols.schema import ProbeRecipe, Protocol, SvmRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.suite.entries import SuiteError, as_path
 
 
@@ -32,10 +32,7 @@ class Inputs:
 
 def takes(key: str, protocol: Protocol) -> bool:
     """Say whether a protocol takes a `list` or `targets`."""
-    recipe = protocol.recipe
-    if key == "list":
-        return isinstance(recipe, ProbeRecipe) and recipe.train_fraction != "100%"
-    return isinstance(recipe, SvmRecipe) and bool(recipe.shots) and recipe.sampling == "by-class"
+    return protocol.data_set.subset != "100%" if key == "list" else protocol.recipe.takes_samples
 
 
 def read_inputs(protocol: Protocol, data: Path, entry: Mapping[str, object], file: Path, where: str) -> Inputs:
@@ -44,8 +41,8 @@ def read_inputs(protocol: Protocol, data: Path, entry: Mapping[str, object], fil
         if key in entry and not takes(key, protocol):
             known = ", ".join(name for name, other in PROTOCOLS.items() if takes(key, other))
             raise SuiteError(f"{where}: takes no {key}; leave it out; these do: {known}")
-    if isinstance(protocol.recipe, ProbeRecipe) and takes("list", protocol):
-        return _listed(entry, data, protocol.recipe.train_fraction, file, where)
+    if takes("list", protocol):
+        return _listed(entry, data, protocol.data_set.subset, file, where)
     if "targets" in entry:
         path = as_path(entry["targets"], file, f"{where}.targets")
         return Inputs(targets=path, identity=f"samples {_samples_stamp(path, where)}")

@@ -14,7 +14,7 @@ cluster: {partition: gpu, gpus_per_node: 8, max_running: 16}
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,7 +106,8 @@ def read_suite(file: Path) -> Suite:
     if missing:
         raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
     try:
-        data = _data(file, content.get("data") or {})
+        own = (name.partition("@")[2] for name in content["protocols"] or ()) if isinstance(content["protocols"], dict) else ()
+        data = _data(file, content.get("data") or {}, filter(None, own))
         return Suite(
             name=as_name(content["name"], f"{file}: name"),
             file=file,
@@ -122,14 +123,15 @@ def read_suite(file: Path) -> Suite:
         raise SuiteError(f"{file}: {error}") from None
 
 
-def _data(file: Path, value: object) -> dict[str, Path]:
-    """Return the data roots by layout; each must be a folder."""
+def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Path]:
+    """Return the data roots by name: a published set's, or one of `own`, as in RECIPE@NAME; each must be a folder."""
+    known = {*LAYOUTS, *own}
     if not isinstance(value, dict):
         raise SuiteError(f"{file}: data: is {shown(value)}, expected layouts and folders, as {{voc: /datasets/VOC}}")
     roots: dict[str, Path] = {}
     for layout, path in value.items():
-        if layout not in LAYOUTS:
-            raise SuiteError(f"{file}: data: {unknown('layout', str(layout), LAYOUTS)}")
+        if layout not in known:
+            raise SuiteError(f"{file}: data: {unknown('data set', str(layout), known)}")
         roots[layout] = as_path(path, file, f"{file}: data.{layout}")
         if not roots[layout].is_dir():
             raise SuiteError(f"{file}: data.{layout}: {roots[layout]} is no folder; expected the data set's root")
@@ -180,8 +182,9 @@ def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object)
     where = f"{file}: protocols.{name}"
     protocol = find_protocol(name)
     entry = as_mapping(value or {}, where, Measurement, without=("protocol", "inputs"), plus=("set", "list", "targets"))
-    if protocol.data not in data:
-        raise SuiteError(f"{where}: needs {protocol.data} images; add their folder as data: {{{protocol.data}: ...}}")
+    folder = protocol.data_set.folder
+    if folder not in data:
+        raise SuiteError(f"{where}: needs {folder} images; add their folder as data: {{{folder}: ...}}")
     settings = as_settings(entry.get("set"), f"{where}.set")
     try:
         protocol = protocol.with_settings(dict(settings))
@@ -192,7 +195,7 @@ def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object)
     if not isinstance(entry.get("partial", False), bool):
         raise SuiteError(f"{where}.partial: is {shown(entry['partial'])}, expected true or false")
     seeds = _seeds(where, entry.get("seeds", protocol.trials))
-    inputs = read_inputs(protocol, data[protocol.data], entry, file, where)
+    inputs = read_inputs(protocol, data[folder], entry, file, where)
     return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs)
 
 

@@ -146,8 +146,8 @@ def test_every_command_in_the_documentation_parses() -> None:
     commands = re.findall(r"^twinbench (\w+) ?(.*)$", blocks, re.M)
     assert len(commands) > 25
     for name, rest in commands:
-        room = twinbench._load(name)
-        parser = twinbench.Parser(prog=name, allow_abbrev=False)
+        room = cli._load(name)
+        parser = cli.Parser(prog=name, allow_abbrev=False)
         room.add_arguments(parser)
         parser.parse_args(shlex.split(rest, comments=True))
 

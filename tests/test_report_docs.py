@@ -38,7 +38,7 @@ def test_every_command_parses(path, monkeypatch):
     for words in commands(path):
         if any(word.isupper() and len(word) > 1 or word.startswith("[") or word.endswith("...") for word in words):
             continue
-        room = importlib.import_module(twinbench.COMMANDS[words[1]][0])
+        room = importlib.import_module(cli.COMMANDS[words[1]][0])
         monkeypatch.setattr(room, "run", lambda arguments: 0)
         assert twinbench.main(words[1:]) == 0, shlex.join(words)
 

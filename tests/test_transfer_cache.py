@@ -15,7 +15,7 @@ from PIL import Image
 
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.load import open_backbone
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import Process
 from twinbench.transfer import cache, features
 from twinbench.transfer.cache import CacheError, cache_key, cached_features

@@ -10,7 +10,7 @@ from torchvision.transforms import functional as tf
 from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.data.images import read_rgb
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.transfer import transforms
 from twinbench.transfer.features import FeatureError, digest, extract, network_precision, pooled
 from twinbench.transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform

@@ -16,7 +16,7 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.report.result import read_result
 from twinbench.transfer.features import extract
 from twinbench.transfer.models import build_trunk, open_named

@@ -13,7 +13,7 @@ from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.runtime.process import Process
 from twinbench.transfer import probe as probes

@@ -22,7 +22,7 @@ import torch
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.classification import BT_LINEAR, INAT_LINEAR
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import current_process, process_group
 from twinbench.transfer import probe as probes
 from twinbench.transfer.cache import cached_features

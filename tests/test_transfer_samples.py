@@ -9,7 +9,7 @@ import pytest
 
 from twinbench.data.layouts import LabelledImages
 from twinbench.transfer.lowshot import draw_samples
-from twinbench.transfer.samples import PUBLISHED, TargetsError, fitting, read_samples, samples_sha256
+from twinbench.data.samples import PUBLISHED, TargetsError, fitting, read_samples, samples_sha256
 
 SHOTS, NUMBER = (1, 3), 2
 

@@ -28,7 +28,7 @@ import numpy as np
 from twinbench.convert.files import ABANDONED, writing
 from twinbench.convert.load import Backbone
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import Process
 from twinbench.transfer.features import Precision, extract
 

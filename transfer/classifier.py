@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twinbench.convert.resnet import ResNet50
-from twinbench.protocols.schema import ProbeRecipe
+from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.transfer.features import network_precision, pooled
 from twinbench.transfer.transforms import draw_seed
@@ -17,7 +17,7 @@ FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol
 class Classifier(nn.Module):
     """A backbone with a linear head; a frozen trunk stays in eval mode, running statistics included."""
 
-    def __init__(self, trunk: ResNet50, classes: int, recipe: ProbeRecipe, seed: int, world: int = 1) -> None:
+    def __init__(self, trunk: ResNet50, classes: int, recipe: TrainedRecipe, seed: int, world: int = 1) -> None:
         """Put a fresh head, drawn from `seed`, on `trunk`; its batch norm sees the images of all `world` processes."""
         super().__init__()
         self.trunk, self.recipe = trunk, recipe

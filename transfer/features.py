@@ -17,7 +17,7 @@ from twinbench.convert.load import Backbone
 from twinbench.convert.resnet import ResNet50
 from twinbench.data.images import ImageDataset
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.progress import bar
 from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, evaluation_transform

@@ -24,7 +24,7 @@ from twinbench.convert import files
 from twinbench.convert.load import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import ProbeRecipe
+from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
@@ -57,14 +57,14 @@ class ProbeOutcome:
     details: dict[str, Any]
 
 
-def rate_factor(recipe: ProbeRecipe, epoch: int) -> float:
+def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     """Return what every learning rate is multiplied by during `epoch`, counted from 0."""
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
 
 
-def _require_possible(recipe: ProbeRecipe) -> None:
+def _require_possible(recipe: TrainedRecipe) -> None:
     """Raise ProbeError for settings that do not go together."""
     if recipe.accumulate < 1:
         raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
@@ -80,7 +80,7 @@ def _require_possible(recipe: ProbeRecipe) -> None:
         )
 
 
-def _require_variance(recipe: ProbeRecipe, images: int, shape: torch.Size) -> None:
+def _require_variance(recipe: TrainedRecipe, images: int, shape: torch.Size) -> None:
     """Raise ProbeError if the last batch has one number a channel of features (C, h, w), and the head divides by 0."""
     last = (images - 1) % recipe.batch_size + 1
     if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
@@ -91,12 +91,12 @@ def _require_variance(recipe: ProbeRecipe, images: int, shape: torch.Size) -> No
 
 
 class Probe:
-    """One run of a ProbeRecipe, resumed from `out/checkpoint.pth` if that is there."""
+    """One run of a TrainedRecipe, resumed from `out/checkpoint.pth` if that is there."""
 
     def __init__(
         self,
         backbone: Backbone,
-        recipe: ProbeRecipe,
+        recipe: TrainedRecipe,
         train: LabelledImages,
         test: LabelledImages,
         *,

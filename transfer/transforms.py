@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 
 from twinbench.convert.convention import InputConvention
 from twinbench.data.images import read_rgb
-from twinbench.protocols.schema import ImageTransform
+from twinbench.protocols.kinds.base import ImageTransform
 
 Transform = Callable[[Image], Tensor]
 PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded once and kept in memory

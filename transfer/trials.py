@@ -1,5 +1,10 @@
-"""What each kind of recipe does in a trial, from images to the fields of its result."""
+"""What each kind of recipe does in a trial, from images to the fields of its result.
 
+A kind's entry in `protocols/kinds` names its function here (`measured_by`); each returns the fields of the result in the
+main process and None in the others.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,8 +13,10 @@ import numpy as np
 
 from twinbench.convert.load import Backbone
 from twinbench.data.layouts import LabelledImages
-from twinbench.protocols.house import UserError
-from twinbench.protocols.schema import KnnRecipe, ProbeRecipe, SvmRecipe
+from twinbench.data.samples import DRAWN, Samples, samples_sha256
+from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.report.trial import Trial
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
@@ -18,14 +25,10 @@ from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
 from twinbench.transfer.probe import Probe
-from twinbench.transfer.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.transfer.svm import SvmError, choose_solver, evaluate_svm
 
-Solver = Literal["batched", "liblinear"]
-
-
-class HeadlineError(UserError):
-    """Settings under which the protocol's headline metric is not measured."""
+Fields = dict[str, Any]  # of a Result
+SolverName = Literal["batched", "liblinear"]
 
 
 @dataclass(frozen=True)
@@ -40,218 +43,206 @@ class Run:
     workers: int
     cache: Path  # the folder of features
     partial: bool = False
-    list_sha256: str = ""  # of the list of training images, where there is one
+    solver: SolverName = "batched"  # of the SVM kinds
+    samples: Samples | None = None  # low-shot: drawn by others; None: drawn from the seed
+    samples_are: str = DRAWN  # where they come from, for the result
 
-    def measure(self, solver: Solver, targets: Path | None) -> dict[str, Any] | None:
-        """Run the recipe; return the result's fields in the main process and None in the others."""
-        recipe = self.trial.protocol.recipe
-        if targets and not (isinstance(recipe, SvmRecipe) and recipe.shots):
-            raise TargetsError(f"--targets {targets}: {self.trial.protocol.name} draws no samples; leave it out")
-        if isinstance(recipe, ProbeRecipe):
-            found = self._probe(recipe)
-            return found if self.process.is_main else None
-        assert isinstance(recipe, SvmRecipe | KnnRecipe), "a protocol of this room has one of three recipes"
-        self._require_headline(recipe)
-        samples = self._samples(recipe, targets) if isinstance(recipe, SvmRecipe) and recipe.shots else None
-        pooling = recipe.pooling if isinstance(recipe, SvmRecipe) else "gap"
-        train = self._features(self.train, recipe, pooling, "train features")
-        test = self._features(self.test, recipe, pooling, "test features")
+    @property
+    def recipe(self) -> Any:
+        """The recipe; each function below knows its own kind."""
+        return self.trial.protocol.recipe
+
+    def features(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the features (N, F) of both splits in the main process, None in the others."""
+        train = self._features_of(self.train, "train features")
+        test = self._features_of(self.test, "test features")
         meet(self.process)  # all have found the features before any may finish and remove them
-        if not self.process.is_main:
-            return None
-        if isinstance(recipe, KnnRecipe):
-            return self._knn(recipe, train, test)
-        if samples:
-            found = self._low_shot(recipe, train, test, samples[0], solver)
-            return found | {"details": found["details"] | samples[1]}
-        if self.train.targets.ndim == 1:
-            return self._one_vs_rest(recipe, train, test, solver)
-        return self._svm(recipe, train, test, solver)
+        return (train, test) if self.process.is_main else None
 
-    def _require_headline(self, recipe: SvmRecipe | KnnRecipe) -> None:
-        """Raise HeadlineError if the numbers of images or neighbours were changed so that the headline is missing."""
-        sizes = recipe.shots if isinstance(recipe, SvmRecipe) else recipe.neighbors
-        headline = self.trial.protocol.metric
-        if sizes and headline.rpartition("-k")[2] not in map(str, sizes):
-            setting = "shots" if isinstance(recipe, SvmRecipe) else "neighbors"
-            raise HeadlineError(
-                f"--set {setting}={','.join(map(str, sizes))}: gives no {headline}, the protocol's headline; "
-                f"keep {headline.rpartition('-k')[2]} among them"
-            )
-
-    def _features(self, images: LabelledImages, recipe: SvmRecipe | KnnRecipe, pooling: str, what: str) -> np.ndarray:
-        """Return the features (N, F) of one split."""
+    def _features_of(self, images: LabelledImages, what: str) -> np.ndarray:
+        wanted = self.recipe.features
         return cached_features(
             self.cache,
             self.backbone,
             images.paths,
-            recipe.transform,
-            pooling,
+            wanted.transform,
+            wanted.pooling,
             process=self.process,
             workers=self.workers,
             what=what,
-            precision=recipe.precision,
+            precision=wanted.precision,
         )
 
-    def _svm(self, recipe: SvmRecipe, train: np.ndarray, test: np.ndarray, solver: Solver) -> dict[str, Any]:
-        """Run a linear-SVM recipe; the details hold every class's cost and AP.
 
-        On a partial data set, classes too small for the folds or absent from the test split are left out and named.
-        """
-        enough = np.ones(len(self.train.classes), dtype=bool)
-        if self.partial:
-            enough = (self.train.targets == 1).sum(0) >= max(1, recipe.folds)
-            enough &= (self.test.targets == 1).any(0)
-        if not enough.any():
-            raise SvmError(
-                f"0 of {len(enough)} classes have enough images in both splits; expected at least one with "
-                f"{max(1, recipe.folds)} positive training images and one of test; add images"
-            )
-        found = evaluate_svm(
-            train,
-            self.train.targets[:, enough],
-            test,
-            self.test.targets[:, enough],
-            costs=recipe.costs,
-            folds=recipe.folds,
-            solver=solver,
-            positive_weight=recipe.positive_weight,
-            tolerance=recipe.tolerance,
-            max_iterations=recipe.max_iterations,
-            normalize_epsilon=recipe.normalize_epsilon,
-            ignored_in_training=recipe.ignored_in_training,
-            ignored_at_test=recipe.ignored_at_test,
-            test_ap=recipe.test_ap,
-            seed=self.trial.seed,
-            device=self.process.device,
+def measure_svm(run: Run) -> Fields | None:
+    """Run a linear-SVM recipe; the details hold every class's cost and AP.
+
+    On a partial data set, classes too small for the folds or absent from the test split are left out and named.
+    """
+    features = run.features()
+    if features is None:
+        return None
+    recipe: SvmRecipe = run.recipe
+    enough = _classes_with_enough_images(run, recipe)
+    found = evaluate_svm(
+        features[0],
+        run.train.targets[:, enough],
+        features[1],
+        run.test.targets[:, enough],
+        costs=recipe.costs,
+        folds=recipe.folds,
+        solver=run.solver,
+        positive_weight=recipe.positive_weight,
+        tolerance=recipe.tolerance,
+        max_iterations=recipe.max_iterations,
+        normalize_epsilon=recipe.normalize_epsilon,
+        ignored_in_training=recipe.ignored_in_training,
+        ignored_at_test=recipe.ignored_at_test,
+        test_ap=recipe.test_ap,
+        seed=run.trial.seed,
+        device=run.process.device,
+    )
+    names = [name for name, kept in zip(run.train.classes, enough, strict=True) if kept]
+    per_class = {"ap": found.ap, "cost": found.cost, "iterations": found.iterations, "gradient": found.gradient}
+    details: dict[str, Any] = {}
+    for name, values in per_class.items():
+        details[name] = dict(zip(names, values.tolist(), strict=True))
+    details |= {"solver": run.solver, "costs": list(found.costs), "test_ap": found.test_ap.round(4).tolist()}
+    if not enough.all():
+        details["classes_left_out"] = sorted(set(run.train.classes) - set(names))
+    if recipe.folds:
+        details["cv_ap"] = found.cv_ap.round(4).tolist()
+    return {"metrics": {"mAP": found.mean_ap}, "converged": found.converged, "details": details}
+
+
+def _classes_with_enough_images(run: Run, recipe: SvmRecipe) -> np.ndarray:
+    """Return which classes (K,) take part: all, but on partial data those that folds and test split can judge."""
+    enough = np.ones(len(run.train.classes), dtype=bool)
+    if run.partial:
+        enough = (run.train.targets == 1).sum(0) >= max(1, recipe.folds)
+        enough &= (run.test.targets == 1).any(0)
+    if not enough.any():
+        raise SvmError(
+            f"0 of {len(enough)} classes have enough images in both splits; expected at least one with "
+            f"{max(1, recipe.folds)} positive training images and one of test; add images"
         )
-        per_class = {"ap": found.ap, "cost": found.cost, "iterations": found.iterations, "gradient": found.gradient}
-        names = [name for name, kept in zip(self.train.classes, enough, strict=True) if kept]
-        details: dict[str, Any] = {
-            name: dict(zip(names, values.tolist(), strict=True)) for name, values in per_class.items()
-        }
-        details |= {"solver": solver, "costs": list(found.costs), "test_ap": found.test_ap.round(4).tolist()}
-        if not enough.all():
-            details["classes_left_out"] = sorted(set(self.train.classes) - set(names))
-        if recipe.folds:
-            details["cv_ap"] = found.cv_ap.round(4).tolist()
-        return {"metrics": {"mAP": found.mean_ap}, "converged": found.converged, "details": details}
+    return enough
 
-    def _samples(self, recipe: SvmRecipe, path: Path | None) -> tuple[Samples, dict[str, str]]:
-        """Return the low-shot samples, read or drawn from the trial's seed, and what the result says of them."""
-        if path is None:
-            draw = draw_pooled if recipe.sampling == "pooled" else draw_samples
-            drawn = draw(self.train.targets, recipe.shots, recipe.samples, self.trial.seed, self.train.classes)
-            return drawn, {"samples": DRAWN, "samples_sha256": samples_sha256(drawn)}
-        if recipe.sampling == "pooled":
-            raise TargetsError(
-                f"--targets {path}: {self.trial.protocol.name} draws for all classes together, and files hold samples "
-                "class by class; leave it out"
-            )
-        held = read_samples(path)
-        sha256 = samples_sha256(held)
-        told = {"samples": "published" if sha256 == PUBLISHED else "from a file", "samples_sha256": sha256}
-        return fitting(held, path, self.train, recipe.shots, recipe.samples), told
 
-    def _low_shot(
-        self,
-        recipe: SvmRecipe,
-        train: np.ndarray,
-        test: np.ndarray,
-        samples: dict[tuple[int, int], np.ndarray],
-        solver: Solver,
-    ) -> dict[str, Any]:
-        """Run a low-shot recipe: mAP by k as published, and at a cost that the test set had no say in."""
-        machine = choose_solver(
-            solver,
-            recipe.positive_weight,
-            recipe.tolerance,
-            recipe.max_iterations,
-            self.trial.seed,
-            self.process.device,
-        )
-        found = evaluate_low_shot(
-            train,
-            self.train.targets,
-            test,
-            self.test.targets,
-            samples,
-            costs=recipe.costs,
-            solver=machine,
-            positive_weight=recipe.positive_weight,
-            normalize_epsilon=recipe.normalize_epsilon,
-            ignored_in_training=recipe.ignored_in_training,
-            ignored_at_test=recipe.ignored_at_test,
-            test_ap=recipe.test_ap,
-        )
-        metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
-        metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
-        return {
-            "metrics": metrics,
-            "curves": {"mAP by images per class": [[k, shot.mean, shot.deviation] for k, shot in found.items()]},
-            "converged": all(shot.converged for shot in found.values()),
-            "details": {"solver": solver, "by_k": {str(k): asdict(shot) for k, shot in found.items()}},
-        }
+def measure_low_shot(run: Run) -> Fields | None:
+    """Run a low-shot recipe: mAP by k as published, and at a cost that the test set had no say in."""
+    recipe: LowShotSvmRecipe = run.recipe
+    samples = run.samples if run.samples is not None else _drawn(run, recipe)  # before the features: it may fail
+    features = run.features()
+    if features is None:
+        return None
+    found = evaluate_low_shot(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        samples,
+        costs=recipe.costs,
+        solver=_machine(run, recipe),
+        positive_weight=recipe.positive_weight,
+        normalize_epsilon=recipe.normalize_epsilon,
+        ignored_in_training=recipe.ignored_in_training,
+        ignored_at_test=recipe.ignored_at_test,
+        test_ap=recipe.test_ap,
+    )
+    metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
+    metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
+    by_k = {str(k): asdict(shot) for k, shot in found.items()}
+    told = {"samples": run.samples_are, "samples_sha256": samples_sha256(samples)}
+    return {
+        "metrics": metrics,
+        "curves": {"mAP by images per class": [[k, shot.mean, shot.deviation] for k, shot in found.items()]},
+        "converged": all(shot.converged for shot in found.values()),
+        "details": {"solver": run.solver, "by_k": by_k, **told},
+    }
 
-    def _one_vs_rest(self, recipe: SvmRecipe, train: np.ndarray, test: np.ndarray, solver: Solver) -> dict[str, Any]:
-        """Run an SVM recipe on images of one class each."""
-        (cost,) = recipe.costs
-        numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations, self.trial.seed
-        machine = choose_solver(solver, *numbers, self.process.device)
-        found = evaluate_one_vs_rest(
-            train,
-            self.train.targets,
-            test,
-            self.test.targets,
-            classes=len(self.train.classes),
-            cost=cost,
-            solver=machine,
-            positive_weight=recipe.positive_weight,
-            normalize_epsilon=recipe.normalize_epsilon,
-            out=self.trial.out,
-            identity=f"{self.trial.identity}, {solver} solver",
-        )
-        return {
-            "metrics": {"top1": found.top1, "top5": found.top5},
-            "converged": found.converged,
-            "details": {
-                "solver": solver,
-                "cost": cost,
-                "iterations": _spread(found.iterations),
-                "gradient": _spread(found.gradient),
-                "not_converged": found.not_converged,
-            },
-        }
 
-    def _knn(self, recipe: KnnRecipe, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-        """Run a nearest-neighbours recipe."""
-        metrics = knn_accuracy(
-            train,
-            self.train.targets,
-            test,
-            self.test.targets,
-            neighbors=recipe.neighbors,
-            temperature=recipe.temperature,
-            classes=len(self.train.classes),
-            device=self.process.device,
-        )
-        return {"metrics": metrics, "curves": {"top1": [[k, metrics[f"top1-k{k}"]] for k in recipe.neighbors]}}
+def _drawn(run: Run, recipe: LowShotSvmRecipe) -> Samples:
+    """Draw the samples from the trial's seed."""
+    draw = draw_pooled if recipe.sampling == "pooled" else draw_samples
+    return draw(run.train.targets, recipe.shots, recipe.samples, run.trial.seed, run.train.classes)
 
-    def _probe(self, recipe: ProbeRecipe) -> dict[str, Any]:
-        """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
-        outcome = Probe(
-            self.backbone,
-            recipe,
-            self.train,
-            self.test,
-            identity=self.trial.identity + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
-            out=self.trial.out,
-            cache=self.cache,
-            seed=self.trial.seed,
-            process=self.process,
-            workers=self.workers,
-        ).run()
-        return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
+
+def measure_one_vs_rest(run: Run) -> Fields | None:
+    """Run an SVM recipe on images of one class each."""
+    features = run.features()
+    if features is None:
+        return None
+    recipe: OneVsRestSvmRecipe = run.recipe
+    found = evaluate_one_vs_rest(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        classes=len(run.train.classes),
+        cost=recipe.cost,
+        solver=_machine(run, recipe),
+        positive_weight=recipe.positive_weight,
+        normalize_epsilon=recipe.normalize_epsilon,
+        out=run.trial.out,
+        identity=f"{run.trial.description}, {run.solver} solver",
+    )
+    return {
+        "metrics": {"top1": found.top1, "top5": found.top5},
+        "converged": found.converged,
+        "details": {
+            "solver": run.solver,
+            "cost": recipe.cost,
+            "iterations": _spread(found.iterations),
+            "gradient": _spread(found.gradient),
+            "not_converged": found.not_converged,
+        },
+    }
+
+
+def measure_knn(run: Run) -> Fields | None:
+    """Run a nearest-neighbours recipe."""
+    features = run.features()
+    if features is None:
+        return None
+    recipe: KnnRecipe = run.recipe
+    metrics: Mapping[str, float] = knn_accuracy(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        neighbors=recipe.neighbors,
+        temperature=recipe.temperature,
+        classes=len(run.train.classes),
+        device=run.process.device,
+    )
+    return {"metrics": metrics, "curves": {"top1": [[k, metrics[f"top1-k{k}"]] for k in recipe.neighbors]}}
+
+
+def measure_probe(run: Run) -> Fields | None:
+    """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
+    recipe: TrainedRecipe = run.recipe
+    outcome = Probe(
+        run.backbone,
+        recipe,
+        run.train,
+        run.test,
+        identity=run.trial.description,
+        out=run.trial.out,
+        cache=run.cache,
+        seed=run.trial.seed,
+        process=run.process,
+        workers=run.workers,
+    ).run()
+    if not run.process.is_main:
+        return None
+    return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
+
+
+def _machine(run: Run, recipe: LowShotSvmRecipe | OneVsRestSvmRecipe) -> Any:
+    """Return the solver that was asked for."""
+    numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations
+    return choose_solver(run.solver, *numbers, run.trial.seed, run.process.device)
 
 
 def _spread(fits: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,100 @@
+"""What every kind of recipe answers, so that nobody asks which kind it is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from twinbench.protocols.house import SettingError, setting_text, setting_values
+from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
+
+Room = Literal["transfer", "detection"]
+Task = Literal["single-label", "multi-label", "boxes", "masks"]  # what the labels of a data set look like
+Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """How an image becomes the network's input at test time: resize, then (perhaps) a centre crop."""
+
+    resize: Annotated[int, SIDE_OR_NONE]  # short side in pixels; 0: none
+    crop: Annotated[int, SIDE]  # side of the square input in pixels
+    shape: Literal["center-crop", "squash"]  # squash: scale both sides to `crop`, aspect ratio not kept
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # antialiased
+
+
+@dataclass(frozen=True)
+class Features:
+    """What frozen features are features of, beside the backbone and the images: equal ones are extracted once."""
+
+    transform: ImageTransform
+    pooling: str  # gap: global average; res5-avg6: 6 x 6 average of res5, stride 1
+    precision: Precision
+
+    @property
+    def positions(self) -> int:
+        """How many places of the feature map are kept side by side: the features are 2048 times the width of each."""
+        side = self.transform.crop // 32 - 5 if self.pooling == "res5-avg6" else 1
+        return max(side, 1) ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every number of a procedure that can move a result, as a frozen dataclass; a kind is a subclass.
+
+    A field of a kind has its range beside it (`Annotated[int, COUNT]`) and its meaning behind it.
+    """
+
+    kind: ClassVar[str]  # its name in the registry
+    room: ClassVar[Room]  # the worker that measures it
+    measured_by: ClassVar[str]  # MODULE:FUNCTION below twinbench, imported when it is measured
+    takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
+    takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks whose data it runs on."""
+        raise NotImplementedError
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return the names of what it measures, in percent; the last is the headline unless a protocol says so."""
+        raise NotImplementedError
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Yield each field that contradicts another one, with what was expected."""
+        yield from ()
+
+    @property
+    def features(self) -> Features | None:
+        """The frozen features that it rests on; None if it computes features anew in each step."""
+        return None
+
+    @property
+    def shares_test_features(self) -> bool:
+        """Say whether the features of the test images, at least, can come from what other trials have extracted."""
+        return self.features is not None
+
+    @property
+    def resnet_only(self) -> str:
+        """Say what in it only a ResNet-50 of twinbench can do; nothing where any model's pooled features do."""
+        return ""
+
+    def length(self, classes: int) -> tuple[str, int]:
+        """Return the field of its log that counts, and where that ends: `("epoch", 100)`; empty if it has no log."""
+        return "", 0
+
+    @property
+    def megabytes(self) -> float:
+        """About how much it leaves on disk at full width, beside features."""
+        return 1.0
+
+    def check(self) -> None:
+        """Raise SettingError for the first field that no run can mean, by itself or beside others."""
+        require_in_range(self)
+        for name, words in self.rules():
+            value = setting_values(self)[name]
+            raise SettingError(f"setting {name}={setting_text(value)}: expected {words}")
+
+    def require_metric(self, name: str) -> None:
+        """Raise SettingError if the metric called `name`, a protocol's headline, is not measured."""
+        if name not in self.metrics():
+            raise SettingError(f"gives no {name}, the protocol's headline; it gives {', '.join(self.metrics())}")

@@ -1,0 +1,18 @@
+"""Every kind of recipe by name."""
+
+from twinbench.protocols.kinds.base import Recipe
+from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
+from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+
+_CLASSES = (
+    SvmRecipe,
+    LowShotSvmRecipe,
+    OneVsRestSvmRecipe,
+    KnnRecipe,
+    ProbeRecipe,
+    FineTuningRecipe,
+    DetectionRecipe,
+)
+KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}

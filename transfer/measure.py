@@ -1,0 +1,196 @@
+"""One classification trial, from what was asked to its result: data read and identified, recipe run, numbers written."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from twinbench.convert.convention import InputConvention
+from twinbench.convert.load import Backbone
+from twinbench.data.identity import identify
+from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
+from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
+from twinbench.data.sniff import sniff_layout
+from twinbench.protocols.house import UserError, resolved
+from twinbench.protocols.identity import data_identity
+from twinbench.protocols.schema import Protocol
+from twinbench.report.result import Result
+from twinbench.report.trial import Trial, TrialBackbone, TrialData
+from twinbench.runtime.distributed import from_main
+from twinbench.runtime.precision import network_precision
+from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+from twinbench.transfer.models import open_any
+from twinbench.transfer.trials import Run, SolverName
+
+FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
+
+
+class TransferError(UserError):
+    """Data that does not belong to the protocol."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a classification trial takes beside what every trial does."""
+
+    solver: SolverName = "batched"
+    list: Path | None = None  # of training images, where the data set is a list's choice; None: the one in the data
+    targets: Path | None = None  # low-shot samples of others; None: drawn from the seed
+    partial: bool = False  # go on with incomplete data or another list; the row is marked
+    cache: Path | None = None  # of features; None: below OUT until the result is written
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial as it was asked for: a protocol, settings applied, on a backbone and data, into a folder."""
+
+    protocol: Protocol
+    backbone: str | nn.Module
+    data: Path
+    out: Path
+    method: str | None = None  # None: the checkpoint's name
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    convention: InputConvention | None = None  # of an own module; None: ImageNet's
+
+
+def measure(asked: Asked, options: Options = Options()) -> Result | None:
+    """Run the trial, or find its result already there; return it in the main process, None in the others."""
+    protocol = asked.protocol
+    _refuse_foreign_options(protocol, options)
+    process = current_process(asked.device)
+    workers = loader_workers(process, asked.workers)
+    backbone = _open(asked)
+    with process_group(process):
+        source = _Source(asked, options)
+        identity = from_main(process, source.identity)  # of a million files, listed once and not by every process
+        trial = Trial(
+            protocol,
+            asked.method or backbone.source,
+            asked.seed,
+            TrialBackbone(backbone.sha256, backbone.architecture, backbone.convention.as_dict()),
+            TrialData(protocol.data_set.name, identity),
+            process.device,
+            asked.out,
+        )
+        result = trial.finished()
+        if result is None:
+            result = _run(trial, backbone, source, process, workers)
+    if result and process.is_main and not options.cache:  # also of a trial that was killed right after its result
+        shutil.rmtree(asked.out / FEATURES, ignore_errors=True)
+    return result if process.is_main else None
+
+
+class _Source:
+    """The images and labels of a trial, and what else of others' making it rests on."""
+
+    def __init__(self, asked: Asked, options: Options) -> None:
+        self.protocol, self.root, self.options = asked.protocol, asked.data, options
+        self.data_set = asked.protocol.data_set
+        self.layout = self.data_set.layout or sniff_layout(asked.data, asked.protocol.recipe.tasks)
+        self.samples: Samples | None = read_samples(options.targets) if options.targets else None
+
+    def identity(self) -> str:
+        """Return the data identity: of both splits, and of samples that come from files."""
+        splits = identify(self.layout, self.root, fraction=self.data_set.subset, subset=self.options.list)
+        if self.samples is not None:
+            splits["samples"] = samples_sha256(self.samples)
+        return data_identity(splits)
+
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        """Return the training and test images; DataError or TransferError unless they are the protocol's."""
+        train, test = self._split("train", self.data_set.subset), self._split("test", "100%")
+        if self.data_set.is_counted and not self.options.partial:
+            require_counts(self.root, train, test, self.data_set.images, self.data_set.classes)
+        else:
+            require_same_classes(self.root, train, test)
+        return train, test
+
+    def _split(self, split: str, fraction: str) -> LabelledImages:
+        found = read_labelled(self.layout, self.root, split, fraction, self.options.list)
+        if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
+            raise TransferError(
+                f"{self.root}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has "
+                f"{self.data_set.classes}; check it with: twinbench data check {self.layout} {self.root}; or name your "
+                f"own data: {self.protocol.name}@NAME"
+            )
+        return found
+
+    def details(self) -> dict[str, Any]:
+        """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
+        if self.data_set.subset == "100%":
+            return {}
+        name = LISTS[self.data_set.subset]
+        path = self.options.list or self.root / name
+        sha256 = list_sha256(path)
+        if self.data_set.classes != CLASSES:
+            return {"list_sha256": sha256}
+        if sha256 != LISTS_SHA256[name] and not self.options.partial:
+            raise TransferError(
+                f"{path}: sha256 {sha256[:12]}..., but {self.protocol.name} rests on SimCLR's {name}, "
+                f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, "
+                "or add --partial to go on with a row that is marked"
+            )
+        return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
+
+
+def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, workers: int) -> Result | None:
+    """Read the images, run the recipe and write the result (in the main process)."""
+    train, test = source.read()
+    listed = source.details()
+    options = source.options
+    run = Run(
+        trial,
+        backbone,
+        train,
+        test,
+        process,
+        workers,
+        options.cache or trial.out / FEATURES,
+        options.partial,
+        options.solver,
+        *_fitting_samples(source, train),
+    )
+    function = resolved(trial.protocol.recipe.measured_by)
+    with network_precision("fp32", process.device):  # solvers and neighbours; a network may set its own
+        found = function(run)
+    if found is None:
+        return None
+    found["details"] = found.get("details", {}) | listed
+    return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+
+
+def _fitting_samples(source: _Source, train: LabelledImages) -> tuple[Samples | None, str]:
+    """Return the low-shot samples of others, proven against the labels, and where they come from."""
+    path = source.options.targets
+    if source.samples is None or path is None:
+        return None, DRAWN
+    recipe: Any = source.protocol.recipe  # of a kind that takes samples
+    told = "published" if samples_sha256(source.samples) == PUBLISHED else "from a file"
+    return fitting(source.samples, path, train, recipe.shots, recipe.samples), told
+
+
+def _refuse_foreign_options(protocol: Protocol, options: Options) -> None:
+    """Raise where an option has nothing to act on."""
+    if options.list and protocol.data_set.subset == "100%":
+        raise TransferError(f"--list {options.list}: {protocol.name} trains on every image; leave it out")
+    if options.targets and not protocol.recipe.takes_samples:
+        raise TargetsError(
+            f"--targets {options.targets}: {protocol.name} takes no samples that others have drawn; leave it out"
+        )
+
+
+def _open(asked: Asked) -> Backbone:
+    """Open the backbone; TransferError if the recipe needs a ResNet-50 and it is something else."""
+    backbone = open_any(asked.backbone, asked.protocol.width, asked.convention)
+    why = asked.protocol.recipe.resnet_only
+    if why and not backbone.is_resnet:
+        raise TransferError(
+            f"{asked.protocol.name} on {backbone.source}: {why}; expected a checkpoint of one, or a protocol on a "
+            "frozen backbone's pooled features, such as voc07-svm-gap"
+        )
+    return backbone
