@@ -9,13 +9,15 @@ Examples:
 import argparse
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
+from twinbench.protocols.identity import data_identity, split_identity
 from twinbench.protocols.schema import ProbeRecipe, Protocol
-from twinbench.report.trial import Trial, add_trial_arguments, trial_protocol
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, add_trial_arguments, trial_protocol
 
 if TYPE_CHECKING:
     from twinbench.convert.load import Backbone
@@ -71,13 +73,15 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.workers = loader_workers(process, arguments.workers)
     backbone = _backbone(arguments.backbone, protocol)
     method = arguments.method or backbone.source
-    trial = Trial(protocol, method, arguments.seed, backbone.sha256, process.device, arguments.out)
+    train, test = _splits(protocol, arguments)
+    data = TrialData(protocol.data, _data_sha256(arguments.data, train, test))
+    trial = Trial(protocol, method, arguments.seed, _described(backbone), data, process.device, arguments.out)
     result = trial.finished()
     if result:
         _require_same_inputs(result, protocol, arguments)
     else:
         with process_group(process):
-            result = measure(trial, backbone, process, arguments)
+            result = measure(trial, backbone, train, test, process, arguments)
     if result and process.is_main:
         if not arguments.cache:  # also of a trial that was killed between its result and here
             shutil.rmtree(arguments.out / FEATURES, ignore_errors=True)
@@ -86,18 +90,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
-    """Read the data, run the recipe and write the result (in the main process)."""
+def measure(
+    trial: Trial,
+    backbone: "Backbone",
+    train: "LabelledImages",
+    test: "LabelledImages",
+    process: "Process",
+    arguments: argparse.Namespace,
+) -> "Result | None":
+    """Run the recipe and write the result (in the main process)."""
     from twinbench.transfer.features import network_precision
     from twinbench.transfer.models import NamedBackbone
     from twinbench.transfer.trials import Run
 
     protocol = trial.protocol
     fraction = _fraction(protocol)
-    if arguments.list and fraction == "100%":
-        raise TransferError(f"--list {arguments.list}: {protocol.name} trains on every image; leave it out")
-    train = _read(protocol, arguments, "train", fraction)
-    test = _read(protocol, arguments, "test", "100%")
     listed = _listed(protocol, arguments, fraction) if fraction != "100%" else {}
     if not arguments.partial:
         from twinbench.data.layouts import require_counts
@@ -114,6 +121,34 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
     if isinstance(backbone, NamedBackbone):
         found["details"] = found.get("details", {}) | {"backbone": backbone.layout, "source": backbone.identity}
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+
+
+def _splits(protocol: Protocol, arguments: argparse.Namespace) -> "tuple[LabelledImages, LabelledImages]":
+    """Read the training and the test split."""
+    fraction = _fraction(protocol)
+    if arguments.list and fraction == "100%":
+        raise TransferError(f"--list {arguments.list}: {protocol.name} trains on every image; leave it out")
+    return _read(protocol, arguments, "train", fraction), _read(protocol, arguments, "test", "100%")
+
+
+def _data_sha256(root: Path, train: "LabelledImages", test: "LabelledImages") -> str:
+    """Return the identity of the splits: paths below `root`, sizes and labels."""
+
+    def items(images: "LabelledImages") -> Iterator[tuple[str, int, object]]:
+        for path, target in zip(images.paths, images.targets.tolist(), strict=True):
+            label = images.classes[target] if isinstance(target, int) else target
+            yield os.path.relpath(path, root), path.stat().st_size, label
+
+    return data_identity({"train": split_identity(items(train)), "test": split_identity(items(test))})
+
+
+def _described(backbone: "Backbone") -> TrialBackbone:
+    """Return what the result records of the backbone."""
+    from twinbench.transfer.models import NamedBackbone
+
+    resnet = "resnet50" if backbone.width == 1 else f"resnet50-w{backbone.width:g}"
+    architecture = backbone.layout if isinstance(backbone, NamedBackbone) else resnet
+    return TrialBackbone(backbone.sha256, architecture, backbone.convention.as_dict())
 
 
 def _backbone(spec: str, protocol: Protocol) -> "Backbone":

@@ -209,7 +209,7 @@ class Run:
             positive_weight=recipe.positive_weight,
             normalize_epsilon=recipe.normalize_epsilon,
             out=self.trial.out,
-            identity=f"{self.trial.identity}, {solver} solver",
+            identity=f"{self.trial.description}, {solver} solver",
         )
         return {
             "metrics": {"top1": found.top1, "top5": found.top5},
@@ -244,7 +244,7 @@ class Run:
             recipe,
             self.train,
             self.test,
-            identity=self.trial.identity + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
+            identity=self.trial.description + (f", list {self.list_sha256[:12]}" if self.list_sha256 else ""),
             out=self.trial.out,
             cache=self.cache,
             seed=self.trial.seed,
