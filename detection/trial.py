@@ -1,8 +1,11 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,10 +18,11 @@ from twinbench.detection.pictures import draw_curves, draw_predictions
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.house import replacing
+from twinbench.protocols.identity import data_identity, split_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialError
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
 
@@ -49,12 +53,22 @@ def run_trial(wanted: Wanted) -> Result | None:
     assert isinstance(recipe, DetectionRecipe)
     require_norm(recipe, process)
     backbone = open_backbone(wanted.backbone, protocol.width)
+    data = open_data(protocol, wanted.data)
     trial = Trial(
-        protocol, wanted.method or backbone.source, wanted.seed, backbone.sha256, _device(process.device), wanted.out
+        protocol,
+        wanted.method or backbone.source,
+        wanted.seed,
+        TrialBackbone(
+            backbone.sha256,
+            "resnet50" if backbone.width == 1 else f"resnet50-w{backbone.width:g}",
+            backbone.convention.as_dict(),
+        ),
+        TrialData(protocol.data_set.name, _data_sha256(wanted.data, data)),
+        _device(process.device),
+        wanted.out,
     )
     if found := trial.finished():
         return found if process.is_main else None
-    data = open_data(protocol, wanted.data)
     config = detectron2_config(
         recipe,
         classes=protocol.classes,
@@ -64,9 +78,7 @@ def run_trial(wanted: Wanted) -> Result | None:
         device=process.device,
     )
     identity = {
-        "fingerprint": protocol.fingerprint,
-        "backbone": backbone.sha256,
-        "seed": wanted.seed,
+        **trial.identity.as_dict(),
         "processes": process.world,
         "training images": len(data.train),
     }
@@ -111,6 +123,18 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, by: dict[str, str
         pictures=[PICTURE, CURVES],
         details={"per_class": scores.per_class, "notes": notes, "classes": list(data.classes), **by},
     )
+
+
+def _data_sha256(root: Path, data: DetectionData) -> str:
+    """Return the identity of the splits: paths below `root`, sizes, boxes and categories."""
+
+    def items(records: list[dict[str, Any]]) -> Iterator[tuple[str, int, object]]:
+        for record in records:
+            path = record["file_name"]
+            boxes = [[entry["category_id"], *map(float, entry["bbox"])] for entry in record["annotations"]]
+            yield os.path.relpath(path, root), os.path.getsize(path), boxes
+
+    return data_identity({"train": split_identity(items(data.train)), "test": split_identity(items(data.test))})
 
 
 def _device(device: str) -> str:

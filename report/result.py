@@ -4,15 +4,17 @@ import dataclasses
 import json
 import sys
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from twinbench.protocols.house import UserError, replacing
+from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
 
-SCHEMA = 1  # raised when a field changes its meaning; readers accept every older one
+SCHEMA = 2  # raised when a field changes its meaning, or a new one is part of the identity; every older one is read
+CONVENTION = frozenset({"mean", "std", "order", "scale"})  # what an input convention says, see convert/convention.py
 
 
 class ResultError(UserError):
@@ -31,6 +33,12 @@ class Result:
     metrics: dict[str, float]  # percent, higher is better
     headline: str  # the key of `metrics` that the table shows
     backbone_sha256: str  # of the tensors, not of the file
+    architecture: str = ""  # of the backbone: resnet50, resnet50-w0.25, timm:NAME, a class; empty: not recorded
+    # What the backbone expects of an image: mean, std, order, scale; empty: not recorded, as before schema 2
+    convention: dict[str, Any] = field(default_factory=dict[str, Any])
+    data: str = ""  # name of the data set, or the label that it was given
+    data_sha256: str = ""  # of the lists of its splits: paths, sizes, labels; empty: not recorded, as before schema 2
+    precision: str = ""  # of the network: fp32, tf32, bf16, fp16; empty: not recorded
     overrides: dict[str, str] = field(default_factory=dict[str, str])  # settings that differ from the named protocol
     images: dict[str, int] = field(default_factory=dict[str, int])  # split -> images that were really used
     images_expected: dict[str, int] = field(default_factory=dict[str, int])  # split -> images of the complete data set
@@ -49,12 +57,30 @@ class Result:
     imported: str = ""  # the program whose log the numbers were read from; empty: measured by twinbench
     schema: int = SCHEMA  # of this file
 
+    @property
+    def identity(self) -> Identity:
+        """What the numbers are numbers of; parts that an older twinbench did not record are NOT_RECORDED."""
+        backbone = NOT_RECORDED
+        if self.backbone_sha256:  # an imported result does not know its weights
+            backbone = backbone_identity(self.backbone_sha256, self.architecture, self.convention)
+        return Identity(self.fingerprint, backbone, self.data_sha256 or NOT_RECORDED, self.seed)
+
     def write(self, folder: Path) -> Path:
         """Write `folder/result.json` in one step and return its path; its presence means the trial is finished."""
         path = folder / "result.json"
         with replacing(path) as beside:
             beside.write_text(json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n")
         return path
+
+
+def convention_words(convention: Mapping[str, Any]) -> str:
+    """Return an input convention in one line: `bgr, scale 255, mean 103.53 116.28 123.675, std 1 1 1`."""
+
+    def numbers(name: str) -> str:
+        values = convention.get(name)
+        return " ".join(map(str, cast("list[Any]", values))) if isinstance(values, list | tuple) else str(values)
+
+    return f"{convention.get('order')}, scale {convention.get('scale')}, mean {numbers('mean')}, std {numbers('std')}"
 
 
 REQUIRED = frozenset(
@@ -84,7 +110,7 @@ def read_result(path: Path) -> Result:
     """Read one `result.json`, checking its fields and their types."""
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"{path}: not readable as JSON ({error}); remove it and run the trial again") from None
     if not isinstance(found, dict):
         raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
@@ -109,6 +135,10 @@ def _check(path: Path, result: Result) -> None:
         raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")
     if any(len(point) not in (2, 3) for points in result.curves.values() for point in points):
         raise ResultError(f"{path}: a curve has points that are not [x, y] or [x, y, std]")
+    if result.convention and result.convention.keys() != CONVENTION:
+        raise ResultError(
+            f"{path}: convention is {_short(result.convention)}, expected {', '.join(sorted(CONVENTION))}"
+        )
     if result.headline not in result.metrics:
         raise ResultError(f"{path}: the headline metric {result.headline!r} is not among {sorted(result.metrics)}")
 

@@ -1,6 +1,6 @@
 """The JSON Schema of a result file, published as result.schema.json beside this module.
 
-  python -m report.schema > report/result.schema.json
+  python -m twinbench.report.schema > report/result.schema.json
 
 It is written from the dataclass: names, types and which fields are required; the comments beside the fields describe
 them. Third parties can check their files with any JSON Schema validator.

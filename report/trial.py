@@ -2,14 +2,18 @@
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from twinbench.protocols.house import UserError, parse_settings
+from twinbench.protocols.identity import Identity, backbone_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
-from twinbench.report.result import Result, read_result
+from twinbench.report.result import Result, convention_words, read_result
+
+DIGITS = 12  # of a sha256 in a message
 
 
 class TrialError(UserError):
@@ -58,13 +62,36 @@ def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:
 
 
 @dataclass(frozen=True)
+class TrialBackbone:
+    """What a trial measures: tensors, architecture and input convention, as `convert` tells them."""
+
+    sha256: str  # of the tensors
+    architecture: str
+    convention: Mapping[str, Any]  # mean, std, order, scale
+
+    @property
+    def identity(self) -> str:
+        """The sha256 of all three."""
+        return backbone_identity(self.sha256, self.architecture, self.convention)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial measures on: the data set's name, and the identity of the splits that it uses."""
+
+    name: str
+    sha256: str  # of protocols.identity.data_identity
+
+
+@dataclass(frozen=True)
 class Trial:
-    """One seed of one protocol on one method, and where its result goes."""
+    """One seed of one protocol on one method and one data set, and where its result goes."""
 
     protocol: Protocol
     method: str
     seed: int
-    backbone_sha256: str
+    backbone: TrialBackbone
+    data: TrialData
     device: str
     out: Path
     started: float = field(default_factory=time.monotonic)
@@ -74,13 +101,18 @@ class Trial:
         as_label(self.method)
 
     @property
-    def identity(self) -> str:
-        """Name the trial, in a message and in what it keeps to go on from."""
-        return describe(*self._key)
+    def identity(self) -> Identity:
+        """What the trial's numbers will be numbers of."""
+        return Identity(self.protocol.fingerprint, self.backbone.identity, self.data.sha256, self.seed)
 
     @property
-    def _key(self) -> tuple[str, str, str, int, str]:
-        return self.protocol.name, self.protocol.fingerprint, self.method, self.seed, self.backbone_sha256
+    def description(self) -> str:
+        """The trial in one line, identities included: what it keeps to go on from says whose it is by this."""
+        recipe, backbone, data = self.protocol.fingerprint, self.backbone.identity, self.data.sha256
+        return (
+            f"{self.method} on {self.protocol.name} ({recipe}), seed {self.seed}, "
+            f"backbone {backbone[:DIGITS]}, data {data[:DIGITS]}"
+        )
 
     def finished(self) -> Result | None:
         """Return the result if this very trial is already measured; refuse a folder that holds another one."""
@@ -88,12 +120,53 @@ class Trial:
         if not path.exists():
             return None
         found = read_result(path)
-        theirs = (found.protocol, found.fingerprint, found.method, found.seed, found.backbone_sha256)
-        if theirs != self._key:
+        differences = self._differences(found)
+        if differences:
             raise TrialError(
-                f"{path}: holds {describe(*theirs)}, but this is {self.identity}; choose another OUT or remove it"
+                f"{path}: holds {found.protocol} of {found.method}, seed {found.seed}, {', '.join(differences)}; "
+                "choose another OUT or remove it"
             )
         return found
+
+    def _differences(self, found: Result) -> list[str]:
+        """Return in words what tells a result from this trial's; nothing where it is this trial's."""
+        differing = found.identity.differences(self.identity)
+        words: list[str] = []
+        if found.protocol != self.protocol.name:
+            words.append(f"another protocol than {self.protocol.name}")
+        elif "recipe" in differing:
+            words.append(f"by another recipe ({found.fingerprint} instead of {self.protocol.fingerprint})")
+        if found.method != self.method:
+            words.append(f"another method than {self.method}")
+        if "seed" in differing:
+            words.append(f"another seed than {self.seed}")
+        if "backbone" in differing:
+            words += self._backbone_differences(found)
+        if "data" in differing and found.data_sha256:
+            theirs = f"{found.data} {found.data_sha256[:DIGITS]}"
+            words.append(f"on other data ({theirs} instead of {self.data.name} {self.data.sha256[:DIGITS]})")
+        if found.imported:
+            words.append(f"imported from a log of {found.imported}")
+        elif not found.data_sha256:
+            words.append("made by an older twinbench that did not record its data")
+        return words
+
+    def _backbone_differences(self, found: Result) -> list[str]:
+        """Return in words which parts of the backbone differ; for parts that were not recorded, that they were not."""
+        ours = self.backbone
+        words: list[str] = []
+        if found.backbone_sha256 != ours.sha256:
+            words.append(f"of another backbone ({found.backbone_sha256[:DIGITS]} instead of {ours.sha256[:DIGITS]})")
+        if not found.convention:
+            if found.data_sha256:  # else one sentence says it for both
+                words.append("without a record of the backbone's input convention")
+            return words
+        if found.architecture != ours.architecture:
+            words.append(f"of another architecture ({found.architecture} instead of {ours.architecture})")
+        if found.convention != dict(ours.convention):
+            theirs, mine = convention_words(found.convention), convention_words(ours.convention)
+            words.append(f"under another input convention ({theirs} instead of {mine})")
+        return words
 
     def finish(self, metrics: dict[str, float], images: dict[str, int], **more: Any) -> Result:
         """Write result.json, which ends the trial, and return it.
@@ -110,7 +183,11 @@ class Trial:
             seed=self.seed,
             metrics=metrics,
             headline=protocol.metric,
-            backbone_sha256=self.backbone_sha256,
+            backbone_sha256=self.backbone.sha256,
+            architecture=self.backbone.architecture,
+            convention=dict(self.backbone.convention),
+            data=self.data.name,
+            data_sha256=self.data.sha256,
             overrides=dict(protocol.overrides),
             images=images,
             images_expected=dict(zip(("train", "test"), protocol.images, strict=True)),
@@ -121,12 +198,7 @@ class Trial:
             code=provenance.code(),
             versions=provenance.versions(),
             finished=provenance.now(),
-            **more,
+            **{"precision": getattr(protocol.recipe, "precision", ""), **more},
         )
         result.write(self.out)
         return result
-
-
-def describe(protocol: str, fingerprint: str, method: str, seed: int, sha256: str) -> str:
-    """Name a trial in a message."""
-    return f"{method} on {protocol} ({fingerprint}), seed {seed}, backbone {sha256[:12]}"

@@ -181,7 +181,7 @@ def test_a_setting_that_differed_moves_the_fingerprint(tmp_path):
 
 def test_the_published_schema_is_up_to_date():
     with open(Path(report.__file__).parent / "result.schema.json", encoding="utf-8") as file:
-        assert json.load(file) == json_schema(), "run: python -m report.schema > report/result.schema.json"
+        assert json.load(file) == json_schema(), "run: python -m twinbench.report.schema > report/result.schema.json"
 
 
 def fits(value, schema):

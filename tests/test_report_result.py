@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
 from twinbench.report.files import find
 from twinbench.report.result import REQUIRED, SCHEMA, Result, ResultError, read_result, read_results
 
@@ -34,6 +35,38 @@ def test_a_file_of_an_earlier_twinbench_is_read(tmp_path):
     assert read_result(path) == a_result()
 
 
+RGB = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "rgb", "scale": 1.0}
+
+
+def test_what_is_recorded_is_the_identity():
+    result = a_result(architecture="resnet50", convention=RGB, data="voc07", data_sha256="d" * 64, seed=3)
+    expected = Identity("f" * 12, backbone_identity("0" * 64, "resnet50", RGB), "d" * 64, 3)
+    assert result.identity == expected
+    assert result.identity.is_same(expected)
+
+
+def test_a_result_of_schema_1_is_read_and_its_data_and_backbone_are_not_recorded(tmp_path):
+    """As twinbench 0.1 wrote it: every field of its schema, none of the later ones."""
+    new = ("architecture", "convention", "data", "data_sha256", "precision")
+    path = a_result().write(tmp_path)
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name not in new}
+    path.write_text(json.dumps(old | {"schema": 1}))
+    found = read_result(path)
+    assert found == a_result(schema=1)
+    assert found.identity.backbone == NOT_RECORDED
+    assert found.identity.data == NOT_RECORDED
+    assert not found.identity.is_same(found.identity)
+
+
+def test_the_same_tensors_under_two_conventions_are_two_backbones():
+    rgb, bgr = (a_result(convention=RGB | {"order": order}).identity for order in ("rgb", "bgr"))
+    assert rgb.differences(bgr) == ("backbone", "data")  # the data of neither is recorded
+
+
+def test_weights_that_are_not_known_are_not_recorded():
+    assert a_result(backbone_sha256="", convention=RGB).identity.backbone == NOT_RECORDED
+
+
 def test_a_number_that_is_none_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="Out of range float"):
         a_result(metrics={"mAP": math.nan}).write(tmp_path)
@@ -61,6 +94,12 @@ def test_folders_are_searched_and_nothing_is_read_twice(tmp_path):
         ({"headline": "top1"}, "headline metric 'top1' is not among .'mAP'"),
         ({"schema": SCHEMA + 1}, "newer than .*update twinbench"),
         ({"surprise": 1}, "unknown fields surprise"),
+        ({"data": 7}, "data is 7, expected str"),
+        ({"data_sha256": None}, "data_sha256 is None, expected str"),
+        ({"architecture": ["resnet50"]}, "architecture is .'resnet50'., expected str"),
+        ({"convention": "rgb"}, "convention is 'rgb', expected dict"),
+        ({"convention": {"order": "rgb"}}, "convention is .'order': 'rgb'., expected mean, order, scale, std"),
+        ({"precision": 32}, "precision is 32, expected str"),
     ],
 )
 def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
@@ -77,6 +116,7 @@ def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
         ("{", "not readable as JSON .*; remove it and run the trial again"),
         ("[]", "holds no JSON object"),
         ("{}", "lacks backbone_sha256, fingerprint"),
+        ('{"details": ' * 100_000, "not readable as JSON .*; remove it and run the trial again"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path, text, match):

@@ -1,5 +1,7 @@
 import argparse
+import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -8,46 +10,153 @@ import pytest
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report import provenance
 from twinbench.report.result import read_result
-from twinbench.report.trial import Trial, TrialError, add_trial_arguments, trial_protocol
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, add_trial_arguments, trial_protocol
 
 KNN = PROTOCOLS["imagenet-knn"]
 
 
+RGB = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "rgb", "scale": 1.0}
+BGR = RGB | {"order": "bgr", "scale": 255.0}
+BACKBONE = TrialBackbone("a" * 64, "resnet50", RGB)
+DATA = TrialData("imagenet", "d" * 64)
+
+
 def a_trial(out, **changes):
-    fields = {"protocol": KNN, "method": "m", "seed": 0, "backbone_sha256": "a" * 64, "device": "cpu", "out": out}
+    fields = {
+        "protocol": KNN,
+        "method": "m",
+        "seed": 0,
+        "backbone": BACKBONE,
+        "data": DATA,
+        "device": "cpu",
+        "out": out,
+    }
     return Trial(**(fields | changes))
 
 
-def test_a_trials_identity_tells_it_from_others(tmp_path):
-    assert a_trial(tmp_path, seed=3).identity == f"m on imagenet-knn ({KNN.fingerprint}), seed 3, backbone {'a' * 12}"
+def finished(out, **changes):
+    """Finish a trial in `out`."""
+    return a_trial(out, **changes).finish({"top1-k20": 50.0, "top1-k10": 49.0}, {"train": 100, "test": 10})
 
 
-def test_a_finished_trial_carries_its_identity_and_is_found_again(tmp_path):
-    trial = a_trial(tmp_path, protocol=trial_protocol(KNN, ["temperature=0.1"]))
+def test_a_trial_says_what_it_is_of(tmp_path):
+    identity = a_trial(tmp_path, seed=3).identity
+    assert identity.recipe == KNN.fingerprint
+    assert identity.backbone == BACKBONE.identity
+    assert identity.data == DATA.sha256
+    assert identity.seed == 3
+
+
+def test_a_trials_description_tells_it_from_others(tmp_path):
+    expected = f"m on imagenet-knn ({KNN.fingerprint}), seed 3, backbone {BACKBONE.identity[:12]}, data {'d' * 12}"
+    assert a_trial(tmp_path, seed=3).description == expected
+
+
+def test_a_finished_trial_is_found_again(tmp_path):
+    trial = a_trial(tmp_path)
     assert trial.finished() is None
-    result = trial.finish({"top1-k20": 50.0, "top1-k10": 49.0}, {"train": 100, "test": 10}, details={"k": 1})
-    assert read_result(tmp_path / "result.json") == result == trial.finished()
-    assert (result.protocol, result.version, result.headline) == ("imagenet-knn", 1, "top1-k20")
-    assert result.fingerprint == trial.protocol.fingerprint != KNN.fingerprint
+    result = finished(tmp_path)
+    assert trial.finished() == result
+    assert read_result(tmp_path / "result.json") == result
+
+
+def test_a_result_has_the_identity_of_its_trial(tmp_path):
+    trial = a_trial(tmp_path, protocol=trial_protocol(KNN, ["temperature=0.1"]), seed=4)
+    result = trial.finish({"top1-k20": 50.0}, {})
+    assert result.identity == trial.identity
+    assert result.fingerprint != KNN.fingerprint
     assert result.overrides == {"temperature": "0.1"}
+
+
+def test_a_result_carries_what_its_trial_knows(tmp_path):
+    result = a_trial(tmp_path).finish({"top1-k20": 50.0}, {"train": 100, "test": 10}, details={"k": 1})
+    assert (result.protocol, result.version, result.headline) == ("imagenet-knn", 1, "top1-k20")
+    assert (result.architecture, result.convention) == ("resnet50", RGB)
+    assert (result.data, result.data_sha256) == ("imagenet", "d" * 64)
+    assert result.precision == "fp32"  # the recipe's
     assert result.images_expected == {"train": 1_281_167, "test": 50_000}
-    assert result.wall_seconds >= 0 and result.details == {"k": 1}
+    assert result.details == {"k": 1}
+    assert result.wall_seconds >= 0
+    assert result.schema == 2
+
+
+def test_a_room_may_say_another_precision_than_the_recipes(tmp_path):
+    assert a_trial(tmp_path).finish({"top1-k20": 50.0}, {}, precision="bf16").precision == "bf16"
+
+
+BGR_WORDS = "bgr, scale 255.0, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "words"),
     [
-        {"seed": 1},
-        {"method": "other"},
-        {"backbone_sha256": "b" * 64},
-        {"protocol": trial_protocol(KNN, ["neighbors=20"])},
+        ({"seed": 1}, "another seed than 1"),
+        ({"method": "other"}, "another method than other"),
+        ({"backbone": replace(BACKBONE, sha256="b" * 64)}, f"of another backbone ({'a' * 12} instead of {'b' * 12})"),
+        (
+            {"backbone": replace(BACKBONE, architecture="timm:vit")},
+            "of another architecture (resnet50 instead of timm:vit)",
+        ),
+        (
+            {"backbone": replace(BACKBONE, convention=BGR)},
+            "under another input convention (rgb, scale 1.0, mean 0.485 0.456 0.406, std 0.229 0.224 0.225 instead of "
+            f"{BGR_WORDS})",
+        ),
+        (
+            {"data": TrialData("pets", "e" * 64)},
+            f"on other data (imagenet {'d' * 12} instead of pets {'e' * 12})",
+        ),
+        (
+            {"data": TrialData("imagenet", "e" * 64), "seed": 7},
+            f"another seed than 7, on other data (imagenet {'d' * 12} instead of imagenet {'e' * 12})",
+        ),
+        ({"protocol": PROTOCOLS["demo-imagenet-knn"]}, "another protocol than demo-imagenet-knn"),
+        (
+            {"protocol": trial_protocol(KNN, ["temperature=0.1"])},
+            f"by another recipe ({KNN.fingerprint} instead of {trial_protocol(KNN, ['temperature=0.1']).fingerprint})",
+        ),
     ],
-    ids=["seed", "method", "backbone", "recipe"],
+    ids=["seed", "method", "tensors", "architecture", "convention", "data", "seed and data", "protocol", "recipe"],
 )
-def test_a_folder_with_another_trial_is_refused(tmp_path, change):
-    a_trial(tmp_path).finish({"top1-k20": 50.0}, {})
-    with pytest.raises(TrialError, match="holds m on imagenet-knn .* choose another OUT or remove it"):
+def test_a_folder_with_another_trial_is_refused_by_every_part_that_differs(tmp_path, change, words):
+    finished(tmp_path)
+    with pytest.raises(TrialError) as caught:
         a_trial(tmp_path, **change).finished()
+    place = f"{tmp_path / 'result.json'}: holds imagenet-knn of m, seed 0, "
+    assert str(caught.value) == f"{place}{words}; choose another OUT or remove it"
+
+
+def as_schema_1(path):
+    """Rewrite a result as an older twinbench would have written it."""
+    new = ("architecture", "convention", "data", "data_sha256", "precision")
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name not in new}
+    path.write_text(json.dumps(old | {"schema": 1}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({}, ""), ({"seed": 2}, "another seed than 2, ")],
+    ids=["all else the same", "another seed"],
+)
+def test_a_result_without_a_record_of_its_data_cannot_be_shown_the_same(tmp_path, change, words):
+    finished(tmp_path)
+    as_schema_1(tmp_path / "result.json")
+    with pytest.raises(TrialError) as caught:
+        a_trial(tmp_path, **change).finished()
+    why = f"seed 0, {words}made by an older twinbench that did not record its data; choose another OUT or remove it"
+    assert str(caught.value).endswith(why)
+
+
+def test_a_result_without_a_record_of_its_convention_cannot_be_shown_the_same(tmp_path):
+    finished(tmp_path, backbone=replace(BACKBONE, convention={}))
+    with pytest.raises(TrialError, match="seed 0, without a record of the backbone's input convention; choose"):
+        a_trial(tmp_path).finished()
+
+
+def test_an_imported_result_is_no_trials(tmp_path):
+    replace(finished(tmp_path), data="", data_sha256="", imported="VISSL").write(tmp_path)
+    with pytest.raises(TrialError, match="seed 0, imported from a log of VISSL; choose"):
+        a_trial(tmp_path).finished()
 
 
 def test_the_code_is_named_by_its_commit():

@@ -33,7 +33,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import replacing
-from twinbench.report.trial import Trial
+from twinbench.report.trial import Trial, TrialBackbone, TrialData
 
 def add_arguments(parser):
     for name in ("words",):
@@ -78,7 +78,9 @@ def run(arguments):
         (out / "resnet50.pth").write_text("weights")
         return 0
     protocol = find_protocol(arguments.words[0])
-    trial = Trial(protocol, arguments.method, int(arguments.seed), "0" * 64, "cpu", out)
+    backbone = TrialBackbone("0" * 64, "resnet50", {"mean": [0], "std": [1], "order": "rgb", "scale": 1})
+    data = TrialData(protocol.data, "1" * 64)
+    trial = Trial(protocol, arguments.method, int(arguments.seed), backbone, data, "cpu", out)
     trial.finish({protocol.metric: state["sum"] / 10}, {"train": 30, "test": 500}, details=state)
     return 0
 """
