@@ -112,7 +112,7 @@ def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: a
         return None
     found["details"] = found.get("details", {}) | listed
     if isinstance(backbone, NamedBackbone):
-        found["details"] = found.get("details", {}) | {"backbone": backbone.layout, "source": backbone.identity}
+        found["details"] = found.get("details", {}) | {"backbone": backbone.layout, "source": backbone.source}
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
 
 
