@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; the torchvision convention
@@ -22,8 +22,12 @@ class InputConvention:
     scale: float = 1.0  # or 255
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain lists, numbers and texts, as they are stored in a file's metadata."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        """Return plain lists, numbers and texts, as they are stored in a file's metadata.
+
+        The numbers are floats whatever they were given as: a backbone's identity hashes their text.
+        """
+        mean, std = ([float(value) for value in values] for values in (self.mean, self.std))
+        return {"mean": mean, "std": std, "order": self.order, "scale": float(self.scale)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "InputConvention":

@@ -8,10 +8,13 @@ Examples:
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinbench.convert.command import add_reading_arguments
 from twinbench.convert.zoo import entry_named
+
+if TYPE_CHECKING:
+    from twinbench.convert.layouts import Layout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
 def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
     """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
     from twinbench.convert.find import find
-    from twinbench.convert.load import local_file, take
+    from twinbench.convert.load import local_file, recorded_convention, take
     from twinbench.convert.reader import open_checkpoint
 
     contents = open_checkpoint(local_file(spec))
     found = find(contents, layout, drop or [])
     backbone = take(contents, found, borrow=True)
+    noted = recorded_convention(contents) is not None
     return {
         "file": contents.name,
         "bytes": contents.size,
@@ -49,12 +53,15 @@ def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None)
         "origin": found.layout.origins,
         "at": "/".join(found.layout.at) or "top level",
         "prefix": backbone.prefix or "none",
+        "architecture": backbone.architecture,
         "width": backbone.width,
         "tensors": len(found.tensors),
         "dropped": _groups(found.dropped),
         "others": list(found.others),
         "convention": str(backbone.convention),
+        "convention_from": _convention_from(noted, found.layout),
         "sha256": backbone.sha256,
+        "identity": backbone.identity,
         **_published(spec),
     }
 
@@ -66,6 +73,15 @@ def _published(spec: str) -> dict[str, Any]:
     entry = entry_named(spec.removeprefix("zoo:"))
     top1 = {} if entry.top1 is None else {"published_top1": entry.top1}
     return {"zoo": f"zoo:{entry.name} ({entry.method})", "licence": entry.licence, **top1}
+
+
+def _convention_from(noted: bool, layout: "Layout") -> str:
+    """Say how the input convention is known."""
+    from twinbench.convert.layouts import LAYOUTS
+
+    if noted:
+        return "noted in the file"
+    return f"usual for {layout.label}" if layout in LAYOUTS else "assumed: the file does not say"
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from twinbench.convert.named import named_model
 from twinbench.convert.reader import open_checkpoint
 from twinbench.convert.shapes import expected_shapes
 from twinbench.convert.zoo import entry_named
+from twinbench.protocols.identity import backbone_identity
 
 if TYPE_CHECKING:  # it brings torchvision, which a conversion does without
     from twinbench.convert.resnet import ResNet50
@@ -30,8 +31,8 @@ class Backbone:
     """A proven ResNet-50 backbone.
 
     `state_dict` has the 318 torchvision names in torchvision's order, as CPU tensors (float32; counters int64);
-    `sha256` is their identity (`prove.identity`), the same for the same weights in any file. `width` multiplies
-    ResNet-50's channels. `layout`, `prefix` and `source` say where it was found.
+    `sha256` is the tensors' (`prove.identity`), the same for the same weights in any file; `identity` is the whole
+    backbone's. `width` multiplies ResNet-50's channels. `layout`, `prefix` and `source` say where it was found.
     """
 
     state_dict: dict[str, Tensor]
@@ -41,6 +42,16 @@ class Backbone:
     width: float = 1.0
     convention: InputConvention = IMAGENET
     source: str = ""
+
+    @property
+    def architecture(self) -> str:
+        """The network that the tensors are of: `resnet50`, or `resnet50-w0.25` for a width other than 1."""
+        return "resnet50" if self.width == 1 else f"resnet50-w{self.width:.10g}"
+
+    @property
+    def identity(self) -> str:
+        """The sha256 of tensors, architecture and input convention: the same tensors fed otherwise are another one."""
+        return backbone_identity(self.sha256, self.architecture, self.convention.as_dict())
 
 
 def load_backbone(path: Path | str, layout: str | None = None, drop: Sequence[str] = ()) -> Backbone:

@@ -1,8 +1,11 @@
 """Another library's model, as a command line or a suite file names it:
 
-    LIBRARY:NAME              random weights, always the same
     LIBRARY:NAME=FILE         a file with the weights of that very model
     LIBRARY:NAME=pretrained   the library's own weights, which it downloads
+    LIBRARY:NAME=random       random weights, always the same
+
+Without `=` a name is an error: a row that was meant to be somebody's weights must not be random in silence. A file that
+is really called `random` or `pretrained` is named as `./random`.
 
 Plans are made with this where neither the library nor torch is installed.
 """
@@ -13,7 +16,7 @@ from pathlib import Path
 from twinbench.protocols.house import UserError
 
 LIBRARIES = ("timm", "torchvision")
-PRETRAINED = "pretrained"
+PRETRAINED, RANDOM = "pretrained", "random"  # what may stand for a file
 
 
 class ModelError(UserError):
@@ -22,15 +25,15 @@ class ModelError(UserError):
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model of another library, and where its weights come from: a file, PRETRAINED, or nowhere."""
+    """A model of another library, and where its weights come from: a file, PRETRAINED or RANDOM."""
 
     library: str
     name: str
-    weights: str = ""
+    weights: str
 
     def __str__(self) -> str:
         """Return what named it."""
-        return f"{self.label}={self.weights}" if self.weights else self.label
+        return f"{self.label}={self.weights}"
 
     @property
     def label(self) -> str:
@@ -40,29 +43,26 @@ class NamedModel:
     @property
     def file(self) -> Path | None:
         """The file with its weights, if there is one."""
-        return None if self.weights in ("", PRETRAINED) else Path(self.weights)
-
-    @property
-    def identity(self) -> str:
-        """Tell the model with its weights from others, by what `stamp` sees of the file."""
-        return f"{self.label}={stamp(self.file)}" if self.file else str(self)
+        return None if self.weights in (PRETRAINED, RANDOM) else Path(self.weights)
 
 
 def named_model(spec: str) -> NamedModel | None:
     """Return the model that `spec` names; None if it is a path, `random` or zoo:NAME. ModelError for half a name."""
-    label, equals, weights = spec.partition("=")
+    label, _, weights = spec.partition("=")
     library, colon, name = label.partition(":")
     if library not in LIBRARIES or not colon:
         return None
-    if not name or (equals and not weights):
+    if not name:
+        raise ModelError(f"{spec}: names no model; expected {library}:NAME=FILE, ={PRETRAINED} or ={RANDOM}")
+    if not weights:
         raise ModelError(
-            f"{spec}: {'names no weights' if name else 'names no model'}; expected LIBRARY:NAME=FILE, "
-            f"LIBRARY:NAME={PRETRAINED}, or LIBRARY:NAME for random weights"
+            f"{spec}: names no weights; expected {label}=FILE, {label}={PRETRAINED} for the library's own, or "
+            f"{label}={RANDOM} for random ones"
         )
     return NamedModel(library, name, weights)
 
 
 def stamp(file: Path) -> str:
-    """Tell a file from another one of the same name, without reading its gigabytes."""
+    """Hint that a file is the one it was: not its identity, which is its content's."""
     seen = file.stat()
     return f"{file.name} ({seen.st_size} bytes, changed {seen.st_mtime_ns})"

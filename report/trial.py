@@ -37,7 +37,12 @@ def as_label(text: str) -> str:
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench transfer` and `twinbench detection` take."""
     parser.add_argument("protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols")
-    parser.add_argument("backbone", metavar="BACKBONE", help="a checkpoint in any known layout, or `random`")
+    parser.add_argument(
+        "backbone",
+        metavar="BACKBONE",
+        help="a checkpoint in any known layout, zoo:NAME, `random`, or another library's model: timm:NAME=FILE, "
+        "=pretrained or =random, torchvision:NAME=...",
+    )
     parser.add_argument("data", metavar="DATA", type=Path, help="the data set's usual root folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
     parser.add_argument(

@@ -161,7 +161,7 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     name = f"{method.name}/{protocol.name}/seed{seed}"
     out = suite.root / name
     weights = str(backbone.product) if backbone else method.checkpoint
-    source = method.model.identity if method.model else ""
+    source = str(method.model) if method.model else ""
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     flags = (*_set_flags(protocol.overrides), *measurement.inputs.flags)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import twinbench
+from twinbench import cli
 from twinbench.convert import load_backbone
 from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
 from twinbench.convert.resnet import ResNet50
@@ -64,7 +65,27 @@ def test_convert_notes_the_input_convention(capsys, checkpoint: Path) -> None:
     out = checkpoint.parent / "unit.pth"
     assert run(capsys, "convert", checkpoint, out, "--input", "unit")[0] == 0
     assert load_backbone(out).convention == UNIT != load_backbone(checkpoint).convention
-    assert json.loads(run(capsys, "inspect", out, "--json")[1])["convention"] == "RGB in [0, 1], mean 0 0 0, std 1 1 1"
+    facts = json.loads(run(capsys, "inspect", out, "--json")[1])
+    assert facts["convention"] == "RGB in [0, 1], mean 0 0 0, std 1 1 1"
+    assert facts["convention_from"] == "noted in the file"
+
+
+def test_the_same_tensors_under_two_conventions_are_two_backbones(capsys, checkpoint: Path) -> None:
+    paths = [checkpoint.parent / f"{name}.pth" for name in ("imagenet", "unit")]
+    for path in paths:
+        assert run(capsys, "convert", checkpoint, path, "--input", path.stem)[0] == 0
+    facts = [json.loads(run(capsys, "inspect", path, "--json")[1]) for path in paths]
+    assert facts[0]["sha256"] == facts[1]["sha256"]
+    assert facts[0]["identity"] != facts[1]["identity"]
+    assert [fact["identity"] for fact in facts] == [load_backbone(path).identity for path in paths]
+    assert load_backbone(checkpoint).identity == facts[0]["identity"]  # assumed or noted, it is the same convention
+
+
+def test_inspect_says_how_it_knows_the_convention(capsys, checkpoint: Path) -> None:
+    assert json.loads(run(capsys, "inspect", checkpoint, "--json")[1])["convention_from"] == "usual for dino-full"
+    torch.save({"network": {f"net.{name}": values for name, values in trained().items()}}, checkpoint)
+    words = ("inspect", checkpoint, "--layout", "network/net.", "--json")
+    assert json.loads(run(capsys, *words)[1])["convention_from"] == "assumed: the file does not say"
 
 
 def test_convert_replaces_its_own_input(capsys, checkpoint: Path) -> None:
@@ -104,10 +125,12 @@ def test_inspect_says_what_is_in_the_file(capsys, checkpoint: Path) -> None:
     facts = json.loads(out)
     assert code == 0 and facts["layout"] == "dino-full" and facts["at"] == "teacher" and facts["prefix"] == "backbone."
     assert facts["tensors"] == 318 and facts["width"] == WIDTH and facts["dropped"] == {"head": 1}
+    assert facts["architecture"] == "resnet50-w0.0625"
     assert facts["others"] == ["dino-full:student"] and facts["sha256"] == load_backbone(checkpoint).sha256
     assert "licence" not in facts  # the zoo holds a file called checkpoint.pth too, but that proves nothing
     code, out, _ = run(capsys, "inspect", checkpoint)
     assert code == 0 and "layout" in out and "dino-full" in out and "mean 0.485 0.456 0.406" in out
+    assert re.search(f"^identity +{facts['identity']}$", out, re.M)
 
 
 def test_a_kill_leaves_the_old_file(checkpoint: Path) -> None:
@@ -138,6 +161,8 @@ def test_conventions_speak_and_are_checked() -> None:
     for field, value in {"mean": [1, 2], "std": [0, 1, 1], "order": "hsv", "scale": 2, "std ": "x"}.items():
         with pytest.raises(ValueError, match="no input convention"):
             InputConvention.from_dict({**IMAGENET.as_dict(), field.strip(): value})
+    typed = InputConvention((0, 0, 0), (1, 1, 1), scale=1)  # whole numbers, as people type them
+    assert json.dumps(typed.as_dict()) == json.dumps(UNIT.as_dict())
 
 
 def test_every_command_in_the_documentation_parses() -> None:

@@ -1,5 +1,6 @@
 """Loading is exact or fails; the same weights are the same backbone in any container; nothing global is touched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.convention import IMAGENET, UNIT
 from twinbench.convert.files import load, save
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.convert.resnet import ResNet50
+from twinbench.protocols.identity import backbone_identity
 
 WIDTH = 1 / 16
 
@@ -132,6 +135,15 @@ def test_random_is_the_same_backbone_every_time_and_leaves_the_global_state_alon
 def test_other_widths_are_read_and_carried(tmp_path: Path, width: float) -> None:
     backbone = load_backbone(stored(tmp_path, trained(width=width)))
     assert backbone.width == width and build_model(backbone).features == 2048 * width
+    assert backbone.architecture == f"resnet50-w{width}"
+
+
+def test_an_identity_is_tensors_architecture_and_convention(tmp_path: Path) -> None:
+    backbone = load_backbone(stored(tmp_path, trained()))
+    assert backbone.identity == backbone_identity(backbone.sha256, "resnet50-w0.0625", IMAGENET.as_dict())
+    assert replace(backbone, convention=UNIT).identity != backbone.identity
+    assert replace(backbone, width=1.0).architecture == "resnet50"
+    assert replace(backbone, source="elsewhere", layout="other").identity == backbone.identity
 
 
 def test_a_model_is_a_copy(tmp_path: Path) -> None:

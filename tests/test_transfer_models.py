@@ -1,6 +1,6 @@
 """Backbones of other libraries: the features are what enters the classifier, and nothing arrives half."""
 
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR
 from twinbench.protocols.house import UserError
+from twinbench.protocols.identity import backbone_identity
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.report.result import read_result
 from twinbench.transfer.features import extract
@@ -53,26 +54,32 @@ def opened(spec):
 
 
 def test_a_spec_is_told_from_a_path():
-    assert named_model("timm:vit_tiny_patch16_224") == NamedModel("timm", "vit_tiny_patch16_224")
+    assert named_model("timm:vit_tiny_patch16_224=random") == NamedModel("timm", "vit_tiny_patch16_224", "random")
     assert named_model("torchvision:resnet18=a=b.pth") == NamedModel("torchvision", "resnet18", "a=b.pth")
     for other in ("zoo:moco", "timm.pth", "random", "./timm:x", ""):
         assert named_model(other) is None
 
 
-@pytest.mark.parametrize("half", ["timm:", "timm:=w.pth", "torchvision:resnet18="])
-def test_half_a_spec_is_refused(half):
-    with pytest.raises(ModelError, match="names no (weights|model); expected LIBRARY:NAME=FILE"):
+@pytest.mark.parametrize("half", ["timm:", "timm:=w.pth"])
+def test_a_spec_without_a_model_is_refused(half):
+    with pytest.raises(ModelError, match="names no model; expected timm:NAME=FILE, =pretrained or =random"):
         named_model(half)
 
 
-def test_an_identity_sees_which_file_it_is_and_whether_it_changed(tmp_path):
-    (tmp_path / "w.pth").write_bytes(b"abc")
-    named = NamedModel("timm", "x", str(tmp_path / "w.pth"))
-    first = named.identity
-    assert first.startswith("timm:x=w.pth (3 bytes, changed ")
-    os.utime(tmp_path / "w.pth", ns=(1, 1))
-    assert named.identity == "timm:x=w.pth (3 bytes, changed 1)" != first
-    assert [named_model(spec).identity for spec in ("timm:x", "timm:x=pretrained")] == ["timm:x", "timm:x=pretrained"]
+@pytest.mark.parametrize("half", ["torchvision:resnet18", "torchvision:resnet18="])
+def test_random_weights_are_only_had_by_name(half):
+    with pytest.raises(ModelError) as caught:
+        named_model(half)
+    assert str(caught.value) == (
+        f"{half}: names no weights; expected torchvision:resnet18=FILE, torchvision:resnet18=pretrained for the "
+        "library's own, or torchvision:resnet18=random for random ones"
+    )
+
+
+def test_a_model_says_where_its_weights_come_from():
+    models = [named_model(f"timm:x={weights}") for weights in ("w.pth", "pretrained", "random", "./random")]
+    assert [model and model.file for model in models] == [Path("w.pth"), None, None, Path("random")]
+    assert [str(model) for model in models][1:3] == ["timm:x=pretrained", "timm:x=random"]
 
 
 def test_protocols_on_pooled_features_of_a_frozen_backbone_take_any_model():
@@ -101,14 +108,27 @@ def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, endin
     np.testing.assert_allclose(found, seen[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_without_weights_it_is_always_the_same_random_model():
+def test_random_is_always_the_same_model_and_says_so():
     state = torch.random.get_rng_state()
-    first, second = opened("torchvision:resnet18"), opened("torchvision:resnet18")
-    assert first.sha256 == second.sha256 and torch.equal(torch.random.get_rng_state(), state)
+    first, second = opened("torchvision:resnet18=random"), opened("torchvision:resnet18=random")
+    assert first.identity == second.identity
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first.source == first.layout == "torchvision:resnet18=random"
+    assert first.architecture == "torchvision:resnet18"
+
+
+def test_the_identity_of_weights_is_their_tensors_wherever_the_file_lies(tmp_path, weights):
+    torch.save(weights.state_dict(), tmp_path / "w.pth")
+    save_file(weights.state_dict(), tmp_path / "again.safetensors")
+    first, again = (opened(f"torchvision:resnet18={tmp_path / name}") for name in ("w.pth", "again.safetensors"))
+    assert first.identity == again.identity
+    assert first.identity == backbone_identity(first.sha256, "torchvision:resnet18", IMAGENET.as_dict())
+    assert first.layout == "torchvision:resnet18"
+    assert first.identity != opened("torchvision:resnet18=random").identity
 
 
 def test_timm_models_bring_their_own_convention(paths):
-    backbone = opened("timm:vit_tiny_patch16_224")
+    backbone = opened("timm:vit_tiny_patch16_224=random")
     assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     whole = ImageTransform(resize=224, crop=224, shape="center-crop")
     assert extract(backbone, paths[:2], whole, "gap").shape == (2, 192)
@@ -119,7 +139,7 @@ def test_timm_models_bring_their_own_convention(paths):
 
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
-    backbone = opened("torchvision:resnet18")
+    backbone = opened("torchvision:resnet18=random")
     images = LabelledImages(tuple(paths), np.arange(6) % 2, ("a", "b"))
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
     outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path, cache=tmp_path / "cache").run()
@@ -148,8 +168,8 @@ def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("torchvision:resnet81", "Did you mean 'resnet18'"),
-        ("timm:vit_tinny_patch16_224", "unknown timm model"),
+        ("torchvision:resnet81=random", "Did you mean 'resnet18'"),
+        ("timm:vit_tinny_patch16_224=random", "unknown timm model"),
         ("torchvision:resnet18=nowhere.pth", "nowhere.pth: No such file"),
     ],
 )
@@ -165,13 +185,13 @@ def test_a_file_that_holds_no_weights_says_what_was_expected(tmp_path):
 
 
 def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_path, capsys):
-    data, out = scenes / "imagenet", tmp_path / "knn"
+    data, out, spec = scenes / "imagenet", tmp_path / "knn", "torchvision:resnet18=random"
     assert (
         twinbench.main(
             [
                 "transfer",
                 "demo-imagenet-knn",
-                "torchvision:resnet18",
+                spec,
                 str(data),
                 str(out),
                 "--partial",
@@ -182,13 +202,13 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
         == 0
     )
     result = read_result(out / "result.json")
-    assert result.details["backbone"] == result.details["source"] == result.method == "torchvision:resnet18"
-    words = ["transfer", "demo-imagenet-1pct", "torchvision:resnet18", str(data), str(tmp_path / "x"), "--partial"]
+    assert result.details["backbone"] == result.details["source"] == result.method == spec
+    words = ["transfer", "demo-imagenet-1pct", spec, str(data), str(tmp_path / "x"), "--partial"]
     assert twinbench.main(words) == 2
-    assert "torchvision:resnet18: trains its backbone, which only a ResNet-50" in capsys.readouterr().err
+    assert f"{spec}: trains its backbone, which only a ResNet-50" in capsys.readouterr().err
     for command in (
-        ["inspect", "timm:x"],
-        ["detection", "demo-voc0712-frcnn-c4", "timm:x", str(data), str(tmp_path / "y")],
+        ["inspect", "timm:x=random"],
+        ["detection", "demo-voc0712-frcnn-c4", "timm:x=random", str(data), str(tmp_path / "y")],
     ):
         assert twinbench.main(command) == 2
         assert "only transfer's SVMs, k-NN and linear probes" in capsys.readouterr().err

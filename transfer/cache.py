@@ -1,8 +1,8 @@
 """Features on disk, found again by what they are features of.
 
-The key hashes the backbone's tensors and input convention, the images (their names below their common folder and their
-sizes), the transform, the pooling and the precision: whatever shares them shares one extraction. Whole sets are
-memory-mapped.
+The key hashes the backbone's identity (tensors, architecture, input convention), the images (their names below their
+common folder and their sizes), the transform, the pooling and the precision: whatever shares them shares one
+extraction. Whole sets are memory-mapped.
 
 While a set is incomplete it lies there in blocks of rows. Any number of processes and jobs, on any nodes that see the
 folder, make what is missing side by side: each block is locked by the process that makes it, and the lock goes with
@@ -51,7 +51,7 @@ def cache_key(
     """Return 32 hex digits that no other features have."""
     names = [os.fspath(path) for path in paths]
     root = os.path.commonpath({os.path.dirname(name) for name in names})
-    what = [backbone.sha256, backbone.convention.as_dict(), dataclasses.asdict(transform), pooling, precision]
+    what = [backbone.identity, dataclasses.asdict(transform), pooling, precision]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in names:
         found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip(os.sep)}\0{os.stat(name).st_size}"))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from twinbench.convert import files, prove
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.load import RANDOM_SEED, Backbone, build_model
-from twinbench.convert.named import PRETRAINED, ModelError, NamedModel
+from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel
 from twinbench.protocols.house import unknown
 
 
@@ -48,10 +48,17 @@ class Trunk(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedBackbone(Backbone):
-    """A backbone of `layout` LIBRARY:NAME; `state_dict` are all of its tensors, `identity` is NamedModel's."""
+    """A network other than the ResNet-50 of `convert`; `state_dict` are all of its tensors.
+
+    `layout` says what it is for the table, that its weights are random included.
+    """
 
     trunk: Trunk
-    identity: str
+
+    @property
+    def architecture(self) -> str:
+        """LIBRARY:NAME."""
+        return self.trunk.name
 
 
 def open_named(named: NamedModel) -> NamedBackbone:
@@ -60,21 +67,18 @@ def open_named(named: NamedModel) -> NamedBackbone:
         torch.manual_seed(RANDOM_SEED)
         make = _timm if named.library == "timm" else _torchvision
         model, names, convention = make(named.name, named.weights == PRETRAINED)
-    identity = str(named)
     if named.file:
         files.regular_file(named.file)
-        identity = named.identity  # before the weights are read: a file that changes meanwhile is another one
         _load(model, names, named.file, named.label)
     tensors = model.state_dict()
     return NamedBackbone(
         tensors,
-        named.label,
+        str(named) if named.weights == RANDOM else named.label,
         "",
         prove.identity(tensors.items()),
         convention=convention,
         source=str(named),
         trunk=Trunk(model.eval(), named.label),
-        identity=identity,
     )
 
 
