@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.data.decode import proven_size, read_size
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
 from twinbench.data.scenes import read_marker
 from twinbench.data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
 from twinbench.protocols.house import unknown

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinbench.data.errors import DataError, require_folder
 from twinbench.data.json_lists import by_id, is_known, read_json_lists
-from twinbench.data.layouts import DataError, require_folder
 from twinbench.data.paths import PathList
 
 HOLDS = "annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from twinbench.data.decode import SUFFIXES
-from twinbench.data.layouts import DataError, LabelledImages, as_targets, read_text, require_folder, unreadable
+from twinbench.data.errors import DataError, read_text, require_folder, unreadable
+from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.paths import PathList
 from twinbench.runtime.download import alone, fetch_file
 

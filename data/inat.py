@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from twinbench.data.errors import DataError, require_folder
 from twinbench.data.json_lists import by_id, is_known, read_json_lists
-from twinbench.data.layouts import DataError, LabelledImages, as_targets, require_folder
+from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.paths import PathList
 
 FILES = {"train": "train2018.json", "test": "val2018.json"}

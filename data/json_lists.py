@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from twinbench.data.layouts import DataError, read_text
+from twinbench.data.errors import DataError, read_text
 
 MAX_BYTES = 2_000_000_000  # COCO's largest has 470 million; ten times as much memory is needed to hold it
 KEYS = ("images", "annotations", "categories")

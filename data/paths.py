@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
 
 
 class PathList(Sequence[Path]):

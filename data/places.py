@@ -7,8 +7,9 @@ As rearranged for folder readers such as VISSL's: train/<class>/*.jpg and val/<c
 
 from pathlib import Path
 
+from twinbench.data.errors import DataError, require_folder
 from twinbench.data.imagenet import read_imagenet
-from twinbench.data.layouts import DataError, LabelledImages, as_targets, require_folder
+from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.paths import PathList
 
 LISTS = {"train": "train_places205.csv", "test": "val_places205.csv"}

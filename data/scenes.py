@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from twinbench.data import trees
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
 from twinbench.runtime.progress import bar
 
 VERSION = 1  # of the pictures: another one means other pixels, labels or counts

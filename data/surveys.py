@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from twinbench.data import coco, voc
+from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
-from twinbench.data.layouts import DataError, read_labelled, unreadable
+from twinbench.data.layouts import read_labelled
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 EXPECTED = {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twinbench.data.layouts import DataError, LabelledImages, read_text, require_folder
+from twinbench.data.errors import DataError, read_text, require_folder
+from twinbench.data.labelled import LabelledImages
 from twinbench.data.paths import PathList
 
 HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"

@@ -12,8 +12,8 @@ import pytest
 
 from twinbench import main
 from twinbench.data.checks import check
+from twinbench.data.errors import DataError
 from twinbench.data.imagenet import LISTS_SHA256
-from twinbench.data.layouts import DataError
 from twinbench.data.surveys import EXPECTED
 
 TREES = {"imagenet": "imagenet", "voc": "VOCdevkit", "voc07": "VOCdevkit", "coco": "coco", "inat": "inat"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from twinbench.data.errors import DataError, read_text
 from twinbench.data.json_lists import read_json_lists
-from twinbench.data.layouts import DataError, read_text
 from twinbench.data.places import read_list
 from twinbench.data.voc import parse_xml
 

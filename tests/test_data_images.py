@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from twinbench.data.decode import proven_size, read_size
+from twinbench.data.errors import DataError
 from twinbench.data.images import ImageDataset, read_rgb
-from twinbench.data.layouts import DataError
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinbench.data.layouts import DataError, read_labelled, require_counts
+from twinbench.data.errors import DataError
+from twinbench.data.layouts import read_labelled, require_counts
 from twinbench.data.paths import PathList
 from twinbench.data.voc import check_annotations, class_names
 

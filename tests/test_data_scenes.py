@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from twinbench.data.digits import photo_pictures, plain_pictures, random_colors, sources
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
 from twinbench.data.outline import polygons, run_lengths
 from twinbench.data.scenes import COUNTS, make_scenes
 from twinbench.protocols.catalogue import PROTOCOLS

@@ -1,0 +1,51 @@
+"""What a reader returns: the images of one split with their labels, and what two splits owe each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from twinbench.data.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """One split. `targets` is (N,) int64 class indices, or (N, K) int8 in {1, 0, -1} with -1 = ignore (VOC)."""
+
+    paths: Sequence[Path]
+    targets: np.ndarray
+    classes: tuple[str, ...]
+
+
+def as_targets(labels: list[int]) -> np.ndarray:
+    """Return class indices as (N,) int64."""
+    return np.asarray(labels, dtype=np.int64).reshape(len(labels))
+
+
+def require_counts(
+    root: Path, train: LabelledImages, test: LabelledImages, images: tuple[int, int], classes: int
+) -> None:
+    """Raise DataError unless the splits hold `images` (training, test) and `classes`, as a protocol expects them.
+
+    Splits of different classes are never right; they raise too.
+    """
+    require_same_classes(root, train, test)
+    found = (len(train.paths), len(test.paths), len(train.classes))
+    if found != (*images, classes):
+        raise DataError(
+            f"{root}: {found[0]} training and {found[1]} test images of {found[2]} classes; the protocol expects"
+            f" {images[0]}, {images[1]} and {classes}; run `twinbench data check` to see what is missing, or add"
+            " --partial to go on with a row that is marked"
+        )
+
+
+def require_same_classes(root: Path, train: LabelledImages, test: LabelledImages) -> None:
+    """Raise DataError if the two splits do not have the same classes in the same order."""
+    if train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes))
+        first = f"'{odd[0]}' is in one only" if odd else "their order differs"
+        raise DataError(
+            f"{root}: {len(train.classes)} training and {len(test.classes)} test classes; {first}; expected the same"
+            " list; are these two data sets?"
+        )
