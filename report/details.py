@@ -9,6 +9,7 @@ from twinbench.protocols.schema import flat
 from twinbench.report.files import Located
 from twinbench.report.grid import Cell, Column
 from twinbench.report.result import Result
+from twinbench.runtime.duration import duration
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,6 @@ def details(cell: Cell, environments: dict[str, int]) -> Details:
 def recipe_fields(column: Column) -> dict[str, str]:
     """Return every field of a column's recipe as --set takes it; nothing for a recipe that is not the named one."""
     return dict(flat(PROTOCOLS[column.protocol].recipe)) if column.is_named_recipe else {}
-
-
-def duration(seconds: float) -> str:
-    """Return a wall time with its unit: 42 s, 3 min, 2.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _facts(trial: Located, environments: dict[str, int]) -> dict[str, str]:

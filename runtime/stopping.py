@@ -2,11 +2,11 @@
 
 import signal
 from types import FrameType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-import torch.distributed as dist
-from torch import Tensor
+if TYPE_CHECKING:  # who watches over a worker needs the exit code only
+    import torch
+    from torch import Tensor
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h, "try again": what docs/pretraining.md has SLURM requeue on
@@ -19,7 +19,7 @@ class StopAsked(Exception):
 class Stopper:
     """Within its block the signals above only set a flag."""
 
-    def __init__(self, world: int, device: torch.device) -> None:
+    def __init__(self, world: int, device: "torch.device") -> None:
         self.world, self.device = world, device
         self.asked = False
 
@@ -34,8 +34,11 @@ class Stopper:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
 
-    def ask(self) -> Tensor:
+    def ask(self) -> "Tensor":
         """Return 1 if any process was told to stop, else 0, as a tensor that need not be there yet."""
+        import torch
+        import torch.distributed as dist
+
         flag = torch.tensor(int(self.asked), device=self.device)
         if self.world > 1:
             dist.all_reduce(flag, dist.ReduceOp.MAX)

@@ -1,1 +1,1 @@
-"""The machine: rank and world, progress, suites, and the launch of any worker by name, locally or on SLURM."""
+"""One launcher of suites: Slurm, through submitit. Nothing here that a laptop needs."""

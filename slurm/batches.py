@@ -1,6 +1,6 @@
 """Which jobs are submitted together, and which submission waits for which; nothing here knows Slurm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,12 +53,3 @@ def plan_batches(suite: Suite, jobs: Sequence[Job], largest_array: int = 1000, q
             plans.append(replace(plan, after=last.get(lane), after_queued=crowded and lane not in last))
             last[lane] = len(plans) - 1
     return plans
-
-
-def missing_jobs(jobs: Sequence[Job], active: Iterable[str] = ()) -> list[Job]:
-    """Return the jobs that are neither done nor active; a backbone only if a missing trial needs it."""
-    done = {job.name for job in jobs if job.done()}
-    settled = done | set(active)
-    trials = [job for job in jobs if job.kind == "trial" and job.name not in settled]
-    wanted = {need for job in trials for need in job.needs} - settled
-    return [job for job in jobs if job.name in wanted] + trials

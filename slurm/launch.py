@@ -5,20 +5,16 @@ table. Files are the truth and the queue only a hint, so running this again subm
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from twinbench.protocols.house import replacing
 from twinbench.slurm import scheduler
-from twinbench.slurm.batches import Plan, missing_jobs, plan_batches
+from twinbench.slurm.batches import Plan, plan_batches
 from twinbench.slurm.ledger import Batch, Ledger
 from twinbench.slurm.snapshot import take_snapshot
 from twinbench.slurm.view import forget
 from twinbench.suite.graph import Job
-from twinbench.suite.suite import Method, Suite, SuiteError
+from twinbench.suite.missing import missing_jobs
+from twinbench.suite.resolved import write_resolved
+from twinbench.suite.suite import Suite
 
 REPORT = "report"  # the ledger's name of the job that writes the table
 
@@ -58,17 +54,6 @@ def active_jobs(ledger: Ledger) -> dict[str, str]:
     return {name: slurm_id for name, (_, slurm_id) in ledger.latest().items() if slurm_id in alive}
 
 
-def refuse_if_queued(suite: Suite) -> None:
-    """Raise SuiteError if jobs of the suite are on Slurm: a local run beside them would measure trials twice."""
-    ledger = Ledger(suite.root)
-    active = active_jobs(ledger) if ledger.batches and scheduler.has_slurm() else {}
-    if active:
-        raise SuiteError(
-            f"{suite.root}: {len(active)} jobs of this suite are on Slurm; wait for them, or cancel them with: "
-            f"twinbench suite cancel {suite.file}"
-        )
-
-
 def cancel_all(suite: Suite) -> int:
     """Cancel the suite's jobs in the queue, dependents first; return how many."""
     ledger = Ledger(suite.root)
@@ -95,38 +80,3 @@ def _dependency(plan: Plan, active: Mapping[str, str], submitted: Sequence[Batch
 def _whole(active: Mapping[str, str]) -> str:
     """Return the ids of jobs as a dependency takes them, an array once for all its elements."""
     return ":".join(sorted({slurm_id.partition("_")[0] for slurm_id in active.values()}))
-
-
-def write_resolved(suite: Suite) -> Path:
-    """Write the suite as it was understood, with absolute paths, into its root: what the report job reads."""
-    content: dict[str, Any] = {
-        "name": suite.name,
-        "root": str(suite.root),
-        "methods": {method.name: _method(method) for method in suite.methods},
-        "protocols": {
-            entry.protocol.name: {
-                "seeds": list(entry.seeds),
-                "set": dict(entry.protocol.overrides),
-                "gpus": entry.gpus,
-                "minutes": entry.minutes,
-                "partial": entry.partial,
-                **entry.inputs.named,
-            }
-            for entry in suite.measurements
-        },
-        "data": {layout: str(root) for layout, root in suite.data.items()},
-        "cluster": {**asdict(suite.cluster), "setup": list(suite.cluster.setup)},
-    }
-    path = suite.root / "submitted.yaml"
-    with replacing(path) as beside:
-        beside.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
-def _method(method: Method) -> dict[str, Any]:
-    """Return a method as a suite file says it."""
-    if not method.pretrain:
-        return {"checkpoint": method.checkpoint}
-    plan = method.pretrain
-    trained = {"data": plan.data, "recipe": plan.recipe, "seed": plan.seed, "set": dict(plan.settings)}
-    return {"pretrain": trained}

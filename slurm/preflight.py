@@ -1,82 +1,35 @@
-"""Every reason why a suite could not run on this cluster, found before anything is queued."""
+"""What this cluster does not offer a suite, found before anything is queued."""
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.scheduler import Partition, SchedulerError
-from twinbench.suite.estimate import disk_bytes
 from twinbench.suite.graph import Job
-from twinbench.suite.suite import Suite, SuiteError
+from twinbench.suite.preflight import existing
+from twinbench.suite.suite import Suite
 
 LOCAL_DISKS = ("tmpfs", "overlay", "ramfs")  # file systems that no other node can see
 
 
-def require_sound(suite: Suite, jobs: Sequence[Job]) -> None:
-    """Raise SuiteError with every problem, one line for all."""
-    found = problems(suite, jobs, local=False)
-    if found:
-        hint = "" if "--local" in found[-1] else " (--local runs it on this machine)"
-        raise SuiteError(f"{suite.file}: nothing was queued: {'; '.join(found)}{hint}")
-
-
-def problems(suite: Suite, jobs: Sequence[Job], *, local: bool) -> list[str]:
-    """Return what would keep the suite from running, each with what to do."""
-    found = list(_root(suite, jobs))
-    found += _checkpoints(suite)
-    if not local:
-        found += _cluster(suite, jobs)
-    return found
-
-
-def remarks(suite: Suite, *, local: bool) -> list[str]:
-    """Return what may surprise, but forbids nothing."""
-    from twinbench.report.provenance import code
-
+def problems(suite: Suite, jobs: Sequence[Job]) -> list[str]:
+    """Return what would keep the suite from running on this cluster, each with what to do."""
     found = []
-    if code()["dirty"] == "True":
-        found.append("the checkout has changes that are not committed; results will say so")
+    if "%" in str(suite.root):
+        found.append(f"root {suite.root} holds a '%', which Slurm reads as a pattern; choose another")
+    return [*found, *_cluster(suite, jobs)]
+
+
+def remarks(suite: Suite) -> list[str]:
+    """Return what may surprise on this cluster, but forbids nothing."""
+    found = []
     kind = _file_system(suite.root)
-    if not local and kind in LOCAL_DISKS:
+    if kind in LOCAL_DISKS:
         found.append(f"the suite's root lies on a {kind} disk, which other nodes do not see")
-    if not local and _preempts_unwarned(suite):
+    if _preempts_unwarned(suite):
         found.append("a preempted job gets no warning on this cluster: it goes on from its last checkpoint")
     return found
-
-
-def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield what is wrong with the folder everything is written to."""
-    if "%" in str(suite.root):
-        yield f"root {suite.root} holds a '%', which Slurm reads as a pattern; choose another"
-    place = _existing(suite.root)
-    if not os.access(place, os.W_OK):
-        yield f"{place} is not writable; choose a root on a disk that you and all nodes can write to"
-        return
-    disk, free = disk_bytes(jobs), shutil.disk_usage(place).free
-    needed = sum(disk[job.name] for job in jobs if not job.product.exists())
-    if needed > free:
-        yield f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB; make room"
-
-
-def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone; each file is proven once. Of another library's model, whose
-    tensors only the library knows, the file must at least be a checkpoint."""
-    for method in suite.methods:
-        if not method.file:
-            continue
-        made = suite.root / method.name / "backbone" / "resnet50.pth"
-        if made.exists():
-            continue
-        from twinbench.convert.load import CheckpointError, load_backbone
-        from twinbench.convert.reader import open_checkpoint
-
-        try:
-            (open_checkpoint if method.model else load_backbone)(method.file)
-        except CheckpointError as error:
-            yield f"methods.{method.name}: {error}"
 
 
 def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
@@ -149,16 +102,9 @@ def _preempts_unwarned(suite: Suite) -> bool:
     )
 
 
-def _existing(path: Path) -> Path:
-    """Return the nearest folder above `path` that exists, or `path` itself."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
 def _file_system(path: Path) -> str:
     """Return the type of the file system that `path` is or will be on; empty where /proc does not say."""
-    place = str(_existing(path).resolve())
+    place = str(existing(path).resolve())
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

@@ -41,13 +41,19 @@ def take_snapshot(into: Path) -> Path:
 
 
 def require_code(root: Path | str) -> None:
-    """Raise SnapshotError, naming both, unless this process's code lies in `root`."""
+    """Raise SnapshotError, naming both, unless this process's code lies in `root`, each of its rooms too."""
     ours, expected = code_root(), Path(root).resolve()
     if ours != expected:
         raise SnapshotError(
             f"this job was submitted with the code in {expected}, but {ours} was found first; "
             "remove that folder from PYTHONPATH in the cluster's setup or environment"
         )
+    for room in sorted(path for path in (expected / PACKAGE).iterdir() if path.is_dir()):
+        if not room.resolve().is_relative_to(expected):  # a clone's rooms are links; one may lead to another clone
+            raise SnapshotError(
+                f"this job was submitted with the code in {expected}, but its room {room.name} lies in "
+                f"{room.resolve().parent}; put the room's own folder in place of the link"
+            )
 
 
 def _files(root: Path) -> Iterator[Path]:

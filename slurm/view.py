@@ -35,11 +35,12 @@ class View:
 def look(root: Path, ledger: Ledger, unsettled: Sequence[str]) -> View:
     """Return what Slurm knows of the `unsettled` jobs of the suite, from the file of the last look if it is fresh."""
     view = _read(root / FILE)
-    ids = {name: slurm_id for name, (_, slurm_id) in ledger.latest().items()}
-    wanted = [ids[name] for name in unsettled if name in ids]
+    latest = ledger.latest()
+    submitted = [latest[name] for name in unsettled if name in latest]
+    wanted = [slurm_id for _, slurm_id in submitted]
     if not wanted or not scheduler.has_slurm():
         return view
-    names = {ledger.latest()[name][0].slurm_name for name in unsettled if name in ids}
+    names = {batch.slurm_name for batch, _ in submitted}
     now, changed = time.time(), False
     try:
         if now - view.queue_asked >= PATIENCE:

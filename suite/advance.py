@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinbench.runtime.duration import duration
+
 TAIL_BYTES = 64_000
 
 
@@ -33,14 +35,6 @@ def advance(log: Path, unit: str, total: int) -> Advance | None:
     (first_time, first), (last_time, last) = points[0], points[-1]
     left = (total - last) * (last_time - first_time) / (last - first) if last > first else None
     return Advance(unit, last, total, left)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 45 s, 12 min, 3.5 h, 2.1 d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= (1.5 if unit == "min" else 1) * size:
-            return f"{seconds / size:.{0 if unit == 'min' else 1}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _tail(log: Path) -> list[dict[str, Any]]:

@@ -11,23 +11,19 @@ Examples:
 
 import argparse
 import json
-import os
-import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from twinbench.protocols.house import unknown
-from twinbench.slurm import scheduler
 from twinbench.suite import show
 from twinbench.suite.graph import Job, build_jobs
-from twinbench.suite.lock import only_runner, running_holder
+from twinbench.suite.here import LocalLauncher
+from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
+from twinbench.suite.lock import only_runner
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
 from twinbench.suite.suite import Suite, SuiteError, read_suite
-
-ACCOUNTING_SECONDS = 6  # that Slurm's accounting may lag behind its queue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,11 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
         case "plan":
             from twinbench.suite.preview import print_plan
 
-            return print_plan(suite, jobs, arguments.json, arguments.scripts, local=_is_local(arguments.local))
+            launcher = _launcher(arguments.local)
+            return print_plan(suite, jobs, launcher, as_json=arguments.json, scripts=arguments.scripts)
         case "run":
-            if _is_local(arguments.local):
+            launcher = _launcher(arguments.local)
+            if isinstance(launcher, LocalLauncher):
                 return run_locally(suite, jobs, arguments.parallel)
-            return _submit(suite, jobs)
+            return _submit(suite, jobs, launcher)
         case "status":
             return _status(suite, jobs, arguments)
         case "logs":
@@ -89,13 +87,11 @@ def positive(text: str) -> int:
 
 def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0) -> int:
     """Run what is missing on this machine and write the table; return 1 if a job failed."""
-    from twinbench.slurm.launch import refuse_if_queued
     from twinbench.suite.finish import write_reports
-    from twinbench.suite.local import run_missing
 
     with only_runner(suite.root):
-        refuse_if_queued(suite)
-        failed = run_missing(jobs, parallel or suite.cluster.max_running)
+        refuse_if_active(suite)
+        failed = LocalLauncher(parallel).submit(suite, jobs).failed
         started = any((job.out / "job.json").exists() for job in jobs if job.kind == "trial")
         if started:
             print(f"table: {', '.join(map(str, write_reports(suite)))}", file=sys.stderr)
@@ -105,26 +101,29 @@ def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0) -> int:
     return 1 if failed else 0
 
 
-def _is_local(asked: bool) -> bool:
-    """Say whether a suite runs on this machine, and tell it where nobody asked for it."""
-    if asked or scheduler.has_slurm():
-        return asked
-    print("no Slurm (sbatch) here: this machine does it", file=sys.stderr)
-    return True
+def _launcher(local: bool) -> Launcher:
+    """Return what a suite's jobs are started by: the cluster where there is one, else this machine, which is told
+    where nobody asked for it."""
+    cluster = cluster_launcher()
+    if not local and cluster.available():
+        return cluster
+    if not local:
+        print("no Slurm (sbatch) here: this machine does it", file=sys.stderr)
+    return LocalLauncher()
 
 
-def _submit(suite: Suite, jobs: Sequence[Job]) -> int:
+def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> int:
     """Submit what is missing, after every check; write the table at once if all is done."""
-    from twinbench.slurm.launch import submit_missing
-    from twinbench.slurm.preflight import require_sound
+    from twinbench.suite.preflight import require_sound
 
-    require_sound(suite, jobs)
+    require_sound(suite, jobs, launcher)
     with only_runner(suite.root):
-        batches = submit_missing(suite, jobs)
-    if not batches and all(job.done() for job in jobs if job.kind == "trial"):
+        submitted = launcher.submit(suite, jobs)
+    if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
-    elements = sum(len(batch.jobs) for batch in batches)
-    what = f"{elements} jobs in {len(batches)} batches submitted" if batches else "nothing to submit: all is queued"
+    what = "nothing to submit: all is queued"
+    if submitted.jobs:
+        what = f"{submitted.jobs} jobs in {submitted.batches} batches submitted"
     print(f"{suite.name}: {what}; see: twinbench suite status {suite.file} --watch")
     return 0
 
@@ -176,31 +175,22 @@ def _logs(suite: Suite, jobs: Sequence[Job], name: str, follow: bool) -> int:
 
 
 def _cancel(suite: Suite) -> int:
-    """Stop the suite's jobs, on Slurm and in a local runner on this machine."""
-    from twinbench.slurm.launch import cancel_all
-
-    cancelled = cancel_all(suite)
-    runner = running_holder(suite.root)
-    if runner and runner.host == socket.gethostname():
-        os.kill(runner.pid, signal.SIGTERM)
-    elif runner:
-        raise SuiteError(f"{suite.root}: runs as process {runner.pid} on {runner.host}; cancel it there")
-    local = ", and the runner on this machine told to stop" if runner else ""
+    """Stop the suite's jobs, on the cluster and in a local runner on this machine."""
+    cancelled = cluster_launcher().cancel(suite)
+    local = ", and the runner on this machine told to stop" if LocalLauncher().cancel(suite) else ""
     print(f"{suite.name}: {cancelled} jobs cancelled{local}; `run` goes on from what is finished")
     return 0
 
 
 def _report(suite: Suite, jobs: Sequence[Job]) -> int:
     """Write down why trials are missing, then the table, and print where."""
-    from twinbench.slurm.view import forget
     from twinbench.suite.finish import settle, write_reports
 
-    forget(suite.root)  # what a watcher saw some seconds ago may be older than the last job's end
-    statuses, _ = suite_status(suite, jobs)
+    # what a watcher saw some seconds ago may be older than the last job's end
+    statuses, _ = suite_status(suite, jobs, fresh=True)
     if any(status.reason.endswith(UNEXPLAINED) for status in statuses):
-        time.sleep(ACCOUNTING_SECONDS)
-        forget(suite.root)
-        statuses, _ = suite_status(suite, jobs)
+        time.sleep(cluster_launcher().lag_seconds)
+        statuses, _ = suite_status(suite, jobs, fresh=True)
     settle(statuses)
     print("\n".join(map(str, write_reports(suite))))
     return 0

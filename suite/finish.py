@@ -16,13 +16,13 @@ FILES = {"text": "report.txt", "markdown": "report.md", "csv": "report.csv", "ht
 
 
 def settle(statuses: Sequence[JobStatus]) -> None:
-    """Write down, in each folder, why a job failed or can't run: what only Slurm knew would be forgotten."""
+    """Write down, in each folder, why a job failed or can't run: what only the cluster knew would be forgotten."""
     for status in statuses:
         if status.state not in ("failed", "blocked") or (status.record and status.record.state == status.state):
             continue
         job = status.job
         record = status.record or Record(status.state, job.identity, job.argv, starts=0)
-        replace(record, state=status.state, reason=status.reason, job_id=status.slurm_id, ended=time.time()).write(
+        replace(record, state=status.state, reason=status.reason, job_id=status.job_id, ended=time.time()).write(
             job.out
         )
 

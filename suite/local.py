@@ -20,6 +20,7 @@ from twinbench.suite import record as records
 from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.display import INTERVAL, Display
 from twinbench.suite.graph import Job
+from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import Record
 
 GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL
@@ -207,9 +208,7 @@ def run_missing(jobs: Sequence[Job], parallel: int = 0) -> dict[str, Record]:
 
     A backbone that is gone is made again only if a trial still needs it.
     """
-    done = {job.name for job in jobs if job.done()}
-    wanted = {need for job in jobs if job.kind == "trial" and job.name not in done for need in job.needs}
-    missing = [job for job in jobs if job.name not in done and (job.kind == "trial" or job.name in wanted)]
+    missing = missing_jobs(jobs)
     display = Display(len(jobs), len(jobs) - len(missing))
     try:
         return LocalRunner(missing, this_machine(parallel), display, worker_command).run()

@@ -3,30 +3,29 @@
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from twinbench.slurm.batches import missing_jobs, plan_batches
-from twinbench.slurm.preflight import problems, remarks
 from twinbench.suite.estimate import Estimate, estimate
 from twinbench.suite.graph import Job
+from twinbench.suite.launcher import Launcher, cluster_launcher
+from twinbench.suite.preflight import problems, remarks
 from twinbench.suite.show import grouped
 from twinbench.suite.status import JobStatus, counts, describe_counts, suite_status
 from twinbench.suite.suite import Suite
 
 
-def print_plan(suite: Suite, jobs: Sequence[Job], as_json: bool, scripts: bool, *, local: bool) -> int:
+def print_plan(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, as_json: bool, scripts: bool) -> int:
     """Print the plan; return 2 if the suite could not run as it stands."""
     statuses, _ = suite_status(suite, jobs)
     costs = estimate(jobs)
-    wrong = problems(suite, jobs, local=local)
+    wrong = problems(suite, jobs, launcher)
     if as_json:
         print(json.dumps(_as_json(suite, statuses, costs, wrong), indent=1))
     else:
         print("\n".join(_lines(suite, statuses, costs)))
-        for remark in remarks(suite, local=local):
+        for remark in remarks(suite, launcher):
             print(f"note: {remark}")
     if scripts:
-        print("\n".join(_scripts(suite, jobs)))
+        print("\n".join(cluster_launcher().scripts(suite, jobs)))
     for problem in wrong:
         print(f"twinbench suite: {problem}", file=sys.stderr)
     return 2 if wrong else 0
@@ -80,17 +79,3 @@ def _as_json(
         "problems": list(wrong),
         "jobs": jobs,
     }
-
-
-def _scripts(suite: Suite, jobs: Sequence[Job]) -> list[str]:
-    """Return what sbatch would get for each batch; ids of jobs that are not queued yet stand as names."""
-    from twinbench.slurm.sbatch import script
-
-    lines: list[str] = []
-    for plan in plan_batches(suite, missing_jobs(jobs)):
-        terms = [f"afterok:<{need}>" for need in plan.needs] + [f"afterany:<{name}>" for name in plan.jobs[0].after]
-        dependency = ",".join(terms)
-        names = plan.jobs[0].name if len(plan.jobs) == 1 else f"{plan.jobs[0].name} and {len(plan.jobs) - 1} more"
-        text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", dependency)
-        lines += [f"# --- {names}", text]
-    return lines

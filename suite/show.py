@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from twinbench.suite.status import JobStatus, describe_counts
 from twinbench.suite.suite import Suite
 
-WATCH_SECONDS = 5.0  # between two looks at the files; Slurm itself is asked more seldom, see view.py
+WATCH_SECONDS = 5.0  # between two looks at the files; a cluster is asked more seldom
 
 
 def grouped(statuses: Sequence[JobStatus]) -> dict[tuple[str, str], list[JobStatus]]:
@@ -41,8 +41,8 @@ def _job_line(status: JobStatus, width: int) -> str:
     words += [status.reason] if status.reason else []
     if status.record and status.record.starts > 1:
         words.append(f"start {status.record.starts}")
-    if status.slurm_id and status.state != "done":
-        words.append(f"job {status.slurm_id}")
+    if status.job_id and status.state != "done":
+        words.append(f"job {status.job_id}")
     return f"  {status.job.name:{width}}  {status.state:7}  {'; '.join(words)}".rstrip()
 
 

@@ -1,25 +1,22 @@
-"""Where a suite stands: the files of its jobs first, then what Slurm says of those that are not done."""
+"""Where a suite stands: the files of its jobs first, then what its launcher says of those that are not done."""
 
 import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from twinbench.slurm.ledger import Ledger
-from twinbench.slurm.scheduler import NEVER
-from twinbench.slurm.view import View, look
 from twinbench.suite.advance import Advance, advance
 from twinbench.suite.graph import Job
+from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.record import LOG, Record, last_line, read_record
 from twinbench.suite.suite import Suite
 
 Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
 ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
-UNEXPLAINED = "left the queue without a result"  # and Slurm's accounting does not say why, or not yet
-MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how Slurm speaks of memory in a job's output
+UNEXPLAINED = "left the queue without a result"  # and the launcher does not say why, or not yet
+MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how schedulers speak of memory in a job's output
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class JobStatus:
     state: Standing
     reason: str = ""
     record: Record | None = None
-    slurm_id: str = ""
+    job_id: str = ""  # the launcher's
     advance: Advance | None = None
 
     def as_json(self) -> dict[str, object]:
@@ -41,7 +38,7 @@ class JobStatus:
             "kind": self.job.kind,
             "state": self.state,
             "reason": self.reason,
-            "slurm_id": self.slurm_id,
+            "slurm_id": self.job_id,
             "out": str(self.job.out),
             "needs": list(self.job.needs),
             "after": list(self.job.after),
@@ -59,23 +56,19 @@ class JobStatus:
         return self.record.gpus * self.record.spent() / 3600 if self.record else 0.0
 
 
-def suite_status(suite: Suite, jobs: Sequence[Job]) -> tuple[list[JobStatus], str]:
-    """Return where every job stands, and what to tell if Slurm could not be asked."""
+def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
+    """Return where every job stands, and what to tell if the cluster could not be asked."""
     statuses = [job_status(job) for job in jobs]
-    ledger = Ledger(suite.root)
-    problem = ""
-    if ledger.batches:
-        unsettled = [status.job.name for status in statuses if status.state != "done"]
-        view = look(suite.root, ledger, unsettled)
-        latest = ledger.latest()
-        for index, status in enumerate(statuses):
-            if status.state != "done" and status.job.name in latest:
-                batch, slurm_id = latest[status.job.name]
-                refined = _refined(status, slurm_id, view)
-                if refined.state == "failed" and status.job.done():  # it ended well since its files were read
-                    refined = job_status(status.job)
-                statuses[index] = _with_last_word(refined, suite.root / "slurm" / batch.slurm_name)
-        problem = view.problem and f"{view.problem}; what follows is from files"
+    unsettled = [status.job.name for status in statuses if status.state != "done"]
+    view = cluster_launcher().look(suite, unsettled, fresh=fresh)
+    for index, status in enumerate(statuses):
+        seen = view.jobs.get(status.job.name)
+        if seen:
+            refined = _refined(status, seen)
+            if refined.state == "failed" and status.job.done():  # it ended well since its files were read
+                refined = job_status(status.job)
+            statuses[index] = _with_last_word(refined, seen)
+    problem = view.problem and f"{view.problem}; what follows is from files"
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
 
@@ -95,57 +88,35 @@ def job_status(job: Job) -> JobStatus:
     return JobStatus(job, "waiting", record.reason, record)
 
 
-def _refined(status: JobStatus, slurm_id: str, view: View) -> JobStatus:
-    """Return the status of a job that was submitted as `slurm_id`, with Slurm's word taken in."""
+def _refined(status: JobStatus, seen: Seen) -> JobStatus:
+    """Return the status of a job that a launcher was given, with the launcher's word taken in."""
     record = status.record
     if record and record.state == "running" and not record.job_id:
         return status  # a run of this machine
-    status = replace(status, slurm_id=slurm_id)
-    queued = view.queue.get(slurm_id)
-    if queued and queued.state == "PENDING":
-        reason = queued.reason.strip("()")
-        if reason in NEVER:
-            return replace(status, state="failed", reason=f"never starts: {NEVER[reason]} ({reason})")
-        return replace(status, state="queued", reason=reason)
-    if queued:
-        return replace(status, state="running", reason=queued.reason)
-    if record and record.state == "failed":
+    status = replace(status, job_id=seen.job_id)
+    if seen.state == "queued" or seen.state == "running":
+        return replace(status, state=seen.state, reason=seen.reason)
+    if seen.state == "never":
+        return replace(status, state="failed", reason=seen.reason)
+    if seen.state == "unknown" or (record and record.state == "failed"):
         return status
-    ended = view.history.get(slurm_id)
-    if ended:
-        return replace(status, state="failed", reason=f"{_meaning(ended.state)} ({ended.state} {ended.code})")
-    if view.problem or not view.queue_asked:
-        return status
-    return replace(status, state="failed", reason=f"job {slurm_id} {UNEXPLAINED}")
+    lost = f"job {seen.job_id} {UNEXPLAINED}"
+    return replace(status, state="failed", reason=lost if seen.state == "lost" else seen.reason)
 
 
-def _meaning(state: str) -> str:
-    """Say what a final state of accounting means for a job without a result."""
-    for start, meaning in {
-        "TIMEOUT": "out of time and not requeued",
-        "OUT_OF_ME": "killed for memory: raise cluster.mem_gb_per_gpu",
-        "NODE_FAIL": "its node died",
-        "CANCELLED": "cancelled",
-        "PREEMPTED": "preempted and not requeued",
-        "BOOT_FAIL": "its node did not start",
-        "DEADLINE": "missed its deadline",
-    }.items():
-        if state.startswith(start):
-            return meaning
-    return "ended without a result"
-
-
-def _with_last_word(status: JobStatus, folder: Path) -> JobStatus:
-    """Add what a job said last, to a failure that only Slurm knows of: in its own log, or before its worker began."""
+def _with_last_word(status: JobStatus, seen: Seen) -> JobStatus:
+    """Add what a job said last, to a failure that only its launcher knows of: in its own log, or before its worker
+    began."""
     known = status.record and status.record.reason == status.reason
-    if status.state != "failed" or known or not status.slurm_id:
+    if status.state != "failed" or known or not status.job_id or not seen.log:
         return status
-    logs = [status.job.out / LOG, folder / f"{status.slurm_id}_0_log.out"]
-    starved = last_line(logs[1], about=MEMORY)
+    logs = [status.job.out / LOG, seen.log]
+    starved = last_line(seen.log, about=MEMORY)
     if starved:
         return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
     last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
     if not last and not any(log.exists() for log in logs):
+        folder = seen.log.parent
         last = f"it left no log in {folder}; do all nodes see that folder, and may they write there?"
     return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)
 

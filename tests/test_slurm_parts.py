@@ -1,7 +1,9 @@
-"""The parts of a launch that need no Slurm: snapshot, ledger, answers of Slurm's programs, scripts, estimates."""
+"""The parts of a launch that need no Slurm: snapshot, ledger, answers of Slurm's programs, scripts."""
 
 import json
-from dataclasses import replace
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,11 @@ import pytest
 from twinbench.report.provenance import code_root
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
-from twinbench.slurm.launch import write_resolved
 from twinbench.slurm.ledger import Ledger
 from twinbench.slurm.sbatch import setup_lines
 from twinbench.slurm.scheduler import SchedulerError, expand, minutes_of
 from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
-from twinbench.suite.advance import advance, duration
-from twinbench.suite.estimate import estimate
-from twinbench.suite.graph import Job, build_jobs
-from twinbench.suite.record import begin, end
+from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +40,34 @@ def test_a_job_refuses_code_from_elsewhere(tmp_path):
         require_code(tmp_path)
 
 
+def test_a_job_refuses_a_room_outside_its_own_snapshot(tmp_path, monkeypatch):
+    snapshot, elsewhere = take_snapshot(tmp_path / "code"), tmp_path / "elsewhere"
+    monkeypatch.setattr("twinbench.slurm.snapshot.code_root", lambda: snapshot)
+    require_code(snapshot)
+    (snapshot / "twinbench/transfer").rename(elsewhere)
+    (snapshot / "twinbench/transfer").symlink_to(elsewhere)
+    with pytest.raises(SnapshotError, match=f"the code in {snapshot}, but its room transfer lies in {tmp_path};"):
+        require_code(snapshot)
+
+
+def test_a_jobs_worker_runs_the_snapshots_rooms_and_no_others(tmp_path):
+    """From a folder with rooms of the same names, and beside another twinbench that comes first for whoever stands
+    there."""
+    snapshot = take_snapshot(tmp_path / "code")
+    for name in ("transfer", "twinbench", "report"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    code = (
+        "import subprocess, sys\n"
+        "from twinbench.suite.child import worker_environment\n"
+        "tell = 'import twinbench.transfer.command as room; print(room.__file__)'\n"
+        f"subprocess.run([sys.executable, '-c', tell], cwd={str(tmp_path)!r}, env=worker_environment(1), check=True)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(snapshot), "PYTHONSAFEPATH": "1"}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == str(snapshot / "twinbench/transfer/command.py"), run.stderr
+
+
 def test_the_ledger_survives_a_kill_between_sbatch_and_its_answer(tmp_path):
     ledger = Ledger(tmp_path)
     sure = ledger.confirm(ledger.announce("s", ["a", "b"]), "17")
@@ -51,21 +77,6 @@ def test_the_ledger_survives_a_kill_between_sbatch_and_its_answer(tmp_path):
     again.adopt({lost.slurm_name: "18", "another.suite": "19"})
     assert Ledger(tmp_path).latest()["c"][1] == "18"
     assert sure.slurm_name != Ledger(tmp_path).announce("s", ["a"]).slurm_name
-
-
-def test_the_suite_that_a_report_job_reads_is_the_one_that_was_submitted(tmp_path):
-    for name in ("voc", "in", "out"):
-        (tmp_path / name).mkdir()
-    for name in ("theirs.pth", "low.npz", "list.txt"):
-        (tmp_path / name).write_text("n1_1.JPEG")
-    (tmp_path / "suite.yaml").write_text(
-        "name: s\nroot: out\ndata: {voc: voc, imagenet: in}\ncluster: {minutes: 9, setup: ['a, b']}\n"
-        "methods: {a: {checkpoint: theirs.pth}, b: {pretrain: {recipe: demo, set: {epochs: 2, projector: [8, 8]}}}}\n"
-        "protocols: {voc07-svm-lowshot: {targets: low.npz, partial: true}, imagenet-1pct: {list: list.txt, gpus: 2}}\n"
-    )
-    suite = read_suite(tmp_path / "suite.yaml")
-    read_again = read_suite(write_resolved(suite))
-    assert replace(read_again, file=suite.file) == suite
 
 
 @pytest.mark.parametrize(
@@ -137,8 +148,6 @@ def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
 
 
 def test_what_stands_in_the_suite_reaches_the_shell_as_it_is(suite):
-    import subprocess
-
     lines = setup_lines(suite.cluster, Path("/a b/$HOME"))[1:]
     lines = [line for line in lines if not line.startswith("module")]
     shell = subprocess.run(
@@ -146,68 +155,3 @@ def test_what_stands_in_the_suite_reaches_the_shell_as_it_is(suite):
         capture_output=True, text=True, env={"PYTHONPATH": "old"},
     )  # fmt: skip
     assert shell.stdout == "a 'b' $(c)|/a b/$HOME:old\n"
-
-
-def test_estimates_rest_on_finished_trials_and_else_on_the_limit(suite):
-    jobs = build_jobs(suite)
-    assert estimate(jobs)[jobs[0].name].gpu_hours == 16 * 1.5
-    assert estimate(jobs)[jobs[0].name].basis == "limit of 90 min"
-    for job, spent in zip(jobs, (3600, 7200, 5400), strict=False):
-        record = begin(job.out, job.identity, job.argv)
-        end(job.out, record.__class__(**{**vars(record), "started": record.started - spent}), "done")
-        job.product.write_text("{}")
-    found = estimate(jobs)[jobs[3].name]
-    assert found.gpu_hours == pytest.approx(16 * 1.5, rel=0.01) and found.basis == "median of 3 finished"
-
-
-def test_features_that_trials_share_take_room_once(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "suite.yaml").write_text(
-        "name: s\nroot: out\nmethods: {a: {checkpoint: random}, b: {checkpoint: random}}\n"
-        "protocols: {voc07-svm: {}, voc07-svm-gap: {seeds: 2}, voc07-svm-pcl: {}}\ndata: {voc: data}\n"
-    )
-    trials = build_jobs(read_suite(tmp_path / "suite.yaml"))
-    images = 5011 + 4952
-    large, small, own = 4 * images * 8192, 4 * images * 2048, 2_000_000  # res5-avg6 is 2 x 2 x 2048
-    assert [cost.disk_bytes - own for cost in estimate(trials).values()] == [large, large, small, 0, small, 0, 0, 0]
-
-
-def test_svms_that_count_classes_save_no_network(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "suite.yaml").write_text(
-        "name: s\nroot: out\nmethods: {a: {checkpoint: random}}\nprotocols: {inat18-svm: {}}\ndata: {inat: data}\n"
-    )
-    (cost,) = estimate(build_jobs(read_suite(tmp_path / "suite.yaml"))).values()
-    assert cost.disk_bytes - 4 * (437_513 + 24_426) * 2048 == 2_000_000
-
-
-def write_log(path, *points):
-    path.write_text("".join(json.dumps({"epoch": epoch, "time": at}) + "\n" for epoch, at in points) + '{"ep')
-
-
-def test_progress_and_time_left_come_from_the_log_and_survive_a_restart(tmp_path):
-    log = tmp_path / "log.jsonl"
-    assert advance(log, "epoch", 10) is None
-    write_log(log, (1, 100.0), (2, 110.0), (4, 130.0))
-    found = advance(log, "epoch", 10)
-    assert found and (found.done, found.seconds_left) == (4, 60.0)
-    assert str(found) == "epoch 4/10, 60 s left"
-    write_log(log, (1, 100.0), (4, 130.0), (3, 1000.0), (5, 1040.0))
-    found = advance(log, "epoch", 10)
-    assert found and (found.done, found.seconds_left) == (5, 100.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(45, "45 s"), (89, "89 s"), (720, "12 min"), (12_600, "3.5 h"), (181_440, "2.1 d")]
-)
-def test_durations_say_their_unit(seconds, words):
-    assert duration(seconds) == words
-
-
-def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):
-    from twinbench.suite.local import Machine
-
-    machine = Machine(("0", "1", "2"), 8)
-    wide = [Job("j", "trial", (), tmp_path, "", gpus=gpus) for gpus in (0, 1, 2, 8)]
-    assert [machine.slots_for(job) for job in wide] == [1, 1, 2, 3]
-    assert machine.slots_for(Job("p", "pretrain", (), tmp_path, "", gpus=1)) == 3

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 import twinbench
-from twinbench.slurm import launch, preflight, scheduler, view
+from twinbench.slurm import launch, scheduler, view
 from twinbench.slurm.ledger import Ledger
 from twinbench.slurm.snapshot import take_snapshot
+from twinbench.suite import preflight
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.record import read_record
 from twinbench.suite.status import suite_status
@@ -102,7 +103,7 @@ class Site:
     def snapshot(self, into):
         code = take_snapshot(into)
         for room in ("transfer", "pretrain"):
-            (code / room / "command.py").write_text(textwrap.dedent(WORKER))
+            (code / "twinbench" / room / "command.py").write_text(textwrap.dedent(WORKER))
         return code
 
     def pace(self, seconds, steps):

@@ -18,7 +18,7 @@ def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
     status = site.started(site.trial(0))
     epochs = find_protocol(site.protocol).recipe.epochs
     assert status.state == "running" and status.advance and status.advance.total == epochs
-    subprocess.run(["scontrol", "requeue", status.slurm_id], check=True)
+    subprocess.run(["scontrol", "requeue", status.job_id], check=True)
     assert site.run() == 0
     assert len(Ledger(site.root).batches) == 2
     site.wait(site.settled, 90)
@@ -50,7 +50,7 @@ def test_a_preempted_job_gives_way_and_resumes(site, blow):
     assert site.run() == 0
     status = site.started(site.trial(0))
     if blow == "warning":
-        subprocess.run(["scancel", "--signal=USR2", status.slurm_id], check=True)
+        subprocess.run(["scancel", "--signal=USR2", status.job_id], check=True)
     else:
         asked = ("--partition=high", "--nodes=2", "--gpus-per-node=4", "--output=/dev/null", "--wrap=sleep 3")
         subprocess.run(["sbatch", *asked], check=True, capture_output=True)
@@ -67,7 +67,7 @@ def test_a_job_out_of_time_is_warned_and_goes_on_in_a_second_run(site):
     assert site.run() == 0
     status = site.started(site.trial(0))
     # The shortest limit there is; Slurm warns 30 to 90 s before its end (signal_delay_s, and its own minute), so now.
-    subprocess.run(["scontrol", "update", f"JobId={status.slurm_id}", "TimeLimit=1"], check=True)
+    subprocess.run(["scontrol", "update", f"JobId={status.job_id}", "TimeLimit=1"], check=True)
     site.wait(lambda: site.record(0).state == "stopped")
     assert site.record(0).reason == "out of time or preempted; Slurm starts it again"
     site.wait(site.settled, 180)
@@ -82,7 +82,7 @@ def test_what_only_slurm_knows_is_told(site):
     assert site.run() == 0
     names = [site.trial(seed) for seed in range(3)]
     site.wait(lambda: (site.root / names[1] / "log.jsonl").exists())
-    subprocess.run(["scancel", site.statuses()[names[1]].slurm_id], check=True)
+    subprocess.run(["scancel", site.statuses()[names[1]].job_id], check=True)
     site.wait(site.settled, 60)
     seen = site.statuses()
     assert [seen[name].state for name in names] == ["failed", "failed", "done"]

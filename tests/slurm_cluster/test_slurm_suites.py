@@ -7,8 +7,8 @@ import time
 import pytest
 
 import twinbench
-from twinbench.slurm import launch
 from twinbench.slurm.ledger import Ledger
+from twinbench.suite.launcher import refuse_if_active
 from twinbench.suite.record import read_record
 from twinbench.suite.suite import SuiteError, read_suite
 
@@ -83,7 +83,7 @@ def test_cancel_stops_all_and_run_goes_on(site):
     assert site.run() == 0
     site.wait(lambda: (site.root / "mine/pretrain/log.jsonl").exists())
     with pytest.raises(SuiteError, match="4 jobs of this suite are on Slurm"):
-        launch.refuse_if_queued(read_suite(file))
+        refuse_if_active(read_suite(file))
     assert twinbench.main(["suite", "cancel", str(file)]) == 0
     site.wait(lambda: not site.queued())
     site.pace(0.05, 20)

@@ -1,6 +1,10 @@
 """`twinbench suite` as a user meets it: plan, status and logs from files, and run's exit code."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from twinbench.suite.demo import SUITE, prepare, quick_suite
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import SuiteError, read_suite
 
+ROOT = Path(__file__).parent.parent
 TEXT = """
 name: small
 root: out
@@ -189,6 +194,25 @@ def test_another_librarys_model_goes_through_a_suite(scenes, tmp_path, capsys):
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "methods.shuffle: " in line and "w.pth: begins with b'no weigh'" in line
+
+
+def test_a_suite_runs_beside_the_users_own_data_report_and_slurm(scenes, tmp_path):
+    """Whatever modules lie in the folder where the user stands, in the suite's or in its root: ours are found."""
+    for name in ("data", "slurm", "suite", "transfer", "runtime"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('this is the user's')\n")
+    for name in ("report.py", "protocols.py", "convert.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is the user's')\n")
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: .\nmethods: {random: {checkpoint: random}}\nprotocols: {demo-imagenet-knn: {partial: true}}\n"
+        f"data: {{imagenet: {scenes / 'imagenet'}}}\n"
+    )
+    command = [sys.executable, "-m", "twinbench", "suite", "run", "suite.yaml", "--local"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert len(read_results([tmp_path / "random"])) == 1
+    assert (tmp_path / "report.txt").exists()
 
 
 def test_demo_writes_its_suite_once_and_refuses_a_folder_that_is_not_its_own(tmp_path):

@@ -1,0 +1,114 @@
+"""Slurm as a suite's launcher: what `suite/launcher.py` asks for, from the files of this room."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinbench.slurm import preflight, scheduler
+from twinbench.slurm.batches import plan_batches
+from twinbench.slurm.launch import active_jobs, cancel_all, submit_missing
+from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.view import View as SlurmView
+from twinbench.slurm.view import forget, look
+from twinbench.suite.graph import Job
+from twinbench.suite.launcher import Seen, Submission, View
+from twinbench.suite.missing import missing_jobs
+from twinbench.suite.suite import Suite
+
+MEANINGS = {
+    # how accounting's word for a job's end begins -> what it means where there is no result
+    "TIMEOUT": "out of time and not requeued",
+    "OUT_OF_ME": "killed for memory: raise cluster.mem_gb_per_gpu",
+    "NODE_FAIL": "its node died",
+    "CANCELLED": "cancelled",
+    "PREEMPTED": "preempted and not requeued",
+    "BOOT_FAIL": "its node did not start",
+    "DEADLINE": "missed its deadline",
+}
+
+
+class SlurmLauncher:
+    """Submits through submitit; what was submitted stands in the suite's ledger."""
+
+    name = "Slurm"
+    lag_seconds = 6.0  # that accounting may be behind the queue
+
+    def available(self) -> bool:
+        """Say whether jobs can be submitted from here."""
+        return scheduler.has_slurm()
+
+    def problems(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
+        """Return what the cluster does not offer."""
+        return preflight.problems(suite, jobs)
+
+    def remarks(self, suite: Suite) -> list[str]:
+        """Return what may surprise on this cluster."""
+        return preflight.remarks(suite)
+
+    def scripts(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
+        """Return what sbatch would get for each batch; ids of jobs that are not queued yet stand as names."""
+        from twinbench.slurm.sbatch import script
+
+        found: list[str] = []
+        for plan in plan_batches(suite, missing_jobs(jobs)):
+            terms = [f"afterok:<{need}>" for need in plan.needs]
+            terms += [f"afterany:<{name}>" for name in plan.jobs[0].after]
+            more = f" and {len(plan.jobs) - 1} more" if len(plan.jobs) > 1 else ""
+            text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", ",".join(terms))
+            found.append(f"# --- {plan.jobs[0].name}{more}\n{text}")
+        return found
+
+    def submit(self, suite: Suite, jobs: Sequence[Job]) -> Submission:
+        """Submit what is missing, and the report after it."""
+        batches = submit_missing(suite, jobs)
+        return Submission(sum(len(batch.jobs) for batch in batches), len(batches))
+
+    def look(self, suite: Suite, names: Sequence[str], *, fresh: bool = False) -> View:
+        """Return what Slurm says of jobs, from the file of the last look if that is fresh enough."""
+        if fresh:
+            forget(suite.root)
+        ledger = Ledger(suite.root)
+        if not ledger.batches:
+            return View()
+        said = look(suite.root, ledger, names)
+        latest = ledger.latest()
+        jobs: dict[str, Seen] = {}
+        for name in names:
+            if name in latest:
+                batch, slurm_id = latest[name]
+                log = suite.root / "slurm" / batch.slurm_name / f"{slurm_id}_0_log.out"
+                jobs[name] = _seen(said, slurm_id, log)
+        return View(jobs, said.problem)
+
+    def active(self, suite: Suite) -> dict[str, str]:
+        """Return Slurm's ids of the suite's jobs in the queue, by name."""
+        ledger = Ledger(suite.root)
+        return active_jobs(ledger) if ledger.batches else {}
+
+    def cancel(self, suite: Suite) -> int:
+        """Cancel the suite's jobs in the queue."""
+        return cancel_all(suite)
+
+
+def _seen(said: SlurmView, slurm_id: str, log: Path) -> Seen:
+    """Return what Slurm says of one job: its queue first, then its accounting."""
+    queued = said.queue.get(slurm_id)
+    if queued and queued.state == "PENDING":
+        reason = queued.reason.strip("()")
+        if reason in scheduler.NEVER:
+            return Seen("never", f"never starts: {scheduler.NEVER[reason]} ({reason})", slurm_id, log)
+        return Seen("queued", reason, slurm_id, log)
+    if queued:
+        return Seen("running", queued.reason, slurm_id, log)
+    ended = said.history.get(slurm_id)
+    if ended:
+        return Seen("ended", f"{_meaning(ended.state)} ({ended.state} {ended.code})", slurm_id, log)
+    asked = said.queue_asked and not said.problem
+    return Seen("lost" if asked else "unknown", "", slurm_id, log)
+
+
+def _meaning(state: str) -> str:
+    """Say what a final state of accounting means for a job without a result."""
+    for start, meaning in MEANINGS.items():
+        if state.startswith(start):
+            return meaning
+    return "ended without a result"

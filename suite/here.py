@@ -1,0 +1,62 @@
+"""This machine as a launcher: jobs run at once, below the process that asks for them, and end with it."""
+
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+from twinbench.suite.graph import Job
+from twinbench.suite.launcher import Submission, View
+from twinbench.suite.local import run_missing
+from twinbench.suite.lock import running_holder
+from twinbench.suite.suite import Suite, SuiteError
+
+
+class LocalLauncher:
+    """Runs what is missing and waits for it. Files say all there is to know: it adds nothing to them."""
+
+    name = "this machine"
+    lag_seconds = 0.0
+
+    def __init__(self, parallel: int = 0):
+        """Run at most `parallel` jobs at once; 0: what the suite says, or as many as the machine takes."""
+        self.parallel = parallel
+
+    def available(self) -> bool:
+        """Say that a machine is there."""
+        return True
+
+    def problems(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
+        """Find nothing that the suite has not found itself."""
+        return []
+
+    def remarks(self, suite: Suite) -> list[str]:
+        """Remark nothing."""
+        return []
+
+    def scripts(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
+        """Write no scripts."""
+        return []
+
+    def submit(self, suite: Suite, jobs: Sequence[Job]) -> Submission:
+        """Run what is missing to its end."""
+        failed = run_missing(jobs, self.parallel or suite.cluster.max_running)
+        return Submission(len(jobs), 1, failed)
+
+    def look(self, suite: Suite, names: Sequence[str], *, fresh: bool = False) -> View:
+        """Add nothing to the files."""
+        return View()
+
+    def active(self, suite: Suite) -> dict[str, str]:
+        """Name none: whoever runs a suite here holds its lock."""
+        return {}
+
+    def cancel(self, suite: Suite) -> int:
+        """Tell the process that runs the suite to stop; SuiteError if it is another machine's."""
+        runner = running_holder(suite.root)
+        if not runner:
+            return 0
+        if runner.host != socket.gethostname():
+            raise SuiteError(f"{suite.root}: runs as process {runner.pid} on {runner.host}; cancel it there")
+        os.kill(runner.pid, signal.SIGTERM)
+        return 1

@@ -1,0 +1,14 @@
+"""What of a suite is still to be done."""
+
+from collections.abc import Iterable, Sequence
+
+from twinbench.suite.graph import Job
+
+
+def missing_jobs(jobs: Sequence[Job], active: Iterable[str] = ()) -> list[Job]:
+    """Return the jobs that are neither done nor active; a backbone only if a missing trial needs it."""
+    done = {job.name for job in jobs if job.done()}
+    settled = done | set(active)
+    trials = [job for job in jobs if job.kind == "trial" and job.name not in settled]
+    wanted = {need for job in trials for need in job.needs} - settled
+    return [job for job in jobs if job.name in wanted] + trials

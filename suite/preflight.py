@@ -1,0 +1,70 @@
+"""Every reason why a suite could not run, found before anything is started; the launcher adds its own."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from twinbench.report.provenance import code
+from twinbench.suite.estimate import disk_bytes
+from twinbench.suite.graph import Job
+from twinbench.suite.launcher import Launcher
+from twinbench.suite.suite import Suite, SuiteError
+
+
+def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None:
+    """Raise SuiteError with every problem, one line for all."""
+    found = problems(suite, jobs, launcher)
+    if found:
+        hint = "" if "--local" in found[-1] else " (--local runs it on this machine)"
+        raise SuiteError(f"{suite.file}: nothing was queued: {'; '.join(found)}{hint}")
+
+
+def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
+    """Return what would keep the suite from running, each with what to do."""
+    return [*_root(suite, jobs), *_checkpoints(suite), *launcher.problems(suite, jobs)]
+
+
+def remarks(suite: Suite, launcher: Launcher) -> list[str]:
+    """Return what may surprise, but forbids nothing."""
+    found = []
+    if code()["dirty"] == "True":
+        found.append("the checkout has changes that are not committed; results will say so")
+    return found + launcher.remarks(suite)
+
+
+def existing(path: Path) -> Path:
+    """Return the nearest folder above `path` that exists, or `path` itself."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield what is wrong with the folder everything is written to."""
+    place = existing(suite.root)
+    if not os.access(place, os.W_OK):
+        yield f"{place} is not writable; choose a root on a disk that you and all nodes can write to"
+        return
+    disk, free = disk_bytes(jobs), shutil.disk_usage(place).free
+    needed = sum(disk[job.name] for job in jobs if not job.product.exists())
+    if needed > free:
+        yield f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB; make room"
+
+
+def _checkpoints(suite: Suite) -> Iterator[str]:
+    """Yield the checkpoints that hold no whole backbone; each file is proven once. Of another library's model, whose
+    tensors only the library knows, the file must at least be a checkpoint."""
+    for method in suite.methods:
+        if not method.file:
+            continue
+        made = suite.root / method.name / "backbone" / "resnet50.pth"
+        if made.exists():
+            continue
+        from twinbench.convert.load import CheckpointError, load_backbone
+        from twinbench.convert.reader import open_checkpoint
+
+        try:
+            (open_checkpoint if method.model else load_backbone)(method.file)
+        except CheckpointError as error:
+            yield f"methods.{method.name}: {error}"

@@ -1,0 +1,49 @@
+"""A suite as it was understood, with absolute paths: what jobs read that go on without the user's file."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twinbench.protocols.house import replacing
+from twinbench.suite.suite import Measurement, Method, Suite
+
+FILE = "submitted.yaml"
+
+
+def write_resolved(suite: Suite) -> Path:
+    """Write the suite into its root, and return the file; read again, it is the same suite."""
+    content: dict[str, Any] = {
+        "name": suite.name,
+        "root": str(suite.root),
+        "methods": {method.name: _method(method) for method in suite.methods},
+        "protocols": {entry.protocol.name: _measurement(entry) for entry in suite.measurements},
+        "data": {layout: str(root) for layout, root in suite.data.items()},
+        "cluster": {**asdict(suite.cluster), "setup": list(suite.cluster.setup)},
+    }
+    path = suite.root / FILE
+    with replacing(path) as beside:
+        beside.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def _method(method: Method) -> dict[str, Any]:
+    """Return a method as a suite file says it."""
+    if not method.pretrain:
+        return {"checkpoint": method.checkpoint}
+    plan = method.pretrain
+    trained = {"data": plan.data, "recipe": plan.recipe, "seed": plan.seed, "set": dict(plan.settings)}
+    return {"pretrain": trained}
+
+
+def _measurement(entry: Measurement) -> dict[str, Any]:
+    """Return a protocol as a suite file says it."""
+    return {
+        "seeds": list(entry.seeds),
+        "set": dict(entry.protocol.overrides),
+        "gpus": entry.gpus,
+        "minutes": entry.minutes,
+        "partial": entry.partial,
+        **entry.inputs.named,
+    }
