@@ -1,11 +1,23 @@
 """Every protocol by name, and every pair RECIPE@DATA."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from twinbench.protocols import classification, demo, detection
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
+from twinbench.protocols.kinds.registry import KINDS
+from twinbench.protocols.own import Registries
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(classification.PROTOCOLS + detection.PROTOCOLS + demo.PROTOCOLS)
+
+_REGISTRIES = Registries(PROTOCOLS, DATA_SETS, KINDS)
+
+
+def load_own(files: Iterable[Path | str] = ()) -> None:
+    """Make the protocols of users' own files known: those given, and those that $TWINBENCH_PROTOCOLS names."""
+    _REGISTRIES.load(files)
 
 
 def find_protocol(name: str, room: str = "") -> Protocol:
@@ -14,6 +26,7 @@ def find_protocol(name: str, room: str = "") -> Protocol:
     DATA is a data set's name, or any other word: own data, whose classes and counts are what is there. With a `room`
     only its protocols count; ProtocolError names the command of another room's, or lists the known names.
     """
+    load_own()
     recipe, at, data = name.partition("@")
     if room and recipe in PROTOCOLS and PROTOCOLS[recipe].room != room:
         other = PROTOCOLS[recipe].room

@@ -71,8 +71,13 @@ def replacing(path: Path | str) -> Generator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def resolved(place: str) -> Any:
-    """Return what `MODULE:NAME` below twinbench means, imported only now: a login node has no torch."""
+def resolved(place: Any) -> Any:
+    """Return what `MODULE:NAME` below twinbench means, imported only now: a login node has no torch.
+
+    A kind from a user's own file gives the function itself.
+    """
+    if callable(place):
+        return place
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(f"twinbench.{module}"), name)
 
@@ -138,7 +143,8 @@ def _fit(name: str, value: object, hint: Any) -> Any:
         try:
             return tuple(_fit(name, part, kind) for part in parts if part != "")
         except SettingError:
-            raise SettingError(f"setting {name}={value}: expected {kind.__name__} values with commas between") from None
+            words = kind.__name__ if isinstance(kind, type) else " or ".join(map(str, typing.get_args(kind)))
+            raise SettingError(f"setting {name}={value}: expected {words} values with commas between") from None
     if typing.get_origin(hint) is typing.Literal:
         if value in typing.get_args(hint):
             return value

@@ -133,6 +133,12 @@ def registry(entries: Iterable[EntryT]) -> dict[str, EntryT]:
     return by_name
 
 
+def require_new(kind: str, name: str, known: Mapping[str, object]) -> None:
+    """Raise ProtocolError if something of this kind has the name already."""
+    if name in known:
+        raise ProtocolError(f"a {kind} called {name} exists already; give yours another name")
+
+
 def look_up(entries: Mapping[str, EntryT], name: str, kind: str) -> EntryT:
     """Return the entry called `name`, or raise ProtocolError with the nearest and all known names."""
     if name not in entries:
