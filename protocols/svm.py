@@ -12,8 +12,10 @@ from twinbench.protocols.kinds.base import ImageTransform, Recipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.schema import Protocol
 
-CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")
+CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")  # by torchvision, as most scripts
+VIRTEX_CROP = replace(CENTER_CROP, backend="albumentations")  # VirTex factories.py: alb.SmallestMaxSize, alb.CenterCrop
 SQUASH = ImageTransform(resize=256, crop=224, shape="squash")  # VISSL voc07 yaml: Resize(256), Resize([224, 224])
+MMSELFSUP_SQUASH = replace(SQUASH, backend="opencv")  # MMSelfSup: the default of mmcls' ResizeEdge and mmcv's Resize
 
 VISSL_SVM = SvmRecipe(
     transform=SQUASH,
@@ -50,7 +52,7 @@ VISSL_LOW_SHOT = LowShotSvmRecipe(
 )
 VIRTEX_SVM = replace(
     VISSL_SVM,
-    transform=CENTER_CROP,  # VirTex voc07_clf.yaml, factories.py: short side 256, crop 224; by OpenCV, not antialiased
+    transform=VIRTEX_CROP,  # VirTex voc07_clf.yaml, factories.py: alb.SmallestMaxSize(256), alb.CenterCrop(224)
     pooling="gap",  # VirTex clf_voc07.py: features.mean(dim=(2, 3))
     costs=(0.01, 0.1, 1.0, 10.0),  # VirTex clf_voc07.py
     folds=3,  # VirTex clf_voc07.py: cross_val_score(cv=3)
@@ -93,7 +95,7 @@ PCL_LOW_SHOT = LowShotSvmRecipe(
 )
 MMSELFSUP_SVM = replace(
     VISSL_SVM,
-    transform=SQUASH,  # MMSelfSup svm_voc07.py: ResizeEdge(256), Resize(224)
+    transform=MMSELFSUP_SQUASH,  # MMSelfSup svm_voc07.py: ResizeEdge(256), Resize(224), by cv2 as no backend is named
     pooling="res5-avg6",  # MMSelfSup multi_pooling.py: feat5, AvgPool2d(6, stride 1); its tables show the best layer
     costs=(1.0, 10.0, 100.0, *(0.5**n for n in range(4, 20))),  # MMSelfSup eval_svm_full.sh, svm_helper.py
     folds=3,  # MMSelfSup train_svm_kfold_parallel.py
@@ -106,7 +108,7 @@ MMSELFSUP_SVM = replace(
     test_ap="envelope",  # MMSelfSup svm_helper.py: calculate_ap
 )
 MMSELFSUP_LOW_SHOT = LowShotSvmRecipe(
-    transform=SQUASH,  # MMSelfSup svm_voc07.py: ResizeEdge(256), Resize(224)
+    transform=MMSELFSUP_SQUASH,  # MMSelfSup svm_voc07.py: ResizeEdge(256), Resize(224), by cv2 as no backend is named
     pooling="res5-avg6",  # MMSelfSup multi_pooling.py: feat5, AvgPool2d(6, stride 1); its tables show the best layer
     costs=(1.0, 10.0, 100.0, *(0.5**n for n in range(4, 20))),  # MMSelfSup eval_svm_lowshot.sh, svm_helper.py
     positive_weight=2.0,  # MMSelfSup train_svm_low_shot.py: class_weight {1: 2, -1: 1}

@@ -14,6 +14,7 @@ from twinbench.runtime.process import Process
 
 ResultT = TypeVar("ResultT")
 
+
 def summed(values: Tensor, process: Process) -> Tensor:
     """Return the sum of `values` over all processes."""
     if process.world == 1:

@@ -106,7 +106,11 @@ def read_suite(file: Path) -> Suite:
     if missing:
         raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
     try:
-        own = (name.partition("@")[2] for name in content["protocols"] or ()) if isinstance(content["protocols"], dict) else ()
+        own = (
+            (name.partition("@")[2] for name in content["protocols"] or ())
+            if isinstance(content["protocols"], dict)
+            else ()
+        )
         data = _data(file, content.get("data") or {}, filter(None, own))
         return Suite(
             name=as_name(content["name"], f"{file}: name"),

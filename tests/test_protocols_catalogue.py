@@ -80,6 +80,7 @@ def test_a_papers_protocol_says_where_it_comes_from(paper):
     assert paper.source and paper.task and paper.selected_on and paper.trials >= 1 and paper.width == 1.0
 
 
+GAP, RES5 = (PROTOCOLS[name].recipe.transform for name in ("voc07-svm-gap", "voc07-svm"))
 READINGS = {  # what one source says of (field) -> (first, second protocol), where two are read of one benchmark
     ("imagenet-1pct", "imagenet-1pct-steps"): {
         "lr_backbone": (0.005, 0.002),
@@ -100,6 +101,7 @@ READINGS = {  # what one source says of (field) -> (first, second protocol), whe
         "weight_decay": (5e-4, 1e-4),
     },
     ("voc07-svm-gap", "voc07-svm-virtex"): {
+        "transform": (GAP, dataclasses.replace(GAP, backend="albumentations")),
         "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (0.01, 0.1, 1.0, 10.0)),
         "normalize_epsilon": (1e-5, 1e-12),
         "test_ap": ("envelope", "step"),
@@ -115,7 +117,8 @@ READINGS = {  # what one source says of (field) -> (first, second protocol), whe
         "sampling": ("by-class", "pooled"),
     },
     ("voc07-svm", "voc07-svm-mmselfsup"): {
-        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (1.0, 10.0, 100.0, *(2.0**-n for n in range(4, 20))))
+        "transform": (RES5, dataclasses.replace(RES5, backend="opencv")),
+        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (1.0, 10.0, 100.0, *(2.0**-n for n in range(4, 20)))),
     },
 }
 

@@ -10,6 +10,9 @@ from torchvision.transforms import functional as tf
 from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.data.images import read_rgb
+from twinbench.data.resize import resized
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.transfer import transforms
 from twinbench.transfer.features import FeatureError, digest, extract, network_precision, pooled
@@ -63,6 +66,61 @@ def test_bicubic_by_hand(paths):
     squashed = short.resize((40, 40), Image.Resampling.BICUBIC)
     found = evaluation_transform(replace(SQUASH, interpolation="bicubic"))(image)
     torch.testing.assert_close(found, torch.from_numpy(np.array(squashed)).permute(2, 0, 1))
+
+
+def by_opencv(image, height, width):
+    return torch.from_numpy(resized(np.asarray(image), height, width).copy()).permute(2, 0, 1)
+
+
+def test_opencvs_backend_is_mmselfsups_resize_edge_and_resize(paths):
+    """mmcls ResizeEdge: int(48 * 70 / 50) = 67; then mmcv Resize to a square, or mmcls CenterCrop's round(13.5)."""
+    image = read_rgb(paths[0])  # 70 wide, 50 high
+    short = by_opencv(image, 48, 67)
+    found = evaluation_transform(replace(CROP, backend="opencv"))(image)
+    torch.testing.assert_close(found, short[:, 4:44, 14:54])
+    found = evaluation_transform(replace(SQUASH, backend="opencv"))(image)
+    torch.testing.assert_close(found, by_opencv(short.permute(1, 2, 0).numpy(), 40, 40))
+    at_once = evaluation_transform(replace(SQUASH, resize=0, backend="opencv"))(image)
+    torch.testing.assert_close(at_once, by_opencv(image, 40, 40))
+    assert not torch.equal(at_once, evaluation_transform(replace(SQUASH, resize=0))(image))
+
+
+@pytest.mark.parametrize(("size", "long", "first"), [((71, 50), 68, 14), ((70, 50), 67, 13)])
+def test_albumentations_backend_rounds_the_long_side_and_its_crop_down(size, long, first):
+    """SmallestMaxSize: round(48 * 71 / 50 = 68.16), round(67.2); CenterCrop: (67 - 40) // 2 = 13, not 14."""
+    pixels = np.random.default_rng(0).integers(0, 256, size=(size[1], size[0], 3), dtype=np.uint8)
+    recipe = replace(CROP, backend="albumentations")
+    found = evaluation_transform(recipe)(Image.fromarray(pixels))
+    torch.testing.assert_close(found, by_opencv(pixels, 48, long)[:, 4:44, first : first + 40])
+    found = evaluation_transform(recipe)(Image.fromarray(pixels.transpose(1, 0, 2)))
+    upright = by_opencv(pixels.transpose(1, 0, 2), long, 48)
+    torch.testing.assert_close(found, upright[:, first : first + 40, 4:44])
+
+
+def test_long_sides_that_the_two_round_otherwise():
+    """48 * 77 / 50 = 73.92: 73 for MMSelfSup, 74 for albumentations."""
+    pixels = np.random.default_rng(1).integers(0, 256, size=(50, 77, 3), dtype=np.uint8)
+    first, second = (
+        evaluation_transform(replace(CROP, backend=name))(Image.fromarray(pixels))
+        for name in ("opencv", "albumentations")
+    )
+    torch.testing.assert_close(first, by_opencv(pixels, 48, 73)[:, 4:44, 16:56])
+    torch.testing.assert_close(second, by_opencv(pixels, 48, 74)[:, 4:44, 17:57])
+
+
+def test_opencv_is_here_bilinear_only():
+    with pytest.raises(SettingError, match="interpolation=bicubic: expected bilinear where transform.backend=opencv"):
+        evaluation_transform(replace(CROP, interpolation="bicubic", backend="opencv"))
+
+
+def test_virtex_and_mmselfsup_resize_with_opencv():
+    backends = {name: protocol.recipe.transform.backend for name, protocol in PROTOCOLS.items() if "voc07-svm" in name}
+    opencv = {name: backend for name, backend in backends.items() if backend != "pillow"}
+    assert opencv == {
+        "voc07-svm-virtex": "albumentations",
+        "voc07-svm-mmselfsup": "opencv",
+        "voc07-svm-lowshot-mmselfsup": "opencv",
+    }
 
 
 def test_caffes_convention_is_bgr_in_255():

@@ -53,8 +53,54 @@ def test_votes_do_not_overflow_at_a_low_temperature():
         assert found["top1-k3"] == 100.0
 
 
-def test_more_neighbors_than_images_is_an_error_in_words():
-    with pytest.raises(KnnError, match="20 neighbours among 4 training images"):
-        knn_accuracy(
-            np.ones((4, 2)), np.zeros(4), np.ones((1, 2)), np.zeros(1), neighbors=(20,), temperature=1, classes=2
-        )
+def test_a_class_without_a_vote_is_no_answer():
+    """Ten images with every label, all of whose neighbours are of class 0: one of them is right, at any k."""
+    train_x, test_x = np.eye(8)[:3], np.eye(8)[[0] * 10]
+    found = knn_accuracy(train_x, np.zeros(3), test_x, np.arange(10), neighbors=(1, 2, 3), temperature=0.07, classes=10)
+    assert found == {f"top{n}-k{k}": 10.0 for k in (1, 2, 3) for n in (1, 5)}
+
+
+def test_a_vote_that_rounds_to_nothing_is_a_vote():
+    train_x, train_y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    found = knn_accuracy(
+        train_x, train_y, np.array([[1.0, 0.0]]), np.array([1]), neighbors=(2,), temperature=1e-4, classes=9
+    )
+    assert found == {"top1-k2": 0.0, "top5-k2": 100.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_top_5_is_dinos_first_min_5_k_classes(seed):
+    """Of k neighbours of k classes, as many votes as DINO's `correct.narrow(1, 0, min(5, k))` counts."""
+    draw = np.random.default_rng(seed)
+    train_x, test_x = draw.normal(size=(30, 6)), draw.normal(size=(200, 6))
+    test_y = draw.integers(0, 30, size=200)
+    ks = (1, 2, 4, 5, 9)
+    found = knn_accuracy(train_x, np.arange(30), test_x, test_y, neighbors=ks, temperature=0.07, classes=30)
+    for k in ks:
+        order = np.argsort(-votes_by_loop(train_x, np.arange(30), test_x, 30, k, 0.07), axis=1)
+        hits = (order == test_y[:, None])[:, : min(5, k)].any(1)
+        assert found[f"top5-k{k}"] == pytest.approx(100 * hits.mean())
+    assert found["top5-k1"] == found["top1-k1"]
+
+
+GOOD = {"train_x": np.eye(4), "train_y": np.arange(4), "test_x": np.eye(4)[:2], "test_y": np.arange(2)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"neighbors": (2, 20)}, "2, 20 neighbours among 4 training images"),
+        ({"neighbors": (0,)}, "0 neighbours among 4 training images"),
+        ({"train_x": np.full((4, 4), np.nan)}, "train: features with NaN or infinity"),
+        ({"test_x": np.full((2, 4), np.inf)}, "test: features with NaN or infinity"),
+        ({"test_y": np.array([0, 4])}, "test: labels from 0 to 4; expected class indices from 0 to 3"),
+        ({"train_y": np.array([0, 1, 2, -1])}, "train: labels from -1 to 2"),
+        ({"train_y": np.arange(3)}, r"train: features \(4, 4\) and labels \(3,\)"),
+        ({"test_x": np.empty((0, 4)), "test_y": np.empty(0)}, r"test: features \(0, 4\)"),
+    ],
+)
+def test_what_has_no_neighbours_is_an_error_in_words(changes, words):
+    given = {**GOOD, "neighbors": (1,), "temperature": 0.07, "classes": 4}
+    assert knn_accuracy(**given)["top1-k1"] == 100
+    with pytest.raises(KnnError, match=words):
+        knn_accuracy(**given | changes)

@@ -68,11 +68,30 @@ def test_columns_do_not_see_each_others_masks():
         assert areas[p].item() == pytest.approx(envelope_area(scores[:, p], targets))
 
 
-def test_no_positive_is_an_error_in_words():
-    with pytest.raises(MetricError, match="0 positives"):
-        average_precision(np.array([0.1, 0.2]), np.array([0, -1]))
-    with pytest.raises(MetricError, match=r"scores \(2,\) and targets \(3,\)"):
-        average_precision(np.zeros(2), np.zeros(3))
+@pytest.mark.parametrize(
+    ("scores", "targets", "words"),
+    [
+        ([0.1, 0.2], [0, -1], "0 positives"),
+        ([0.1, 0.2, 0.3], [1, 1, -1], "0 negatives"),  # whatever the scores: 1
+        ([], [], "0 positives"),
+        ([np.nan, 0.2], [1, 0], "scores with NaN"),
+        ([0.1, 0.2], [1, 2], "targets other than 1, 0 and -1"),
+        ([0.1, 0.2], [1, 0, 1], r"scores \(2,\) and targets \(3,\)"),
+    ],
+)
+def test_what_has_no_average_precision_is_an_error_in_words(scores, targets, words):
+    with pytest.raises(MetricError, match=words):
+        average_precision(np.array(scores), np.array(targets))
+
+
+def test_infinite_scores_have_an_order_and_a_nan_that_does_not_count_is_none():
+    assert average_precision(np.array([np.inf, 0.4, -np.inf]), np.array([1, 0, 1])) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert average_precision(np.array([0.9, np.nan, 0.4]), np.array([1, -1, 0])) == 1.0
+
+
+def test_a_class_without_a_score_is_no_answer():
+    scores = torch.tensor([[0.5, -torch.inf, -torch.inf]]).repeat(3, 1)
+    assert correct_at(scores, torch.arange(3), (1, 3)) == [1, 1]
 
 
 def test_correct_at_counts_rows_by_rank_of_their_class():

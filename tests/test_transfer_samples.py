@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from twinbench.data.layouts import LabelledImages
-from twinbench.transfer.lowshot import draw_samples
 from twinbench.data.samples import PUBLISHED, TargetsError, fitting, read_samples, samples_sha256
+from twinbench.transfer.lowshot import draw_samples
 
 SHOTS, NUMBER = (1, 3), 2
 

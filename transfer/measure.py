@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from twinbench.data.identity import identify
+from twinbench.data.sniff import sniff_layout
+from twinbench.runtime.precision import network_precision
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
-from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
-from twinbench.data.sniff import sniff_layout
 from twinbench.protocols.house import UserError, resolved
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.distributed import from_main
-from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.transfer.models import open_any
 from twinbench.transfer.trials import Run, SolverName

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinbench.protocols.house import UserError
+
 Curve = Literal["envelope", "step"]
 Ignored = Literal["negative", "dropped"]  # what a target -1 is: a negative, or nothing
 
 
-class MetricError(ValueError):
+class MetricError(UserError, ValueError):
     """A metric without meaning, such as an average precision without positives."""
 
 
@@ -28,16 +30,21 @@ def counted(targets: Tensor, ignored: Ignored) -> Tensor:
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
     """Return the area, in [0, 1], under the precision envelope of `scores` (N,) for `targets` (N,) in {1, 0, -1}.
 
-    Rows with target -1 are dropped. MetricError if no positive is left or the shapes differ.
+    Rows with target -1 are dropped. MetricError if the shapes differ, a target is none of the three, a score that
+    counts is NaN, or the rows that count are all positives (whatever the scores, that would be 1) or have none.
     """
-    if np.shape(scores) != np.shape(targets) or np.ndim(scores) != 1:
-        raise MetricError(f"scores {np.shape(scores)} and targets {np.shape(targets)}: expected two equal (N,)")
-    column = torch.as_tensor(np.asarray(scores, dtype=np.float64))[:, None]
-    target = torch.as_tensor(np.asarray(targets))[:, None]
-    area = precision_areas(column, target == 1, target != -1, "envelope").item()
-    if np.isnan(area):
-        raise MetricError("average precision of 0 positives is undefined")
-    return area
+    scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
+    if scores.shape != targets.shape or scores.ndim != 1:
+        raise MetricError(f"scores {scores.shape} and targets {targets.shape}: expected two equal (N,)")
+    if not np.isin(targets, (1, 0, -1)).all():
+        raise MetricError("targets other than 1, 0 and -1 (ignored); re-code them, VOC's -1 is 0 here")
+    if np.isnan(scores[targets != -1]).any():
+        raise MetricError("scores with NaN have no order; expected numbers: are the features damaged?")
+    for label, what in ((1, "positives"), (0, "negatives")):
+        if not (targets == label).any():
+            raise MetricError(f"average precision of 0 {what} is undefined; expected at least one")
+    column, target = torch.as_tensor(scores)[:, None], torch.as_tensor(targets)[:, None]
+    return precision_areas(column, target == 1, target != -1, "envelope").item()
 
 
 def precision_areas(scores: Tensor, positive: Tensor, counted: Tensor, curve: Curve) -> Tensor:
@@ -72,8 +79,13 @@ def _order(scores: Tensor) -> Tensor:
 
 
 def correct_at(scores: Tensor, targets: Tensor, ks: tuple[int, ...] = (1, 5)) -> list[int]:
-    """Count the rows of `scores` (N, K) whose target (N,) is among their k largest, for each k (at most K)."""
-    return correct_among(scores.topk(min(max(ks), scores.shape[1]), dim=1).indices, targets, ks)
+    """Count the rows of `scores` (N, K) whose target (N,) is among their k largest, for each k (at most K).
+
+    A class with a score of -inf is never among them.
+    """
+    best = scores.topk(min(max(ks), scores.shape[1]), dim=1)
+    answers = best.indices.masked_fill(best.values == -torch.inf, -1)
+    return correct_among(answers, targets, ks)
 
 
 def correct_among(best: Tensor, targets: Tensor, ks: tuple[int, ...]) -> list[int]:

@@ -6,6 +6,7 @@ in between changes them.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, functional
 
 from twinbench.convert.convention import InputConvention
 from twinbench.data.images import read_rgb
+from twinbench.data.resize import resized
+from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
 
 Transform = Callable[[Image], Tensor]
@@ -26,7 +29,17 @@ PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded onc
 
 
 def evaluation_transform(recipe: ImageTransform) -> Transform:
-    """Return the deterministic transform PIL image -> uint8 (3, crop, crop); antialiased, as torchvision."""
+    """Return the deterministic transform PIL image -> uint8 (3, crop, crop), resized as its backend does it.
+
+    pillow is torchvision, antialiased. SettingError for an interpolation that the others do not have.
+    """
+    if recipe.backend != "pillow":
+        if recipe.interpolation != "bilinear":
+            raise SettingError(
+                f"setting transform.interpolation={recipe.interpolation}: expected bilinear where "
+                f"transform.backend={recipe.backend}"
+            )
+        return partial(_by_opencv, recipe)
     how = InterpolationMode(recipe.interpolation)
     steps: list[object] = [transforms.Resize(recipe.resize, how)] if recipe.resize else []
     if recipe.shape == "squash":
@@ -34,6 +47,33 @@ def evaluation_transform(recipe: ImageTransform) -> Transform:
     else:
         steps.append(transforms.CenterCrop(recipe.crop))
     return transforms.Compose([*steps, transforms.PILToTensor()])
+
+
+def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
+    """Transform an image with OpenCV's bilinear resizing.
+
+    MMSelfSup (`opencv`) rounds the long side down and the crop's corner to the nearest even pixel, as torchvision
+    does; albumentations rounds the long side to the nearest even pixel and the corner down.
+    """
+    pixels, rounds = np.asarray(image), recipe.backend == "albumentations"
+    if recipe.resize:
+        pixels = resized(pixels, *_sides(pixels.shape[0], pixels.shape[1], recipe.resize, round if rounds else int))
+    if recipe.shape == "squash":
+        pixels = resized(pixels, recipe.crop, recipe.crop)
+    found = torch.tensor(pixels).permute(2, 0, 1).contiguous()  # (3, H, W)
+    if recipe.shape == "squash":
+        return found
+    if not rounds:
+        return functional.center_crop(found, [recipe.crop])
+    top, left = ((side - recipe.crop) // 2 for side in found.shape[1:])
+    return functional.crop(found, top, left, recipe.crop, recipe.crop)
+
+
+def _sides(height: int, width: int, short: int, whole: Callable[[float], int]) -> tuple[int, int]:
+    """Return the sides with the shorter one at `short`, and the longer one made a whole number by `whole`."""
+    if height < width:
+        return short, whole(short * width / height)
+    return whole(short * height / width), short
 
 
 def train_transform(recipe: ImageTransform) -> Transform:

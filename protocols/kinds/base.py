@@ -19,7 +19,9 @@ class ImageTransform:
     resize: Annotated[int, SIDE_OR_NONE]  # short side in pixels; 0: none
     crop: Annotated[int, SIDE]  # side of the square input in pixels
     shape: Literal["center-crop", "squash"]  # squash: scale both sides to `crop`, aspect ratio not kept
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # antialiased
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    # pillow: antialiased, as torchvision; the others: OpenCV's bilinear, which is not, and how sides are rounded
+    backend: Literal["pillow", "opencv", "albumentations"] = "pillow"
 
 
 @dataclass(frozen=True)
