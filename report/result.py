@@ -65,6 +65,12 @@ class Result:
             backbone = backbone_identity(self.backbone_sha256, self.architecture, self.convention)
         return Identity(self.fingerprint, backbone, self.data_sha256 or NOT_RECORDED, self.seed)
 
+    @property
+    def line(self) -> str:
+        """The numbers in one line, for a terminal."""
+        values = "  ".join(f"{name} {value:.2f}" for name, value in self.metrics.items())
+        return f"{self.protocol}  {self.method}  seed {self.seed}  {values}"
+
     def write(self, folder: Path) -> Path:
         """Write `folder/result.json` in one step and return its path; its presence means the trial is finished."""
         path = folder / "result.json"

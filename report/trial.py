@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.identity import Identity, backbone_identity
+from twinbench.protocols.kinds.base import Room
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
 from twinbench.report.result import Result, convention_words, read_result
@@ -36,7 +38,12 @@ def as_label(text: str) -> str:
 
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench transfer` and `twinbench detection` take."""
-    parser.add_argument("protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols")
+    parser.add_argument(
+        "protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols; or RECIPE@DATA for data of your own"
+    )
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     parser.add_argument(
         "backbone",
         metavar="BACKBONE",
@@ -59,6 +66,12 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="loader processes (default: beside a GPU the cores that this process may use, at most 16; else 2)",
     )
+
+
+def asked_protocol(arguments: argparse.Namespace, room: Room) -> Protocol:
+    """Return the protocol that a command line asks for, own files read and --set applied."""
+    load_own(arguments.protocols)
+    return trial_protocol(find_protocol(arguments.protocol, room), arguments.set)
 
 
 def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:
@@ -180,6 +193,7 @@ class Trial:
         (`train`, `test`); `more` fills further fields of `Result`.
         """
         protocol = self.protocol
+        more.setdefault("precision", getattr(protocol.recipe, "precision", ""))
         result = Result(
             protocol=protocol.name,
             version=protocol.version,
@@ -203,7 +217,7 @@ class Trial:
             code=provenance.code(),
             versions=provenance.versions(),
             finished=provenance.now(),
-            **{"precision": getattr(protocol.recipe, "precision", ""), **more},
+            **more,
         )
         result.write(self.out)
         return result

@@ -106,20 +106,14 @@ def read_suite(file: Path) -> Suite:
     if missing:
         raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
     try:
-        own = (
-            (name.partition("@")[2] for name in content["protocols"] or ())
-            if isinstance(content["protocols"], dict)
-            else ()
-        )
-        data = _data(file, content.get("data") or {}, filter(None, own))
+        protocols = as_entries(content["protocols"], f"{file}: protocols")
+        data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
         return Suite(
             name=as_name(content["name"], f"{file}: name"),
             file=file,
             root=as_path(content["root"], file, f"{file}: root"),
             methods=tuple(_method(file, data, *entry) for entry in as_entries(content["methods"], f"{file}: methods")),
-            measurements=tuple(
-                _measurement(file, data, *entry) for entry in as_entries(content["protocols"], f"{file}: protocols")
-            ),
+            measurements=tuple(_measurement(file, data, *entry) for entry in protocols),
             data=data,
             cluster=read_cluster(content.get("cluster") or {}),
         )
@@ -129,7 +123,7 @@ def read_suite(file: Path) -> Suite:
 
 def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Path]:
     """Return the data roots by name: a published set's, or one of `own`, as in RECIPE@NAME; each must be a folder."""
-    known = {*LAYOUTS, *own}
+    known = {*LAYOUTS, *filter(None, own)}
     if not isinstance(value, dict):
         raise SuiteError(f"{file}: data: is {shown(value)}, expected layouts and folders, as {{voc: /datasets/VOC}}")
     roots: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""One classification trial, from what was asked to its result: data read and identified, recipe run, numbers written."""
+"""One classification trial, from what was asked to its result: data identified, recipe run, numbers written."""
 
 import shutil
 from dataclasses import dataclass

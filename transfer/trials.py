@@ -1,7 +1,7 @@
 """What each kind of recipe does in a trial, from images to the fields of its result.
 
-A kind's entry in `protocols/kinds` names its function here (`measured_by`); each returns the fields of the result in the
-main process and None in the others.
+A kind in `protocols/kinds` names its function here (`measured_by`); each returns the fields of the result in the main
+process and None in the others.
 """
 
 from collections.abc import Mapping
