@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = verdicts(table)
     if not found:
         raise CompareError(
-            f"{arguments.a} and {arguments.b} have no protocol in common that both finished on whole data"
+            f"{arguments.a} and {arguments.b} have no protocol in common that both finished on the same, whole data"
         )
     print(_as_json(table, found) if arguments.json else _screen(table, found))
     return 0

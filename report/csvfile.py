@@ -7,7 +7,7 @@ from twinbench.report.grid import Column, Table
 from twinbench.report.text import printable
 
 FIELDS = (
-    *("method", "protocol", "version", "fingerprint", "metric", "kind"),
+    *("method", "protocol", "version", "fingerprint", "data", "data_sha256", "metric", "kind"),
     *("mean", "std", "n", "values", "place", "missing", "notes"),
 )
 
@@ -47,7 +47,7 @@ def _is_number(text: str) -> bool:
 
 def _identity(column: Column) -> tuple[object, ...]:
     """Return what a column is, in the order of FIELDS."""
-    return column.protocol, column.version, column.fingerprint, column.metric
+    return column.protocol, column.version, column.fingerprint, column.data, column.data_sha256, column.metric
 
 
 def _line(table: Table, method: str, column: Column) -> tuple[object, ...]:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import flat
 from twinbench.report.files import Located
 from twinbench.report.grid import Cell, Column
-from twinbench.report.result import Result
+from twinbench.report.result import Result, convention_words
 from twinbench.runtime.duration import duration
 
 
@@ -32,7 +31,7 @@ def details(cell: Cell, environments: dict[str, int]) -> Details:
 
 def recipe_fields(column: Column) -> dict[str, str]:
     """Return every field of a column's recipe as --set takes it; nothing for a recipe that is not the named one."""
-    return dict(flat(PROTOCOLS[column.protocol].recipe)) if column.is_named_recipe else {}
+    return dict(flat(column.named.recipe)) if column.named else {}
 
 
 def _facts(trial: Located, environments: dict[str, int]) -> dict[str, str]:
@@ -43,8 +42,11 @@ def _facts(trial: Located, environments: dict[str, int]) -> dict[str, str]:
         "seed": str(result.seed),
         "metrics": _pairs(result.metrics),
         "settings changed": _pairs(result.overrides),
-        "backbone": result.backbone_sha256[:12],
+        "backbone": f"{result.architecture} {result.backbone_sha256[:12]}".strip(),
+        "input convention": convention_words(result.convention) if result.convention else "",
+        "data": f"{result.data} {result.data_sha256[:12]}".strip(),
         "images": _pairs(result.images),
+        "precision": result.precision,
         "selected on": result.selected_on,
         "took": duration(result.wall_seconds) if result.wall_seconds else "",
         "finished": result.finished,

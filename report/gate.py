@@ -60,7 +60,7 @@ def _failures(table: Table, gate: Gate) -> list[str]:
     columns = [
         column
         for column in table.columns
-        if (column.protocol, column.metric) == (gate.protocol, metric) and column.is_named_recipe
+        if (column.protocol, column.metric) == (gate.protocol, metric) and column.named
     ]
     methods = [gate.method] if gate.method else [name for name in table.methods if name not in table.published]
     lines: list[str] = []
@@ -72,8 +72,8 @@ def _failures(table: Table, gate: Gate) -> list[str]:
                 cells[0].missing if cells and not cells[0].values else "no number on complete data by the named recipe"
             )
             lines.append(f"{gate.what}: {method}: {why}, expected at least {gate.percent:g}")
-        elif measured[0].mean < gate.percent:
-            lines.append(
-                f"{gate.what}: {method} reaches {measured[0].mean:.{DECIMALS + 1}f}, expected {gate.percent:g}"
-            )
+            continue
+        lowest = min(cell.mean for cell in measured)  # of one protocol on several data sets, each must reach it
+        if lowest < gate.percent:
+            lines.append(f"{gate.what}: {method} reaches {lowest:.{DECIMALS + 1}f}, expected {gate.percent:g}")
     return lines

@@ -1,30 +1,56 @@
 """What a table is made of: columns, cells, and the grid that a writer turns into text, Markdown, LaTeX or a page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.schema import Protocol
 from twinbench.report.files import Located
 from twinbench.report.statistics import DECIMALS, Difference, independent, mean, sample_std
 
 NOT_RUN = "not run"
 DEMO = "demo-"
+DATA_NOT_RECORDED = "data not recorded"
+DIGITS = 6  # of a fingerprint or a sha256 in a header
+
+
+def catalogued(name: str) -> Protocol | None:
+    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's; None for one of one's own."""
+    recipe, _, _ = name.partition("@")
+    return PROTOCOLS.get(recipe)
 
 
 @dataclass(frozen=True, order=True)
 class Column:
-    """What a column's numbers are numbers of; two that differ in anything never share one."""
+    """What a column's numbers are numbers of; two that differ in anything but the data's name never share one."""
 
     protocol: str
     version: int
     fingerprint: str
     metric: str
+    data_sha256: str = ""  # identity of the data; empty: not recorded
+    data: str = field(default="", compare=False)  # the name of that data
+
+    @property
+    def named(self) -> Protocol | None:
+        """The protocol of this twinbench, alone or in a pair RECIPE@DATA, whose very recipe this is; None if changed
+        or unknown."""
+        found = catalogued(self.protocol)
+        if found and (found.version, found.fingerprint) == (self.version, self.fingerprint):
+            return found
+        return None
 
     @property
     def is_named_recipe(self) -> bool:
-        """Say whether the recipe is the one this twinbench has under the protocol's name."""
-        named = PROTOCOLS.get(self.protocol)
-        return named is not None and (named.version, named.fingerprint) == (self.version, self.fingerprint)
+        """Say whether the recipe is the one this twinbench has under the protocol's name; never of a pair."""
+        return self.named is not None and self.protocol in PROTOCOLS
+
+    @property
+    def data_shown(self) -> str:
+        """The data in a few letters: its name and the start of its sha256."""
+        if not self.data_sha256:
+            return DATA_NOT_RECORDED
+        return f"{self.data} {self.data_sha256[:DIGITS]}".strip()
 
 
 @dataclass(frozen=True)
@@ -124,10 +150,15 @@ class Table:
         return all(column.protocol.startswith(DEMO) for column in self.columns)
 
     def header(self, column: Column) -> tuple[str, str, str]:
-        """Return a column's protocol, metric and, where the name alone does not say which recipe, version and
-        fingerprint (else an empty text)."""
+        """Return a column's protocol, metric and what the name alone does not say (else an empty text): version and
+        fingerprint of the recipe, name and identity of the data."""
         name = column.protocol.removeprefix(DEMO) if self.is_demo else column.protocol
-        return name, column.metric, f"v{column.version} {column.fingerprint[:6]}" if self.ambiguous(column) else ""
+        more: list[str] = []
+        if self.ambiguous(column):
+            more.append(f"v{column.version} {column.fingerprint[:DIGITS]}")
+        if self.has_several_data(column):
+            more.append(column.data_shown)
+        return name, column.metric, ", ".join(more)
 
     def ambiguous(self, column: Column) -> bool:
         """Say whether the name of the column's protocol does not tell which recipe was run."""
@@ -135,6 +166,10 @@ class Table:
             return True
         identities = {(other.version, other.fingerprint) for other in self.columns if other.protocol == column.protocol}
         return len(identities) > 1
+
+    def has_several_data(self, column: Column) -> bool:
+        """Say whether the column's protocol stands in the table on other data, too."""
+        return len({other.data_sha256 for other in self.columns if other.protocol == column.protocol}) > 1
 
     @property
     def rank_header(self) -> tuple[str, str, str]:

@@ -8,15 +8,15 @@ import base64
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 
-from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report.details import details, recipe_fields
 from twinbench.report.files import Located
 from twinbench.report.gallery import gallery
-from twinbench.report.grid import Column, Table
+from twinbench.report.grid import Column, Table, catalogued
 from twinbench.report.plot import Chart, Curve, Parallel, chart, parallel
 
 FOLDER = Path(__file__).parent
@@ -36,16 +36,17 @@ def render(table: Table, title: str = "twinbench") -> str:
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     measured = [method for method in table.methods if method not in table.published]
     series = {method: number for number, method in enumerate(measured)}
+    recipes = _recipes(table)
     environments: dict[str, int] = {}  # filled while the template asks for details
     return environment.get_template("page.html.j2").render(
         table=table,
         title=title,
-        protocols=PROTOCOLS,
+        catalogued=catalogued,
         series=series,
         rows={method: number for number, method in enumerate(table.methods)},
         places={column: number for number, column in enumerate(table.columns)},
-        recipes=_recipes(table),
-        recipe_columns={number: column for column, number in _recipes(table).items()},
+        recipes=recipes,
+        recipe_columns={number: column for column, number in recipes.items()},
         charts=list(_charts(table, series)),
         across=_across(table, series),
         pictures=list(gallery(list(_pictures(table)))),
@@ -59,12 +60,9 @@ def render(table: Table, title: str = "twinbench") -> str:
 
 
 def _recipes(table: Table) -> dict[Column, int]:
-    """Number the recipes: columns that differ only in their metric share one."""
-    numbers: dict[tuple[str, int, str], int] = {}
-    return {
-        column: numbers.setdefault((column.protocol, column.version, column.fingerprint), len(numbers))
-        for column in table.columns
-    }
+    """Number the recipes with their data: columns that differ only in their metric share one."""
+    numbers: dict[Column, int] = {}
+    return {column: numbers.setdefault(replace(column, metric=""), len(numbers)) for column in table.columns}
 
 
 def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Chart]]:

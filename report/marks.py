@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from typing import cast
 
-from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.report.grid import catalogued
 from twinbench.report.result import Result
 
+NO_DATA = "on which data it was measured is not recorded, as in every result of an older twinbench"
 REPEATED = "all seeds gave the same number to the last digit: they count as one trial"
 
 
@@ -13,13 +14,14 @@ def notes(result: Result) -> list[str]:
     """Return what sets a result apart from a plain trial of its protocol, one text each."""
     found: list[str] = []
     if result.overrides:
-        found.append(
-            f"settings changed: {', '.join(f'{key}={value}' for key, value in sorted(result.overrides.items()))}"
-        )
+        changes = [f"{name}={value}" for name, value in sorted(result.overrides.items())]
+        found.append(f"settings changed: {', '.join(changes)}")
     elif _is_other_edition(result):
         found.append(f"measured by another edition of {result.protocol} than this twinbench knows")
-    if "backbone" in result.details:
-        found.append(f"the backbone is {result.details['backbone']}, not a ResNet-50 that was converted")
+    if backbone := _other_backbone(result):
+        found.append(f"the backbone is {backbone}, not a ResNet-50 that was converted")
+    if not (result.data_sha256 or result.imported):
+        found.append(NO_DATA)
     if is_partial(result):
         found.append(f"partial data: {_counts(result)}")
     if has_other_list(result):
@@ -30,7 +32,10 @@ def notes(result: Result) -> list[str]:
         kept = _classes(result, "ap")
         found.append(f"{result.headline} averages {kept} of {kept + left} classes; the others have too few images")
     if result.imported:
-        found.append(f"imported from a log of {result.imported}: that it followed the protocol is the importer's word")
+        found.append(
+            f"imported from a log of {result.imported}: that it followed the protocol, on its data, is the importer's "
+            "word"
+        )
     if not result.converged:
         found.append("a chosen solver stopped at its iteration limit before it converged")
     return found
@@ -46,6 +51,15 @@ def has_other_list(result: Result) -> bool:
     return result.details.get("list_is_simclrs") is False
 
 
+def _other_backbone(result: Result) -> str:
+    """Return what was measured if it is no ResNet-50, empty if it is one; random weights are named as recorded."""
+    architecture = result.architecture or str(result.details.get("backbone", ""))
+    if not architecture or architecture == "resnet50" or architecture.startswith("resnet50-w"):
+        return ""
+    source = str(result.details.get("source", ""))
+    return source if source == f"{architecture}=random" else architecture
+
+
 def _classes(result: Result, detail: str) -> int:
     """Return how many classes a detail of a result names."""
     named = result.details.get(detail)
@@ -54,7 +68,7 @@ def _classes(result: Result, detail: str) -> int:
 
 def _is_other_edition(result: Result) -> bool:
     """Say whether the catalogue's protocol of that name and version is another recipe."""
-    named = PROTOCOLS.get(result.protocol)
+    named = catalogued(result.protocol)
     return named is not None and (named.version, named.fingerprint) != (result.version, result.fingerprint)
 
 

@@ -1,7 +1,7 @@
 """The comparison table: methods down, protocols across, and in each cell what its trials say.
 
-A column is a protocol, its version, its fingerprint and a metric, so two recipes never share one. What a reader must
-know to compare a cell with its neighbours stands in a footnote.
+A column is a protocol, its version, its fingerprint, the identity of its data and a metric, so two recipes or two data
+sets never share one. What a reader must know to compare a cell with its neighbours stands in a footnote.
 """
 
 import itertools
@@ -10,19 +10,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from twinbench.protocols.catalogue import PROTOCOLS
-from twinbench.protocols.house import UserError
 from twinbench.report import marks
 from twinbench.report.beside import Options, add
 from twinbench.report.files import Absent, Found, Located, find
-from twinbench.report.grid import Cell, Column, Table
+from twinbench.report.grid import Cell, Column, Table, catalogued
+from twinbench.report.result import Result, ResultError, convention_words
 from twinbench.report.statistics import independent, mean, places, shared_ranks
 
 Cells = Mapping[tuple[str, Column], Cell]
 
 
-class TableError(UserError):
+class TableError(ResultError):
     """Results that cannot stand in one table."""
 
 
@@ -34,40 +35,89 @@ def read(paths: Iterable[Path | str], options: Options | None = None) -> Table:
 def build(found: Found, options: Options | None = None, wanted: Sequence[Column] = ()) -> Table:
     """Arrange results into a table; TableError names the two files that contradict each other.
 
-    The columns are those that the results call for, or exactly the `wanted` ones.
+    The columns are those that the results call for, or exactly the `wanted` ones, on whatever data they were measured.
     """
-    _check(found.results)
-    cells = {key: _cell(key[1], trials) for key, trials in _by_cell(found.results, wanted).items()}
+    subjects = _subjects(found.results)
+    _check_backbones(found.results)
+    _check_trials(found.results, subjects)
+    grouped = _by_cell(found.results, subjects, wanted)
+    cells = {(method, column): _cell(column, trials) for (method, column), trials in grouped.items()}
     for key, reasons in _absences(found, cells).items():
         notes = tuple(f"{', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
         words = {reason.partition(":")[0] for reason in reasons}
         missing = next(word for word in ("failed", "running", "not finished") if word in words)
         cell = cells.get(key, Cell(missing=missing))
         cells[key] = replace(cell, notes=(*cell.notes, *notes))
-    methods = dict.fromkeys(
-        [*(entry.result.method for entry in found.results), *(lost.method for lost in found.absent)]
-    )
-    columns = wanted or sorted({column for _, column in cells}, key=order)
+    measured = [entry.result.method for entry in found.results]
+    methods = dict.fromkeys([*measured, *(lost.method for lost in found.absent)])
+    columns = sorted({column for _, column in cells}, key=order)
+    if wanted:
+        columns = _wanted(wanted, columns)
     cells = _not_recorded(methods, columns, cells) | cells
     table = add(Table(tuple(methods), tuple(columns), cells), options or Options())
     return _footnoted(_ranked(table, with_published=bool(options and options.rank_published)))
 
 
-def _check(results: Sequence[Located]) -> None:
-    """Refuse one label for two backbones, and one trial measured twice."""
-    backbones: dict[str, Located] = {}
-    trials: dict[tuple[object, ...], Located] = {}
+def _subjects(results: Sequence[Located]) -> list[Column]:
+    """Return what each result is a number of, as a column without a metric.
+
+    An imported result knows no data but by the importer's word: it stands on the data that the other results of its
+    recipe were measured on, if there is only one such.
+    """
+    names: dict[tuple[str, int, str], dict[str, str]] = defaultdict(dict)  # recipe -> data_sha256 -> its first name
     for entry in results:
         result = entry.result
-        if result.backbone_sha256:  # an imported result may not know its weights
-            first = backbones.setdefault(result.method, entry)
-            if first.result.backbone_sha256 != result.backbone_sha256:
+        if result.data_sha256:
+            names[result.protocol, result.version, result.fingerprint].setdefault(result.data_sha256, result.data)
+    found: list[Column] = []
+    for entry in results:
+        result = entry.result
+        recipe = result.protocol, result.version, result.fingerprint
+        known = names.get(recipe, {})
+        sha256 = result.data_sha256
+        if result.imported and not sha256 and len(known) == 1:
+            (sha256,) = known
+        found.append(Column(*recipe, "", sha256, known.get(sha256, "")))
+    return found
+
+
+def _check_backbones(results: Sequence[Located]) -> None:
+    """Refuse one label for two backbones; what a result does not record contradicts nothing."""
+    firsts: dict[tuple[str, str], Located] = {}
+    for entry in results:
+        method = entry.result.method
+        ours = _backbone(entry.result)
+        for part, value in ours.items():
+            first = firsts.setdefault((method, part), entry)
+            theirs = _backbone(first.result)[part]
+            if theirs != value:
                 raise TableError(
-                    f"method '{result.method}' stands for two backbones: {first.result.backbone_sha256[:12]} in "
-                    f"{first.path} and {result.backbone_sha256[:12]} in {entry.path}; give each its own --method label"
+                    f"method '{method}' stands for two backbones: {part} {_told(theirs)} in {first.path} and "
+                    f"{_told(value)} in {entry.path}; give each its own --method label"
                 )
-        identity = (result.method, result.protocol, result.version, result.fingerprint, result.seed)
-        first = trials.setdefault(identity, entry)
+
+
+def _backbone(result: Result) -> dict[str, Any]:
+    """Return the parts of a backbone's identity that a result records; an imported one may record none."""
+    parts = {
+        "tensors": result.backbone_sha256,
+        "architecture": result.architecture,
+        "input convention": result.convention,
+    }
+    return {name: value for name, value in parts.items() if value}
+
+
+def _told(part: Any) -> str:
+    """Return a part of a backbone's identity as it is told."""
+    return part[:12] if isinstance(part, str) else convention_words(part)
+
+
+def _check_trials(results: Sequence[Located], subjects: Sequence[Column]) -> None:
+    """Refuse one trial measured twice."""
+    firsts: dict[tuple[str, int, Column], Located] = {}
+    for entry, subject in zip(results, subjects, strict=True):
+        result = entry.result
+        first = firsts.setdefault((result.method, result.seed, subject), entry)
         if first is not entry:
             raise TableError(
                 f"{result.method} on {result.protocol}, seed {result.seed}, is there twice: {first.path} and "
@@ -75,17 +125,30 @@ def _check(results: Sequence[Located]) -> None:
             )
 
 
-def _by_cell(results: Sequence[Located], wanted: Sequence[Column]) -> dict[tuple[str, Column], list[Located]]:
+def _by_cell(
+    results: Sequence[Located], subjects: Sequence[Column], wanted: Sequence[Column]
+) -> dict[tuple[str, Column], list[Located]]:
     """Group results by method and column; a protocol with further table metrics fills a column for each."""
     asked = {column.metric: None for column in wanted}
     grouped: dict[tuple[str, Column], list[Located]] = defaultdict(list)
-    for entry in results:
+    for entry, subject in zip(results, subjects, strict=True):
         result = entry.result
-        named = PROTOCOLS.get(result.protocol)
-        metrics = [result.headline, *(named.also if named else ()), *asked]
-        for metric in dict.fromkeys(name for name in metrics if name in result.metrics):
-            grouped[result.method, Column(result.protocol, result.version, result.fingerprint, metric)].append(entry)
+        named = catalogued(result.protocol)
+        for metric in dict.fromkeys([result.headline, *(named.also if named else ()), *asked]):
+            if metric in result.metrics:
+                grouped[result.method, replace(subject, metric=metric)].append(entry)
     return grouped
+
+
+def _wanted(wanted: Sequence[Column], columns: Sequence[Column]) -> list[Column]:
+    """Return the wanted columns, each on every data that its recipe was measured on, by whatever metric."""
+    found: list[Column] = []
+    for column in wanted:
+        recipe = replace(column, metric="")
+        measured = [other for other in columns if replace(other, metric="", data_sha256="") == recipe]
+        names = {other.data_sha256: other.data for other in measured}
+        found += [replace(column, data_sha256=sha256, data=name) for sha256, name in names.items()] or [column]
+    return found
 
 
 def _cell(column: Column, trials: Sequence[Located]) -> Cell:
@@ -122,27 +185,35 @@ def _absences(found: Found, cells: Cells) -> dict[tuple[str, Column], dict[str, 
 
 
 def _columns_of(lost: Absent, columns: Iterable[Column]) -> list[Column]:
-    """Return the columns a lost trial belongs to: those of the named recipe, or all that carry the name."""
+    """Return the columns a lost trial belongs to: those of the named recipe, or all that carry the name.
+
+    Of one recipe on recorded data and on data that was not recorded, a lost trial is of the first.
+    """
     same = [column for column in columns if column.protocol == lost.protocol]
-    named = PROTOCOLS.get(lost.protocol)
-    fresh = (
-        Column(named.name, named.version, named.fingerprint, named.metric)
-        if named
-        else Column(lost.protocol, 0, "", "")
-    )
-    return [column for column in same if column.is_named_recipe] or same or [fresh]
+    same = [column for column in same if column.named] or same
+    same = [column for column in same if column.data_sha256] or same
+    if same:
+        return same
+    named = catalogued(lost.protocol)
+    if named:
+        return [Column(lost.protocol, named.version, named.fingerprint, named.metric)]
+    return [Column(lost.protocol, 0, "", "")]
 
 
 def order(column: Column) -> tuple[object, ...]:
-    """Sort columns as the catalogue lists its protocols, the named recipe before its variants."""
+    """Sort columns as the catalogue lists its protocols, the named recipe before its variants, a pair RECIPE@DATA after
+    its recipe, and data that was not recorded last."""
     names = list(PROTOCOLS)
-    named = PROTOCOLS.get(column.protocol)
+    named = catalogued(column.protocol)
+    data = not column.data_sha256, column.data_sha256
     if not named:
-        return len(names), column.protocol, column.version, False, column.fingerprint, 0, column.metric
+        return len(names), column.protocol, column.version, False, column.fingerprint, data, 0, column.metric
     metrics = [named.metric, *named.also]
     metric = metrics.index(column.metric) if column.metric in metrics else len(metrics)
     variant = column.fingerprint != named.fingerprint
-    return names.index(column.protocol), "", column.version, variant, column.fingerprint, metric, column.metric
+    pair = "" if column.protocol == named.name else column.protocol
+    place = names.index(named.name)
+    return place, pair, column.version, variant, column.fingerprint, data, metric, column.metric
 
 
 def _ranked(table: Table, *, with_published: bool) -> Table:

@@ -74,6 +74,12 @@ def asked_protocol(arguments: argparse.Namespace, room: Room) -> Protocol:
     return trial_protocol(find_protocol(arguments.protocol, room), arguments.set)
 
 
+def expected_images(protocol: Protocol) -> dict[str, int]:
+    """Return how many images complete data has, by split; nothing for a split of which any number is complete."""
+    train, test = protocol.images
+    return {split: count for split, count in (("train", train), ("test", test)) if count}
+
+
 def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:
     """Return the protocol with the --set pairs applied."""
     return protocol.with_settings(parse_settings(settings))
@@ -209,7 +215,7 @@ class Trial:
             data_sha256=self.data.sha256,
             overrides=dict(protocol.overrides),
             images=images,
-            images_expected=dict(zip(("train", "test"), protocol.images, strict=True)),
+            images_expected=expected_images(protocol),
             selected_on=protocol.selected_on,
             wall_seconds=round(time.monotonic() - self.started, 3),
             device=self.device,

@@ -44,6 +44,8 @@ def write() -> Callable[..., None]:
                 "metrics": value if isinstance(value, dict) else {protocol.metric: value},
                 "headline": protocol.metric,
                 "backbone_sha256": method,
+                "data": "scenes",
+                "data_sha256": "d" * 64,
             }
             Result(**fields | changes).write(root / re.sub(r"\W", "", method) / name / f"seed{seed}")
 

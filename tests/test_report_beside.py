@@ -28,7 +28,7 @@ def located(path, method, name, values, **changes):
                 headline=protocol.metric,
                 backbone_sha256=method,
                 overrides=dict(protocol.overrides),
-                **changes,
+                **{"data": "complete", "data_sha256": "d" * 64, **changes},
             ),
         )
         for seed, value in enumerate(values)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import twinbench
-from twinbench import cli
+from twinbench.cli import COMMANDS
 from twinbench.protocols import page
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.sources import recipe_sources
@@ -39,7 +39,7 @@ def test_every_command_parses(path, monkeypatch):
     for words in commands(path):
         if any(word.isupper() and len(word) > 1 or word.startswith("[") or word.endswith("...") for word in words):
             continue
-        room = importlib.import_module(f"twinbench.{cli.COMMANDS[words[1]][0]}")
+        room = importlib.import_module(f"twinbench.{COMMANDS[words[1]][0]}")
         monkeypatch.setattr(room, "run", lambda arguments: 0)
         assert twinbench.main(words[1:]) == 0, shlex.join(words)
 

@@ -21,6 +21,8 @@ def located(tmp_path, method="m", value=50.0, seed=0, protocol=SVM, **changes):
         "metrics": {protocol.metric: value},
         "headline": protocol.metric,
         "backbone_sha256": method * 8,
+        "data": "voc07",
+        "data_sha256": "d" * 64,
     } | changes
     return Located(tmp_path / fields["method"] / f"seed{seed}" / "result.json", Result(**fields))
 
