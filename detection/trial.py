@@ -1,9 +1,10 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ class Wanted:
     workers: int | None = None  # what suits the machine
     checkpoint_seconds: float = SECONDS
     evaluator: Evaluator = "pycocotools"
+
+    @classmethod
+    def of(cls, protocol: Protocol, arguments: argparse.Namespace) -> "Wanted":
+        """Return what a command line asks for; its options have the names of the fields."""
+        given = vars(arguments) | {"protocol": protocol}
+        return cls(**{entry.name: given[entry.name] for entry in fields(cls) if entry.name in given})
 
 
 def run_trial(wanted: Wanted) -> Result | None:

@@ -24,25 +24,30 @@ from pathlib import Path
 from detectron2.engine import SimpleTrainer
 from twinbench.detection.trial import Wanted, run_trial
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 torch.set_num_threads(1)
-data, out, dies_at, *settings = sys.argv[1:]
+data, out, ends_at, number, *settings = sys.argv[1:]
 step = SimpleTrainer.run_step
 
 def step_or_die(self):
-    if self.iter == int(dies_at):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if self.iter == int(ends_at):
+        os.kill(os.getpid(), int(number))
     step(self)
 
 SimpleTrainer.run_step = step_or_die
 protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
-run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=0.0))
+seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
+try:
+    run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=seconds))
+except StopAsked:
+    sys.exit(EXIT_CODE)
 """
 SMALL = ["batch_size=2", "iterations=8", "steps=6", "warmup_iterations=2", "rois_per_image=8", "rpn_post_nms_test=8"]
 SMALL += ["min_size_train=64", "min_size_test=64", "precise_bn_iterations=2"]
 
 
-def start(data, out, dies_at=-1):
-    """Start both processes of a trial, which kill themselves in iteration `dies_at`; return them."""
+def start(data, out, ends_at=(-1, -1), number=signal.SIGKILL):
+    """Start both processes of a trial, which send themselves `number` in iteration `ends_at`; return them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -52,7 +57,7 @@ def start(data, out, dies_at=-1):
         place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         environment = os.environ | {name: str(value) for name, value in place.items()} | {"OMP_NUM_THREADS": "1"}
         with (out / f"said{rank}.txt").open("w") as said:
-            command = [sys.executable, "-c", PAIR, data, out, str(dies_at), *SMALL]
+            command = [sys.executable, "-c", PAIR, data, out, str(ends_at[rank]), str(int(number)), *SMALL]
             processes.append(subprocess.Popen(command, env=environment, stdout=said, stderr=said))
     return processes
 
@@ -63,17 +68,29 @@ def finish(processes, out):
     assert codes == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
 
 
-def test_a_killed_pair_ends_with_the_same_bits(scenes, tmp_path):
-    data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
-    pair = start(data, broken, dies_at=5)
-    assert [process.wait() for process in pair] == [-signal.SIGKILL] * 2
+@pytest.fixture(scope="module")
+def whole(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    finish(start(scenes / "VOCdevkit", out), out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "number", "codes"),
+    [((5, 5), signal.SIGKILL, [-signal.SIGKILL] * 2), ((-1, 4), signal.SIGTERM, [75, 75])],  # one of them is told
+    ids=["killed", "told to stop"],
+)
+def test_a_pair_that_was_ended_goes_on_to_the_same_bits(scenes, tmp_path, whole, ends_at, number, codes):
+    data, broken = scenes / "VOCdevkit", tmp_path / "broken"
+    pair = start(data, broken, ends_at, number)
+    assert [process.wait(timeout=300) for process in pair] == codes, (broken / "said0.txt").read_text()
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000005"
     finish(start(data, broken), broken)
-    finish(start(data, whole), whole)
     ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
-    assert found.metrics == expected.metrics and found.curves == expected.curves
+    assert found.metrics == expected.metrics
+    assert found.curves == expected.curves
 
 
 def test_torchs_synchronized_norm_on_cpus_is_refused_with_a_way_out():
