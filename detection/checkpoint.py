@@ -1,4 +1,4 @@
-"""Where a training run stands: written every few minutes, the newest ones kept, read back to the bit."""
+"""Where a training run stands: written every few minutes and when told to stop, read back to the bit."""
 
 import re
 import time
@@ -11,9 +11,12 @@ from torch import nn, optim
 
 from twinbench.convert.files import load, save
 from twinbench.protocols.house import UserError
+from twinbench.runtime.distributed import meet
+from twinbench.runtime.process import Process
+from twinbench.runtime.stopping import StopAsked, Stopper
 
 KEPT = 2  # the newest and, against a bad disk, the one before
-SECONDS = 300.0  # at most this much work is lost
+SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
 
 
 class ResumeError(UserError):
@@ -64,15 +67,25 @@ def check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) 
 
 
 class Checkpoints(HookBase):
-    """Saves the state every `seconds` and after the last iteration. Only one process has this hook."""
+    """Saves the state every `seconds`, after the last iteration, and when a signal asks the run to stop.
 
-    def __init__(self, state: State, folder: Path, seconds: float = SECONDS) -> None:
+    Every process has this hook, the last of all: they stop after the same iteration. Only the main one writes.
+    """
+
+    def __init__(self, state: State, folder: Path, process: Process, stopper: Stopper, seconds: float) -> None:
         self.state, self.folder, self.seconds = state, folder, seconds
+        self.process, self.stopper = process, stopper
         self.saved = time.monotonic()
 
     def after_step(self) -> None:
-        """Save if it is time; comes after the hook that steps the learning rate."""
-        done = self.trainer.iter + 1
-        if done == self.trainer.max_iter or time.monotonic() - self.saved >= self.seconds:
+        """Save if it is time; StopAsked if any process was told to stop."""
+        done, end = self.trainer.iter + 1, self.trainer.max_iter
+        stop = bool(self.stopper.ask())
+        is_time = done == end or time.monotonic() - self.saved >= self.seconds
+        if self.process.is_main and (stop or is_time):
             self.state.save(self.folder, done)
             self.saved = time.monotonic()
+        if stop:
+            # torchrun ends all processes when the first one exits: none may before the state is on disk.
+            meet(self.process)
+            raise StopAsked(f"stopped after iteration {done} of {end}; state in {self.folder}")

@@ -1,5 +1,7 @@
 """One detection trial: train a detector on a backbone, measure it, write OUT/result.json. Run again to resume.
 
+SIGTERM, SIGUSR1 and SIGUSR2 save the state of the training and exit with code 75; the same command goes on from there.
+
 Examples:
     twinbench detection voc0712-frcnn-c4 resnet50.pth /datasets/VOCdevkit out/voc --method barlow-twins --seed 1
     twinbench detection demo-coco-mrcnn-c4-1x random scenes/coco out/coco
@@ -12,11 +14,13 @@ config.yaml, model_final.pth and, while it trains, the newest checkpoints.
 
 import argparse
 import importlib.util
+import sys
 
 from twinbench.detection.scaling import linear_rule
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.report.trial import add_trial_arguments, trial_protocol
 
 
@@ -45,36 +49,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the trial, or find it finished, and print its numbers."""
-    named = find_protocol(arguments.protocol, "detection")
-    assert isinstance(named.recipe, DetectionRecipe)
-    scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]
-    protocol = trial_protocol(named, scaled + arguments.set)
-    for package in ("detectron2", "pycocotools"):
-        if importlib.util.find_spec(package) is None:
-            raise DetectionError(f"{package} is not installed, which detection needs; run: make setup")
-    if arguments.evaluator == "faster-coco-eval" and importlib.util.find_spec("faster_coco_eval") is None:
-        raise DetectionError(
-            "--evaluator faster-coco-eval: not installed; run: pip install faster-coco-eval, or leave the option out"
-        )
+    protocol = _protocol(arguments)
+    _require_packages(arguments.evaluator)
     from twinbench.detection.chatter import chatter_to
+    from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 
-    with chatter_to(arguments.out / "log.txt"):
-        from twinbench.detection.trial import Wanted, run_trial
+    try:
+        with chatter_to(arguments.out / "log.txt"):
+            from twinbench.detection.trial import Wanted, run_trial
 
-        result = run_trial(
-            Wanted(
-                protocol=protocol,
-                backbone=arguments.backbone,
-                data=arguments.data,
-                out=arguments.out,
-                method=arguments.method,
-                seed=arguments.seed,
-                device=arguments.device,
-                workers=arguments.workers,
-                evaluator=arguments.evaluator,
-            )
-        )
+            result = run_trial(Wanted.of(protocol, arguments))
+    except StopAsked as stop:
+        print(f"twinbench detection: {stop}; the same command goes on from there", file=sys.stderr)
+        return EXIT_CODE
     if result:
         numbers = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
         print(f"{result.protocol}  {result.method}  seed {result.seed}  {numbers}")
     return 0
+
+
+def _protocol(arguments: argparse.Namespace) -> Protocol:
+    """Return the protocol with --gpus and --set applied; where both change a setting, --set has the last word."""
+    named = find_protocol(arguments.protocol, "detection")
+    assert isinstance(named.recipe, DetectionRecipe)
+    scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]
+    return trial_protocol(named, scaled + arguments.set)
+
+
+def _require_packages(evaluator: str) -> None:
+    """Raise DetectionError for what is not installed, before anything is written."""
+    for package in ("detectron2", "pycocotools"):
+        if importlib.util.find_spec(package) is None:
+            raise DetectionError(f"{package} is not installed, which detection needs; run: make setup")
+    if evaluator == "faster-coco-eval" and importlib.util.find_spec("faster_coco_eval") is None:
+        raise DetectionError(
+            "--evaluator faster-coco-eval: not installed; run: pip install faster-coco-eval, or leave the option out"
+        )

@@ -8,6 +8,7 @@ processes nor an interruption changes a single pixel.
 
 import itertools
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from detectron2.data import DatasetFromList, DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.layouts import DataError
+from twinbench.runtime.stopping import SIGNALS
 
 Record = dict[str, Any]  # one image in Detectron2's dataset format
 
@@ -113,5 +115,12 @@ def training_loader(
             num_workers=workers,
             collate_fn=list,
             generator=torch.Generator(),  # its own: starting a loader would otherwise draw from the global one
+            worker_init_fn=ignore_signals,
         )
     )
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave the signals that end a job to the main process: a scheduler sends them to its loader processes, too."""
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)

@@ -8,7 +8,8 @@
     model_final.pth
 
 What a killed run loses is the time since its last checkpoint, never a bit of the result (on a GPU the order of the
-data is exact, and the arithmetic as exact as the GPU's kernels are).
+data is exact, and the arithmetic as exact as the GPU's kernels are). One that is told to stop, by SIGTERM or as
+runtime/stopping.py says, saves after the iteration it is in and loses nothing.
 """
 
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ from twinbench.detection.stream import (
 )
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.stopping import Stopper
 
 POINTS = 500  # lines of the log, and points of the learning curve
 MODEL, AUGMENT, ORDER, STEP, PRECISE = range(5)  # what a seed is derived for
@@ -70,7 +72,10 @@ class Run:
 
 
 def train(run: Run, model: nn.Module, records: list[Record]) -> None:
-    """Train `model` in place on `records` to the end of the schedule, from wherever `run.folder` stands."""
+    """Train `model` in place on `records` to the end of the schedule, from wherever `run.folder` stands.
+
+    Raises StopAsked where it was told to stop and has saved its state.
+    """
     final = run.folder / "model_final.pth"
     if final.exists():
         found = load(final)
@@ -94,14 +99,16 @@ def _iterate(run: Run, model: nn.Module, records: list[Record]) -> None:
     start, stop = state.resume(run.folder / "checkpoints"), run.config.SOLVER.MAX_ITER
     if start == stop:
         return
-    trainer = SimpleTrainer(_parallel(model, run.process), run.loader(records, start=start, stop=stop), optimizer)
+    process, folder = run.process, run.folder / "checkpoints"
+    trainer = SimpleTrainer(_parallel(model, process), run.loader(records, start=start, stop=stop), optimizer)
     trainer.register_hooks([Reseed(run), hooks.LRScheduler(optimizer, scheduler)])
-    if run.process.is_main:
+    if process.is_main:
         log = JsonLog(run.folder / "log.jsonl")
         log.cut("iteration", start)
         trainer.register_hooks([Log(log, start, stop)])
-        trainer.register_hooks([Checkpoints(state, run.folder / "checkpoints", run.checkpoint_seconds)])
-    trainer.train(start, stop)
+    with Stopper(process.world, torch.device(process.device)) as stopper:
+        trainer.register_hooks([Checkpoints(state, folder, process, stopper, run.checkpoint_seconds)])
+        trainer.train(start, stop)
 
 
 def _parallel(model: nn.Module, process: Process) -> nn.Module:

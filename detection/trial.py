@@ -1,9 +1,10 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from twinbench.protocols.identity import data_identity, split_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError
-from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+from twinbench.report.trial import Trial, TrialBackbone, TrialData
+from twinbench.runtime.process import current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
 
 PICTURE, CURVES = "predictions.png", "precision-recall.png"
@@ -44,6 +45,12 @@ class Wanted:
     checkpoint_seconds: float = SECONDS
     evaluator: Evaluator = "pycocotools"
 
+    @classmethod
+    def of(cls, protocol: Protocol, arguments: argparse.Namespace) -> "Wanted":
+        """Return what a command line asks for; its options have the names of the fields."""
+        given = vars(arguments) | {"protocol": protocol}
+        return cls(**{entry.name: given[entry.name] for entry in fields(cls) if entry.name in given})
+
 
 def run_trial(wanted: Wanted) -> Result | None:
     """Return the result of the trial, measured now or found finished; None in all processes but the main one."""
@@ -51,7 +58,6 @@ def run_trial(wanted: Wanted) -> Result | None:
     workers = loader_workers(process, wanted.workers)
     protocol, recipe = wanted.protocol, wanted.protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
-    require_norm(recipe, process)
     backbone = open_backbone(wanted.backbone, protocol.width)
     data = open_data(protocol, wanted.data)
     trial = Trial(
@@ -87,7 +93,7 @@ def run_trial(wanted: Wanted) -> Result | None:
         if process.is_main:
             with replacing(wanted.out / "config.yaml") as beside:
                 beside.write_text(config.dump())
-        model = build_detector(config, backbone, wanted.out / "backbone.pth", wanted.seed)
+        model = build_detector(config, backbone, wanted.out / "backbone.pth", wanted.seed, process)
         train(run, model, data.train)
         scores = evaluate(config, model, data, process, workers, wanted.evaluator)
         if scores is None:
@@ -96,15 +102,6 @@ def run_trial(wanted: Wanted) -> Result | None:
         draw_curves(scores.curves, wanted.out / CURVES)
     by = {"evaluator": wanted.evaluator} if config.MODEL.MASK_ON else {}
     return _finish(trial, data, scores, by)
-
-
-def require_norm(recipe: DetectionRecipe, process: Process) -> None:
-    """Raise TrialError for torch's SyncBatchNorm among several CPU processes, which it does not support."""
-    if recipe.norm == "SyncBN" and process.world > 1 and process.device == "cpu":
-        raise TrialError(
-            f"norm SyncBN among {process.world} CPU processes: torch has it for GPUs only; "
-            "use one process, or --set norm=naiveSyncBN, which computes the same"
-        )
 
 
 def _finish(trial: Trial, data: DetectionData, scores: Scores, by: dict[str, str]) -> Result:

@@ -6,15 +6,17 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from detectron2.utils import comm
 from torch import nn
 
 from twinbench.convert.files import load
 from twinbench.convert.load import Backbone
 from twinbench.convert.write import write_backbone
 from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
+from twinbench.detection.norms import with_synchronized_norms
 from twinbench.detection.stream import derived_seed
 from twinbench.protocols.house import UserError
+from twinbench.runtime.distributed import meet
+from twinbench.runtime.process import Process
 
 TENSORS = 265  # of a ResNet-50 in Detectron2: 53 convolutions and 53 x 4 of their norms
 
@@ -23,16 +25,19 @@ class WeightsError(UserError):
     """A backbone that did not arrive in the detector."""
 
 
-def build_detector(config: CfgNode, backbone: Backbone, path: Path, seed: int) -> nn.Module:
+def build_detector(
+    config: CfgNode, backbone: Backbone, path: Path, seed: int, process: Process | None = None
+) -> nn.Module:
     """Return the detector of `config` with `backbone` in it; what is new (RPN, heads) is drawn from `seed`.
 
     The main process writes the backbone to `path` in Detectron2's layout; every one reads it by Detectron2's loader.
     """
-    if comm.is_main_process():
+    process = process or Process()
+    if process.is_main:
         write_backbone(backbone, path, to="detectron2")
-    comm.synchronize()
+    meet(process)
     torch.manual_seed(derived_seed(seed, 0))
-    model = build_model(config)
+    model = with_synchronized_norms(build_model(config), process)
     DetectionCheckpointer(model).load(str(path))
     check_arrival(model, path)
     return model

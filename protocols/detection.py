@@ -7,6 +7,17 @@ The plain name of a benchmark is the recipe of Barlow Twins where the paper has 
 is the same benchmark by another book of recipes, and `-frozen` keeps the backbone as it came. None of them is
 comparable with another, and none shares a column: the fingerprint holds rate, norm, batch and schedule. SimSiam
 searched the rate for each method (its issue 26): say it with `--set lr=...`, which is recorded.
+
+Version 2 (November 2026): Barlow Twins' VOC recipe has SyncBN, as its source says, where version 1 had MoCo's
+naiveSyncBN; and float32 is exact on GPUs, where version 1 let cuDNN take TF32 unsaid.
+
+naiveSyncBN is not SyncBN. Both normalise by statistics of all processes, but SyncBN by those of all pixels, naiveSyncBN
+by the mean of the processes' own statistics. On batches of one shape these are the same numbers; detection's images
+have many, so each process's pixels weigh otherwise. naiveSyncBN also takes the variance as E[x^2] - E[x]^2, less exact
+in float32, and keeps the biased one as running average (n / (n - 1) apart). On one process both are plain batch norm.
+MoCo's file said SyncBN until November 2020, and VISSL's copy of it still does; up to PyTorch 1.5 that was Detectron2's
+word for the naive one. When it became PyTorch's own, MoCo wrote "SyncBN seems to cause larger variance for unknown
+reasons" and named the naive one.
 """
 
 from dataclasses import replace
@@ -17,9 +28,9 @@ from twinbench.protocols.schema import Protocol
 
 VOC_C4 = DetectionRecipe(
     architecture="frcnn-c4",
-    norm="naiveSyncBN",  # MoCo Base-RCNN-C4-BN.yaml since November 2020; BT C.2 says SyncBN
-    extra_norm=True,  # MoCo Res5ROIHeadsExtraNorm
-    freeze_at=0,  # MoCo Base-RCNN-C4-BN.yaml
+    norm="SyncBN",  # BT C.2; VISSL voc0712/mocoV2 rn50 yaml, below simclr_swav, which has the paper's rate and warm-up
+    extra_norm=True,  # MoCo Res5ROIHeadsExtraNorm; the VISSL yaml
+    freeze_at=0,  # MoCo Base-RCNN-C4-BN.yaml; the VISSL yaml
     batch_size=16,  # BT C.2, D2
     lr=0.1,  # BT C.2
     warmup_iterations=1000,  # BT C.2
@@ -38,9 +49,11 @@ VOC_C4 = DetectionRecipe(
     rois_per_image=512,  # D2
     roi_resolution=14,  # D2
     precise_bn_iterations=200,  # MoCo: PRECISE_BN enabled; D2: 200 iterations
+    precision="fp32",  # D2: SOLVER.AMP off, and MODEL_ZOO.md's 8 V100s have no TF32; no source says anything else
 )
 VOC_C4_MOCO = replace(
     VOC_C4,
+    norm="naiveSyncBN",  # MoCo Base-RCNN-C4-BN.yaml since d00ef73, November 2020; SyncBN before
     lr=0.02,  # MoCo pascal_voc_R_50_C4_24k.yaml, D2's default for 16 images
     warmup_iterations=100,  # MoCo pascal_voc_R_50_C4_24k.yaml
     warmup_factor=1e-3,  # D2
@@ -48,6 +61,7 @@ VOC_C4_MOCO = replace(
 COCO_C4_1X = replace(
     VOC_C4,
     architecture="mrcnn-c4",
+    norm="naiveSyncBN",  # MoCo Base-RCNN-C4-BN.yaml; BT C.2 leaves norm and extra norm open on COCO
     lr=0.03,  # BT C.2
     warmup_factor=1e-3,  # D2: BT C.2 says "all other hyperparameters as in Detectron2"
     warmup_iterations=1000,  # D2
@@ -91,19 +105,19 @@ COCO_FPN_1X_FROZEN = replace(
 PROTOCOLS = (
     Protocol(
         name="voc0712-frcnn-c4",
-        version=1,
+        version=2,
         title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations",
         data_set=VOC0712,
         metric="AP",
         selected_on="nothing: the last iteration is reported",
         trials=5,  # MoCo detection/README.md: mean of 5 trials
-        source="BT C.2 on MoCo's Base-RCNN-C4-BN.yaml",
+        source="BT C.2; what it leaves open, as VISSL's voc0712/simclr_swav and MoCo's Base-RCNN-C4-BN.yaml",
         recipe=VOC_C4,
         published_as="voc0712_det_c4",
     ),
     Protocol(
         name="coco-mrcnn-c4-1x",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-C4, 1x",
         data_set=COCO17,
         metric="box-AP",
@@ -116,7 +130,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-c4-2x",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-C4, 2x",
         data_set=COCO17,
         metric="box-AP",
@@ -129,7 +143,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-fpn-1x",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x",
         data_set=COCO17,
         metric="box-AP",
@@ -142,7 +156,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-fpn-2x",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-FPN, 2x",
         data_set=COCO17,
         metric="box-AP",
@@ -155,7 +169,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="voc0712-frcnn-c4-moco",
-        version=1,
+        version=2,
         title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, MoCo's rate",
         data_set=VOC0712,
         metric="AP",
@@ -167,7 +181,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="voc0712-frcnn-c4-vicreg",
-        version=1,
+        version=2,
         title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, VICReg's RPN weight",
         data_set=VOC0712,
         metric="AP",
@@ -181,7 +195,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="voc0712-frcnn-c4-frozen",
-        version=1,
+        version=2,
         title="VOC07+12 detection, Faster R-CNN R50-C4, 24k iterations, backbone frozen",
         data_set=VOC0712,
         metric="AP",
@@ -192,7 +206,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-c4-1x-moco",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-C4, 1x, MoCo's rate",
         data_set=COCO17,
         metric="box-AP",
@@ -204,7 +218,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-fpn-1x-vicreg",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, VICReg's rate",
         data_set=COCO17,
         metric="box-AP",
@@ -221,7 +235,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="coco-mrcnn-fpn-1x-frozen",
-        version=1,
+        version=2,
         title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, backbone frozen",
         data_set=COCO17,
         metric="box-AP",

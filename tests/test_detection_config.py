@@ -6,8 +6,8 @@ from pathlib import Path
 import detectron2
 import pytest
 from detectron2.config import get_cfg
-from detectron2.layers import NaiveSyncBatchNorm
 from detectron2.modeling.roi_heads import Res5ROIHeads
+from torch import nn
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
 from twinbench.detection.config import detectron2_config
@@ -71,7 +71,7 @@ def test_coco_c4_is_detectron2s_1x_but_for_what_the_papers_say():
 def test_voc_c4_is_detectron2s_but_for_mocos_schedule_and_barlow_twins_rate():
     found = differences(of("voc0712-frcnn-c4"), "PascalVOC-Detection/faster_rcnn_R_50_C4.yaml")
     expected = {
-        "MODEL.RESNETS.NORM": "naiveSyncBN",
+        "MODEL.RESNETS.NORM": "SyncBN",
         "MODEL.ROI_HEADS.NAME": "Res5ROIHeadsExtraNorm",
         "SOLVER.BASE_LR": 0.1,
         "SOLVER.STEPS": [18000, 22000],
@@ -101,7 +101,12 @@ def test_coco_fpn_is_detectron2s_1x_but_for_the_norms():
         (
             "voc0712-frcnn-c4-moco",
             "voc0712-frcnn-c4",
-            {"SOLVER.BASE_LR": 0.02, "SOLVER.WARMUP_ITERS": 100, "SOLVER.WARMUP_FACTOR": 0.001},
+            {
+                "MODEL.RESNETS.NORM": "naiveSyncBN",
+                "SOLVER.BASE_LR": 0.02,
+                "SOLVER.WARMUP_ITERS": 100,
+                "SOLVER.WARMUP_FACTOR": 0.001,
+            },
         ),
     ],
 )
@@ -173,4 +178,5 @@ def test_the_head_is_detectron2s_with_one_norm_at_the_end():
     assert channels == plain_channels == 2048 // 8
     names = [name for name, _ in blocks.named_children()]
     assert names == [name for name, _ in plain.named_children()] + ["norm"]  # MoCo's files call it res5.norm
-    assert isinstance(blocks.norm, NaiveSyncBatchNorm) and blocks.norm.num_features == channels
+    assert isinstance(blocks.norm, nn.SyncBatchNorm)
+    assert blocks.norm.num_features == channels

@@ -5,17 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
+from detectron2.config import get_cfg
+from detectron2.layers import get_norm
+from detectron2.solver import build_optimizer
+from fvcore.nn.precise_bn import get_bn_modules
 
 from twinbench.convert.files import load
 from twinbench.detection.checkpoint import checkpoints
-from twinbench.detection.trial import require_norm
-from twinbench.protocols.detection import VOC_C4
+from twinbench.detection.norms import with_synchronized_norms
 from twinbench.report.result import read_result
-from twinbench.report.trial import TrialError
 from twinbench.runtime.process import Process
 
 PAIR = """
@@ -24,36 +25,47 @@ from pathlib import Path
 from detectron2.engine import SimpleTrainer
 from twinbench.detection.trial import Wanted, run_trial
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 torch.set_num_threads(1)
-data, out, dies_at, *settings = sys.argv[1:]
+data, out, ends_at, number, *settings = sys.argv[1:]
 step = SimpleTrainer.run_step
 
 def step_or_die(self):
-    if self.iter == int(dies_at):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if self.iter == int(ends_at):
+        os.kill(os.getpid(), int(number))
     step(self)
 
 SimpleTrainer.run_step = step_or_die
 protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
-run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=0.0))
+seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
+try:
+    run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=seconds))
+except StopAsked:
+    sys.exit(EXIT_CODE)
 """
 SMALL = ["batch_size=2", "iterations=8", "steps=6", "warmup_iterations=2", "rois_per_image=8", "rpn_post_nms_test=8"]
 SMALL += ["min_size_train=64", "min_size_test=64", "precise_bn_iterations=2"]
 
 
-def start(data, out, dies_at=-1):
-    """Start both processes of a trial, which kill themselves in iteration `dies_at`; return them."""
+def start(data, out, ends_at=(-1, -1), number=signal.SIGKILL):
+    """Start both processes of a trial, which send themselves `number` in iteration `ends_at`; return them."""
+    return start_pair(
+        out, *([sys.executable, "-c", PAIR, data, out, str(at), str(int(number)), *SMALL] for at in ends_at)
+    )
+
+
+def start_pair(out, command, second=None):
+    """Start two processes of one group, by one command or one each; return them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     out.mkdir(exist_ok=True)
     processes = []
-    for rank in range(2):
+    for rank, words in enumerate((command, second or command)):
         place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         environment = os.environ | {name: str(value) for name, value in place.items()} | {"OMP_NUM_THREADS": "1"}
         with (out / f"said{rank}.txt").open("w") as said:
-            command = [sys.executable, "-c", PAIR, data, out, str(dies_at), *SMALL]
-            processes.append(subprocess.Popen(command, env=environment, stdout=said, stderr=said))
+            processes.append(subprocess.Popen(words, env=environment, stdout=said, stderr=said))
     return processes
 
 
@@ -63,23 +75,121 @@ def finish(processes, out):
     assert codes == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
 
 
-def test_a_killed_pair_ends_with_the_same_bits(scenes, tmp_path):
-    data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
-    pair = start(data, broken, dies_at=5)
-    assert [process.wait() for process in pair] == [-signal.SIGKILL] * 2
+@pytest.fixture(scope="module")
+def whole(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    finish(start(scenes / "VOCdevkit", out), out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "number", "codes"),
+    [((5, 5), signal.SIGKILL, [-signal.SIGKILL] * 2), ((-1, 4), signal.SIGTERM, [75, 75])],  # one of them is told
+    ids=["killed", "told to stop"],
+)
+def test_a_pair_that_was_ended_goes_on_to_the_same_bits(scenes, tmp_path, whole, ends_at, number, codes):
+    data, broken = scenes / "VOCdevkit", tmp_path / "broken"
+    pair = start(data, broken, ends_at, number)
+    assert [process.wait(timeout=300) for process in pair] == codes, (broken / "said0.txt").read_text()
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000005"
     finish(start(data, broken), broken)
-    finish(start(data, whole), whole)
     ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
-    assert found.metrics == expected.metrics and found.curves == expected.curves
+    assert found.metrics == expected.metrics
+    assert found.curves == expected.curves
 
 
-def test_torchs_synchronized_norm_on_cpus_is_refused_with_a_way_out():
-    recipe = replace(VOC_C4, norm="SyncBN")
-    with pytest.raises(TrialError, match="norm SyncBN among 2 CPU processes: .*--set norm=naiveSyncBN"):
-        require_norm(recipe, Process(rank=1, world=2, device="cpu"))
-    require_norm(recipe, Process(device="cpu"))  # alone it is plain batch norm
-    require_norm(recipe, Process(world=2, device="cuda:0"))
-    require_norm(VOC_C4, Process(world=2, device="cpu"))
+NORMS = """
+import sys, torch
+from pathlib import Path
+from detectron2.layers import NaiveSyncBatchNorm
+from torch import nn
+from twinbench.convert.files import save
+from twinbench.detection.norms import with_synchronized_norms
+from twinbench.runtime.process import current_process, process_group
+process = current_process("cpu")
+data, out = map(Path, sys.argv[1:])
+found = {}
+with process_group(process):
+    for shapes in ("equal", "unequal"):
+        for name, norm in (("SyncBN", nn.SyncBatchNorm(4)), ("naiveSyncBN", NaiveSyncBatchNorm(4))):
+            layer = with_synchronized_norms(nn.Sequential(norm), process)
+            x = torch.load(data / f"{shapes}{process.rank}.pth").requires_grad_()
+            y = layer(x)
+            (y * torch.load(data / f"weight {shapes}{process.rank}.pth")).sum().backward()
+            running = {"mean": layer[0].running_mean, "variance": layer[0].running_var}
+            found[f"{name} {shapes}"] = {"y": y.detach(), "gradient": x.grad, **running}
+save(found, out / f"found{process.rank}.pth")
+"""
+
+
+@pytest.fixture(scope="module")
+def norms(tmp_path_factory):
+    """Return what each of two processes found, and (pixels, channels) of the batch and of a weight for each pixel."""
+    folder = tmp_path_factory.mktemp("norms")
+    torch.manual_seed(0)
+    given = {}
+    for shapes, sizes in {"equal": [(2, 4, 5, 6)] * 2, "unequal": [(3, 4, 5, 6), (1, 4, 7, 3)]}.items():
+        for kind in ("", "weight "):
+            parts = [torch.randn(size) * (rank + 1) + rank for rank, size in enumerate(sizes)]
+            given[kind + shapes] = torch.cat([pixels(part) for part in parts])
+            for rank, part in enumerate(parts):
+                torch.save(part, folder / f"{kind}{shapes}{rank}.pth")
+    pair = start_pair(folder, [sys.executable, "-c", NORMS, folder, folder])
+    finish(pair, folder)
+    return [load(folder / f"found{rank}.pth") for rank in range(2)], given
+
+
+def pixels(images):
+    """(N, C, H, W) -> (pixels, C)"""
+    return images.movedim(1, 3).flatten(0, 2)
+
+
+def together(norms, case, what):
+    return torch.cat([pixels(found[case][what]) for found in norms[0]])
+
+
+@pytest.mark.parametrize("shapes", ["equal", "unequal"])
+def test_syncbn_among_processors_is_batch_norm_of_all_pixels(norms, shapes):
+    x = norms[1][shapes].clone().requires_grad_()
+    layer = torch.nn.BatchNorm1d(4)
+    y = layer(x)
+    (y * norms[1][f"weight {shapes}"]).sum().backward()
+    case = f"SyncBN {shapes}"
+    assert torch.allclose(together(norms, case, "y"), y, atol=1e-6)
+    assert torch.allclose(together(norms, case, "gradient"), x.grad, atol=1e-6)
+    for found in norms[0]:
+        assert torch.allclose(found[case]["mean"], layer.running_mean, atol=1e-6)
+        assert torch.allclose(found[case]["variance"], layer.running_var, atol=1e-6)
+
+
+def test_naive_syncbn_is_the_same_on_batches_of_one_shape_but_for_the_biased_running_variance(norms):
+    ours, naive = (together(norms, f"{name} equal", "y") for name in ("SyncBN", "naiveSyncBN"))
+    assert torch.allclose(ours, naive, atol=1e-5)
+    kept, of_naive = ((norms[0][0][f"{name} equal"]["variance"] - 0.9) / 0.1 for name in ("SyncBN", "naiveSyncBN"))
+    n = len(norms[1]["equal"])
+    assert torch.allclose(kept / of_naive, torch.tensor(n / (n - 1)), rtol=1e-4)
+
+
+def test_naive_syncbn_is_another_norm_on_batches_of_two_shapes(norms):
+    ours, naive = (together(norms, f"{name} unequal", "y") for name in ("SyncBN", "naiveSyncBN"))
+    assert not torch.allclose(ours, naive, atol=0.1)
+
+
+@pytest.mark.parametrize("norm", ["SyncBN", "naiveSyncBN", "BN"])
+def test_on_one_process_all_norms_are_plain_batch_norm(norm):
+    x = torch.randn(2, 4, 5, 6)
+    layer, plain = with_synchronized_norms(get_norm(norm, 4), Process()), torch.nn.BatchNorm2d(4)
+    assert torch.equal(layer(x), plain(x))
+    assert torch.equal(layer.running_var, plain.running_var)
+
+
+def test_what_stands_for_syncbn_is_found_where_norms_are_looked_for_by_class():
+    """Precise batch norm and the weight decay of norms would pass over any other class, without a word."""
+    pair = Process(world=2)
+    model = with_synchronized_norms(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.SyncBatchNorm(4)), pair)
+    assert get_bn_modules(model) == [model[1]]
+    decay = {id(group["params"][0]): group["weight_decay"] for group in build_optimizer(get_cfg(), model).param_groups}
+    assert decay[id(model[1].weight)] == 0
+    assert decay[id(model[0].weight)] > 0

@@ -1,5 +1,7 @@
 """Training: killed and started again it ends with the same bits; weights arrive or the run stops."""
 
+import os
+import signal
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from twinbench.detection.weights import WeightsError, build_detector, check_arri
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import read_log
+from twinbench.runtime.stopping import StopAsked
 
 WIDTH = 0.125
 SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2, "rois_per_image": 8}
@@ -102,6 +105,26 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert not (tmp_path / "model_final.pth").exists()
     torch.rand(17)  # whatever the new process did before
     assert_same(trained(run_in(tmp_path, small(), workers=workers), records), uninterrupted)
+    assert [line["iteration"] for line in read_log(tmp_path / "log.jsonl")] == list(range(7))
+
+
+@pytest.mark.parametrize(("told_at", "saved"), [(2, 3), (6, 7)])
+def test_a_run_told_to_stop_saves_at_once_and_ends_with_the_same_bits(
+    tmp_path, monkeypatch, records, uninterrupted, told_at, saved
+):
+    def step(self):
+        if self.iter == told_at:
+            os.kill(os.getpid(), signal.SIGTERM)  # in the middle of an iteration
+        original(self)
+
+    original = SimpleTrainer.run_step
+    with monkeypatch.context() as patch:
+        patch.setattr(SimpleTrainer, "run_step", step)
+        with pytest.raises(StopAsked, match=f"stopped after iteration {saved} of 7; state in .*checkpoints"):
+            trained(run_in(tmp_path, small(), checkpoint_seconds=1e9), records)
+    assert [path.stem for path in checkpoints(tmp_path / "checkpoints")] == [f"iteration_{saved:07d}"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert_same(trained(run_in(tmp_path, small()), records), uninterrupted)
     assert [line["iteration"] for line in read_log(tmp_path / "log.jsonl")] == list(range(7))
 
 

@@ -2,6 +2,11 @@
 
 import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +15,7 @@ import torch
 from PIL import Image
 
 from twinbench.detection import command
+from twinbench.detection.checkpoint import checkpoints
 from twinbench.detection.trial import PICTURE, Wanted, run_trial
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
@@ -159,6 +165,24 @@ def test_the_command_answers_on_stdout_and_the_libraries_in_a_file(scenes, tmp_p
     assert "detectron2" in (tmp_path / "log.txt").read_text()
     found = read_result(tmp_path / "result.json")
     assert found.overrides["iterations"] == "1" and found.images != found.images_expected
+
+
+def test_sigterm_saves_and_asks_to_be_requeued(scenes, tmp_path):
+    settings = [word for pair in (SMALL | {"iterations": 5000}).items() for word in ("--set", "=".join(map(str, pair)))]
+    words = ["demo-voc0712-frcnn-c4", "random", scenes / "VOCdevkit", tmp_path, "--device", "cpu", "--workers", 2]
+    command = [sys.executable, "-m", "twinbench", "detection", *map(str, words), *settings]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log, end = tmp_path / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and run.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGTERM)  # to the loader's processes too, as SLURM does
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 75, err
+    assert "stopped after iteration" in err
+    assert "the same command goes on from there" in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert len(checkpoints(tmp_path / "checkpoints")) == 1
 
 
 def test_a_missing_detectron2_is_said_with_what_brings_it(scenes, tmp_path, monkeypatch):

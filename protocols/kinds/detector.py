@@ -48,6 +48,7 @@ class DetectionRecipe(Recipe):
     rois_per_image: Annotated[int, COUNT]  # MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE
     roi_resolution: Annotated[int, COUNT]  # MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     precise_bn_iterations: Annotated[int, COUNT_OR_NONE]  # TEST.PRECISE_BN.NUM_ITER; 0: off
+    precision: Literal["fp32", "tf32"]  # of the network in training and at test: no key, see runtime/precision.py
 
     @property
     def tasks(self) -> tuple[Task, ...]:
