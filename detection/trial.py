@@ -18,12 +18,12 @@ from twinbench.detection.evaluate import Evaluator, Scores, evaluate
 from twinbench.detection.pictures import draw_curves, draw_predictions
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
-from twinbench.protocols.house import replacing
+from twinbench.protocols.house import replacing, unknown
 from twinbench.protocols.identity import data_identity, split_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError
 from twinbench.runtime.process import current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
 
@@ -50,6 +50,20 @@ class Wanted:
         """Return what a command line asks for; its options have the names of the fields."""
         given = vars(arguments) | {"protocol": protocol}
         return cls(**{entry.name: given[entry.name] for entry in fields(cls) if entry.name in given})
+
+
+def evaluate_protocol(
+    protocol: Protocol, backbone: object, data: Path, out: Path, *, convention: object, **options: Any
+) -> Result | None:
+    """Run a trial as `twinbench.evaluate` asks for it; `options` are further fields of Wanted."""
+    if not isinstance(backbone, str) or convention is not None:
+        raise TrialError(
+            f"{protocol.name}: trains a detector, whose trunk only a ResNet-50 can be; expected a checkpoint's path, "
+            "zoo:NAME or `random`, with the convention that it brings"
+        )
+    if strange := options.keys() - {entry.name for entry in fields(Wanted)}:
+        raise TrialError(unknown("option", min(strange), (entry.name for entry in fields(Wanted))))
+    return run_trial(Wanted(protocol, backbone, data, out, **options))
 
 
 def run_trial(wanted: Wanted) -> Result | None:

@@ -1,7 +1,8 @@
 """One classification trial, from what was asked to its result: data identified, recipe run, numbers written."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from twinbench.convert.load import Backbone
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
-from twinbench.protocols.house import UserError, resolved
+from twinbench.protocols.house import UserError, resolved, unknown
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
@@ -25,6 +26,7 @@ from twinbench.runtime.process import Process, current_process, loader_workers, 
 from twinbench.transfer.models import open_any
 from twinbench.transfer.trials import Run, SolverName
 
+Convention = InputConvention | Mapping[str, Any] | str | None
 FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
 
 
@@ -55,7 +57,26 @@ class Asked:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
-    convention: InputConvention | None = None  # of an own module; None: ImageNet's
+    convention: Convention = None  # of an own module; None: ImageNet's
+
+
+def evaluate(
+    protocol: Protocol,
+    backbone: str | nn.Module,
+    data: Path,
+    out: Path,
+    *,
+    method: str | None,
+    seed: int,
+    device: str,
+    workers: int | None,
+    convention: Convention,
+    **options: Any,
+) -> Result | None:
+    """Run a trial as `twinbench.evaluate` asks for it; `options` are the fields of Options."""
+    if unknown_options := options.keys() - {field.name for field in fields(Options)}:
+        raise TransferError(unknown("option", min(unknown_options), (field.name for field in fields(Options))))
+    return measure(Asked(protocol, backbone, data, out, method, seed, device, workers, convention), Options(**options))
 
 
 def measure(asked: Asked, options: Options = Options()) -> Result | None:

@@ -11,30 +11,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twinbench.api import evaluate
     from twinbench.cli import main
     from twinbench.convert.load import Backbone, CheckpointError, load_backbone
     from twinbench.convert.write import write_backbone
+    from twinbench.protocols.catalogue import load_own as load_protocols
+    from twinbench.protocols.house import UserError
     from twinbench.report.result import Result, read_results
+    from twinbench.report.rows import table
 
 __version__ = "0.2.0"
 
-_HOMES = {
-    "main": "cli",
-    "Backbone": "convert.load",
-    "CheckpointError": "convert.load",
-    "load_backbone": "convert.load",
-    "write_backbone": "convert.write",
-    "Result": "report.result",
-    "read_results": "report.result",
+_HOMES = {  # public name -> where it is: MODULE:NAME below twinbench
+    "evaluate": "api:evaluate",
+    "read_results": "report.result:read_results",
+    "table": "report.rows:table",
+    "load_backbone": "convert.load:load_backbone",
+    "write_backbone": "convert.write:write_backbone",
+    "load_protocols": "protocols.catalogue:load_own",
+    "main": "cli:main",
+    "Backbone": "convert.load:Backbone",
+    "CheckpointError": "convert.load:CheckpointError",
+    "Result": "report.result:Result",
+    "UserError": "protocols.house:UserError",
 }
 
 __all__ = [
     "Backbone",
     "CheckpointError",
     "Result",
+    "UserError",
+    "evaluate",
     "load_backbone",
+    "load_protocols",
     "main",
     "read_results",
+    "table",
     "write_backbone",
 ]
 
@@ -42,4 +54,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'twinbench' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"twinbench.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"twinbench.{module}"), attribute)
