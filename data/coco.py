@@ -24,8 +24,7 @@ class CocoSplit:
 
 def read_coco(root: Path, split: str) -> CocoSplit:
     """Return the images of `train` or `val` by id; DataError if the file itself does not fit together."""
-    require_folder(root, "annotations", HOLDS)
-    path = root / "annotations" / f"instances_{split}2017.json"
+    path = _annotation_file(root, split)
     lists = read_json_lists(path)
     images = by_id(path, lists["images"], "images")
     categories = by_id(path, lists["categories"], "categories")
@@ -40,13 +39,36 @@ def read_coco(root: Path, split: str) -> CocoSplit:
     return CocoSplit(
         PathList(root / f"{split}2017", (images[image]["file_name"] for image in order)),
         [(images[image]["width"], images[image]["height"]) for image in order],
-        tuple(str(categories[category].get("name", category)) for category in sorted(categories)),
+        _class_names(categories),
         tuple(
             f"{path}: annotation {annotation['id']}: {problem}"
             for annotation in lists["annotations"]
             for problem in _problems(annotation, images, categories)
         ),
     )
+
+
+def read_coco_images(root: Path, split: str) -> tuple[Path, list[str], tuple[str, ...]]:
+    """Return the annotation file of `train` or `val`, its image names by id, and the classes; no annotation is kept."""
+    path = _annotation_file(root, split)
+    lists = read_json_lists(path, shapes=False)
+    images = by_id(path, lists["images"], "images")
+    categories = by_id(path, lists["categories"], "categories")
+    names = [images[image].get("file_name") for image in sorted(images)]
+    if not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: an image has no file_name; expected one for each; fetch it again")
+    return path, list(map(str, names)), _class_names(categories)
+
+
+def _annotation_file(root: Path, split: str) -> Path:
+    """Return where the annotations of `train` or `val` lie."""
+    require_folder(root, "annotations", HOLDS)
+    return root / "annotations" / f"instances_{split}2017.json"
+
+
+def _class_names(categories: dict[int, Any]) -> tuple[str, ...]:
+    """Return the names of the categories in the order of their ids."""
+    return tuple(str(categories[category].get("name", category)) for category in sorted(categories))
 
 
 def _problems(annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any]) -> Iterator[str]:

@@ -14,7 +14,8 @@ from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.paths import PathList
 from twinbench.runtime.download import alone, fetch_file
 
-FOLDERS = {"train": "train", "test": "val"}  # ImageNet's own test images have no public labels
+# By preference. ImageNet has a test/, too, whose labels are not public; others call the part that they report on so.
+FOLDERS = {"train": ("train",), "test": ("val", "test")}
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 LISTS_ADDRESS = "https://raw.githubusercontent.com/google-research/simclr/master/imagenet_subsets"
 LISTS_SHA256 = {  # of that source's files
@@ -30,26 +31,39 @@ def read_imagenet(root: Path, split: str, fraction: str = "100%", subset: Path |
 
     The list is `subset`, by default the one in `root`.
     """
-    require_folder(root, FOLDERS[split], HOLDS)
-    classes = class_folders(root / "train" if (root / "train").is_dir() else root / FOLDERS[split])
-    if split == "test" and (found := class_folders(root / "val")) != classes:
+    part = split_folder(root, split)
+    classes = class_folders(root / "train" if (root / "train").is_dir() else root / part)
+    if split == "test" and (found := class_folders(root / part)) != classes:
         odd = sorted(set(classes) ^ set(found))
         raise DataError(
-            f"{root}: {len(classes)} classes in train, {len(found)} in val; {odd[0]} is in one only; expected the"
+            f"{root}: {len(classes)} classes in train, {len(found)} in {part}; {odd[0]} is in one only; expected the"
             " same class folders in both; ImageNet's val images must be sorted into class folders"
         )
-    names = {name: image_names(root / FOLDERS[split] / name) for name in classes}
-    listed = (
-        _listed(root, subset or root / LISTS[fraction], names)
-        if fraction != "100%"
-        else [(name, file) for name in names for file in names[name]]
-    )
+    names = {name: image_names(root / part / name) for name in classes}
+    sources = (root / "train",)  # whose folders are the classes
+    if fraction == "100%":
+        listed = [(name, file) for name in names for file in names[name]]
+    else:
+        path = subset or root / LISTS[fraction]
+        listed = _listed(root, path, names)
+        sources = (*sources, path)
     label_of = {name: label for label, name in enumerate(classes)}
     return LabelledImages(
-        PathList(root / FOLDERS[split], (f"{name}/{file}" for name, file in listed)),
+        PathList(root / part, (f"{name}/{file}" for name, file in listed)),
         as_targets([label_of[name] for name, _ in listed]),
         classes,
+        root=root,
+        sources=sources,
     )
+
+
+def split_folder(root: Path, split: str) -> str:
+    """Return the name of the folder that holds a split; DataError if `root` has none."""
+    for name in FOLDERS[split]:
+        if (root / name).is_dir():
+            return name
+    require_folder(root, FOLDERS[split][0], HOLDS)
+    return FOLDERS[split][0]
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

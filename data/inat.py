@@ -1,10 +1,14 @@
-"""iNaturalist 2018: train2018.json and val2018.json beside train_val2018/<supercategory>/<category id>/*.jpg."""
+"""iNaturalist 2018: train2018.json and val2018.json beside train_val2018/<supercategory>/<category id>/*.jpg.
+
+Any data set with two such files is read: train*.json and val*.json or test*.json, image names relative to the root.
+"""
 
 from pathlib import Path
 
 from twinbench.data.errors import DataError, require_folder
 from twinbench.data.json_lists import by_id, is_known, read_json_lists
 from twinbench.data.labelled import LabelledImages, as_targets
+from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
 
 FILES = {"train": "train2018.json", "test": "val2018.json"}
@@ -13,8 +17,9 @@ HOLDS = "train2018.json, val2018.json and train_val2018/"
 
 def read_inat(root: Path, split: str) -> LabelledImages:
     """Return one split in the order of the image ids; class index = rank of the category id."""
-    require_folder(root, FILES[split], HOLDS)
-    path = root / FILES[split]
+    path = split_file(root, split, FILES[split])
+    if not path.exists():
+        require_folder(root, FILES[split], HOLDS)
     lists = read_json_lists(path)
     images = by_id(path, lists["images"], "images")
     categories = by_id(path, lists["categories"], "categories")
@@ -39,4 +44,6 @@ def read_inat(root: Path, split: str) -> LabelledImages:
         PathList(root, map(str, names)),
         as_targets([labels[image] for image in order]),
         tuple(str(categories[category].get("name", category)) for category in sorted(categories)),
+        root=root,
+        sources=(path,),
     )

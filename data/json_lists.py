@@ -8,13 +8,17 @@ from twinbench.data.errors import DataError, read_text
 
 MAX_BYTES = 2_000_000_000  # COCO's largest has 470 million; ten times as much memory is needed to hold it
 KEYS = ("images", "annotations", "categories")
+_EMPTY: dict[str, Any] = {}  # one for all that are emptied
 
 
-def read_json_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`."""
+def read_json_lists(path: Path, *, shapes: bool = True) -> dict[str, list[dict[str, Any]]]:
+    """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`.
+
+    Without `shapes`, entries with a segmentation come empty: they are nearly all of the memory that COCO takes.
+    """
     text = read_text(path, "expected the annotations; unpack them there", MAX_BYTES)
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_hook=None if shapes else _without_shape)
     except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); fetch the file again") from None
     for key in KEYS:
@@ -26,6 +30,11 @@ def read_json_lists(path: Path) -> dict[str, list[dict[str, Any]]]:
         if not entries:
             raise DataError(f"{path}: the list '{key}' is empty; expected at least one entry; fetch the file again")
     return content
+
+
+def _without_shape(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry as it is, or empty if it has a segmentation."""
+    return _EMPTY if "segmentation" in entry else entry
 
 
 def by_id(path: Path, entries: list[dict[str, Any]], key: str) -> dict[int, dict[str, Any]]:

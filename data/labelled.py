@@ -16,6 +16,8 @@ class LabelledImages:
     paths: Sequence[Path]
     targets: np.ndarray
     classes: tuple[str, ...]
+    root: Path = Path("/")  # that an identity's names start from: equal names in every copy of the data set
+    sources: tuple[Path, ...] = ()  # the lists and folders, apart from the images' own, that say what is in the split
 
 
 def as_targets(labels: list[int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 As published: trainvalsplit_places205/train_places205.csv and val_places205.csv (lines `a/abbey/x.jpg 0`), with the
 images under data/vision/torralba/deeplearning/images256/. Lists and images are found in `root` itself, too.
 As rearranged for folder readers such as VISSL's: train/<class>/*.jpg and val/<class>/*.jpg.
+Any data set with two such lists is read: train*.csv and val*.csv or test*.csv, image names relative to the root.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from twinbench.data.errors import DataError, require_folder
 from twinbench.data.imagenet import read_imagenet
 from twinbench.data.labelled import LabelledImages, as_targets
+from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
 
 LISTS = {"train": "train_places205.csv", "test": "val_places205.csv"}
@@ -30,6 +32,9 @@ def read_places(root: Path, split: str) -> LabelledImages:
             return _listed(root, root / folder / LISTS[split], root / folder / LISTS["train"])
     if (root / "train").is_dir():
         return read_imagenet(root, split)
+    own = split_file(root, split, LISTS[split])
+    if own.is_file():
+        return _listed(root, own, split_file(root, "train", LISTS["train"]))
     require_folder(root, LISTS[split], HOLDS)
     raise DataError(f"{root}/{LISTS[split]}: not a file; expected {HOLDS}")
 
@@ -50,7 +55,8 @@ def _listed(root: Path, path: Path, train_path: Path) -> LabelledImages:
             f"{root}: no image {names[0]}, the first of {path.name}, under {IMAGE_FOLDERS[0]}, images256 or the folder"
             " itself; unpack imagesPlaces205_resize.tar.gz there"
         )
-    return LabelledImages(PathList(images, names), as_targets(labels), classes)
+    # The names of the list are what all copies share; the folder that they start from goes by several names.
+    return LabelledImages(PathList(images, names), as_targets(labels), classes, root=images, sources=(path, train_path))
 
 
 def read_list(path: Path) -> tuple[list[str], list[int]]:

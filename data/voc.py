@@ -40,6 +40,14 @@ def image_ids(root: Path, year: int, split: str) -> tuple[str, ...]:
     return tuple(sorted(ids))
 
 
+def detection_parts(root: Path) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Return (year, list) of what detectors train on and are tested on: VOC2012 is optional."""
+    train = ((2007, "trainval"),)
+    if (year_folder(root, 2007).parent / "VOC2012").exists():
+        train = (*train, (2012, "trainval"))
+    return {"train": train, "test": ((2007, "test"),)}
+
+
 def image_files(root: Path, year: int, ids: Sequence[str]) -> PathList:
     """Return the image file of each id."""
     return PathList(year_folder(root, year) / "JPEGImages", (f"{name}.jpg" for name in ids))
@@ -66,7 +74,9 @@ def read_voc07(root: Path, split: str) -> LabelledImages:
             f"{folder}/ImageSets/Main: {len(classes)} class lists for trainval, {len(found)} for {part}; '{odd}' has"
             " only one; expected the same classes in both"
         )
-    targets = [read_class_list(folder / "ImageSets" / "Main" / f"{name}_{part}.txt", ids) for name in classes]
+    main = folder / "ImageSets" / "Main"
+    lists = [main / f"{name}_{part}.txt" for name in classes]
+    targets = [read_class_list(path, ids) for path in lists]
     present = {path.name for path in (folder / "JPEGImages").glob("*.jpg")}
     absent = [name for name in ids if f"{name}.jpg" not in present]
     if absent:
@@ -78,6 +88,8 @@ def read_voc07(root: Path, split: str) -> LabelledImages:
         image_files(root, 2007, ids),
         np.stack(targets, axis=1),  # (N, K)
         classes,
+        root=folder.parent,
+        sources=(main / "trainval.txt", main / f"{part}.txt", *lists),
     )
 
 
@@ -95,7 +107,23 @@ def read_class_list(path: Path, ids: Sequence[str]) -> np.ndarray:
             f"{path}: {len(values)} images, the split has {len(ids)}; {odd[0]} is in one only; expected the same ids in"
             " both; unpack the lists again"
         )
+    _require_both(path, list(values.values()))
     return np.array([values[name] for name in ids], dtype=np.int8)
+
+
+def _require_both(path: Path, values: list[int]) -> None:
+    """Raise DataError for a class without a positive or without a negative: every ranking of its images is perfect.
+
+    Lists of 1 and 0 are about, where 0 is meant as absent. To VOC 0 is "difficult only" and ignored, and with nothing
+    but positives left each class has an AP of 100.
+    """
+    for code, value in RECODED.items():
+        if code != "0" and value not in values:
+            found = ", ".join(f"{values.count(v)} times {c}" for c, v in RECODED.items())
+            raise DataError(
+                f"{path}: no image is marked {code} ({found}); expected 1 where the class is there, -1 where it is not"
+                " and 0 where it is difficult and ignored; correct the list"
+            )
 
 
 def check_annotations(root: Path, year: int, split: str) -> None:

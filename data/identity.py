@@ -1,0 +1,197 @@
+"""The identity of data: which images in which order, how large, with which labels. No pixel is read, nor torch.
+
+A trial's data identity is `data_identity(identify(...))` of `protocols/identity.py`: a sha256 over its splits, each of
+which is the sha256 over one line an item, JSON: [relative path, size in bytes, label]. Where the data lie, when they
+were copied and in which order a disk lists them does not matter.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from twinbench.data import hints
+from twinbench.data.annotated import Item, read_annotated
+from twinbench.data.errors import DataError
+from twinbench.data.labelled import LabelledImages
+from twinbench.data.layouts import read_labelled
+from twinbench.data.paths import PathList
+from twinbench.data.sizes import sizes
+from twinbench.protocols.house import unknown
+from twinbench.protocols.identity import split_identity
+
+VERSION = "1"  # of the lines that are hashed, and of what a hint holds
+HINTED_FROM = 20_000  # images; fewer are counted anew each time, in about a tenth of a second
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a split."""
+
+    sha256: str
+    images: int
+    classes: int
+
+
+def identify(layout: str, root: Path, **options: Any) -> dict[str, str]:
+    """Return split -> sha256 of the data set at `root`; the options are those of `contents`."""
+    return {split: found.sha256 for split, found in contents(layout, root, **options).items()}
+
+
+def contents(
+    layout: str,
+    root: Path,
+    *,
+    fraction: str = "100%",
+    subset: Path | None = None,
+    task: str = "classification",
+    read: Mapping[str, LabelledImages] | None = None,
+    anew: bool = False,
+) -> dict[str, Contents]:
+    """Return what is in each split of the data set at `root`, for a `task` of TASKS; DataError for what does not fit.
+
+    `fraction` and `subset` are those of `read_labelled`; `read` holds splits that were read already, with these. Large
+    sets are counted once and then known by a hint, see `hints.py`. Who measures says `anew`: the files themselves are
+    asked, and a hint that says otherwise is corrected.
+    """
+    if task not in TASKS:
+        raise DataError(unknown("task", task, TASKS))
+    splits, reader = TASKS[task]
+    question = [VERSION, task, layout, os.path.realpath(root), fraction, os.path.realpath(subset) if subset else ""]
+    kept = _recall(question)
+    if kept and not anew:
+        return kept
+    began = hints.now()
+    found: dict[str, Contents] = {}
+    watched: set[Path] = {root}
+    for split in splits:
+        part = reader(_Source(layout, root, split, fraction if split == "train" else "100%", subset, read or {}))
+        found[split] = Contents(split_identity(part.items), len(part.paths), len(part.classes))
+        watched |= _watched(root, part)
+    if kept != found:
+        hints.forget(question)
+    if not read and sum(part.images for part in found.values()) >= HINTED_FROM:
+        hints.keep(question, {split: asdict(part) for split, part in found.items()}, watched, began)
+    return found
+
+
+def identity_of(images: LabelledImages) -> str:
+    """Return the sha256 of a split with its labels: class names, or for several labels an image its row of targets."""
+    return split_identity(_items(images.paths, images.root, _labels(images)))
+
+
+def identify_images(paths: Sequence[Path], root: Path) -> str:
+    """Return the sha256 of images below `root` whose labels, if they have any, are not looked at."""
+    return split_identity(_items(paths, root, repeat(None, len(paths))))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a split is read from."""
+
+    layout: str
+    root: Path
+    split: str
+    fraction: str
+    subset: Path | None
+    read: Mapping[str, LabelledImages]
+
+    def labelled(self) -> LabelledImages:
+        """Return the split with one or several labels an image."""
+        if self.split in self.read:
+            return self.read[self.split]
+        return read_labelled(self.layout, self.root, self.split, self.fraction, self.subset)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split as a task sees it."""
+
+    paths: Sequence[Path]
+    classes: tuple[str, ...]
+    items: Iterator[Item]
+    sources: tuple[Path, ...]  # files and folders, apart from the images' own, that the items were read from
+
+
+def _classified(source: _Source) -> _Part:
+    """Return images with their labels."""
+    images = source.labelled()
+    return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
+
+
+def _unlabelled(source: _Source) -> _Part:
+    """Return images whose labels are not looked at."""
+    images = source.labelled()
+    items = _items(images.paths, images.root, repeat(None, len(images.paths)))
+    return _Part(images.paths, images.classes, items, images.sources)
+
+
+def _annotated(source: _Source) -> _Part:
+    """Return images with their annotations."""
+    images = read_annotated(source.layout, source.root, source.split)
+    return _Part(images.paths, images.classes, images.items(), images.files)
+
+
+# task: the splits that it trains and reports on, and how they are read
+TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Source], _Part]]] = {
+    "classification": (("train", "test"), _classified),  # one label an image, or several
+    "detection": (("train", "test"), _annotated),
+    "pretraining": (("train",), _unlabelled),
+}
+
+
+def _items(paths: Sequence[Path], root: Path, labels: Iterable[object]) -> Iterator[Item]:
+    """Yield the items that are hashed: path relative to `root`, size in bytes, label."""
+    return zip(_names(paths, root), sizes(paths), labels, strict=True)
+
+
+def _recall(question: list[str]) -> dict[str, Contents] | None:
+    """Return what a hint says, if there is one."""
+    kept = hints.recall(question)
+    try:
+        return {split: Contents(**found) for split, found in kept.items()} if kept else None
+    except (AttributeError, TypeError):  # somebody wrote into the cache
+        return None
+
+
+def _names(paths: Sequence[Path], root: Path) -> Iterator[str]:
+    """Yield each path relative to `root`, with forward slashes; DataError for one that is not below it."""
+    try:
+        if isinstance(paths, PathList):
+            above = paths.root.relative_to(root).as_posix()
+            prefix = "" if above == "." else f"{above}/"
+            for index in range(len(paths)):
+                yield prefix + paths.name(index)
+            return
+        for path in paths:
+            yield path.relative_to(root).as_posix()
+    except ValueError as error:
+        raise DataError(f"{error}; expected images below the data set's root; give the folder that holds all") from None
+
+
+def _labels(images: LabelledImages) -> Iterator[object]:
+    """Yield the label of each image."""
+    if images.targets.ndim > 1:
+        for row in images.targets:
+            yield row.tolist()
+        return
+    titles: Sequence[object] = images.classes
+    if len(set(images.classes)) < len(images.classes):  # two classes of one name are two classes
+        titles = [[index, name] for index, name in enumerate(images.classes)]
+    for target in images.targets:
+        yield titles[target]
+
+
+def _watched(root: Path, part: _Part) -> set[Path]:
+    """Return what a hint depends on: the sources, and every folder from `root` down to the images and the sources."""
+    folders = {path.parent for path in part.sources}
+    if isinstance(part.paths, PathList):
+        names = {name.rpartition("/")[0] for name in map(part.paths.name, range(len(part.paths)))}
+        folders |= {part.paths.root / name for name in names}
+    else:
+        folders |= {path.parent for path in part.paths}
+    for folder in list(folders):
+        folders.update(above for above in folder.parents if above.is_relative_to(root))
+    return folders.union(part.sources)
