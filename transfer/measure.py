@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from twinbench.data.identity import identify
-from twinbench.data.sniff import sniff_layout
+from twinbench.data.identity import identity_of
+from twinbench.data.own import sniff_layout
 from twinbench.runtime.precision import network_precision
 
 from twinbench.convert.convention import InputConvention
@@ -88,7 +88,7 @@ def measure(asked: Asked, options: Options = Options()) -> Result | None:
     backbone = _open(asked)
     with process_group(process):
         source = _Source(asked, options)
-        identity = from_main(process, source.identity)  # of a million files, listed once and not by every process
+        identity = from_main(process, source.identity)  # it asks for the size of every file: once is enough
         trial = Trial(
             protocol,
             asked.method or backbone.source,
@@ -112,24 +112,25 @@ class _Source:
     def __init__(self, asked: Asked, options: Options) -> None:
         self.protocol, self.root, self.options = asked.protocol, asked.data, options
         self.data_set = asked.protocol.data_set
-        self.layout = self.data_set.layout or sniff_layout(asked.data, asked.protocol.recipe.tasks)
+        self.layout = self.data_set.layout or sniff_layout(asked.data, "classification")
         self.samples: Samples | None = read_samples(options.targets) if options.targets else None
+        self.train = self._split("train", self.data_set.subset)
+        self.test = self._split("test", "100%")
+        self._require_task()
 
     def identity(self) -> str:
         """Return the data identity: of both splits, and of samples that come from files."""
-        splits = identify(self.layout, self.root, fraction=self.data_set.subset, subset=self.options.list)
+        splits = {"train": identity_of(self.train), "test": identity_of(self.test)}
         if self.samples is not None:
             splits["samples"] = samples_sha256(self.samples)
         return data_identity(splits)
 
-    def read(self) -> tuple[LabelledImages, LabelledImages]:
-        """Return the training and test images; DataError or TransferError unless they are the protocol's."""
-        train, test = self._split("train", self.data_set.subset), self._split("test", "100%")
+    def require_complete(self) -> None:
+        """Raise DataError unless the images are what the protocol's data set holds, or at least of one set of classes."""
         if self.data_set.is_counted and not self.options.partial:
-            require_counts(self.root, train, test, self.data_set.images, self.data_set.classes)
+            require_counts(self.root, self.train, self.test, self.data_set.images, self.data_set.classes)
         else:
-            require_same_classes(self.root, train, test)
-        return train, test
+            require_same_classes(self.root, self.train, self.test)
 
     def _split(self, split: str, fraction: str) -> LabelledImages:
         found = read_labelled(self.layout, self.root, split, fraction, self.options.list)
@@ -140,6 +141,15 @@ class _Source:
                 f"own data: {self.protocol.name}@NAME"
             )
         return found
+
+    def _require_task(self) -> None:
+        """Raise TransferError if the labels of own data are not what the recipe runs on."""
+        task = "single-label" if self.train.targets.ndim == 1 else "multi-label"
+        if task not in self.protocol.recipe.tasks:
+            raise TransferError(
+                f"{self.root}: {task} data, but {self.protocol.name} runs on {' or '.join(self.protocol.recipe.tasks)} "
+                "data; see twinbench protocols for one that fits"
+            )
 
     def details(self) -> dict[str, Any]:
         """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
@@ -161,9 +171,9 @@ class _Source:
 
 def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, workers: int) -> Result | None:
     """Read the images, run the recipe and write the result (in the main process)."""
-    train, test = source.read()
+    source.require_complete()
     listed = source.details()
-    options = source.options
+    train, test, options = source.train, source.test, source.options
     run = Run(
         trial,
         backbone,
