@@ -3,7 +3,11 @@ import dataclasses
 import pytest
 
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
-from twinbench.protocols.schema import ImageTransform, ProbeRecipe, ProtocolError, fingerprint, registry
+from twinbench.protocols.datasets import DATA_SETS, DataSet
+from twinbench.protocols.house import SettingError
+from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.registry import KINDS
+from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("demo-")]
 IDS = [entry.name for entry in PAPER]
@@ -29,7 +33,7 @@ def test_every_field_of_a_recipe_moves_the_fingerprint(protocol):
 
 def test_what_is_only_shown_does_not_move_the_fingerprint():
     protocol = PROTOCOLS["coco-mrcnn-c4-1x"]
-    shown = dataclasses.replace(protocol, task="other words", source="", trials=9, published_as="", also=())
+    shown = dataclasses.replace(protocol, title="other words", source="", trials=9, published_as="", also=())
     assert shown.fingerprint == protocol.fingerprint
 
 
@@ -50,9 +54,17 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_fields():
     assert fingerprint(("x",), Forward(1, 2.0)) == fingerprint(("x",), Backward(2.0, 1))
 
 
-def test_fingerprints_are_all_different():
-    fingerprints = [entry.fingerprint for entry in PROTOCOLS.values()]
-    assert len(set(fingerprints)) == len(fingerprints)
+def test_protocols_of_one_fingerprint_are_one_recipe_on_different_data():
+    by_fingerprint: dict[str, list] = {}
+    for entry in PROTOCOLS.values():
+        by_fingerprint.setdefault(entry.fingerprint, []).append(entry)
+    for entries in by_fingerprint.values():
+        assert all(entry.recipe == entries[0].recipe for entry in entries)
+        assert len({entry.data_set for entry in entries}) == len(entries)
+
+
+def test_the_data_set_does_not_move_the_fingerprint():
+    assert PROTOCOLS["imagenet-1pct"].fingerprint == PROTOCOLS["imagenet-10pct"].fingerprint
 
 
 @pytest.mark.parametrize("paper", PAPER, ids=IDS)
@@ -61,13 +73,14 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     demo = PROTOCOLS[f"demo-{paper.name}"]
     assert type(demo.recipe) is type(paper.recipe)
     assert demo.metric.partition("-k")[0] == paper.metric.partition("-k")[0]  # fewer images per class, fewer neighbors
-    same = ("version", "room", "data", "also", "selected_on")
+    assert demo.data_set.name == f"scenes-{paper.data_set.name}"
+    same = ("version", "room", "also", "selected_on")
     assert [getattr(demo, name) for name in same] == [getattr(paper, name) for name in same]
     scaled = {"transform", "pooling", "costs", "neighbors", "epochs", "milestones", "batch_size", "lr"}
     scaled |= {"warmup_iterations", "steps", "iterations", "min_size_train", "min_size_test", "max_size"}
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
     scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone"}
-    for rate in ("lr_head", "lr_backbone") if isinstance(demo.recipe, ProbeRecipe) else ():
+    for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(demo.recipe)}:
         per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size
         assert getattr(demo.recipe, rate) / demo.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
     for field in dataclasses.fields(paper.recipe):
@@ -77,7 +90,7 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
 
 @pytest.mark.parametrize("paper", PAPER, ids=IDS)
 def test_a_papers_protocol_says_where_it_comes_from(paper):
-    assert paper.source and paper.task and paper.selected_on and paper.trials >= 1 and paper.width == 1.0
+    assert paper.source and paper.title and paper.selected_on and paper.trials >= 1 and paper.width == 1.0
 
 
 GAP, RES5 = (PROTOCOLS[name].recipe.transform for name in ("voc07-svm-gap", "voc07-svm"))
@@ -88,7 +101,6 @@ READINGS = {  # what one source says of (field) -> (first, second protocol), whe
         "milestones": ((), (12, 16)),
         "gamma": (1.0, 0.2),
     },
-    ("imagenet-1pct-steps", "imagenet-10pct-steps"): {"train_fraction": ("1%", "10%")},
     ("inat18-linear", "inat18-linear-2drops"): {
         "milestones": ((24, 48, 72), (28, 56)),
         "feature": ("gap", "res5-avg6"),
@@ -111,10 +123,9 @@ READINGS = {  # what one source says of (field) -> (first, second protocol), whe
         "folds": (3, 0),
         "ignored_at_test": ("dropped", "negative"),
     },
-    ("voc07-svm-pcl", "voc07-svm-lowshot-pcl"): {
-        "shots": ((), (1, 2, 4, 8, 16)),
-        "samples": (1, 5),
-        "sampling": ("by-class", "pooled"),
+    ("voc07-svm-lowshot", "voc07-svm-lowshot-mmselfsup"): {
+        "transform": (PROTOCOLS["voc07-svm-lowshot"].recipe.transform, dataclasses.replace(RES5, backend="opencv")),
+        "costs": (PROTOCOLS["voc07-svm"].recipe.costs, (1.0, 10.0, 100.0, *(2.0**-n for n in range(4, 20)))),
     },
     ("voc07-svm", "voc07-svm-mmselfsup"): {
         "transform": (RES5, dataclasses.replace(RES5, backend="opencv")),
@@ -141,9 +152,67 @@ def test_settings_change_the_recipe_and_are_kept():
 def test_an_unknown_protocol_names_the_nearest_and_all_of_the_room():
     with pytest.raises(ProtocolError, match="unknown protocol 'voc07-swm'. Did you mean 'voc07-svm'.*imagenet-knn"):
         find_protocol("voc07-swm")
-    with pytest.raises(ProtocolError, match="unknown detection protocol 'voc07-svm'") as caught:
-        find_protocol("voc07-svm", room="detection")
+    with pytest.raises(ProtocolError, match="unknown detection protocol 'voc0712-frcn-c4'") as caught:
+        find_protocol("voc0712-frcn-c4", room="detection")
     assert "imagenet" not in str(caught.value)
+
+
+def test_a_protocol_of_another_room_names_its_command():
+    with pytest.raises(ProtocolError, match="voc07-svm is a transfer protocol; run it with: twinbench transfer voc07-"):
+        find_protocol("voc07-svm", room="detection")
+
+
+def test_a_pair_is_the_recipe_on_other_data():
+    pair = find_protocol("imagenet-knn@pets")
+    assert pair.name == "imagenet-knn@pets"
+    assert pair.fingerprint == PROTOCOLS["imagenet-knn"].fingerprint
+    assert pair.data_set == DataSet("pets", ("single-label",))
+    assert pair.published_as == ""
+
+
+def test_a_pair_with_a_known_data_set_has_its_counts():
+    pair = find_protocol("imagenet-knn@places205")
+    assert pair.data_set is DATA_SETS["places205"]
+    assert (pair.classes, pair.images) == (205, (2_448_873, 20_500))
+
+
+def test_a_pair_with_the_protocols_own_data_is_the_protocol():
+    assert find_protocol("imagenet-knn@imagenet") is PROTOCOLS["imagenet-knn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("voc07-svm@imagenet", "a recipe of kind svm runs on multi-label data, but imagenet is single-label"),
+        ("coco-mrcnn-c4-1x@voc0712", "kind detector runs on masks data, but voc0712 is boxes"),
+        ("imagenet-knn@", "expected a data set's name after @"),
+        ("imagenet-knn@a/b", "expected a data set's name after @"),
+        ("imagenet-kn@pets", "unknown protocol 'imagenet-kn'. Did you mean 'imagenet-knn'"),
+    ],
+)
+def test_a_pair_that_cannot_be_is_refused(name, said):
+    with pytest.raises(ProtocolError) as caught:
+        find_protocol(name)
+    assert said in str(caught.value)
+
+
+def test_every_kind_is_known_by_its_name_and_used():
+    assert all(KINDS[name].kind == name for name in KINDS)
+    assert {protocol.recipe.kind for protocol in PROTOCOLS.values()} == set(KINDS)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_a_protocols_headline_is_measured_by_its_recipe(protocol):
+    protocol.recipe.require_metric(protocol.metric)
+    assert set(protocol.also) <= set(protocol.recipe.metrics())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("imagenet-knn", {"neighbors": "10,5"}), ("voc07-svm-lowshot", {"shots": "1,2"})]
+)
+def test_settings_that_lose_the_headline_are_refused(name, settings):
+    with pytest.raises(SettingError, match="expected (20|96) among them for "):
+        PROTOCOLS[name].with_settings(settings)
 
 
 def test_a_name_given_twice_is_our_mistake():

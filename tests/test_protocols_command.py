@@ -26,7 +26,7 @@ def test_json_holds_the_same(capsys):
     twinbench.main(["protocols", "coco-mrcnn-c4-1x", "--json"])
     one = json.loads(capsys.readouterr().out)
     assert one["recipe"]["iterations"] == 90_000
-    assert one["recipe_type"] == "DetectionRecipe"
+    assert one["kind"] == "detector"
     twinbench.main(["protocols", "--json"])
     assert one in json.loads(capsys.readouterr().out)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from twinbench.data.identity import identity_of
-from twinbench.data.own import sniff_layout
 from twinbench.runtime.precision import network_precision
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
+from twinbench.data.identity import identity_of
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
+from twinbench.data.own import sniff_layout
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.protocols.house import UserError, resolved, unknown
 from twinbench.protocols.identity import data_identity
@@ -126,7 +126,7 @@ class _Source:
         return data_identity(splits)
 
     def require_complete(self) -> None:
-        """Raise DataError unless the images are what the protocol's data set holds, or at least of one set of classes."""
+        """Raise DataError unless the images are all of the data set, or at least of one set of classes."""
         if self.data_set.is_counted and not self.options.partial:
             require_counts(self.root, self.train, self.test, self.data_set.images, self.data_set.classes)
         else:
