@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twinbench.protocols import page
-from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol, load_own
 from twinbench.protocols.facts import facts
 from twinbench.protocols.schema import Protocol, flat
 
@@ -24,6 +24,9 @@ from twinbench.protocols.schema import Protocol, flat
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench protocols` takes."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="show everything about this one")
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the page of the documentation")
@@ -31,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list, one protocol, or the page of all."""
+    load_own(arguments.protocols)
     chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
     if arguments.markdown:
         print(page.render(chosen), end="")
