@@ -5,8 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from twinbench.protocols.house import UserError, unknown
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; the torchvision convention
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ConventionError(UserError):
+    """What is no input convention."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +63,28 @@ IMAGENET = InputConvention()
 IMAGENET_BGR = InputConvention((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "bgr")
 UNIT = InputConvention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # [0, 1] as it is: SimCLR of Google
 CONVENTIONS = {"imagenet": IMAGENET, "imagenet-bgr": IMAGENET_BGR, "unit": UNIT}
+
+
+def as_convention(given: InputConvention | Mapping[str, Any] | str | None) -> InputConvention:
+    """Return a convention as Python code gives it: one of CONVENTIONS by name, some of its fields, or none: ImageNet's.
+
+    Fields that are not given are ImageNet's. ConventionError for what is no convention.
+    """
+    if given is None:
+        return IMAGENET
+    if isinstance(given, InputConvention):
+        return given
+    if isinstance(given, str):
+        if given not in CONVENTIONS:
+            raise ConventionError(unknown("input convention", given, CONVENTIONS))
+        return CONVENTIONS[given]
+    known = IMAGENET.as_dict()
+    for name in given:
+        if name not in known:
+            raise ConventionError(unknown("field of an input convention", name, known))
+    try:
+        return InputConvention.from_dict({**known, **given})
+    except ValueError:
+        raise ConventionError(
+            f"input convention {dict(given)}: expected mean and std of three numbers, order rgb or bgr, scale 1 or 255"
+        ) from None

@@ -49,6 +49,16 @@ class Backbone:
         return "resnet50" if self.width == 1 else f"resnet50-w{self.width:.10g}"
 
     @property
+    def is_resnet(self) -> bool:
+        """Whether it is the ResNet-50 that detectors take, and that may be trained; another network is kept frozen."""
+        return True
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What a result says of a backbone that its sha256 does not: nothing of a ResNet-50."""
+        return {}
+
+    @property
     def identity(self) -> str:
         """The sha256 of tensors, architecture and input convention: the same tensors fed otherwise are another one."""
         return backbone_identity(self.sha256, self.architecture, self.convention.as_dict())

@@ -8,10 +8,12 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 import twinbench
-from twinbench.convert.convention import IMAGENET, InputConvention
-from twinbench.convert.named import ModelError, NamedModel, named_model, why_resnet_only
+from twinbench.convert import write_backbone
+from twinbench.convert.convention import IMAGENET, UNIT, ConventionError, InputConvention
+from twinbench.convert.named import ModelError, NamedModel, named_model
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR
@@ -19,8 +21,9 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import backbone_identity
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.report.result import read_result
+from twinbench.transfer.cache import cache_key
 from twinbench.transfer.features import extract
-from twinbench.transfer.models import build_trunk, open_named
+from twinbench.transfer.models import build_trunk, module_backbone, open_any, open_named
 from twinbench.transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
@@ -84,10 +87,10 @@ def test_a_model_says_where_its_weights_come_from():
 
 def test_protocols_on_pooled_features_of_a_frozen_backbone_take_any_model():
     for name in ("voc07-svm", "places205-linear", "imagenet-1pct", "coco-mrcnn-c4-1x"):
-        assert "only a ResNet-50" in why_resnet_only(PROTOCOLS[name])
+        assert "only a ResNet-50" in PROTOCOLS[name].recipe.resnet_only
     for name in ("voc07-svm-gap", "imagenet-knn", "imagenet-linear", "inat18-svm"):
-        assert why_resnet_only(PROTOCOLS[name]) == ""
-    assert why_resnet_only(PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"})) == ""
+        assert PROTOCOLS[name].recipe.resnet_only == ""
+    assert PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"}).recipe.resnet_only == ""
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -212,3 +215,157 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
     ):
         assert twinbench.main(command) == 2
         assert "only transfer's SVMs, k-NN and linear probes" in capsys.readouterr().err
+
+
+class Mean(nn.Module):
+    """The mean colour and a product of it, over the batch norm that a mode changes."""
+
+    def __init__(self, gain=1.0):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.gain = gain
+
+    def forward(self, images):
+        return torch.cat([self.norm(images).mean((2, 3)), self.gain * images[:, :1, 0, 0]], dim=1)
+
+
+class Gives(nn.Module):
+    """Gives what it was made with, whatever the images are."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def forward(self, images):
+        return self.what
+
+
+def test_a_module_of_ones_own_gives_its_features(paths):
+    module = Mean()
+    module.norm.running_mean += 0.25
+    backbone = module_backbone(module, "unit")
+    found = extract(backbone, paths, CROP, "gap")
+    assert found.shape == (6, 4)
+    images = torch.stack([torchvision.transforms.functional.to_tensor(Image.open(path)) for path in paths])
+    with torch.no_grad():
+        expected = module.eval()(images)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_module_is_left_as_it_is():
+    module = Mean().train()
+    backbone = module_backbone(module)
+    build_trunk(backbone).model.norm.running_mean += 1
+    assert module.training
+    assert module.norm.weight.requires_grad
+    assert module.norm.running_mean.sum() == 0
+    assert backbone.trunk.model.norm.running_mean.sum() == 0
+    module.norm.running_mean += 2  # training goes on, and the trial is of what was given
+    assert backbone.state_dict["norm.running_mean"].sum() == 0
+
+
+def test_a_modules_identity_is_its_tensors_its_code_and_its_convention():
+    plain = module_backbone(Mean())
+    assert plain.identity == backbone_identity(plain.sha256, plain.architecture, IMAGENET.as_dict())
+    assert plain.architecture.startswith("module:Mean-")
+    assert plain.details == {"backbone": plain.architecture, "source": "Mean"}
+    assert module_backbone(Mean(), name="mine").identity == plain.identity
+    other_tensors, other_code, other_input = Mean(), Mean(gain=2.0), Mean()
+    other_tensors.norm.running_mean += 1
+    found = [module_backbone(other_tensors), module_backbone(other_code), module_backbone(other_input, "unit")]
+    assert len({plain.identity, *(backbone.identity for backbone in found)}) == 4
+    assert [backbone.sha256 == plain.sha256 for backbone in found] == [False, True, True]
+
+
+def test_features_of_the_same_tensors_in_other_code_are_kept_apart(paths):
+    keys = {cache_key(module_backbone(Mean(gain)), paths, CROP, "gap", "fp32") for gain in (1.0, 2.0)}
+    assert len(keys) == 2
+
+
+def test_what_wraps_a_module_is_taken_off():
+    module = Mean()
+    compiled = torch.compile(module)
+    assert isinstance(compiled, nn.Module)
+    for wrapped in (nn.DataParallel(module), compiled):
+        assert module_backbone(wrapped).identity == module_backbone(module).identity
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (None, IMAGENET),
+        ("unit", UNIT),
+        (UNIT, UNIT),
+        ({"mean": (0, 0, 0), "std": (1, 1, 1)}, UNIT),
+        (UNIT.as_dict(), UNIT),
+    ],
+)
+def test_a_convention_is_given_in_several_ways(given, meant):
+    assert open_any(Mean(), convention=given).convention == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("units", "unknown input convention 'units'. Did you mean 'unit'"),
+        ({"men": (0, 0, 0)}, "unknown field of an input convention 'men'. Did you mean 'mean'"),
+        ({"std": (1, 0, 1)}, "expected mean and std of three numbers"),
+    ],
+)
+def test_what_is_no_convention_is_refused(given, message):
+    with pytest.raises(ConventionError, match=message):
+        module_backbone(Mean(), given)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"features": torch.zeros(6, 2)}, "gives dict for 6 images; expected features"),
+        (torch.zeros(6), r"gives torch.float32 \(6,\) for 6 images"),
+        (torch.zeros(1, 6), r"gives torch.float32 \(1, 6\) for 6 images"),
+        (torch.zeros(6, 2, dtype=torch.int64), r"gives torch.int64 \(6, 2\)"),
+    ],
+)
+def test_what_are_no_features_is_refused(paths, what, message):
+    with pytest.raises(ModelError, match=message):
+        extract(module_backbone(Gives(what)), paths, CROP, "gap")
+
+
+def test_a_modules_maps_are_flattened_and_must_be_finite(paths):
+    assert extract(module_backbone(Gives(torch.zeros(6, 2, 3, 1))), paths, CROP, "gap").shape == (6, 6)
+    with pytest.raises(UserError, match="features are not finite"):
+        extract(module_backbone(Gives(torch.full((6, 2), torch.nan))), paths, CROP, "gap")
+    with pytest.raises(ModelError, match="module:Gives-.*has no res5 map"):
+        extract(module_backbone(Gives(torch.zeros(6, 2))), paths, CROP, "res5-avg6")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+def test_modules_that_cannot_be_measured_say_why():
+    held = Mean()
+    held.weights = held.norm.weight * 2  # of a graph: PyTorch copies no such tensor
+    for module, message in (
+        (Mean().half(), "Mean: norm.weight is torch.float16; expected float32: give module.float()"),
+        (nn.Sequential(nn.LazyLinear(2)), "Sequential: 0.weight has no shape yet"),
+        (torch.jit.script(nn.Sequential(nn.ReLU())), "is TorchScript, whose code has no identity"),
+        (held, "Mean: cannot be copied"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            module_backbone(module)
+
+
+def test_any_backbone_is_opened_by_what_names_it(tmp_path):
+    path = tmp_path / "random.pth"
+    random = open_any("random", 1 / 16)
+    for name in ("bn1.bias", "bn1.running_mean"):
+        random.state_dict[name] += 1
+    write_backbone(random, path)
+    found = open_any(path)
+    assert found.is_resnet
+    assert found.sha256 == open_any(str(path)).sha256
+    assert open_any(path, convention="unit").convention == UNIT
+    named = open_any("torchvision:resnet18=random", convention="unit")
+    assert named.convention == UNIT
+    assert not named.is_resnet
+    assert not open_any(Mean()).is_resnet
+    with pytest.raises(ModelError, match="backbone int: expected a path, a name or an nn.Module"):
+        open_any(3)  # type: ignore[arg-type]

@@ -191,7 +191,7 @@ def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, wo
         found = function(run)
     if found is None:
         return None
-    found["details"] = found.get("details", {}) | listed
+    found["details"] = found.get("details", {}) | listed | backbone.details
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
 
 

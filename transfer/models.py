@@ -1,13 +1,13 @@
-"""Backbones by another library's name (convert/named.py), frozen: today's models beside ResNet-50.
+"""Backbones beside ResNet-50, frozen: another library's model by its name (convert/named.py), or a module of one's own.
 
-A model's features are what enters its last linear layer. Its input convention is the library's; the image transform
-stays the protocol's.
+A library's model gives as features what enters its last linear layer; its input convention is the library's. The image
+transform stays the protocol's.
 """
 
 import copy
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from twinbench.convert import files, prove
-from twinbench.convert.convention import IMAGENET, InputConvention
-from twinbench.convert.load import RANDOM_SEED, Backbone, build_model
-from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel
+from twinbench.convert.convention import IMAGENET, InputConvention, as_convention
+from twinbench.convert.load import RANDOM_SEED, Backbone, build_model, open_backbone
+from twinbench.convert.modules import module_architecture
+from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel, named_model
 from twinbench.protocols.house import unknown
 
 
@@ -34,20 +37,29 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return features (N, F)."""
         try:
-            return self.model(images).flatten(1)
+            features = self.model(images)
         except AssertionError as error:  # how both libraries refuse an image size
             side = images.shape[-1]
             raise ModelError(
                 f"{self.name}: takes no images of {side} px ({error}); use --set transform.crop=..."
             ) from None
+        self._require_features(features, len(images))
+        return features.flatten(1)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Refuse: res5 is a ResNet's."""
         raise ModelError(f"{self.name}: has no res5 map; use a protocol on pooled features, such as voc07-svm-gap")
 
+    def _require_features(self, found: Any, images: int) -> None:
+        """Raise ModelError unless the model gave a row of numbers for each image."""
+        fits = isinstance(found, Tensor) and found.ndim > 1 and len(found) == images and found.is_floating_point()
+        if not fits:
+            told = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ModelError(f"{self.name}: gives {told} for {images} images; expected features, floats (N, F)")
+
 
 @dataclass(frozen=True, kw_only=True)
-class NamedBackbone(Backbone):
+class ModelBackbone(Backbone):
     """A network other than the ResNet-50 of `convert`; `state_dict` are all of its tensors.
 
     `layout` says what it is for the table, that its weights are random included.
@@ -57,11 +69,88 @@ class NamedBackbone(Backbone):
 
     @property
     def architecture(self) -> str:
-        """LIBRARY:NAME."""
+        """LIBRARY:NAME, or `module:` and what tells the module's code from others."""
         return self.trunk.name
 
+    @property
+    def is_resnet(self) -> bool:
+        """No: it stays frozen, and only its pooled features are taken."""
+        return False
 
-def open_named(named: NamedModel) -> NamedBackbone:
+    @property
+    def details(self) -> dict[str, str]:
+        """What it is, and what named it."""
+        return {"backbone": self.layout, "source": self.source}
+
+
+def open_any(
+    backbone: str | Path | nn.Module,
+    width: float = 1.0,
+    convention: InputConvention | Mapping[str, Any] | str | None = None,
+) -> Backbone:
+    """Return the backbone that is meant: a checkpoint's path, zoo:NAME, `random`, LIBRARY:NAME=WEIGHTS, or a module.
+
+    `width` is that of a random ResNet-50. `convention`, see `as_convention`, replaces the one that is known of a
+    checkpoint; of a module nothing is known, and none means ImageNet's.
+    """
+    if isinstance(backbone, nn.Module):
+        return module_backbone(backbone, convention)
+    if not isinstance(backbone, str | Path):
+        raise ModelError(f"backbone {type(backbone).__name__}: expected a path, a name or an nn.Module")
+    named = named_model(str(backbone))
+    found = open_named(named) if named else open_backbone(str(backbone), width)
+    return found if convention is None else replace(found, convention=as_convention(convention))
+
+
+def module_backbone(
+    module: nn.Module, convention: InputConvention | Mapping[str, Any] | str | None = None, name: str = ""
+) -> ModelBackbone:
+    """Return a backbone with a copy of `module`, which maps images (N, 3, H, W) to features (N, F).
+
+    Images come normalised as `convention` says, ImageNet's if it is None. The module itself is left as it is, in its
+    mode and on its device. `name` is the row of the table, by default the name of its class. Raises ModelError.
+    """
+    module = _unwrapped(module)
+    name = name or type(module).__name__
+    _require_float32(module, name)
+    architecture = module_architecture(module)
+    try:
+        copied = copy.deepcopy(module).cpu().eval()
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"{name}: cannot be copied ({error}); expected a module of parameters and buffers, nothing that computes "
+            "them or holds files and processes"
+        ) from None
+    tensors = copied.state_dict()
+    sha256 = prove.identity(tensors.items())
+    trunk = Trunk(copied, architecture)
+    return ModelBackbone(
+        tensors, architecture, "", sha256, convention=as_convention(convention), source=name, trunk=trunk
+    )
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return what torch.compile or the wrappers for several GPUs were given."""
+    inner: Any = getattr(module, "_orig_mod", None)
+    if isinstance(module, nn.DataParallel | DistributedDataParallel):
+        inner = module.module
+    return module if inner is None else _unwrapped(inner)
+
+
+def _require_float32(module: nn.Module, name: str) -> None:
+    """Raise ModelError for a module that images in float32 do not enter, or whose code is not Python's."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise ModelError(f"{name}: is TorchScript, whose code has no identity; give the nn.Module that it was made of")
+    for key, values in module.state_dict(keep_vars=True).items():
+        if is_lazy(values):
+            raise ModelError(f"{name}: {key} has no shape yet; let the module see a batch of images first")
+        if not isinstance(values, Tensor):
+            raise ModelError(f"{name}: {key} of its state dict is a {type(values).__name__}; expected tensors only")
+        if values.is_floating_point() and values.dtype != torch.float32:
+            raise ModelError(f"{name}: {key} is {values.dtype}; expected float32: give module.float()")
+
+
+def open_named(named: NamedModel) -> ModelBackbone:
     """Return the model with its weights, or with random ones from seed 0, in eval mode on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
@@ -71,7 +160,7 @@ def open_named(named: NamedModel) -> NamedBackbone:
         files.regular_file(named.file)
         _load(model, names, named.file, named.label)
     tensors = model.state_dict()
-    return NamedBackbone(
+    return ModelBackbone(
         tensors,
         str(named) if named.weights == RANDOM else named.label,
         "",
@@ -84,7 +173,7 @@ def open_named(named: NamedModel) -> NamedBackbone:
 
 def build_trunk(backbone: Backbone) -> Any:
     """Return a model in eval mode with a copy of the backbone's tensors."""
-    return copy.deepcopy(backbone.trunk) if isinstance(backbone, NamedBackbone) else build_model(backbone)
+    return copy.deepcopy(backbone.trunk) if isinstance(backbone, ModelBackbone) else build_model(backbone)
 
 
 def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, set[str], InputConvention]:
