@@ -14,6 +14,12 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import Protocol
 
 BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1 to 4
+# Tasks of sources whose own recipe no protocol here follows: kept so that their numbers stand in nobody else's column.
+UNMEASURED = frozenset(
+    {
+        "imagenet_linear_vissl",  # 28 epochs, a head on each layer; the source does not say which one it prints
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -61,5 +67,6 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
 
 def orphans() -> set[str]:
-    """Return the tasks of published numbers that no protocol of this twinbench measures."""
-    return {entry.task for entry in published()} - {entry.published_as for entry in PROTOCOLS.values()}
+    """Return the tasks of published numbers that no protocol measures and that are not known to be UNMEASURED."""
+    measured = {entry.published_as for entry in PROTOCOLS.values()}
+    return {entry.task for entry in published()} - measured - UNMEASURED

@@ -1,0 +1,89 @@
+"""The published numbers as their sources have them; each test is a row that was once told wrongly."""
+
+from collections import Counter
+
+import pytest
+
+from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.published import UNMEASURED, orphans, published, published_for
+
+MMSELFSUP = "open-mmlab/mmselfsup"
+
+
+def of(paper, task):
+    return [entry for entry in published() if (entry.paper, entry.task) == (paper, task)]
+
+
+def test_byol_of_mmselfsup_is_what_its_page_says():
+    """71.72 was of another pretraining, and is in the release before only."""
+    rows = [entry for entry in of(MMSELFSUP, "imagenet_linear") if entry.method.startswith("byol")]
+    assert [(entry.method, entry.value) for entry in rows] == [("byol resnet50_16xb256-coslr-200e [mmselfsup]", 71.8)]
+    assert rows[0].note == "own recipe, linked there; at v0.11.0 71.88, and 71.72 for resnet50_8xb32-accum16"
+
+
+# configs/selfsup/*/README.md at db861f3, columns Linear Eval (or AvgPool, where the page kept its old form)
+LINEAR = {
+    "barlowtwins barlowtwins_resnet50_8xb256-coslr-300e_in1k": 71.8,
+    "byol resnet50_16xb256-coslr-200e": 71.8,
+    "deepcluster sobel_resnet50_8xb64-steplr-200e": 46.92,
+    "densecl resnet50_8xb32-coslr-200e": 63.5,
+    "mocov2 resnet50_8xb32-coslr-200e": 67.5,
+    "npid resnet50_8xb32-steplr-200e": 58.3,
+    "odc resnet50_8xb64-steplr-440e": 53.42,
+    "relative_loc resnet50_8xb64-steplr-70e": 40.4,
+    "rotation_pred resnet50_8xb16-steplr-70e": 47.0,
+    "simclr resnet50_8xb32-coslr-200e": 62.7,
+    "simclr resnet50_16xb256-coslr-200e": 66.9,
+    "simsiam resnet50_8xb32-coslr-100e": 68.3,
+    "simsiam resnet50_8xb32-coslr-200e": 69.8,
+    "swav resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96": 70.5,
+}
+
+
+def test_mmselfsups_linear_numbers_are_those_of_the_pages_they_cite():
+    found = {entry.method.removesuffix(" [mmselfsup]"): entry.value for entry in of(MMSELFSUP, "imagenet_linear")}
+    assert found == LINEAR
+
+
+def test_vissls_linear_numbers_stand_in_no_protocols_column():
+    assert of("facebookresearch/vissl", "imagenet_linear") == []
+    assert len(of("facebookresearch/vissl", "imagenet_linear_vissl")) == 25
+    assert "imagenet_linear_vissl" not in {entry.published_as for entry in PROTOCOLS.values()}
+    assert "vissl" not in {entry.paper.partition("/")[2] for entry in published_for(PROTOCOLS["imagenet-linear"])}
+
+
+@pytest.mark.parametrize("row", of("facebookresearch/vissl", "imagenet_linear_vissl"), ids=lambda row: row.method)
+def test_vissls_linear_numbers_say_their_recipe(row):
+    """MODEL_ZOO.md links the configuration of each method but MoCo v2 and Barlow Twins."""
+    assert row.note.startswith("VISSL's own recipe")
+    epochs = "100 epochs" if row.method.startswith("MoCo") else "28 epochs"
+    assert epochs in row.note
+    assert ("by which of VISSL's configurations" in row.unsaid) == row.method.startswith("Barlow Twins")
+
+
+def test_mmselfsups_nearest_neighbours_say_their_resize():
+    rows = of(MMSELFSUP, "imagenet_knn20")
+    assert len(rows) == 52
+    assert {entry.note for entry in rows} == {
+        "own resize: bilinear (here bicubic), by Pillow when first published (v0.8.0), by OpenCV in the code beside it "
+        "since v1.0"
+    }
+    assert PROTOCOLS["imagenet-knn"].recipe.transform.interpolation == "bicubic"
+
+
+def test_a_page_that_is_gone_is_cited_where_it_still_stands():
+    rows = [entry for entry in published() if "interclr" in entry.where]
+    assert len(rows) == 9
+    assert {entry.where for entry in rows} == {"configs/selfsup/interclr/README.md at v0.11.0 (684875d)"}
+    assert {entry.note for entry in rows} == {"best layer feature5; gone at main"}
+
+
+def test_a_task_that_nobody_measures_is_known_to_be_so():
+    assert orphans() == set()
+    assert {entry.task for entry in published()} >= UNMEASURED
+
+
+def test_a_source_gives_a_method_one_number_of_a_kind_or_says_what_sets_the_others_apart():
+    """Two numbers of one method in one source differ in where they stand or in what is noted."""
+    keys = Counter((e.task, e.metric, e.method, e.paper, e.where, e.unsaid, e.note) for e in published())
+    assert [key for key, count in keys.items() if count > 1] == []
