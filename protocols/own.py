@@ -164,9 +164,9 @@ def _data_set(name: str, entry: object) -> DataSet:
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:
     """Return a mapping with texts as keys."""
-    keys: list[Any] = list(cast("dict[Any, Any]", value)) if isinstance(value, dict) else [None]
-    if not all(isinstance(key, str) for key in keys):
-        raise ProtocolError(f"{where}: is {str(value)[:60]!r}, expected `name: value` entries")
+    found = cast("dict[Any, Any]", value) if isinstance(value, dict) else {None: value}
+    if not all(isinstance(key, str) for key in found):
+        raise ProtocolError(f"{where}: is {repr(cast('object', value))[:60]}, expected `name: value` entries")
     return cast("dict[str, Any]", value)
 
 

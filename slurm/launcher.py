@@ -52,7 +52,7 @@ class SlurmLauncher:
         for plan in plan_batches(suite, missing_jobs(jobs)):
             terms = [f"afterok:<{need}>" for need in plan.needs]
             terms += [f"afterany:<{name}>" for name in plan.jobs[0].after]
-            more = f" and {len(plan.jobs) - 1} more" if len(plan.jobs) > 1 else ""
+            more = f" and {count - 1} more" if (count := len(plan.jobs)) > 1 else ""
             text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", ",".join(terms))
             found.append(f"# --- {plan.jobs[0].name}{more}\n{text}")
         return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from twinbench.runtime.precision import network_precision
+from twinbench.transfer.features import network_precision
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
