@@ -1,9 +1,9 @@
 """What was found out about a data set, kept as long as nothing moves there: a hint that saves work, never an answer.
 
 A hint lies in $TWINBENCH_CACHE/data, by default ~/.cache/twinbench/data, one small file for each question. It holds
-while every folder and list that the answer rests on has the times and the size that it had. A folder's times say that
-files came, went or were renamed; they do not say that a file was written over in place. So only what takes long to find
-out is asked here, and who measures asks the files themselves.
+while every folder, every list and some of the files that the answer rests on have the times and the size that they had.
+A folder's times say that files came, went or were renamed; they do not say that one was written over in place. So only
+what takes long to find out is asked here, and who measures asks the files themselves.
 """
 
 import hashlib

@@ -22,8 +22,9 @@ from twinbench.data.sizes import sizes
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity
 
-VERSION = "1"  # of the lines that are hashed, and of what a hint holds
+VERSION = "1"  # raised when other lines are hashed, when a reader returns something else, or when hints hold more
 HINTED_FROM = 20_000  # images; fewer are counted anew each time, in about a tenth of a second
+WATCHED = 1000  # images of a split, evenly spread: one program that rewrites all of them in place moves no folder
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,15 @@ def _labels(images: LabelledImages) -> Iterator[object]:
 
 
 def _watched(root: Path, part: _Part) -> set[Path]:
-    """Return what a hint depends on: the sources, and every folder from `root` down to the images and the sources."""
+    """Return what a hint depends on: sources, some images, and every folder from `root` down to any of them."""
+    count = len(part.paths)
+    images = {part.paths[index] for index in range(0, count, count // WATCHED + 1)}
     folders = {path.parent for path in part.sources}
     if isinstance(part.paths, PathList):
-        names = {name.rpartition("/")[0] for name in map(part.paths.name, range(len(part.paths)))}
+        names = {name.rpartition("/")[0] for name in map(part.paths.name, range(count))}
         folders |= {part.paths.root / name for name in names}
     else:
         folders |= {path.parent for path in part.paths}
     for folder in list(folders):
         folders.update(above for above in folder.parents if above.is_relative_to(root))
-    return folders.union(part.sources)
+    return folders.union(part.sources, images)

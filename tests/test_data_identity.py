@@ -29,7 +29,7 @@ CASES += [("detection", *case) for case in DETECTION.items()]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and everything in it is of yesterday: hints are kept at once."""
+    """A cache of its own."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("TWINBENCH_CACHE", str(folder))
     return folder
@@ -347,8 +347,19 @@ def test_a_hint_ends_when_something_moves(hinted: Path, change: str) -> None:
     assert after == identify("imagenet", hinted, fraction="10%", anew=True)
 
 
-def test_who_measures_asks_the_files(hinted: Path) -> None:
-    """An image written over in place moves no folder: the hint is wrong until somebody asks the files."""
+def test_every_image_written_over_in_place(hinted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "WATCHED", 2)
+    before = identify("imagenet", hinted)
+    for path in read_labelled("imagenet", hinted, "test").paths:
+        path.write_bytes(path.read_bytes() + b"\0")
+    after = identify("imagenet", hinted)
+    assert after["train"] == before["train"]
+    assert after["test"] != before["test"]
+
+
+def test_who_measures_asks_the_files(hinted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image written over in place moves no folder: the hint is wrong until somebody asks the files."""
+    monkeypatch.setattr(identity, "WATCHED", 2)
     before = identify("imagenet", hinted)
     image = read_labelled("imagenet", hinted, "train").paths[3]
     image.write_bytes(image.read_bytes() + b"\0")
