@@ -11,7 +11,7 @@ from twinbench.transfer.features import network_precision
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
-from twinbench.data.identity import identity_of
+from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.own import sniff_layout
@@ -120,7 +120,9 @@ class _Source:
 
     def identity(self) -> str:
         """Return the data identity: of both splits, and of samples that come from files."""
-        splits = {"train": identity_of(self.train), "test": identity_of(self.test)}
+        read = {"train": self.train, "test": self.test}
+        subset = {"fraction": self.data_set.subset, "subset": self.options.list}
+        splits = identify(self.layout, self.root, **subset, read=read, anew=True)
         if self.samples is not None:
             splits["samples"] = samples_sha256(self.samples)
         return data_identity(splits)
