@@ -18,10 +18,11 @@ import submitit
 from submitit.helpers import DelayedSubmission
 
 from twinbench.protocols.house import UserError
+from twinbench.runtime.stopping import EXIT_CODE
 from twinbench.slurm import scheduler
 from twinbench.slurm.snapshot import require_code
 from twinbench.suite import record as records
-from twinbench.suite.child import LATER, failure_reason, signal_group, start_logged, worker_environment
+from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.record import read_record
 
 PUT_BACK = "out of time or preempted; Slurm starts it again"
@@ -75,13 +76,13 @@ class NodeTask(submitit.helpers.Checkpointable):
 
     def _settle(self, code: int, product: str) -> None:
         """Record how the worker ended; raise unless it did what it should."""
-        if code in (LATER, -signal.SIGTERM, -signal.SIGKILL):
+        if code in (EXIT_CODE, -signal.SIGTERM, -signal.SIGKILL):
             time.sleep(5 if self.main else 60)  # Slurm ends the whole step now, or its warning is on the way
         if code == 0 and (Path(product).exists() or not self.main):
             if self.record:
                 records.end(self.folder, self.record, "done")
             return
-        stopped = code in (LATER, -signal.SIGTERM)
+        stopped = code in (EXIT_CODE, -signal.SIGTERM)
         reason = failure_reason(self.folder, code, Path(product).name)
         try:
             if self.record and stopped:

@@ -10,8 +10,6 @@ from pathlib import Path
 from twinbench.report.provenance import code_root
 from twinbench.suite import record as records
 
-LATER = 75  # exit code of a worker that saved its state because it was told to stop (EX_TEMPFAIL of sysexits.h)
-
 
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment of a job: this very code, safe from folders called `data` where the user stands."""

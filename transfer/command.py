@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(trial: Trial, backbone: "Backbone", process: "Process", arguments: argparse.Namespace) -> "Result | None":
     """Read the data, run the recipe and write the result (in the main process)."""
-    from twinbench.transfer.features import network_precision
+    from twinbench.runtime.precision import network_precision
     from twinbench.transfer.models import NamedBackbone
     from twinbench.transfer.trials import Run
 
