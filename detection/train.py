@@ -33,12 +33,12 @@ from twinbench.detection.stream import (
     Record,
     SeededImages,
     batches,
-    derived_seed,
     image_mapper,
     training_loader,
 )
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.stopping import Stopper
 
 POINTS = 500  # lines of the log, and points of the learning curve

@@ -15,12 +15,13 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.precision import PrecisionError, network_precision
 from twinbench.runtime.process import Process
 from twinbench.transfer import probe as probes
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
-from twinbench.transfer.features import FeatureError, feature_loader, network_precision
+from twinbench.transfer.features import feature_loader
 from twinbench.transfer.probe import NotFrozenError, Probe, ProbeError, rate_factor
 from twinbench.transfer.transforms import Inputs
 
@@ -171,7 +172,7 @@ def test_tf32_is_of_the_trunk_forwards_and_backwards_and_never_of_the_head(
         return network_precision(precision, "cuda", **more)
 
     for module in ("probe", "classifier"):
-        monkeypatch.setattr(f"transfer.{module}.network_precision", on_gpu)
+        monkeypatch.setattr(f"twinbench.transfer.{module}.network_precision", on_gpu)
     monkeypatch.setattr(Probe, "_evaluate", lambda self: (0.0, 0.0))
     run = probe(backbone, splits, tmp_path, recipe)
     seen = {"trunk": [], "head": []}
@@ -224,7 +225,7 @@ def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
     with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32 or tf32"):
         probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
     for recipe in (LINEAR, TUNE):
-        with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+        with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):
             probe(backbone, splits, tmp_path, replace(recipe, precision="tf32")).run()
 
 

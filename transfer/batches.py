@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from twinbench.runtime.process import Process
-from twinbench.transfer.transforms import draw_seed
+from twinbench.runtime.seeds import draw_seed
 
 
 class EpochBatches:
