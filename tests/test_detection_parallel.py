@@ -23,7 +23,7 @@ PAIR = """
 import os, signal, sys, torch
 from pathlib import Path
 from detectron2.engine import SimpleTrainer
-from twinbench.detection.trial import Wanted, run_trial
+from twinbench.detection.trial import Asked, Options, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ SimpleTrainer.run_step = step_or_die
 protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
 seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
 try:
-    run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=seconds))
+    measure(Asked(protocol, "random", Path(data), Path(out), device="cpu", workers=0), Options("pycocotools", seconds))
 except StopAsked:
     sys.exit(EXIT_CODE)
 """
