@@ -8,7 +8,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, load_voc_instances
 
 from twinbench.data import coco, voc
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
+from twinbench.data.own import sniff_layout
 from twinbench.detection.stream import Record
 from twinbench.protocols.schema import Protocol
 
@@ -33,7 +34,7 @@ def open_data(protocol: Protocol, root: Path) -> DetectionData:
     protocol's data set has a number of them, it must be that.
     """
     data_set = protocol.data_set
-    data = OPENERS[data_set.layout or sniff_layout(root)](root)
+    data = OPENERS[layout_of(protocol, root)](root)
     if data.layout == "voc" and "boxes" not in protocol.recipe.tasks:
         raise DataError(f"{root}: VOC's layout has boxes only, and {protocol.name} needs masks; expected COCO's layout")
     if data_set.classes and len(data.classes) != data_set.classes:
@@ -45,23 +46,23 @@ def open_data(protocol: Protocol, root: Path) -> DetectionData:
     return data
 
 
-def sniff_layout(root: Path) -> str:
-    """Return the layout of own data, seen from the folder."""
-    return "coco" if (root / "annotations").is_dir() else "voc"
+def layout_of(protocol: Protocol, root: Path) -> str:
+    """Return the layout of the protocol's data: the named data set's, or the one that own data is seen to have."""
+    return protocol.data_set.layout or sniff_layout(root, "detection")
 
 
 def _open_voc(root: Path) -> DetectionData:
     """Train on VOC2007 trainval, and on VOC2012 trainval where it is there; test on VOC2007 test."""
     classes = voc.object_classes(root)
-    years = [2007]
-    if (voc.year_folder(root, 2007).parent / "VOC2012").exists():
-        years.append(2012)
-    train: list[Record] = []
-    for year in years:
-        train += _load_voc(root, year, "trainval", classes)
-    test = _load_voc(root, 2007, "test", classes)
-    images = {"train": len(train), "test": len(test)}
-    return DetectionData(classes, _with_objects(train), test, _voc_name(root, 2007, "test"), images, "voc")
+    parts = voc.detection_parts(root)
+    records: dict[str, list[Record]] = {}
+    for split, lists in parts.items():
+        records[split] = []
+        for year, name in lists:
+            records[split] += _load_voc(root, year, name, classes)
+    images = {split: len(found) for split, found in records.items()}
+    tested = _voc_name(root, *parts["test"][0])
+    return DetectionData(classes, _with_objects(records["train"]), records["test"], tested, images, "voc")
 
 
 def _load_voc(root: Path, year: int, split: str, classes: tuple[str, ...]) -> list[Record]:

@@ -1,8 +1,6 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,16 @@ from typing import Any
 import torch
 
 from twinbench.convert.load import Backbone, open_backbone
+from twinbench.data.identity import contents
 from twinbench.detection.checkpoint import SECONDS
 from twinbench.detection.config import detectron2_config
-from twinbench.detection.datasets import DetectionData, open_data
+from twinbench.detection.datasets import DetectionData, layout_of, open_data
 from twinbench.detection.evaluate import Evaluator, Scores, evaluate
 from twinbench.detection.pictures import draw_curves, draw_predictions
-from twinbench.detection.stream import Record
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.house import replacing, unknown
-from twinbench.protocols.identity import data_identity, split_identity
+from twinbench.protocols.identity import data_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
@@ -144,16 +142,9 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options)
 
 
 def _data_sha256(asked: Asked) -> str:
-    """Return the identity of the splits: paths below the root, sizes, boxes and classes."""
-    data = open_data(asked.protocol, asked.data)
-
-    def items(records: list[Record]) -> Iterator[tuple[str, int, object]]:
-        for record in records:
-            path = record["file_name"]
-            boxes = [[entry["category_id"], *map(float, entry["bbox"])] for entry in record["annotations"]]
-            yield os.path.relpath(path, asked.data), os.path.getsize(path), boxes
-
-    return data_identity({"train": split_identity(items(data.train)), "test": split_identity(items(data.test))})
+    """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
+    splits = contents(layout_of(asked.protocol, asked.data), asked.data, task="detection", anew=True)
+    return data_identity({split: found.sha256 for split, found in splits.items()})
 
 
 def _device(device: str) -> str:
