@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from twinbench.convert.convention import IMAGENET
-from twinbench.convert.files import load
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import DataError
 from twinbench.detection import train as training
@@ -158,47 +158,32 @@ def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers)
     assert len(str(found.value)) < 400 and "Traceback" not in str(found.value)
 
 
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory, records):
-    """Return the folder of a run that was killed after its last iteration."""
-    folder = tmp_path_factory.mktemp("begun")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_precise_batch_norm", die)
-        with pytest.raises(Killed):
-            trained(run_in(folder, small(iterations=1)), records)
-    return folder
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_state_of_a_run_on_other_data_is_refused(tmp_path, monkeypatch, records, finished):
+    with monkeypatch.context() as patch:
+        if not finished:
+            patch.setattr(training, "_precise_batch_norm", die)
+        with nullcontext() if finished else pytest.raises(Killed):
+            trained(run_in(tmp_path, small(iterations=1)), records)
+    with pytest.raises(ResumeError, match="belongs to a run with data dddddddddddd, this one has cccccccccccc; choose"):
+        trained(run_in(tmp_path, small(iterations=1), identity=replace(MINE, data="c" * 64)), records)
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory, records):
-    """Return the folder of a run whose training is done."""
-    folder = tmp_path_factory.mktemp("ended")
-    trained(run_in(folder, small(iterations=1)), records)
-    return folder
-
-
-OTHERS = {
-    "recipe": (replace(MINE, recipe="9" * 12), "recipe 888888888888, this one has 999999999999;"),
-    "backbone": (replace(MINE, backbone="a" * 64), "backbone bbbbbbbbbbbb, this one has aaaaaaaaaaaa;"),
-    "data": (replace(MINE, data="c" * 64), "data dddddddddddd, this one has cccccccccccc;"),
-    "seed": (replace(MINE, seed=4), "seed 3, this one has 4;"),
-    "two": (replace(MINE, seed=4, data="c" * 64), "data dddddddddddd, seed 3, this one has cccccccccccc, 4;"),
-}
-
-
-@pytest.mark.parametrize("state", ["begun", "ended"])
-@pytest.mark.parametrize("other", OTHERS)
-def test_the_state_of_another_run_is_refused_and_what_differs_is_named(request, records, state, other):
-    identity, words = OTHERS[other]
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Owner(replace(MINE, recipe="9" * 12)), "recipe 888888888888, this one has 999999999999;"),
+        (Owner(replace(MINE, backbone="a" * 64)), "backbone bbbbbbbbbbbb, this one has aaaaaaaaaaaa;"),
+        (Owner(replace(MINE, seed=4)), "seed 3, this one has 4;"),
+        (Owner(replace(MINE, seed=4, data="c" * 64)), "data dddddddddddd, seed 3, this one has cccccccccccc, 4;"),
+        (Owner(MINE, processes=2), "processes 1, this one has 2;"),
+    ],
+)
+def test_what_differs_from_another_run_is_named_in_one_line(other, words):
+    Owner(MINE).require_own(Path("iteration_1.pth"), Owner(MINE).as_dict())
     with pytest.raises(ResumeError, match=f"belongs to a run with {words} choose another OUT, or remove it") as found:
-        trained(run_in(request.getfixturevalue(state), small(iterations=1), identity=identity), records)
+        other.require_own(Path("iteration_1.pth"), Owner(MINE).as_dict())
     assert "\n" not in str(found.value)
-
-
-def test_the_state_of_another_number_of_processes_is_refused(begun):
-    kept = load(checkpoints(begun / "checkpoints")[-1])["identity"]
-    with pytest.raises(ResumeError, match="processes 1, this one has 2;"):
-        Owner(MINE, processes=2).require_own(begun, kept)
 
 
 def test_a_state_without_a_record_of_its_data_is_no_run_of_any_data():
