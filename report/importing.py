@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -136,22 +136,31 @@ def read_log(path: Path) -> Found:
     """Read the evaluations in a log, whichever known program wrote it."""
     lines = list(_objects(path))
     for log in LOGS:
-        found = Found(log.program)
-        step = 0.0
-        for line in lines:
-            numbers = dict(_numbers(line))
-            step = next((numbers[name] for name in log.steps if name in numbers), step)
-            for name, value in numbers.items():
-                if line.get("mode") != "train" and (match := log.pattern.fullmatch(name)):
-                    groups = match.groupdict()
-                    metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
-                    layer = found.layers.setdefault(groups.get("layer") or "", {})
-                    earlier = [point for point in layer.get(metric, []) if point[0] < step]
-                    layer[metric] = [*earlier, [step, value]]
+        found = _read_as(log, lines)
         if found.layers:
             return found
     programs = ", ".join(log.program for log in LOGS)
     raise ImportingError(f"{path}: holds no evaluation that is known; expected JSON lines as {programs} write them")
+
+
+def _read_as(log: Log, lines: Iterable[dict[str, Any]]) -> Found:
+    """Return the evaluations that the lines of a log hold in one program's way of writing them."""
+    found = Found(log.program)
+    step = 0.0
+    for line in lines:
+        numbers = dict(_numbers(line))
+        step = next((numbers[name] for name in log.steps if name in numbers), step)
+        if line.get("mode") == "train":
+            continue
+        for name, value in numbers.items():
+            match = log.pattern.fullmatch(name)
+            if match:
+                groups = match.groupdict()
+                metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
+                layer = found.layers.setdefault(groups.get("layer") or "", {})
+                earlier = [point for point in layer.get(metric, []) if point[0] < step]
+                layer[metric] = [*earlier, [step, value]]
+    return found
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
