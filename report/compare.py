@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.house import UserError
 from twinbench.report.beside import both, by_seed
 from twinbench.report.files import Found, Located, find
@@ -58,11 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench compare` takes."""
     parser.add_argument("a", metavar="A", type=Path, help="folder of the first method's results")
     parser.add_argument("b", metavar="B", type=Path, help="folder of the second method's results")
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the verdict."""
+    load_own(arguments.protocols)
     table = pair(arguments.a, arguments.b)
     found = verdicts(table)
     if not found:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", type=Path, help="file of JSON lines")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json")
     parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     parser.add_argument("--method", type=as_label, required=True, metavar="LABEL", help="row of the table")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--layer", default="", help="which layer, head or test set, where the log evaluates several")
@@ -84,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the result and say what was read."""
+    load_own(arguments.protocols)
     protocol = find_protocol(arguments.protocol).with_settings(parse_settings(arguments.set))
     result = imported(arguments.log, protocol, arguments.method, arguments.seed, arguments.layer)
     path = arguments.out / "result.json"
