@@ -37,6 +37,7 @@ BT_SEMI = replace(
     lr_head=0.5,  # BT B.2 and README
     lr_backbone=0.005,  # BT README since 046eec3; before, and in B.2: 0.002
     weight_decay=0.0,  # BT B.2 and README
+    norm_groups=8,  # BT code: DDP without SyncBN, 256 // GPUs images each; how many GPUs it doesn't say: a node of 8
 )
 BT_SEMI_STEPS = replace(
     BT_SEMI,

@@ -38,6 +38,7 @@ def _scaled(paper: Protocol) -> Protocol:
             lr_head=recipe.lr_head * batch_size / recipe.batch_size,  # rates follow the batch, as in Goyal et al. 2017
             lr_backbone=recipe.lr_backbone * batch_size / recipe.batch_size,
             feature="gap",
+            norm_groups=1,  # a batch of 64 small images is no larger than one GPU's of the paper
         )
     else:
         recipe = _scaled_detection(recipe)

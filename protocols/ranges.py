@@ -82,6 +82,7 @@ RANGES: dict[str, Range] = {
     "gamma": ABOVE_0,
     "head_init_std": FROM_0,
     "accumulate": COUNT,
+    "norm_groups": COUNT,
     # KnnRecipe
     "neighbors": COUNT.of_each("different whole numbers of at least 1, for example 10,20", different=True),
     "temperature": ABOVE_0,
@@ -144,6 +145,12 @@ RULES = (
         "one cost where folds=0: there is nothing to choose it on",
     ),
     Rule("nesterov", lambda of: not of["nesterov"] or of["momentum"] > 0, "false where momentum=0"),
+    Rule(
+        "norm_groups",
+        lambda of: of["norm_groups"] == 1 or of["train_backbone"],
+        "1: the batch norm of a frozen backbone sees no batch",
+    ),
+    Rule("norm_groups", lambda of: of["batch_size"] % of["norm_groups"] == 0, "a divisor of batch_size"),
     Rule(
         "extra_norm",
         lambda of: not of["extra_norm"] or of["architecture"] != "mrcnn-fpn",

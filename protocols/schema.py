@@ -75,8 +75,9 @@ class ProbeRecipe:
     head: Literal["linear", "batchnorm-linear"]
     head_init_std: float  # of a normal distribution, bias 0; 0: PyTorch's own draw, uniform, bias too
     feature: Literal["gap", "res5-avg6"] = "gap"
-    accumulate: int = 1  # parts of a process's batch, one after the other where the backbone is trained
+    accumulate: int = 1  # parts of each of norm_groups, one after the other where the backbone is trained
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the network, trained: no bf16; the head is float32
+    norm_groups: int = 1  # of a batch, whose statistics a trained backbone's batch norm sees: the reference's GPUs
 
 
 @dataclass(frozen=True)
