@@ -44,6 +44,7 @@ BT_SEMI = FineTuningRecipe(
     gamma=1.0,
     head="linear",
     head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
+    norm_groups=8,  # BT code: DDP without SyncBN, 256 // GPUs images each; how many GPUs it doesn't say: a node of 8
 )
 BT_SEMI_STEPS = replace(
     BT_SEMI,

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +17,10 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.batchnorm import GlobalBatchNorm
-from twinbench.runtime.process import Process
+from twinbench.runtime.process import Process, ProcessError
+from twinbench.runtime.stopping import StopAsked
 from twinbench.transfer import probe as probes
-from twinbench.transfer.batches import EpochBatches, collated
+from twinbench.transfer.batches import EpochBatches, NormGroups, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import FeatureError, feature_loader, network_precision
@@ -26,7 +29,7 @@ from twinbench.transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
 LINEAR = replace(BT_LINEAR, transform=TINY, epochs=3, batch_size=8)
-TUNE = replace(BT_SEMI, transform=TINY, epochs=3, batch_size=8)
+TUNE = replace(BT_SEMI, transform=TINY, epochs=3, batch_size=8, norm_groups=1)
 
 
 @pytest.fixture(autouse=True)
@@ -171,8 +174,9 @@ def test_tf32_is_of_the_trunk_forwards_and_backwards_and_never_of_the_head(
         return network_precision(precision, "cuda", **more)
 
     for module in ("probe", "classifier"):
-        monkeypatch.setattr(f"transfer.{module}.network_precision", on_gpu)
+        monkeypatch.setattr(f"twinbench.transfer.{module}.network_precision", on_gpu)
     monkeypatch.setattr(Probe, "_evaluate", lambda self: (0.0, 0.0))
+    monkeypatch.setattr(Probe, "_test_features", None)
     run = probe(backbone, splits, tmp_path, recipe)
     seen = {"trunk": [], "head": []}
 
@@ -276,14 +280,14 @@ def test_batchnorm_head_decays_its_linear_layer_only(backbone):
     model = Classifier(fresh(backbone), 2, recipe, 0)
     assert [type(module) for module in model.head] == [nn.BatchNorm2d, nn.Flatten, nn.Linear]
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
-    assert [group["weight_decay"] for group in model.groups()] == [5e-4, 0]
-    assert model.groups()[1]["params"] == list(model.head[0].parameters())
+    assert [group["weight_decay"] for group in model.parameter_groups()] == [5e-4, 0]
+    assert model.parameter_groups()[1]["params"] == list(model.head[0].parameters())
 
 
 def test_a_batchnorm_head_among_processes_has_the_same_tensors(backbone):
     """Their numbers: test_transfer_processes.py."""
     recipe = replace(LINEAR, head="batchnorm-linear")
-    one, two = (Classifier(fresh(backbone), 2, recipe, 0, world) for world in (1, 2))
+    one, two = (Classifier(fresh(backbone), 2, recipe, 0, Process(0, world)) for world in (1, 2))
     assert isinstance(two.head[0], GlobalBatchNorm)
     assert (two.head[0].eps, two.head[0].momentum) == (1e-5, 0.1)  # VISSL defaults.yaml
     assert one.state_dict().keys() == two.state_dict().keys()
@@ -355,11 +359,53 @@ def test_killed_within_an_epoch_equals_never_killed(backbone, splits, tmp_path, 
         assert torch.equal(states[1]["model"][name], values), name
 
 
-def test_within_five_minutes_only_epochs_are_saved(backbone, splits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("recipe", "saved"), [(LINEAR, [0, 0, 0]), (TUNE, [3, 0, 3, 0, 3, 0])])
+def test_within_five_minutes_only_epochs_are_saved(backbone, splits, tmp_path, recipe, saved, monkeypatch):
+    """Of a backbone that is trained, before they are evaluated, too, which may take long."""
     steps = []
     monkeypatch.setattr(Probe, "_save", lambda self: steps.append(self.step))
-    probe(backbone, splits, tmp_path).run()
-    assert steps == [0, 0, 0]
+    probe(backbone, splits, tmp_path, recipe).run()
+    assert steps == saved
+
+
+def signalled(monkeypatch, step):
+    """Have SIGTERM come in the step of that number, counted over the whole run."""
+    take, count = Probe._step, iter(range(1, 100))
+
+    def with_signal(self, *batch):
+        if next(count) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(self, *batch)
+
+    monkeypatch.setattr(Probe, "_step", with_signal)
+
+
+@pytest.mark.parametrize(("step", "left_at"), [(1, 2), (2, 3), (3, 3), (5, 6)])  # of three an epoch, three epochs
+@pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
+def test_told_to_stop_it_saves_and_goes_on_with_equal_numbers(
+    backbone, splits, tmp_path, recipe, step, left_at, monkeypatch
+):
+    whole = probe(backbone, splits, tmp_path / "whole", recipe).run()
+    before = signal.getsignal(signal.SIGTERM)
+    signalled(monkeypatch, step)
+    with pytest.raises(StopAsked, match=f"stopped after step {left_at} of 9; state in .*checkpoint.pth"):
+        probe(backbone, splits, tmp_path / "cut", recipe).run()
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.undo()
+    taken, take = [], Probe._step
+    monkeypatch.setattr(Probe, "_step", lambda self, *batch: (taken.append(1), take(self, *batch))[1])
+    assert probe(backbone, splits, tmp_path / "cut", recipe).run() == whole
+    assert len(taken) == 9 - left_at
+
+
+def test_features_of_test_images_are_there_before_signals_only_set_a_flag(backbone, splits, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        probes, "cached_features", lambda *_, **__: seen.append(signal.getsignal(signal.SIGTERM)) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        probe(backbone, splits, tmp_path).run()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_a_step_waits_for_no_number(backbone, splits, tmp_path, monkeypatch):
@@ -421,8 +467,80 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backbone, splits, tm
         return [p.grad.clone() for p in run.model.parameters()]
 
     whole = gradients(TUNE, "whole")
-    for expected, found in zip(whole, gradients(replace(TUNE, accumulate=3), "parts"), strict=True):
+    for expected, found in zip(whole, gradients(replace(TUNE, accumulate=4), "parts"), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_norm_in_training_sees_one_group_after_the_other(backbone):
+    """Group g of three has the images g, g + 3, ..., and the running statistics are the first group's."""
+    recipe = replace(TUNE, norm_groups=3, batch_size=9)
+    images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))  # of a last batch
+    model, plain = (Classifier(fresh(backbone), 2, recipe, 0) for _ in range(2))
+    found = model.train()(images)
+    for group in (2, 1, 0):
+        alone = fresh(backbone).train()
+        expected = plain.head(alone(images[group::3])[..., None, None])
+        torch.testing.assert_close(found[group::3], expected)
+    for name, values in alone.state_dict().items():
+        torch.testing.assert_close(model.trunk.state_dict()[name], values)
+    assert all(norm.track_running_stats for norm in model.modules() if isinstance(norm, nn.BatchNorm2d))
+    torch.testing.assert_close(model.eval()(images[:2]), model(images)[:2])  # tested as one
+
+
+def test_fewer_images_than_groups_are_groups_of_one(backbone):
+    model = Classifier(fresh(backbone), 2, replace(TUNE, norm_groups=8), 0).train()
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(model(images), alone)
+
+
+@pytest.mark.parametrize(
+    ("groups", "world", "own"),
+    [(1, 1, [[0, 1, 2, 3, 4, 5, 6, 7]]), (4, 2, [[0, 4], [2, 6]]), (4, 4, [[0, 4]]), (8, 2, [[0], [2], [4], [6]])],
+)
+def test_a_process_holds_whole_groups(groups, world, own):
+    """Of a batch of eight, those of process 0: the images that GPU 0, `world`, 2 `world`, ... of the reference had."""
+    found = NormGroups.of(replace(TUNE, norm_groups=groups), Process(0, world))
+    mine = list(range(0, 8, world))
+    assert [mine[group :: found.own] for group in range(found.own)] == own
+    assert not found.shared
+
+
+@pytest.mark.parametrize(
+    ("changes", "world", "error", "words"),
+    [
+        ({"norm_groups": 4}, 3, ProcessError, "3 processes: expected a divisor or a multiple of norm_groups=4"),
+        ({"norm_groups": 1, "accumulate": 2}, 2, ProbeError, "accumulate=2: 2 processes share norm_groups=1"),
+        (
+            {"norm_groups": 8},
+            1,
+            ProbeError,
+            "20 training images in batches of 8, norm_groups=8: there is a group of one",
+        ),
+        ({"norm_groups": 4, "accumulate": 2}, 1, ProbeError, "norm_groups=4: there is a group of one image"),
+        ({"batch_size": 19}, 1, ProbeError, "20 training images in batches of 19, norm_groups=1: there is a group"),
+    ],
+)
+def test_groups_that_cannot_be_cut_so_are_refused_before_anything_starts(
+    backbone, splits, tmp_path, changes, world, error, words
+):
+    recipe = replace(TUNE, **{"batch_size": 24 if world == 3 else 8, **changes})
+    with pytest.raises(error, match=words):
+        probe(backbone, splits, tmp_path, recipe, process=Process(0, world))
+
+
+@pytest.mark.parametrize(("groups", "parts", "rows"), [(1, 1, [8]), (1, 3, [3, 3, 2]), (2, 2, [4, 4]), (4, 2, [4, 4])])
+def test_parts_have_their_share_of_every_group(backbone, splits, tmp_path, groups, parts, rows, monkeypatch):
+    """In parts of one size whatever the batch, so that any number of processes cuts the same ones."""
+    recipe = replace(
+        TUNE, norm_groups=groups, accumulate=parts, transform=ImageTransform(resize=48, crop=48, shape="center-crop")
+    )
+    run, seen = probe(backbone, splits, tmp_path, recipe), []
+    forward = Classifier.forward
+    monkeypatch.setattr(Classifier, "forward", lambda self, some: (seen.append(len(some)), forward(self, some))[1])
+    run.model.train()
+    run._step(*next(iter(run.loader)))
+    assert seen == rows
 
 
 def test_accumulation_changes_nothing_on_a_frozen_trunk(backbone, splits, tmp_path):

@@ -21,12 +21,11 @@ import numpy as np
 import torch
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
-from twinbench.protocols.classification import BT_LINEAR, INAT_LINEAR
+from twinbench.protocols.classification import BT_LINEAR, BT_SEMI, INAT_LINEAR
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import current_process, process_group
 from twinbench.transfer import probe as probes
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.probe import Probe
 
 torch.set_num_threads(1)
@@ -37,28 +36,21 @@ if saves := int(sys.argv[3]):  # die after so many checkpoints, one after each s
 crop = ImageTransform(resize=32, crop=32, shape="center-crop")
 large = ImageTransform(resize=224, crop=224, shape="center-crop")
 short = {"transform": crop, "epochs": 2, "batch_size": 4, "lr_head": 0.001}
-linear, norm = (replace(recipe, **short) for recipe in (BT_LINEAR, INAT_LINEAR))
+linear, norm, tuned = (replace(recipe, **short) for recipe in (BT_LINEAR, INAT_LINEAR, BT_SEMI))
+tuned = replace(tuned, transform=replace(crop, crop=64, resize=64), lr_backbone=1e-5, epochs=1)
 recipes = {  # a recipe, and of how many images
     "linear": (linear, 9),
     "norm, uneven end": (norm, 11),
     "norm, a process without images": (replace(norm, transform=large, feature="res5-avg6"), 9),
-    "norm, fine-tuned": (replace(norm, train_backbone=True, lr_backbone=0.001), 11),
-    "norm, fine-tuned, a process without images": (
-        replace(norm, train_backbone=True, lr_backbone=0.001, transform=large, feature="res5-avg6", epochs=1), 5,
-    ),
+    "fine-tuned, a group shared": (replace(tuned, norm_groups=1), 11),
+    "fine-tuned, a process without images": (replace(tuned, norm_groups=1), 5),
+    "fine-tuned, a group each": (replace(tuned, norm_groups=2), 11),
+    "fine-tuned, two groups each": (replace(tuned, norm_groups=4), 9),
+    "fine-tuned, two groups each in parts": (replace(tuned, norm_groups=4, batch_size=8, accumulate=2), 11),
+    "norm, fine-tuned": (replace(tuned, norm_groups=4, head="batchnorm-linear"), 11),
 }
 process = current_process("cpu")
 backbone = open_backbone("random", 0.125)
-train = Classifier.train
-
-
-def train_with_a_still_trunk(self, mode=True):  # whose own batch norms are each process's, as published
-    train(self, mode)
-    self.trunk.eval()
-    return self
-
-
-Classifier.train = train_with_a_still_trunk
 with process_group(process):
     for name in sys.argv[4:]:
         recipe, count = recipes[name]
@@ -78,8 +70,12 @@ PROBES = [
     "linear",
     "norm, uneven end",
     "norm, a process without images",
+    "fine-tuned, a group shared",
+    "fine-tuned, a process without images",
+    "fine-tuned, a group each",
+    "fine-tuned, two groups each",
+    "fine-tuned, two groups each in parts",
     "norm, fine-tuned",
-    "norm, fine-tuned, a process without images",
 ]
 ROOT = Path(__file__).parent.parent
 
@@ -133,6 +129,9 @@ def test_two_processes_train_and_count_as_one_does(trained, name):
     one, two = (probes[name] for probes in trained)
     for key, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][key], tensor, rtol=1e-4, atol=1e-5)
+    for key, state in one["optimizer"]["state"].items():  # the gradients, whatever the rate
+        theirs = two["optimizer"]["state"][key]["momentum_buffer"]
+        torch.testing.assert_close(theirs, state["momentum_buffer"], rtol=1e-3, atol=1e-5)
     assert ("0.running_var" in one["model"] or "head.0.running_var" in one["model"]) == name.startswith("norm")
     for first, second in zip(one["history"], two["history"], strict=True):
         assert (first["top1"], first["top5"]) == (second["top1"], second["top5"])

@@ -1,13 +1,20 @@
-"""Which images make which batch of a probe: a function of (seed, epoch), whatever number of processes shares it."""
+"""Which images make which batch of a probe, and whose statistics a trained backbone sees together.
+
+Both are functions of the recipe, the seed and the epoch, whatever number of processes shares the work. Of the second
+that was learned the hard way: each process's batch norm took its own images, so that one process and two had other
+losses under one fingerprint.
+"""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
-from twinbench.runtime.process import Process
+from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.runtime.process import Process, ProcessError
 from twinbench.transfer.transforms import draw_seed
 
 
@@ -28,6 +35,42 @@ class EpochBatches:
         for start in range(self.first * self.batch_size, self.images, self.batch_size):
             mine = order[start : start + self.batch_size][self.process.rank :: self.process.world]
             yield [(self.epoch, index) for index in mine.tolist()]
+
+
+@dataclass(frozen=True)
+class NormGroups:
+    """The groups of a global batch that have batch statistics of their own, as far as this process holds them.
+
+    Of G groups, g has the images g, g + G, g + 2 G, ... of every batch, which is what GPU g of the reference's G had.
+    Process r of W has the images r, r + W, ... Where W divides G these are G / W whole groups, g = r first; where G
+    divides W, W / G processes share the group r mod G.
+    """
+
+    own: int = 1  # groups of this process: image i is of its group i mod `own`
+    shared: bool = False  # its one group is shared with other processes
+    others: distributed.ProcessGroup | None = None  # with which ones; none: with all
+
+    @classmethod
+    def of(cls, recipe: TrainedRecipe, process: Process) -> "NormGroups":
+        """Return this process's groups; every process of a run must ask. ProcessError where they cannot be cut so."""
+        groups, world = recipe.norm_groups, process.world
+        if groups % world and world % groups:
+            raise ProcessError(
+                f"{world} processes: expected a divisor or a multiple of norm_groups={groups}, the groups of a batch "
+                "whose statistics the backbone sees; start another number"
+            )
+        if groups >= world:
+            return cls(groups // world)
+        if groups == 1:
+            return cls(1, True)
+        made = [distributed.new_group(list(range(g, world, groups))) for g in range(groups)]
+        ours = made[process.rank % groups]
+        assert isinstance(ours, distributed.ProcessGroup), "a process is a member of its own group"
+        return cls(1, True, ours)
+
+    def part(self, recipe: TrainedRecipe) -> int:
+        """Return how many of its images a process takes at once: its share of every group, or a part of that."""
+        return self.own * math.ceil(recipe.batch_size / recipe.norm_groups / recipe.accumulate)
 
 
 def collated(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:

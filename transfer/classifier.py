@@ -1,13 +1,18 @@
 """A backbone with a linear head, and what an optimizer does to either."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from twinbench.convert.resnet import ResNet50
 from twinbench.protocols.kinds.sgd import TrainedRecipe
-from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
+from twinbench.runtime.process import Process
+from twinbench.transfer.batches import NormGroups
 from twinbench.transfer.features import network_precision, pooled
 from twinbench.transfer.transforms import draw_seed
 
@@ -17,36 +22,67 @@ FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol
 class Classifier(nn.Module):
     """A backbone with a linear head; a frozen trunk stays in eval mode, running statistics included."""
 
-    def __init__(self, trunk: ResNet50, classes: int, recipe: TrainedRecipe, seed: int, world: int = 1) -> None:
-        """Put a fresh head, drawn from `seed`, on `trunk`; its batch norm sees the images of all `world` processes."""
+    def __init__(
+        self, trunk: ResNet50, classes: int, recipe: TrainedRecipe, seed: int, process: Process | None = None
+    ) -> None:
+        """Put a fresh head, drawn from `seed`, on `trunk`.
+
+        The head's batch norm sees the whole batch, a trained trunk's the groups of it that the recipe says, in any
+        number of processes.
+        """
         super().__init__()
         self.trunk, self.recipe = trunk, recipe
+        process = process or Process()
         with torch.no_grad():
             side = recipe.transform.crop
             shape = pooled(trunk.eval(), torch.zeros(1, 3, side, side), recipe.feature).shape  # (1, C, h, w)
         linear = nn.Linear(shape[1:].numel(), classes)
         generator = torch.Generator().manual_seed(draw_seed(seed))
         _draw(linear, recipe.head_init_std, generator)
-        norm = nn.BatchNorm2d if world == 1 else GlobalBatchNorm
+        norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
         norms = [norm(shape[1])] if recipe.head == "batchnorm-linear" else []
         self.head = nn.Sequential(*norms, nn.Flatten(), linear)
         self.shape = shape[1:]
         trunk.requires_grad_(recipe.train_backbone)
+        self.groups = NormGroups.of(recipe, process) if recipe.train_backbone else NormGroups()
+        if self.groups.shared:
+            synchronize(trunk, torch.device(process.device), self.groups.others)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, K).
 
-        A frozen trunk sees some at a time, which changes nothing. With no images (N = 0) the head alone computes, as
-        its batch norm must meet the other processes'.
+        A frozen trunk sees some at a time, which changes nothing. With no images (N = 0) only those parts compute
+        whose batch norm must meet the other processes'.
         """
-        recipe = self.recipe
+        if self.recipe.train_backbone:
+            return self.head(self._trained(images))
         if not len(images):
-            return self.head(images.new_empty(0, *self.shape, requires_grad=recipe.train_backbone))
-        if recipe.train_backbone:
-            return self.head(pooled(self.trunk, images, recipe.feature))
-        with torch.no_grad(), network_precision(recipe.precision, str(images.device)):
-            parts = [pooled(self.trunk, part, recipe.feature).float() for part in images.split(FROZEN_IMAGES)]
+            return self.head(images.new_empty(0, *self.shape))
+        with torch.no_grad(), network_precision(self.recipe.precision, str(images.device)):
+            parts = [pooled(self.trunk, part, self.recipe.feature).float() for part in images.split(FROZEN_IMAGES)]
         return self.head(torch.cat(parts))
+
+    def _trained(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to features (N, C, h, w), in training one group after the other.
+
+        The running statistics are the first group's, process 0's: DistributedDataParallel gives them to all, where
+        each GPU has a group.
+        """
+        if not len(images):
+            if not self.groups.shared:
+                return images.new_empty(0, *self.shape, requires_grad=True)
+            side = self.recipe.transform.crop
+            images = images.new_empty(0, 3, side, side)
+        own = self.groups.own
+        if own == 1 or not self.training:
+            return pooled(self.trunk, images, self.recipe.feature)
+        first = pooled(self.trunk, images[::own], self.recipe.feature)
+        features = first.new_empty(len(images), *self.shape)
+        features[::own] = first
+        with _statistics_kept(self.trunk):
+            for group in range(1, min(own, len(images))):
+                features[group::own] = pooled(self.trunk, images[group::own], self.recipe.feature)
+        return features
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set training mode; on a frozen trunk it is the head's alone."""
@@ -54,7 +90,7 @@ class Classifier(nn.Module):
         self.trunk.train(mode and self.recipe.train_backbone)
         return self
 
-    def groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
         recipe = self.recipe
         norm, linear = list(self.head[:-2].parameters()), list(self.head[-1].parameters())
@@ -65,6 +101,19 @@ class Classifier(nn.Module):
             trunk = list(self.trunk.parameters())
             groups.append({"params": trunk, "base": recipe.lr_backbone, "weight_decay": recipe.weight_decay})
         return groups
+
+
+@contextmanager
+def _statistics_kept(trunk: nn.Module) -> Generator[None]:
+    """Have the batch norms of a trunk in training normalise as ever, and leave their running statistics alone."""
+    norms = [module for module in trunk.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _draw(linear: nn.Linear, std: float, generator: torch.Generator) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from twinbench.transfer.features import network_precision
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
@@ -23,6 +22,7 @@ from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+from twinbench.transfer.features import network_precision
 from twinbench.transfer.models import open_any
 from twinbench.transfer.trials import Run, SolverName
 

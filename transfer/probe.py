@@ -2,8 +2,8 @@
 
 The rate changes once an epoch, the last epoch is the reported one, and every random draw is a function of (seed,
 epoch, image): a run that was killed and started again ends with the same numbers, bit for bit on a CPU. A kill costs
-at most SAVE_SECONDS of work. On a GPU no step waits for the one before it: what is counted stays there until it is
-saved or the epoch ends.
+at most SAVE_SECONDS of work, a signal that asks to stop (runtime/stopping.py) none. On a GPU no step waits for the one
+before it: what is counted stays there until it is saved or the epoch ends.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.stopping import StopAsked, Stopper
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
@@ -64,30 +65,56 @@ def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
 
 
-def _require_possible(recipe: TrainedRecipe) -> None:
+def _require_possible(recipe: TrainedRecipe, world: int) -> None:
     """Raise ProbeError for settings that do not go together."""
     if recipe.accumulate < 1:
         raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
-    if recipe.train_backbone and recipe.precision == "bf16":
+    if not recipe.train_backbone:
+        return
+    if recipe.precision == "bf16":
         raise ProbeError(
             "setting precision=bf16: a backbone that is trained computes in fp32 or tf32; use one of these, or a "
             "protocol on a frozen backbone"
         )
-    if recipe.train_backbone and recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
+    if recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
         raise ProbeError(
             f"setting accumulate={recipe.accumulate}: on a backbone that is trained the batch comes in parts, and the "
             "head's batch norm needs all of it; leave accumulate out, or use --set head=linear"
         )
+    if recipe.accumulate > 1 and world > recipe.norm_groups:
+        raise ProbeError(
+            f"setting accumulate={recipe.accumulate}: {world} processes share norm_groups={recipe.norm_groups} groups "
+            "of a batch, and no part of a group is one process's; start no more processes than groups, or leave "
+            "accumulate out"
+        )
 
 
 def _require_variance(recipe: TrainedRecipe, images: int, shape: torch.Size) -> None:
-    """Raise ProbeError if the last batch has one number a channel of features (C, h, w), and the head divides by 0."""
+    """Raise ProbeError if a batch norm would see one number a channel, as it divides by the deviation.
+
+    The head's sees features (C, h, w) of the last batch, a trained trunk's their group's, at the least a map of its
+    last stage, which has a 32nd of the crop's sides.
+    """
     last = (images - 1) % recipe.batch_size + 1
     if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
         raise ProbeError(
             f"{images} training images in batches of {recipe.batch_size}: the last batch is one image, whose features "
             "have no variance for the head's batch norm; use another --set batch_size=N"
         )
+    if recipe.train_backbone and recipe.transform.crop <= 32 and _least(recipe, last) == 1:
+        raise ProbeError(
+            f"{images} training images in batches of {recipe.batch_size}, norm_groups={recipe.norm_groups}: there is a "
+            "group of one image, whose last map of 1 x 1 has no variance for the backbone's batch norm; use another "
+            "--set batch_size=N, or a larger transform.crop"
+        )
+
+
+def _least(recipe: TrainedRecipe, last: int) -> int:
+    """Return the fewest images that a trained backbone's batch norm sees together, where the last batch has `last`."""
+    groups = recipe.norm_groups
+    part = math.ceil(recipe.batch_size / groups / recipe.accumulate)
+    sizes = {recipe.batch_size // groups, math.ceil(last / groups), max(1, last // groups)}
+    return min(size % part or part for size in sizes)
 
 
 class Probe:
@@ -115,11 +142,13 @@ class Probe:
         self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
-        _require_possible(recipe)
-        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed, self.process.world)
+        _require_possible(recipe, self.process.world)
+        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed, self.process)
         _require_variance(recipe, len(train.paths), model.shape)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(model.groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
+        self.optimizer = torch.optim.SGD(
+            model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
         self.inputs = Inputs(backbone.convention, self.process.device)
@@ -138,18 +167,27 @@ class Probe:
         self.saved = time.monotonic()
 
     def run(self) -> ProbeOutcome:
-        """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it."""
+        """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it.
+
+        StopAsked for a run that was told to stop and has saved its state.
+        """
         frozen = "" if self.recipe.train_backbone else digest(self.model.trunk)
         self._restore()
+        if frozen and len(self.history) < self.recipe.epochs:
+            _ = self._test_features  # before signals only set a flag: a kill costs a block of them at any time
         steps, done = len(self.batches), len(self.history)
         start = done * steps + self.step
         # A trunk that is trained has convolutions only, and the head products; a frozen one sets its own precision.
         trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
         precision = network_precision(trunk, self.process.device, exact_products=True)
-        with precision, bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step") as progress:
+        progress = bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step")
+        stopper = Stopper(self.process.world, torch.device(self.process.device))
+        with precision, progress, stopper:
             for epoch in range(done, self.recipe.epochs):
-                loss = self._train_epoch(epoch, progress)
+                loss = self._train_epoch(epoch, progress, stopper)
                 top1, top5 = self._evaluate()
+                self.step = 0
+                self.loss.zero_()
                 self.history.append({"epoch": epoch + 1, "loss": loss, "top1": top1, "top5": top5})
                 self.log.write(**self.history[-1], rate=rate_factor(self.recipe, epoch))
                 self._save()
@@ -157,17 +195,22 @@ class Probe:
             raise NotFrozenError("the frozen backbone changed during the probe; its result would mean nothing")
         return self._outcome(frozen)
 
-    def _train_epoch(self, epoch: int, progress: Any) -> float:
+    def _train_epoch(self, epoch: int, progress: Any, stopper: Stopper) -> float:
         """Train what is left of an epoch and return its mean loss."""
         self.model.train()
         self.batches.epoch, self.batches.first = epoch, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
+        asked: Tensor | None = None
         for images, targets in self.loader:
             self.loss += self._step(images, targets)
             self.step += 1
             progress.update()
-            if time.monotonic() - self.saved > SAVE_SECONDS:
+            # Read one step late, so that a GPU never waits for this process to launch more work.
+            stop, asked = asked is not None and bool(asked), stopper.ask()
+            if stop:
+                self._stop(epoch)
+            if self.step < len(self.batches) and time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
         mean = self.loss.item() / self.batches.images
         if not math.isfinite(mean):
@@ -175,20 +218,31 @@ class Probe:
             raise ProbeError(
                 f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
             )
-        self.step = 0
-        self.loss.zero_()
+        if bool(stopper.ask()):
+            self._stop(epoch)
+        long = self.recipe.train_backbone  # is its evaluation: longer than who stops a job waits
+        if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
+            self._save()
         return mean
+
+    def _stop(self, epoch: int) -> NoReturn:
+        """Save the state between two steps, or between the last one of an epoch and its evaluation, and raise."""
+        self._save()
+        steps = len(self.batches)
+        done, total = epoch * steps + self.step, self.recipe.epochs * steps
+        raise StopAsked(f"stopped after step {done} of {total}; state in {self.path}")
 
     def _step(self, images: Tensor, targets: Tensor) -> Tensor:
         """Take one step on the global batch of which this process holds `images`; return the batch's summed loss."""
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.process.device)
-        parts = self.recipe.accumulate if self.recipe.train_backbone else 1  # a frozen trunk does so by itself
-        for some, their_targets in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+        # A frozen trunk takes parts by itself, and no images are one part of none.
+        part = self.model.groups.part(self.recipe) if self.recipe.train_backbone else max(1, len(images))
+        for some, their_targets in zip(images.split(part), targets.split(part), strict=True):
             logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
-            part = functional.cross_entropy(logits, theirs, reduction="sum")
-            part.backward()
-            loss += part.detach()
+            summed_loss = functional.cross_entropy(logits, theirs, reduction="sum")
+            summed_loss.backward()
+            loss += summed_loss.detach()
         loss = average_gradients(self.model, len(images), loss, self.process)
         self.optimizer.step()
         return loss

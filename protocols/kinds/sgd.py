@@ -63,6 +63,7 @@ class ProbeRecipe(SgdRecipe):
     train_backbone: ClassVar[bool] = False
     lr_backbone: ClassVar[float] = 0.0
     accumulate: ClassVar[int] = 1
+    norm_groups: ClassVar[int] = 1
 
     @property
     def shares_test_features(self) -> bool:
@@ -83,7 +84,8 @@ class FineTuningRecipe(SgdRecipe):
     train_backbone: ClassVar[bool] = True
 
     lr_backbone: Annotated[float, FROM_0]
-    accumulate: Annotated[int, COUNT] = 1  # parts of a process's batch, one after the other
+    accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
+    norm_groups: Annotated[int, COUNT] = 1  # of a batch, each with batch statistics of its own: the reference's GPUs
 
     @property
     def resnet_only(self) -> str:
@@ -91,10 +93,12 @@ class FineTuningRecipe(SgdRecipe):
         return "trains its backbone, which only a ResNet-50 can be"
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """Gradients of a trained trunk need more than bfloat16's eight bits."""
+        """Gradients of a trained trunk need more than bfloat16's eight bits; groups of a batch are of one size."""
         yield from super().rules()
         if self.precision == "bf16":
             yield "precision", "fp32 or tf32 where the backbone is trained"
+        if self.batch_size % self.norm_groups:
+            yield "norm_groups", f"a divisor of batch_size={self.batch_size}"
 
 
 TrainedRecipe = ProbeRecipe | FineTuningRecipe
