@@ -1,7 +1,7 @@
 """The fingerprints that twinbench 0.1 gave to recipes which are the same today.
 
 0.1 hashed the data set and one class for four SVM procedures along; since then a fingerprint is the recipe's alone. The
-numbers did not change with it, so results of schema 1 are read under today's fingerprint. earlier.csv holds only recipes
+numbers did not change with it: results of schema 1 are read under today's fingerprint. earlier.csv holds only recipes
 whose every number is what it was; what changed (CHANGELOG.md) stands apart, as another edition.
 """
 
