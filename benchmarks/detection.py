@@ -41,6 +41,7 @@ from twinbench.detection.stream import Record, batches, image_mapper
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.identity import Identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.runtime.process import Process
@@ -85,7 +86,7 @@ def resume() -> bool:
             config, model = detector(protocol, "cpu", out)
             began = time.process_time()
             if kind == "ours":
-                train(Run(config, 0, {}, Process(), out, workers=0), model, records)
+                train(Run(config, Identity("", "", "", seed=0), Process(), out, workers=0), model, records)
             else:
                 train_by_detectron2(config, model, records, out)
             spent[kind].append(time.process_time() - began)
@@ -107,7 +108,7 @@ def detector(protocol: Protocol, device: str, out: Path) -> tuple[CfgNode, nn.Mo
     backbone = open_backbone("random", protocol.width)
     config = detectron2_config(
         protocol.recipe,
-        classes=protocol.classes,
+        classes=protocol.data_set.classes,
         width=protocol.width,
         convention=backbone.convention,
         device=device,

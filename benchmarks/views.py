@@ -20,8 +20,9 @@ from torch import Tensor
 
 from twinbench.pretrain import augment
 from twinbench.pretrain.images import Pairs, Plan
-from twinbench.pretrain.views import BATCH, draw_colors, stream
+from twinbench.pretrain.views import BATCH, draw_colors
 from twinbench.protocols.pretraining import RECIPES
+from twinbench.runtime.seeds import generator
 
 TARGET = 2.5  # batched over pil, on the core that decodes
 IMAGES = 64
@@ -64,7 +65,7 @@ def main() -> int:
 
         def finish(crops: Tensor) -> None:
             for view in (0, 1):
-                colors = draw_colors(recipe, stream(0, BATCH, next(step), view), IMAGES, view)
+                colors = draw_colors(recipe, generator(0, BATCH, next(step), view), IMAGES, view)
                 augment.normalize(augment.recolor(crops[:, view].float().div_(255), colors))
             if crops.is_cuda:
                 torch.cuda.synchronize()

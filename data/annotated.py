@@ -76,7 +76,7 @@ def _read_voc(root: Path, split: str) -> AnnotatedImages:
         for name in voc.image_ids(devkit, year, part):
             names.append(f"VOC{year}/JPEGImages/{name}.jpg")
             annotations.append(folder / "Annotations" / f"{name}.xml")
-    return AnnotatedImages(PathList(devkit, names), voc.class_names(devkit, 2007), annotations=tuple(annotations))
+    return AnnotatedImages(PathList(devkit, names), voc.object_classes(devkit), annotations=tuple(annotations))
 
 
 def _read_coco(root: Path, split: str) -> AnnotatedImages:

@@ -15,6 +15,7 @@ import numpy as np
 from twinbench.data import trees
 from twinbench.data.errors import DataError
 from twinbench.runtime.progress import bar
+from twinbench.runtime.seeds import generator
 
 VERSION = 1  # of the pictures: another one means other pixels, labels or counts
 MARKER = "scenes.json"
@@ -54,7 +55,7 @@ def make_scenes(root: Path, seed: int = 0, scale: float = 1.0) -> dict[str, dict
             for number, (tree, counts) in enumerate(bar(plan.items(), what="scenes", unit="tree")):
                 marker = {"version": VERSION, "seed": seed, "scale": scale, "images": counts}
                 if not _is_made(root / tree, marker):
-                    _make_tree(root, tree, np.random.default_rng([seed, number]), marker)
+                    _make_tree(root, tree, generator(seed, number), marker)
     except OSError as error:
         raise DataError(f"{root}: {error.strerror}; expected a folder with room that you may write to") from None
     return plan

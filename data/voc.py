@@ -6,7 +6,7 @@ not) or 0 (only in a form that the annotators called difficult).
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,24 @@ def class_names(root: Path, year: int, split: str = "trainval") -> tuple[str, ..
     if not names:
         raise DataError(f"{main}: no class lists <class>_{split}.txt; expected one for each class; unpack them there")
     return tuple(names)
+
+
+def object_classes(root: Path) -> tuple[str, ...]:
+    """Return the classes of the boxes: those that have a list for VOC2007, or else the names in its annotations.
+
+    A data set that is only laid out as VOC seldom has class lists, which detectors do not need.
+    """
+    folder = year_folder(root, 2007)
+    if any((folder / "ImageSets" / "Main").glob("*_trainval.txt")):
+        return class_names(root, 2007)
+    names: set[str] = set()
+    for split in ("trainval", "test"):
+        for image in image_ids(root, 2007, split):
+            for thing in parse_xml(folder / "Annotations" / f"{image}.xml").iter("object"):
+                names.add((thing.findtext("name") or "").strip())
+    if not names:
+        raise DataError(f"{folder}/Annotations: no object in any file; expected boxes with the names of their classes")
+    return tuple(sorted(names))
 
 
 def read_voc07(root: Path, split: str) -> LabelledImages:
@@ -126,11 +144,14 @@ def _require_both(path: Path, values: list[int]) -> None:
             )
 
 
-def check_annotations(root: Path, year: int, split: str) -> None:
-    """Raise DataError that names the first annotation of `split` that Detectron2 could not use."""
-    folder, classes = year_folder(root, year), set(class_names(root, year))
+def check_annotations(root: Path, year: int, split: str, classes: Collection[str] = ()) -> None:
+    """Raise DataError that names the first annotation of `split` that Detectron2 could not use.
+
+    `classes` are the known ones, by default those that have a list.
+    """
+    folder, known = year_folder(root, year), set(classes or class_names(root, year))
     for name in image_ids(root, year, split):
-        check_annotation(folder / "Annotations" / f"{name}.xml", classes, year == EVALUATED_YEAR)
+        check_annotation(folder / "Annotations" / f"{name}.xml", known, year == EVALUATED_YEAR)
 
 
 def check_annotation(path: Path, classes: set[str], evaluated: bool) -> None:

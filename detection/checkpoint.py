@@ -11,16 +11,51 @@ from torch import nn, optim
 
 from twinbench.convert.files import load, save
 from twinbench.protocols.house import UserError
+from twinbench.protocols.identity import NOT_RECORDED, Identity
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.runtime.stopping import StopAsked, Stopper
 
 KEPT = 2  # the newest and, against a bad disk, the one before
+DIGITS = 12  # of a sha256, in a message
 SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
 
 
 class ResumeError(UserError):
     """A folder that holds the state of another run."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What a run's files belong to. Beside the identities, the number of processes decides which image comes when."""
+
+    identity: Identity
+    processes: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a file keeps."""
+        return {**self.identity.as_dict(), "processes": self.processes}
+
+    def require_own(self, path: Path, found: dict[str, Any]) -> None:
+        """Raise ResumeError, naming each part that differs, unless `found`, which `path` keeps, is of this run."""
+        ours = self.as_dict()
+        recorded = {name: found.get(name, NOT_RECORDED) for name in ours}
+        processes = recorded.pop("processes")
+        differing = list(self.identity.differences(Identity(**recorded)))
+        if processes != self.processes:
+            differing.append("processes")
+        if differing:
+            theirs = ", ".join(f"{name} {_short(found.get(name))}" for name in differing)
+            mine = ", ".join(_short(ours[name]) for name in differing)
+            raise ResumeError(
+                f"{path}: belongs to a run with {theirs}, this one has {mine}; "
+                "choose another OUT, or remove it to start anew"
+            )
+
+
+def _short(value: object) -> str:
+    """Show a part of an identity: the first digits of a sha256, and what an older file does not have."""
+    return "not recorded" if value is None else str(value)[:DIGITS]
 
 
 @dataclass(frozen=True)
@@ -30,12 +65,13 @@ class State:
     model: nn.Module
     optimizer: optim.Optimizer
     scheduler: Any  # Detectron2's LRMultiplier
-    identity: dict[str, Any]  # what the run is of; a checkpoint of another identity is refused
+    owner: Owner  # a checkpoint of another one is refused
 
     def save(self, folder: Path, iteration: int) -> None:
         """Write the state after `iteration` iterations and remove all but the KEPT newest ones."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
-        save({**parts, "iteration": iteration, "identity": self.identity}, folder / f"iteration_{iteration:07d}.pth")
+        whole = {**parts, "iteration": iteration, "identity": self.owner.as_dict()}
+        save(whole, folder / f"iteration_{iteration:07d}.pth")
         for path in checkpoints(folder)[:-KEPT]:
             path.unlink()
 
@@ -45,7 +81,7 @@ class State:
         if not newest:
             return 0
         found = load(newest[0])
-        check_identity(newest[0], found["identity"], self.identity)
+        self.owner.require_own(newest[0], found["identity"])
         for name in ("model", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(found[name])
         return found["iteration"]
@@ -54,16 +90,6 @@ class State:
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, oldest first."""
     return sorted(path for path in folder.glob("iteration_*.pth") if re.fullmatch(r"iteration_\d+", path.stem))
-
-
-def check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raise ResumeError naming the first difference between the run in `path` and this one."""
-    for name, value in expected.items():
-        if found.get(name) != value:
-            raise ResumeError(
-                f"{path}: belongs to a run with {name} {found.get(name)}, this one has {value}; "
-                "choose another OUT, or remove it to start anew"
-            )
 
 
 class Checkpoints(HookBase):

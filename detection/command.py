@@ -17,7 +17,7 @@ import importlib.util
 import sys
 
 from twinbench.detection.scaling import linear_rule
-from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
@@ -56,9 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         with chatter_to(arguments.out / "log.txt"):
-            from twinbench.detection.trial import Wanted, run_trial
+            from twinbench.detection.trial import Asked, Options, measure
 
-            result = run_trial(Wanted.of(protocol, arguments))
+            asked = Asked(
+                protocol,
+                arguments.backbone,
+                arguments.data,
+                arguments.out,
+                arguments.method,
+                arguments.seed,
+                arguments.device,
+                arguments.workers,
+            )
+            result = measure(asked, Options(evaluator=arguments.evaluator))
     except StopAsked as stop:
         print(f"twinbench detection: {stop}; the same command goes on from there", file=sys.stderr)
         return EXIT_CODE
@@ -70,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _protocol(arguments: argparse.Namespace) -> Protocol:
     """Return the protocol with --gpus and --set applied; where both change a setting, --set has the last word."""
+    load_own(arguments.protocols)
     named = find_protocol(arguments.protocol, "detection")
     assert isinstance(named.recipe, DetectionRecipe)
     scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, load_voc_instances
 
 from twinbench.data import coco, voc
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
+from twinbench.data.own import sniff_layout
 from twinbench.detection.stream import Record
 from twinbench.protocols.schema import Protocol
 
@@ -21,31 +23,46 @@ class DetectionData:
     test: list[Record]
     test_name: str  # under which Detectron2's evaluators find what they need
     images: dict[str, int]  # split -> images of the data set, those without an object included
+    layout: Literal["voc", "coco"]  # whose rules its AP is computed by
     mask_format: str = "polygon"  # or bitmask, where the data hold run-length codes
 
 
 def open_data(protocol: Protocol, root: Path) -> DetectionData:
     """Return the data set of `protocol` at its usual `root`: VOCdevkit, or the folder of COCO's annotations.
 
-    Raises DataError for what is missing or does not fit, and unless the data have the protocol's number of classes.
+    Raises DataError for what is missing or does not fit. Classes and their number are those of the data; where the
+    protocol's data set has a number of them, it must be that.
     """
-    data = _open_voc(root) if protocol.data_set.layout == "voc" else _open_coco(root)
-    if len(data.classes) != protocol.classes:
+    data_set = protocol.data_set
+    data = OPENERS[layout_of(protocol, root)](root)
+    if data.layout == "voc" and "boxes" not in protocol.recipe.tasks:
+        raise DataError(f"{root}: VOC's layout has boxes only, and {protocol.name} needs masks; expected COCO's layout")
+    if data_set.classes and len(data.classes) != data_set.classes:
         raise DataError(
             f"{root}: {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), but {protocol.name} is about "
-            f"{protocol.classes}; choose the protocol that fits the data, or the data that fit the protocol"
+            f"{data_set.classes}; choose the protocol that fits the data, the data that fit the protocol, or name your "
+            f"own data: {protocol.name.partition('@')[0]}@NAME"
         )
     return data
 
 
+def layout_of(protocol: Protocol, root: Path) -> str:
+    """Return the layout of the protocol's data: the named data set's, or the one that own data is seen to have."""
+    return protocol.data_set.layout or sniff_layout(root, "detection")
+
+
 def _open_voc(root: Path) -> DetectionData:
     """Train on VOC2007 trainval, and on VOC2012 trainval where it is there; test on VOC2007 test."""
-    classes = voc.class_names(root, 2007)
-    years = [2007, 2012] if (voc.year_folder(root, 2007).parent / "VOC2012").exists() else [2007]
-    train = [record for year in years for record in _load_voc(root, year, "trainval", classes)]
-    test = _load_voc(root, 2007, "test", classes)
-    images = {"train": len(train), "test": len(test)}
-    return DetectionData(classes, _with_objects(train), test, _voc_name(root, 2007, "test"), images)
+    classes = voc.object_classes(root)
+    parts = voc.detection_parts(root)
+    records: dict[str, list[Record]] = {}
+    for split, lists in parts.items():
+        records[split] = []
+        for year, name in lists:
+            records[split] += _load_voc(root, year, name, classes)
+    images = {split: len(found) for split, found in records.items()}
+    tested = _voc_name(root, *parts["test"][0])
+    return DetectionData(classes, _with_objects(records["train"]), records["test"], tested, images, "voc")
 
 
 def _load_voc(root: Path, year: int, split: str, classes: tuple[str, ...]) -> list[Record]:
@@ -53,7 +70,7 @@ def _load_voc(root: Path, year: int, split: str, classes: tuple[str, ...]) -> li
     ids, folder = voc.image_ids(root, year, split), voc.year_folder(root, year)
     if len(ids) < 2:  # Detectron2 reads a list of one image as no list at all
         raise DataError(f"{folder}/ImageSets/Main/{split}.txt: one image; Detectron2's VOC loader needs at least two")
-    voc.check_annotations(root, year, split)
+    voc.check_annotations(root, year, split, classes)
     _require_images(folder / "JPEGImages", [f"{name}.jpg" for name in ids])
     records = load_voc_instances(str(folder), split, classes)
     about = {"thing_classes": list(classes), "dirname": str(folder), "year": year, "split": split}
@@ -68,18 +85,23 @@ def _voc_name(root: Path, year: int, split: str) -> str:
 
 def _open_coco(root: Path) -> DetectionData:
     """Train on train2017, test on val2017; crowds are left to the evaluator, as Detectron2 does."""
-    (train, classes), (test, test_classes) = (_load_coco(root, split) for split in ("train", "val"))
+    train, classes = _load_coco(root, "train")
+    test, test_classes = _load_coco(root, "val")
     if classes != test_classes:
         raise DataError(f"{root}/annotations: train2017 and val2017 have different categories; expected the same list")
-    masks = [thing["segmentation"] for record in train for thing in record["annotations"] if not thing["iscrowd"]]
+    images = {"train": len(train), "test": len(test)}
     return DetectionData(
-        classes=classes,
-        train=_with_objects(train),
-        test=test,
-        test_name=_coco_name(root, "val"),
-        images={"train": len(train), "test": len(test)},
-        mask_format="bitmask" if any(isinstance(mask, dict) for mask in masks) else "polygon",
+        classes, _with_objects(train), test, _coco_name(root, "val"), images, "coco", _mask_format(train)
     )
+
+
+def _mask_format(records: list[Record]) -> str:
+    """Return how Detectron2 is to draw the masks: as bitmaps if any of them is a run-length code."""
+    for record in records:
+        for thing in record["annotations"]:
+            if not thing["iscrowd"] and isinstance(thing["segmentation"], dict):
+                return "bitmask"
+    return "polygon"
 
 
 def _load_coco(root: Path, split: str) -> tuple[list[Record], tuple[str, ...]]:
@@ -120,4 +142,12 @@ def _require_images(folder: Path, names: list[str]) -> None:
 
 def _with_objects(records: list[Record]) -> list[Record]:
     """Return the records with at least one object that is no crowd; Detectron2 trains on these."""
-    return [record for record in records if any(not thing.get("iscrowd", 0) for thing in record["annotations"])]
+    kept: list[Record] = []
+    for record in records:
+        objects = [thing for thing in record["annotations"] if not thing.get("iscrowd", 0)]
+        if objects:
+            kept.append(record)
+    return kept
+
+
+OPENERS = {"voc": _open_voc, "coco": _open_coco}  # by layout

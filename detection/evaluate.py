@@ -44,10 +44,13 @@ def evaluate(
 ) -> Scores | None:
     """Return the scores of `model` on the test images, or None in all processes but the main one.
 
-    `evaluator` is for COCO; VOC has one of its own.
+    `evaluator` is for COCO's rules; VOC has one of its own.
     """
     scores = Scores()
-    measure = CocoEvaluator(data, scores, evaluator) if config.MODEL.MASK_ON else VocEvaluator(data, scores)
+    if data.layout == "coco":
+        measure = CocoEvaluator(data, scores, evaluator, masks=config.MODEL.MASK_ON)
+    else:
+        measure = VocEvaluator(data, scores)
     build: Any = build_detection_test_loader  # its signature is made by a decorator
     loader: Any = Checked(build(data.test, mapper=image_mapper(config, train=False), num_workers=workers))
     if process.is_main:
@@ -69,8 +72,11 @@ class VocEvaluator(PascalVOCDetectionEvaluator):
         gathered: Any = comm.gather(self._predictions, dst=0)
         if found is None:
             return None
-        self.scores.metrics.update({name: float(value) for name, value in found["bbox"].items()})
-        lines = [[line for part in gathered for line in part.get(k, ())] for k in range(len(self._class_names))]
+        for name, value in found["bbox"].items():
+            self.scores.metrics[name] = float(value)
+        lines: list[list[str]] = []  # of each class, from all processes
+        for number in range(len(self._class_names)):
+            lines.append([line for part in gathered for line in part.get(number, ())])
         self._by_class(lines)
         return found
 
@@ -107,34 +113,43 @@ class VocEvaluator(PascalVOCDetectionEvaluator):
 
 
 class CocoEvaluator(COCOEvaluator):
-    """COCO's AP of boxes and masks: over IoU .5:.05:.95, at .5, at .75, and of small, medium and large objects."""
+    """COCO's AP of boxes and masks: over IoU .5:.05:.95, at .5, at .75, and of small, medium and large objects.
 
-    def __init__(self, data: DetectionData, scores: Scores, evaluator: Evaluator = "pycocotools") -> None:
+    Without `masks` the APs are of boxes and are called plainly AP, as everywhere for a detector of boxes.
+    """
+
+    def __init__(
+        self, data: DetectionData, scores: Scores, evaluator: Evaluator = "pycocotools", *, masks: bool = True
+    ) -> None:
         faster = evaluator == "faster-coco-eval"
         if faster:
             # Detectron2's own faster evaluation is there or not, by how it was built; this one takes its place.
             from faster_coco_eval import COCOeval_faster
 
             coco_evaluation.COCOeval_opt = COCOeval_faster
-        super().__init__(data.test_name, tasks=tuple(KINDS), distributed=True, use_fast_impl=faster)
-        self.scores = scores
+        tasks = ("bbox", "segm") if masks else ("bbox",)
+        super().__init__(data.test_name, tasks=tasks, distributed=True, use_fast_impl=faster)
+        self.scores, self.masks = scores, masks
 
     def _derive_coco_results(self, coco_eval: Any, iou_type: str, class_names: Any = None) -> dict[str, float]:
         """Fill the scores from Detectron2's numbers, and the curve from the table behind them."""
         found = super()._derive_coco_results(coco_eval, iou_type, class_names)
         kind = KINDS[iou_type]
+        prefix = f"{kind}-" if self.masks else ""
         if coco_eval is None:
-            self.scores.metrics.update({f"{kind}-{name}": 0.0 for name in ("AP", "AP50", "AP75")})
+            self.scores.metrics.update({f"{prefix}{name}": 0.0 for name in ("AP", "AP50", "AP75")})
             self.scores.notes.append(f"no {kind} was detected at all: AP is 0")
             return found
-        per_class = {name: value for name, value in found.items() if name.startswith("AP-")}
-        empty = [name for name, value in found.items() if name not in per_class and math.isnan(value)]
-        self.scores.metrics.update(
-            {f"{kind}-{name}": value for name, value in found.items() if name not in (*per_class, *empty)}
-        )
-        self.scores.per_class[f"{kind}-AP"] = {
-            name.removeprefix("AP-"): value for name, value in per_class.items() if not math.isnan(value)
-        }
+        per_class = self.scores.per_class.setdefault(f"{prefix}AP", {})
+        empty: list[str] = []  # size ranges without an object, whose AP is NaN
+        for name, value in found.items():
+            if name.startswith("AP-"):  # of one class
+                if not math.isnan(value):
+                    per_class[name.removeprefix("AP-")] = value
+            elif math.isnan(value):
+                empty.append(name)
+            else:
+                self.scores.metrics[f"{prefix}{name}"] = value
         if empty:
             self.scores.notes.append(f"no test object in the size range of {kind} {', '.join(empty)}: left out")
         precision = coco_eval.eval["precision"][0, :, :, 0, -1]  # IoU .5, all areas, 100 detections: (101, classes)

@@ -20,14 +20,10 @@ from detectron2.data import DatasetFromList, DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.layouts import DataError
+from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.stopping import SIGNALS
 
 Record = dict[str, Any]  # one image in Detectron2's dataset format
-
-
-def derived_seed(*parts: int) -> int:
-    """Return 32 bits that depend on every one of `parts` (each 0 or more), and look random."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def batches(

@@ -15,7 +15,6 @@ runtime/stopping.py says, saves after the iteration it is in and loses nothing.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -27,18 +26,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.convert.files import load, save
-from twinbench.detection.checkpoint import SECONDS, Checkpoints, State, check_identity, checkpoints
+from twinbench.detection.checkpoint import SECONDS, Checkpoints, Owner, State, checkpoints
 from twinbench.detection.stream import (
     Checked,
     Record,
     SeededImages,
     batches,
-    derived_seed,
     image_mapper,
     training_loader,
 )
+from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.stopping import Stopper
 
 POINTS = 500  # lines of the log, and points of the learning curve
@@ -50,12 +50,21 @@ class Run:
     """One training run: what it is of, on which of its processes this is, and where its files go."""
 
     config: CfgNode
-    seed: int
-    identity: dict[str, Any]
+    identity: Identity
     process: Process
     folder: Path
     workers: int = 2
     checkpoint_seconds: float = SECONDS
+
+    @property
+    def seed(self) -> int:
+        """What every random choice of the run is derived from."""
+        return self.identity.seed
+
+    @property
+    def owner(self) -> Owner:
+        """What the run's files belong to."""
+        return Owner(self.identity, self.process.world)
 
     def loader(self, records: list[Record], *, start: int, stop: int, purpose: int = ORDER) -> Checked:
         """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
@@ -79,13 +88,13 @@ def train(run: Run, model: nn.Module, records: list[Record]) -> None:
     final = run.folder / "model_final.pth"
     if final.exists():
         found = load(final)
-        check_identity(final, found["identity"], run.identity)
+        run.owner.require_own(final, found["identity"])
         model.load_state_dict(found["model"])
         return
     _iterate(run, model, records)
     _precise_batch_norm(run, model, records)
     if run.process.is_main:
-        save({"model": model.state_dict(), "identity": run.identity}, final)
+        save({"model": model.state_dict(), "identity": run.owner.as_dict()}, final)
         for path in checkpoints(run.folder / "checkpoints"):
             path.unlink()
     _load_everywhere(run, model, final)
@@ -95,7 +104,7 @@ def _iterate(run: Run, model: nn.Module, records: list[Record]) -> None:
     """Run the iterations that are still to do."""
     optimizer = build_optimizer(run.config, model)
     scheduler = build_lr_scheduler(run.config, optimizer)
-    state = State(model, optimizer, scheduler, run.identity)
+    state = State(model, optimizer, scheduler, run.owner)
     start, stop = state.resume(run.folder / "checkpoints"), run.config.SOLVER.MAX_ITER
     if start == stop:
         return

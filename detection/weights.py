@@ -13,10 +13,10 @@ from twinbench.convert.load import Backbone
 from twinbench.convert.write import write_backbone
 from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
 from twinbench.detection.norms import with_synchronized_norms
-from twinbench.detection.stream import derived_seed
 from twinbench.protocols.house import UserError
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
+from twinbench.runtime.seeds import derived_seed
 
 TENSORS = 265  # of a ResNet-50 in Detectron2: 53 convolutions and 53 x 4 of their norms
 

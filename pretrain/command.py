@@ -66,10 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the path of the backbone."""
     recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), parse_settings(arguments.set))
-    from twinbench.pretrain.state import RunError
     from twinbench.pretrain.train import Options, pretrain
     from twinbench.runtime.process import current_process
-    from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 
     options = Options(
         workers=arguments.workers,
@@ -85,12 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     process = current_process(arguments.device)
     try:
         path = pretrain(arguments.data, arguments.out, recipe, arguments.seed, options, process)
-    except RunError as error:
-        print(f"twinbench pretrain: {error}", file=sys.stderr)
-        return 1
-    except StopAsked as stop:
-        print(f"twinbench pretrain: {stop}; the same command goes on from there", file=sys.stderr)
-        return EXIT_CODE
     except OSError as error:  # a full disk under the log, a file system that went away
         print(f"twinbench pretrain: {error}; run the same command again when it is mended", file=sys.stderr)
         return 1

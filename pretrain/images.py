@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from twinbench.data.images import read_rgb
 from twinbench.data.layouts import DataError
 from twinbench.pretrain import augment, reference
-from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops, stream
+from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
+from twinbench.runtime.seeds import generator
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 
@@ -58,7 +59,7 @@ class Plan:
         """Return the indices of the global batch of `step`, counted over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
-            self._order[0], self._order[1] = epoch, stream(self.seed, ORDER, epoch).permutation(self.images)
+            self._order[0], self._order[1] = epoch, generator(self.seed, ORDER, epoch).permutation(self.images)
         size = self.recipe.batch_size
         return self._order[1][place * size : (place + 1) * size]
 
@@ -125,7 +126,7 @@ def views_from_memory(
         batch = batch.to(device).float().div_(255)
         views = []
         for view in (0, 1):
-            random = stream(plan.seed, BATCH, step, view)
+            random = generator(plan.seed, BATCH, step, view)
             crops = draw_crops(recipe, random, recipe.batch_size, height, width)[own]
             colors = draw_colors(recipe, random, recipe.batch_size, view)[own]
             views.append(_finish(augment.crop_resize(batch, crops, recipe.crop), colors))
@@ -162,7 +163,7 @@ def views_from_files(
             continue
         views = []
         for view in (0, 1):
-            colors = draw_colors(recipe, stream(plan.seed, BATCH, step, view), recipe.batch_size, view)[own]
+            colors = draw_colors(recipe, generator(plan.seed, BATCH, step, view), recipe.batch_size, view)[own]
             views.append(_finish(pairs[:, view].float().div_(255), colors))
         yield views[0], views[1]
 
@@ -196,7 +197,7 @@ class Pairs(Dataset[tuple[Tensor, list[str]]]):
 
     def __getitem__(self, place: tuple[int, int, int]) -> tuple[Tensor, list[str]]:
         index, step, row = place
-        recipe, random = self.plan.recipe, stream(self.plan.seed, IMAGE, step, row)
+        recipe, random = self.plan.recipe, generator(self.plan.seed, IMAGE, step, row)
         # A damaged image is told, not raised (a DataLoader would wrap the message), and its neighbour stands in.
         messages: list[str] = []
         for shift in range(len(self.paths)):

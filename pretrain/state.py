@@ -12,7 +12,7 @@ from torch import nn
 
 from twinbench.convert import files
 from twinbench.pretrain.images import Plan
-from twinbench.protocols.house import UserError
+from twinbench.protocols.house import RunEnded, UserError
 
 PREFIX = "module."  # DistributedDataParallel's, on any number of processes
 
@@ -25,7 +25,7 @@ class OutError(UserError):
     """An OUT that cannot be written to."""
 
 
-class RunError(Exception):
+class RunError(RunEnded):
     """A run that failed for no fault of its command line; told in one line, exit code 1."""
 
 

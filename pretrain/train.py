@@ -24,14 +24,14 @@ from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correl
 from twinbench.pretrain.meter import Meter, tensorboard
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
-from twinbench.pretrain.precision import Precision
 from twinbench.pretrain.schedule import learning_rate
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
+from twinbench.runtime.precision import TrainingPrecision, network_precision
 from twinbench.runtime.process import Process, process_group
 from twinbench.runtime.progress import JsonLog, bar
-from twinbench.runtime.stopping import StopAsked, Stopper
+from twinbench.runtime.stopping import Late, StopAsked, Stopper
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
     _prepare(out, process)
     paths = read_labelled("imagenet", data, "train").paths
     corrupt = Corrupt(options.skip_corrupt)
-    with process_group(process) as device:
+    with process_group(process) as device, network_precision("fp32", device=process.device):
         images = decode_all(paths, corrupt) if recipe.views == "batched" else None
         plan = Plan(recipe, len(paths) if images is None else len(images), seed)
         run = Run(plan, out, options, process, device)
@@ -104,7 +104,7 @@ class Run:
         if process.world > 1:
             synchronize(self.model, device)
         self.optimizer = _optimizer(self.model, recipe)
-        self.precision = Precision(options.precision, device)
+        self.precision = TrainingPrecision(options.precision, device)
         self.form: Form = choose_form(recipe.batch_size, features, device)
         self.monitor = None
         if options.monitor:
@@ -157,22 +157,24 @@ class Run:
         """Make the steps that are left."""
         self.network.train()
         saved_at = time.monotonic()
-        verdict = None
+        before: tuple[Late, int] | None = None  # loss of the last step, and its number
         progress = bar(views, what=self.plan.recipe.name, total=self.plan.steps, start=self.step, unit="step")
         with Stopper(self.process.world, self.device) as stopper:
             for view1, view2 in progress:
                 self.meter.images_are_here()
                 z1, z2, loss = self._step(view1, view2)
-                # Read one step late, so that a GPU never waits for this process to launch more work.
-                stop = self._judge(*verdict) if verdict else False
-                verdict = (loss, stopper.ask(), self.step)
+                # Both are read one step late, so that a GPU never waits for this process to launch more work.
+                stop = stopper.agreed()
+                if before:
+                    self._judge(*before)
+                before = (Late(loss), self.step)
                 self.step += 1
                 if self.step % self.options.log_steps == 0 or self.step == self.plan.steps:
-                    self._judge(*verdict)
+                    self._judge(*before)
                     progress.set_postfix_str(self._log(z1, z2, loss))
                 seconds = time.monotonic() - saved_at
                 if stop or seconds > self.options.save_seconds or self.step % self.plan.steps_per_epoch == 0:
-                    self._judge(*verdict)
+                    self._judge(*before)
                     self.save()
                     saved_at = time.monotonic()
                 if stop:
@@ -192,7 +194,7 @@ class Run:
                 base=base,
                 warmup_epochs=recipe.warmup_epochs,
             )
-        with self.precision.autocast():
+        with self.precision.forward():
             z1, z2 = self.network(view1, view2)
         loss = barlow_twins_loss(z1, z2, recipe.lambd, form=self.form)
         self.optimizer.zero_grad(set_to_none=True)
@@ -218,11 +220,10 @@ class Run:
             self.meter.write_accuracy(self.step, accuracy)
             self.meter.restart()
 
-    def _judge(self, loss: Tensor, stop: Tensor, step: int) -> bool:
-        """Return whether to stop; RunError where the loss of `step` (counted from 0) is not finite."""
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss of step {step + 1} is {float(loss)}")
-        return bool(stop)
+    def _judge(self, loss: Late, step: int) -> None:
+        """Raise RunError where the loss of `step` (counted from 0) is not finite."""
+        if not math.isfinite(value := loss.value()):
+            raise self._diverged(f"the loss of step {step + 1} is {value}")
 
     def _diverged(self, what: str) -> state.RunError:
         weights, biases = self._rates()

@@ -16,11 +16,6 @@ ATTEMPTS = 10  # at a crop that fits, then the centre; the same source
 ORDER, BATCH, IMAGE = range(3)  # what a random stream is for
 
 
-def stream(seed: int, purpose: int, *place: int) -> np.random.Generator:
-    """Return the random numbers of one purpose at one place of the run."""
-    return np.random.default_rng((seed, purpose, *place))
-
-
 @dataclass(frozen=True)
 class _Columns:
     """Arrays with one row per image."""

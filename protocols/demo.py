@@ -93,7 +93,7 @@ def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:
         lr_head=_rate(recipe.lr_head, recipe),
         lr_backbone=_rate(recipe.lr_backbone, recipe),
         feature="gap",
-        norm_groups=1,  # a batch of 64 small images is not much more than one GPU's of the paper
+        norm_groups=1,  # a batch of 64 small images is no larger than one GPU's of the paper
     )
 
 

@@ -34,6 +34,15 @@ class UserError(Exception):
         super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
 
 
+class RunEnded(Exception):
+    """A run that ended without its result, through no mistake of the user; the message is one line.
+
+    The front door prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
 class SettingError(UserError):
     """A setting that does not exist, or a value that does not fit it."""
 

@@ -47,7 +47,12 @@ class Published:
 def published() -> tuple[Published, ...]:
     """Return every published number that is shipped."""
     with open(Path(__file__).with_name("published.csv"), encoding="utf-8", newline="") as file:
-        return tuple(Published(**{**row, "value": float(row["value"])}) for row in csv.DictReader(file))  # type: ignore[arg-type]
+        rows = list(csv.DictReader(file))
+    found: list[Published] = []
+    for row in rows:
+        value = float(row.pop("value"))
+        found.append(Published(**row, value=value))
+    return tuple(found)
 
 
 def published_for(protocol: Protocol, source: str = "") -> list[Published]:
@@ -58,12 +63,13 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
     if not protocol.published_as or protocol.overrides:
         return []
     wanted = source.casefold()
-    return [
-        entry
-        for entry in published()
-        if entry.task == protocol.published_as
-        and any(wanted in text.casefold() for text in (entry.paper, f"{entry.paper}, {entry.where}", entry.method))
-    ]
+    found: list[Published] = []
+    for entry in published():
+        if entry.task == protocol.published_as:
+            texts = f"{entry.paper}, {entry.where}".casefold(), entry.method.casefold()
+            if any(wanted in text for text in texts):
+                found.append(entry)
+    return found
 
 
 def orphans() -> set[str]:

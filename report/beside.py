@@ -1,13 +1,13 @@
 """What may stand beside measured numbers when asked for: published rows, and differences to them or to a baseline."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import UserError, unknown
 from twinbench.protocols.published import BARLOW_TWINS, Published, published_for
-from twinbench.report.grid import Cell, Contrast, Table
+from twinbench.report.grid import Cell, Column, Contrast, Table
 from twinbench.report.statistics import Difference, difference
 
 NOTHING_TO_SUBTRACT = (
@@ -48,35 +48,40 @@ def _with_published(table: Table, options: Options) -> Table:
     for method in options.same:
         if method not in table.methods:
             raise OptionError(f"--same {method}=...: {unknown('method', method, table.methods)}")
-    found = {
-        column: [
-            entry
-            for entry in published_for(PROTOCOLS[column.protocol], options.source)
-            if entry.metric == column.metric
-        ]
-        for column in table.columns
-        if column.is_named_recipe
-    }
-    papers = {entry.paper for entries in found.values() for entry in entries}
+    found = _published(table, options.source)
+    papers = {entry.paper for _, entry in found}
     rows: dict[str, str] = {}  # label -> the method's published name
     cells = dict(table.cells)
-    for column, entries in found.items():
-        for entry in entries:
-            label = f"{entry.method}, {'published' if len(papers) == 1 else entry.paper}"
-            if label in table.methods:
-                raise OptionError(
-                    f"a measured method is called '{label}', like a published row; give it another --method"
-                )
-            rows[label] = entry.method
-            cells[label, column] = _published_cell(cells.get((label, column)), entry)
-    order: list[str] = []
-    for method in table.methods:
-        name = options.same.get(method, method)
-        order += [method, *(label for label, entry in rows.items() if _plain(entry) == _plain(name))]
-    order += [label for label in rows if label not in order]
-    published = frozenset(rows)
-    table = replace(table, methods=tuple(dict.fromkeys(order)), cells=cells, published=published)
+    for column, entry in found:
+        source = "published" if len(papers) == 1 else entry.paper
+        label = f"{entry.method}, {source}"
+        if label in table.methods:
+            raise OptionError(f"a measured method is called '{label}', like a published row; give it another --method")
+        rows[label] = entry.method
+        cells[label, column] = _published_cell(cells.get((label, column)), entry)
+    methods = _beside_their_own(table.methods, rows, options)
+    table = replace(table, methods=methods, cells=cells, published=frozenset(rows))
     return replace(table, contrasts=(*table.contrasts, *_against_published(table, rows, options)))
+
+
+def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
+    """Return the published numbers of each column that holds the recipe of the protocol's name."""
+    found: list[tuple[Column, Published]] = []
+    for column in table.columns:
+        if column.is_named_recipe:
+            entries = published_for(PROTOCOLS[column.protocol], source)
+            found += [(column, entry) for entry in entries if entry.metric == column.metric]
+    return found
+
+
+def _beside_their_own(methods: Sequence[str], rows: Mapping[str, str], options: Options) -> tuple[str, ...]:
+    """Return the measured methods, each followed by its published rows (label -> name), and the other rows last."""
+    order: list[str] = []
+    for method in methods:
+        name = _plain(options.same.get(method, method))
+        order.append(method)
+        order += [label for label, published in rows.items() if _plain(published) == name]
+    return tuple(dict.fromkeys([*order, *rows]))
 
 
 def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
@@ -94,14 +99,15 @@ def _plain(name: str) -> str:
 def _against_published(table: Table, rows: Mapping[str, str], options: Options) -> list[Contrast]:
     """Return measured minus published for every published row that names a measured method."""
     contrasts: list[Contrast] = []
-    for label in (method for method in table.methods if method in table.published):
-        ours = [name for name in table.methods if _plain(options.same.get(name, name)) == _plain(rows[label])]
-        cells = {
-            (method, column): Difference(table.cell(method, column).mean - table.cell(label, column).mean)
-            for method in ours
-            for column in table.columns
-            if _both(table.cell(method, column), table.cell(label, column))
-        }
+    for label in table.methods:
+        if label not in table.published:
+            continue
+        name = _plain(rows[label])
+        cells: dict[tuple[str, Column], Difference] = {}
+        for method in table.methods:
+            if _plain(options.same.get(method, method)) == name:
+                for column, ours, theirs in both(table, method, label):
+                    cells[method, column] = Difference(ours.mean - theirs.mean)
         if cells:
             contrasts.append(Contrast(f"minus {label}", "measured minus published, points", cells))
     return contrasts
@@ -112,18 +118,20 @@ def _against_baseline(table: Table, baseline: str) -> Contrast:
     measured = [method for method in table.methods if method not in table.published]
     if baseline not in measured:
         raise OptionError(f"--baseline {baseline}: {unknown('method', baseline, measured)}")
-    cells = {
-        (method, column): difference(by_seed(table.cell(method, column)), by_seed(table.cell(baseline, column)))
-        for method in measured
-        for column in table.columns
-        if method != baseline and _both(table.cell(method, column), table.cell(baseline, column))
-    }
+    cells: dict[tuple[str, Column], Difference] = {}
+    for method in measured:
+        if method != baseline:
+            for column, ours, theirs in both(table, method, baseline):
+                cells[method, column] = difference(by_seed(ours), by_seed(theirs))
     return Contrast(f"minus {baseline}", AGAINST_BASELINE if cells else NOTHING_TO_SUBTRACT, cells)
 
 
-def _both(ours: Cell, theirs: Cell) -> bool:
-    """Say whether two cells hold numbers that may be subtracted."""
-    return bool(ours.values and theirs.values and ours.comparable and theirs.comparable)
+def both(table: Table, method: str, other: str) -> Iterator[tuple[Column, Cell, Cell]]:
+    """Yield the columns in which two methods hold numbers that may be subtracted, with their cells."""
+    for column in table.columns:
+        ours, theirs = table.cell(method, column), table.cell(other, column)
+        if ours.values and theirs.values and ours.comparable and theirs.comparable:
+            yield column, ours, theirs
 
 
 def by_seed(cell: Cell) -> dict[int, float]:

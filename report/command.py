@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.published import BARLOW_TWINS
 from twinbench.report.beside import Options
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench report` takes."""
     parser.add_argument(
         "results", metavar="RESULTS", nargs="*", default=[], type=Path, help="result.json files, or folders of them"
+    )
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
     )
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
@@ -69,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or write the table; 1 if a number asked for by --fail-below is too low."""
     from twinbench.report.gate import failures, parse_gates
 
+    load_own(arguments.protocols)
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None

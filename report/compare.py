@@ -14,8 +14,9 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.house import UserError
-from twinbench.report.beside import by_seed
+from twinbench.report.beside import both, by_seed
 from twinbench.report.files import Found, Located, find
 from twinbench.report.grid import Cell, Column, Table
 from twinbench.report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
@@ -58,11 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench compare` takes."""
     parser.add_argument("a", metavar="A", type=Path, help="folder of the first method's results")
     parser.add_argument("b", metavar="B", type=Path, help="folder of the second method's results")
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the verdict."""
+    load_own(arguments.protocols)
     table = pair(arguments.a, arguments.b)
     found = verdicts(table)
     if not found:
@@ -93,13 +98,13 @@ def _one_method(path: Path) -> list[Located]:
 def verdicts(table: Table) -> list[Verdict]:
     """Compare the two rows in every column in which both have comparable numbers."""
     a, b = table.methods
-    pairs = [(column, table.cell(a, column), table.cell(b, column)) for column in table.columns]
-    whole = [(c, ours, theirs) for c, ours, theirs in pairs if ours.values and theirs.values]
-    whole = [(c, ours, theirs) for c, ours, theirs in whole if ours.comparable and theirs.comparable]
-    found = [(column, difference(by_seed(ours), by_seed(theirs))) for column, ours, theirs in whole]
-    tested = [entry.p for _, entry in found if entry.p is not None]
-    adjusted = iter(holm(tested))
-    return [Verdict(column, entry, None if entry.p is None else next(adjusted)) for column, entry in found]
+    found = [(column, difference(by_seed(ours), by_seed(theirs))) for column, ours, theirs in both(table, a, b)]
+    adjusted = iter(holm([entry.p for _, entry in found if entry.p is not None]))
+    answers: list[Verdict] = []
+    for column, entry in found:
+        p = None if entry.p is None else next(adjusted)
+        answers.append(Verdict(column, entry, p))
+    return answers
 
 
 def summary(found: list[Verdict]) -> str:
@@ -115,11 +120,14 @@ def _screen(table: Table, found: list[Verdict]) -> str:
     rows = [("protocol", "metric", "A", "B", "A - B [95 % interval]", "verdict")]
     for entry in found:
         name, metric, recipe = (printable(part) for part in table.header(entry.column))
-        ours, theirs = (_marked(table, table.cell(method, entry.column)) for method in (a, b))
-        gap = entry.found.shown.partition(" ?")[0]
+        ours = _marked(table, table.cell(a, entry.column))
+        theirs = _marked(table, table.cell(b, entry.column))
+        gap, _, _ = entry.found.shown.partition(" ?")
         rows.append((f"{name} {recipe}".rstrip(), metric, ours, theirs, gap, entry.words))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
     notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
     return "\n".join([*lines, "", summary(found), *notes])
 

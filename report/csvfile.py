@@ -21,12 +21,12 @@ def render(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
     lines = [_line(table, method, column) for method in table.methods for column in table.columns]
-    lines += [
-        (method, *_identity(column), "difference", found.value, "", "", "", "", "", f"{contrast.title}: {found.shown}")
-        for contrast in table.contrasts
-        for (method, column), found in contrast.cells.items()
-    ]
-    writer.writerows([safe(str(value)) for value in line] for line in lines)
+    for contrast in table.contrasts:
+        for (method, column), found in contrast.cells.items():
+            note = f"{contrast.title}: {found.shown}"
+            lines.append((method, *_identity(column), "difference", found.value, "", "", "", "", "", note))
+    for line in lines:
+        writer.writerow([safe(str(value)) for value in line])
     return out.getvalue()
 
 

@@ -23,10 +23,14 @@ def details(cell: Cell, environments: dict[str, int]) -> Details:
     """Return the facts of a cell; software and machine are told by their number in `environments`, which grows."""
     facts = [_facts(trial, environments) for trial in cell.trials]
     first = facts[0] if facts else {}
-    shared = {name: text for name, text in first.items() if name != "seed" and all(f.get(name) == text for f in facts)}
     if len(facts) == 1:
         return Details(first, ())
-    return Details(shared, tuple({name: text for name, text in f.items() if name not in shared} for f in facts))
+    shared: dict[str, str] = {}
+    for name, text in first.items():
+        if name != "seed" and all(other.get(name) == text for other in facts):
+            shared[name] = text
+    own = [{name: text for name, text in other.items() if name not in shared} for other in facts]
+    return Details(shared, tuple(own))
 
 
 def recipe_fields(column: Column) -> dict[str, str]:

@@ -69,10 +69,7 @@ def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Char
     """Yield (the number of a recipe, a chart) for each curve name, with a line a method."""
     for column, recipe in _recipes(table).items():
         gathered: dict[str, dict[str, list[Curve]]] = defaultdict(lambda: defaultdict(list))
-        best = sorted(
-            series, key=lambda method: -table.cell(method, column).mean if _trials(table, method, column) else 0
-        )
-        for method in sorted(best[:MOST_LINES], key=lambda method: series[method]):
+        for method in _drawn(table, column, series):
             for trial in _trials(table, method, column):
                 for name, curve in trial.result.curves.items():
                     gathered[name][method].append(curve)
@@ -82,15 +79,24 @@ def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Char
                 yield recipe, drawn
 
 
+def _drawn(table: Table, column: Column, series: Mapping[str, int]) -> list[str]:
+    """Return the methods that a chart of the column has room for, the best ones, in the order of their numbers."""
+    means = {method: table.cell(method, column).mean for method in series if _trials(table, method, column)}
+    best = sorted(means, key=lambda method: -means[method])[:MOST_LINES]
+    return sorted(best, key=lambda method: series[method])
+
+
 def _across(table: Table, series: Mapping[str, int]) -> Parallel | None:
     """Draw the methods across tasks: one axis for each column that two methods or more finished."""
-    columns = [
-        column for column in table.columns if sum(bool(table.cell(method, column).values) for method in series) > 1
-    ]
-    values = {
-        method: [cell.mean if cell.values else None for cell in (table.cell(method, column) for column in columns)]
-        for method in list(series)[:MOST_LINES]
-    }
+    columns: list[Column] = []
+    for column in table.columns:
+        finished = [method for method in series if table.cell(method, column).values]
+        if len(finished) > 1:
+            columns.append(column)
+    values: dict[str, list[float | None]] = {}
+    for method in list(series)[:MOST_LINES]:
+        cells = [table.cell(method, column) for column in columns]
+        values[method] = [cell.mean if cell.values else None for cell in cells]
     return parallel([" ".join(table.header(column)[:2]) for column in columns], values, series)
 
 

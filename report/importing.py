@@ -12,12 +12,12 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", type=Path, help="file of JSON lines")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json")
     parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
+    parser.add_argument(
+        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
+    )
     parser.add_argument("--method", type=as_label, required=True, metavar="LABEL", help="row of the table")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--layer", default="", help="which layer, head or test set, where the log evaluates several")
@@ -84,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the result and say what was read."""
+    load_own(arguments.protocols)
     protocol = find_protocol(arguments.protocol).with_settings(parse_settings(arguments.set))
     result = imported(arguments.log, protocol, arguments.method, arguments.seed, arguments.layer)
     path = arguments.out / "result.json"
@@ -136,22 +140,31 @@ def read_log(path: Path) -> Found:
     """Read the evaluations in a log, whichever known program wrote it."""
     lines = list(_objects(path))
     for log in LOGS:
-        found = Found(log.program)
-        step = 0.0
-        for line in lines:
-            numbers = dict(_numbers(line))
-            step = next((numbers[name] for name in log.steps if name in numbers), step)
-            for name, value in numbers.items():
-                if line.get("mode") != "train" and (match := log.pattern.fullmatch(name)):
-                    groups = match.groupdict()
-                    metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
-                    layer = found.layers.setdefault(groups.get("layer") or "", {})
-                    earlier = [point for point in layer.get(metric, []) if point[0] < step]
-                    layer[metric] = [*earlier, [step, value]]
+        found = _read_as(log, lines)
         if found.layers:
             return found
     programs = ", ".join(log.program for log in LOGS)
     raise ImportingError(f"{path}: holds no evaluation that is known; expected JSON lines as {programs} write them")
+
+
+def _read_as(log: Log, lines: Iterable[dict[str, Any]]) -> Found:
+    """Return the evaluations that the lines of a log hold in one program's way of writing them."""
+    found = Found(log.program)
+    step = 0.0
+    for line in lines:
+        numbers = dict(_numbers(line))
+        step = next((numbers[name] for name in log.steps if name in numbers), step)
+        if line.get("mode") == "train":
+            continue
+        for name, value in numbers.items():
+            match = log.pattern.fullmatch(name)
+            if match:
+                groups = match.groupdict()
+                metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
+                layer = found.layers.setdefault(groups.get("layer") or "", {})
+                earlier = [point for point in layer.get(metric, []) if point[0] < step]
+                layer[metric] = [*earlier, [step, value]]
+    return found
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

@@ -22,15 +22,11 @@ _NEEDS_T1 = set("ÐÞðþ÷")
 
 def render(table: Table) -> str:
     """Return a fragment for `\\input`; it needs the package booktabs and T1 fonts."""
-    headers = [table.header(column) for column in table.columns] + ([table.rank_header] if table.ranks else [])
-    rows = [
-        [
-            method,
-            *(_cell(table, method, column) for column in table.columns),
-            *([table.rank(method)] if table.ranks else []),
-        ]
-        for method in table.methods
-    ]
+    headers = [table.header(column) for column in table.columns]
+    rows = [[method, *(_cell(table, method, column) for column in table.columns)] for method in table.methods]
+    if table.ranks:
+        headers.append(table.rank_header)
+        rows = [[*row, table.rank(row[0])] for row in rows]
     notes = [rf"\par \textsuperscript{{{mark}}}{escape(text)}" for mark, text in table.footnotes]
     lines = [
         r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}",

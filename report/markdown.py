@@ -11,9 +11,10 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:])")
 
 def render(table: Table) -> str:
     """Return a GitHub-style table: best bold, second underlined, footnotes and differences below."""
-    headers = [table.header(column) for column in table.columns] + ([table.rank_header] if table.ranks else [])
+    headers = [table.header(column) for column in table.columns]
     rows = [[method, *(_cell(table, method, column) for column in table.columns)] for method in table.methods]
     if table.ranks:
+        headers.append(table.rank_header)
         rows = [[*row, table.rank(row[0])] for row in rows]
     notes = [f"<sup>{mark}</sup> {escape(text)}" for mark, text in table.footnotes]
     foot = [f"{table.key} Bold: best of its column; underlined: second.", *notes]

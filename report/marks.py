@@ -46,6 +46,11 @@ def is_partial(result: Result) -> bool:
     return any(result.images.get(split) != count for split, count in result.images_expected.items())
 
 
+def is_on_other_images(result: Result) -> bool:
+    """Say whether a result is of other images than the protocol's, so that it takes no part in a ranking."""
+    return is_partial(result) or has_other_list(result)
+
+
 def has_other_list(result: Result) -> bool:
     """Say whether a result was trained on another choice of ImageNet's images than SimCLR's 1 % or 10 %."""
     return result.details.get("list_is_simclrs") is False

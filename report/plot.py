@@ -24,6 +24,11 @@ class Point:
     y: float
     std: float
 
+    @property
+    def largest(self) -> float:
+        """The largest of its numbers, without sign."""
+        return max(abs(self.x), abs(self.y), abs(self.std))
+
 
 @dataclass(frozen=True)
 class Line:
@@ -51,8 +56,12 @@ def average(curves: Sequence[Curve]) -> list[Point]:
     if len(curves) == 1:
         return sorted(Point(x, y, spread[0] if spread else 0.0) for x, y, *spread in curves[0])
     by_x = [{point[0]: point[1] for point in curve} for curve in curves]
-    values = {x: [curve[x] for curve in by_x] for x in sorted(by_x[0]) if all(x in curve for curve in by_x)}
-    return [Point(x, mean(ys), sample_std(ys) or 0.0) for x, ys in values.items()]
+    shared = set(by_x[0]).intersection(*by_x[1:])
+    averaged: list[Point] = []
+    for x in sorted(shared):
+        ys = [curve[x] for curve in by_x]
+        averaged.append(Point(x, mean(ys), sample_std(ys) or 0.0))
+    return averaged
 
 
 def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int]) -> Chart | None:
@@ -60,15 +69,20 @@ def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str
 
     `series` numbers the labels.
     """
-    averaged = {label: _thinned(points) for label, trials in curves.items() if len(points := average(trials)) > 1}
+    averaged: dict[str, list[Point]] = {}
+    for label, trials in curves.items():
+        points = average(trials)
+        if len(points) > 1:
+            averaged[label] = _thinned(points)
     if not averaged:
         return None
     everything = [point for points in averaged.values() for point in points]
-    if any(abs(value) > LARGEST for point in everything for value in (point.x, point.y, point.std)):
+    if any(point.largest > LARGEST for point in everything):
         return None
+    lower = [point.y - point.std for point in everything]
+    upper = [point.y + point.std for point in everything]
     x_axis = _Axis.over([point.x for point in everything], LEFT, WIDTH - RIGHT, logarithmic=True)
-    heights = [value for point in everything for value in (point.y - point.std, point.y + point.std)]
-    y_axis = _Axis.over(heights, HEIGHT - BOTTOM, TOP, logarithmic=False)
+    y_axis = _Axis.over(lower + upper, HEIGHT - BOTTOM, TOP, logarithmic=False)
     lines = tuple(_line(label, series[label], points, x_axis, y_axis) for label, points in averaged.items())
     return Chart(title, lines, x_axis.ticks(), y_axis.ticks())
 
@@ -161,10 +175,14 @@ def parallel(
         return None
     spacing, margin = 110, 80
     drawing = Parallel((), (), spacing * (len(tasks) - 1) + 2 * margin)
-    known = [[row[index] for row in values.values() if row[index] is not None] for index in range(len(tasks))]
-    spans = [(min(column, default=0.0), max(column, default=0.0)) for column in known]  # type: ignore[type-var]
     places = [margin + spacing * index for index in range(len(tasks))]
-    axes = [(x, task, f"{low:.1f}", f"{high:.1f}") for x, task, (low, high) in zip(places, tasks, spans, strict=True)]
+    spans: list[tuple[float, float]] = []
+    axes: list[tuple[float, str, str, str]] = []
+    for x, task, column in zip(places, tasks, zip(*values.values(), strict=True), strict=True):
+        known = [value for value in column if value is not None]
+        low, high = min(known, default=0.0), max(known, default=0.0)
+        spans.append((low, high))
+        axes.append((x, task, f"{low:.1f}", f"{high:.1f}"))
 
     def height(value: float, low: float, high: float) -> float:
         share = (value - low) / (high - low) if high > low else 0.5
@@ -172,10 +190,9 @@ def parallel(
 
     lines: list[Line] = []
     for label, row in values.items():
-        points = [
-            f"{x:g},{height(value, *span):g}"
-            for x, value, span in zip(places, row, spans, strict=True)
-            if value is not None
-        ]
+        points: list[str] = []
+        for x, value, span in zip(places, row, spans, strict=True):
+            if value is not None:
+                points.append(f"{x:g},{height(value, *span):g}")
         lines.append(Line(label, series[label], " ".join(points), "", f"{len(points)} tasks"))
     return Parallel(tuple(axes), tuple(lines), drawing.width)

@@ -53,14 +53,17 @@ def _type(hint: Any) -> dict[str, Any]:
 def _notes() -> dict[str, str]:
     """Return field -> the comment at the end of its line in the dataclass, or on the line above."""
     source = inspect.getsource(result)
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Result")
-    return {
-        node.target.id: comments.get(node.lineno) or comments.get(node.lineno - 1, "")
-        for node in body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+    comments: dict[int, str] = {}  # by line
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            comments[token.start[0]] = token.string.lstrip("# ")
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    (body,) = (node.body for node in classes if node.name == Result.__name__)
+    notes: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            notes[node.target.id] = comments.get(node.lineno) or comments.get(node.lineno - 1, "")
+    return notes
 
 
 if __name__ == "__main__":

@@ -155,23 +155,26 @@ def _cell(column: Column, trials: Sequence[Located]) -> Cell:
     """Return the cell of some trials, not ranked yet."""
     trials = sorted(trials, key=lambda entry: entry.result.seed)
     values = tuple(float(entry.result.metrics[column.metric]) for entry in trials)
-    notes = dict.fromkeys(note for entry in trials for note in marks.notes(entry.result))
+    notes = [note for entry in trials for note in marks.notes(entry.result)]
+    if independent(values) < len(values):
+        notes.append(marks.REPEATED)
     return Cell(
         trials=tuple(trials),
         values=values,
-        notes=(*notes, *([marks.REPEATED] if independent(values) < len(values) else [])),
-        comparable=not any(marks.is_partial(entry.result) or marks.has_other_list(entry.result) for entry in trials),
+        notes=tuple(dict.fromkeys(notes)),
+        comparable=not any(marks.is_on_other_images(entry.result) for entry in trials),
     )
 
 
 def _not_recorded(methods: Iterable[str], columns: Sequence[Column], cells: Cells) -> dict[tuple[str, Column], Cell]:
     """Return a cell that says so for each metric that trials which did run have not recorded."""
     ran = {(method, replace(column, metric="")) for (method, column), cell in cells.items() if cell.trials}
-    return {
-        (method, column): Cell(missing="not recorded")
-        for method, column in itertools.product(methods, columns)
-        if (method, replace(column, metric="")) in ran
-    }
+    silent = Cell(missing="not recorded")
+    found: dict[tuple[str, Column], Cell] = {}
+    for method, column in itertools.product(methods, columns):
+        if (method, replace(column, metric="")) in ran:
+            found[method, column] = silent
+    return found
 
 
 def _absences(found: Found, cells: Cells) -> dict[tuple[str, Column], dict[str, list[str]]]:
@@ -221,20 +224,23 @@ def _ranked(table: Table, *, with_published: bool) -> Table:
     cells = dict(table.cells)
     for column in table.columns:
         rivals = _rivals(table, column, with_published=with_published)
-        for (method, cell), place in zip(rivals.items(), places([cell.mean for cell in rivals.values()]), strict=True):
-            cells[method, column] = replace(cell, place=place if len(rivals) > 1 else 0)
+        if len(rivals) < 2:  # alone, it is not the best
+            continue
+        ranked = places([cell.mean for cell in rivals.values()])
+        for method, place in zip(rivals, ranked, strict=True):
+            cells[method, column] = replace(rivals[method], place=place)
     ranks, tasks = _average_ranks(table)
     return replace(table, cells=cells, ranks=ranks, ranked_tasks=tasks)
 
 
 def _rivals(table: Table, column: Column, *, with_published: bool = False) -> dict[str, Cell]:
     """Return the cells of a column that may be ranked against each other."""
-    found = {method: table.cell(method, column) for method in table.methods}
-    return {
-        method: cell
-        for method, cell in found.items()
-        if cell.values and cell.comparable and (with_published or not cell.published)
-    }
+    found: dict[str, Cell] = {}
+    for method in table.methods:
+        cell = table.cell(method, column)
+        if cell.values and cell.comparable and (with_published or not cell.published):
+            found[method] = cell
+    return found
 
 
 def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
@@ -246,9 +252,12 @@ def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
     gathered: dict[str, list[float]] = defaultdict(list)
     for column in table.columns:
         rivals = _rivals(table, column)
-        headline = {trial.result.headline for cell in rivals.values() for trial in cell.trials} == {column.metric}
-        if headline and list(rivals) == measured:
-            for method, rank in zip(rivals, shared_ranks([cell.mean for cell in rivals.values()]), strict=True):
+        if list(rivals) != measured:
+            continue
+        headlines = {trial.result.headline for cell in rivals.values() for trial in cell.trials}
+        if headlines == {column.metric}:
+            ranks = shared_ranks([cell.mean for cell in rivals.values()])
+            for method, rank in zip(rivals, ranks, strict=True):
                 gathered[method].append(rank)
     tasks = max(map(len, gathered.values()), default=0)
     if len(measured) < 2 or tasks < 2:

@@ -109,10 +109,10 @@ def _folded(columns: Sequence[_Printed], room: int) -> Iterator[Sequence[_Printe
 def _block(rows: Sequence[str], label: int, columns: Sequence[_Printed]) -> Iterator[str]:
     """Yield the lines of one block: the headers standing on their rule, then a line a method."""
     height = max((len(column.header) for column in columns), default=1)
+    headers = [[" " * column.width] * (height - len(column.header)) + column.header for column in columns]
     for line in range(height):
-        lines = [[""] * (height - len(column.header)) + column.header for column in columns]
-        cells = [header[line].rjust(column.width) for header, column in zip(lines, columns, strict=True)]
-        yield GAP.join([(rows[0] if line == height - 1 else "").ljust(label), *cells]).rstrip()
+        title = rows[0] if line == height - 1 else ""
+        yield GAP.join([title.ljust(label), *(header[line] for header in headers)]).rstrip()
     yield GAP.join(["-" * label, *("-" * column.width for column in columns)])
     for index, row in enumerate(rows[1:]):
         yield GAP.join([row.ljust(label), *(column.cells[index] for column in columns)]).rstrip()

@@ -162,6 +162,8 @@ class Trial:
             words.append(f"by another recipe ({found.fingerprint} instead of {self.protocol.fingerprint})")
         if found.method != self.method:
             words.append(f"another method than {self.method}")
+        if found.version != self.protocol.version and found.protocol == self.protocol.name:
+            words.append(f"by version {found.version} of the protocol instead of {self.protocol.version}")
         if "seed" in differing:
             words.append(f"another seed than {self.seed}")
         if "backbone" in differing:

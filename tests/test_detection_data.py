@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from twinbench.data.layouts import DataError
 from twinbench.detection.datasets import open_data
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.datasets import VOC0712
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -126,7 +127,7 @@ def test_a_split_of_one_image_is_refused(voc):
 
 def test_the_number_of_classes_must_be_the_protocols(scenes):
     with pytest.raises(DataError, match="10 classes .* is about 20"):
-        open_data(replace(VOC, classes=20), scenes / "VOCdevkit")
+        open_data(replace(VOC, data_set=VOC0712), scenes / "VOCdevkit")
 
 
 def test_splits_with_different_categories_are_refused(coco):

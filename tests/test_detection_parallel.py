@@ -23,7 +23,7 @@ PAIR = """
 import os, signal, sys, torch
 from pathlib import Path
 from detectron2.engine import SimpleTrainer
-from twinbench.detection.trial import Wanted, run_trial
+from twinbench.detection.trial import Asked, Options, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ SimpleTrainer.run_step = step_or_die
 protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
 seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
 try:
-    run_trial(Wanted(protocol, "random", Path(data), Path(out), device="cpu", workers=0, checkpoint_seconds=seconds))
+    measure(Asked(protocol, "random", Path(data), Path(out), device="cpu", workers=0), Options("pycocotools", seconds))
 except StopAsked:
     sys.exit(EXIT_CODE)
 """
@@ -75,24 +75,16 @@ def finish(processes, out):
     assert codes == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
 
 
-@pytest.fixture(scope="module")
-def whole(scenes, tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole")
-    finish(start(scenes / "VOCdevkit", out), out)
-    return out
-
-
-@pytest.mark.parametrize(
-    ("ends_at", "number", "codes"),
-    [((5, 5), signal.SIGKILL, [-signal.SIGKILL] * 2), ((-1, 4), signal.SIGTERM, [75, 75])],  # one of them is told
-    ids=["killed", "told to stop"],
-)
-def test_a_pair_that_was_ended_goes_on_to_the_same_bits(scenes, tmp_path, whole, ends_at, number, codes):
-    data, broken = scenes / "VOCdevkit", tmp_path / "broken"
-    pair = start(data, broken, ends_at, number)
-    assert [process.wait(timeout=300) for process in pair] == codes, (broken / "said0.txt").read_text()
+def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(scenes, tmp_path):
+    data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
+    killed = start(data, broken, ends_at=(3, 3))
+    assert [process.wait(timeout=300) for process in killed] == [-signal.SIGKILL] * 2
+    assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000003"
+    told = start(data, broken, ends_at=(-1, 4), number=signal.SIGTERM)  # one of them is told, both stop
+    assert [process.wait(timeout=300) for process in told] == [75, 75], (broken / "said0.txt").read_text()
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000005"
     finish(start(data, broken), broken)
+    finish(start(data, whole), whole)
     ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")

@@ -16,17 +16,19 @@ from twinbench.convert.convention import IMAGENET
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import DataError
 from twinbench.detection import train as training
-from twinbench.detection.checkpoint import KEPT, Checkpoints, ResumeError, checkpoints
+from twinbench.detection.checkpoint import KEPT, Checkpoints, Owner, ResumeError, checkpoints
 from twinbench.detection.config import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.train import PRECISE, Run, train
 from twinbench.detection.weights import WeightsError, build_detector, check_arrival
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import read_log
 from twinbench.runtime.stopping import StopAsked
 
 WIDTH = 0.125
+MINE = Identity(recipe="8" * 12, backbone="b" * 64, data="d" * 64, seed=3)
 SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2, "rois_per_image": 8}
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2, "rpn_post_nms_test": 8}
 
@@ -50,7 +52,7 @@ def records(scenes):
 
 
 def run_in(folder, config, **more):
-    settings = {"seed": 3, "identity": {"seed": 3}, "process": Process(), "workers": 0, "checkpoint_seconds": 0.0}
+    settings = {"identity": MINE, "process": Process(), "workers": 0, "checkpoint_seconds": 0.0}
     return Run(config=config, folder=folder, **settings | more)
 
 
@@ -157,18 +159,41 @@ def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers)
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_the_state_of_another_run_is_refused(tmp_path, monkeypatch, records, finished):
+def test_the_state_of_a_run_on_other_data_is_refused(tmp_path, monkeypatch, records, finished):
     with monkeypatch.context() as patch:
         if not finished:
             patch.setattr(training, "_precise_batch_norm", die)
         with nullcontext() if finished else pytest.raises(Killed):
             trained(run_in(tmp_path, small(iterations=1)), records)
-    with pytest.raises(ResumeError, match="belongs to a run with seed 3, this one has 4; choose another OUT"):
-        trained(run_in(tmp_path, small(iterations=1), identity={"seed": 4}), records)
+    with pytest.raises(ResumeError, match="belongs to a run with data dddddddddddd, this one has cccccccccccc; choose"):
+        trained(run_in(tmp_path, small(iterations=1), identity=replace(MINE, data="c" * 64)), records)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Owner(replace(MINE, recipe="9" * 12)), "recipe 888888888888, this one has 999999999999;"),
+        (Owner(replace(MINE, backbone="a" * 64)), "backbone bbbbbbbbbbbb, this one has aaaaaaaaaaaa;"),
+        (Owner(replace(MINE, seed=4)), "seed 3, this one has 4;"),
+        (Owner(replace(MINE, seed=4, data="c" * 64)), "data dddddddddddd, seed 3, this one has cccccccccccc, 4;"),
+        (Owner(MINE, processes=2), "processes 1, this one has 2;"),
+    ],
+)
+def test_what_differs_from_another_run_is_named_in_one_line(other, words):
+    Owner(MINE).require_own(Path("iteration_1.pth"), Owner(MINE).as_dict())
+    with pytest.raises(ResumeError, match=f"belongs to a run with {words} choose another OUT, or remove it") as found:
+        other.require_own(Path("iteration_1.pth"), Owner(MINE).as_dict())
+    assert "\n" not in str(found.value)
+
+
+def test_a_state_without_a_record_of_its_data_is_no_run_of_any_data():
+    kept = {"fingerprint": MINE.recipe, "backbone": MINE.backbone, "seed": 3, "processes": 1}  # of version 0.1
+    with pytest.raises(ResumeError, match="recipe not recorded, data not recorded, this one has 888888888888, ddddd"):
+        Owner(MINE).require_own(Path("iteration_1.pth"), kept)
 
 
 def test_seeds_differ(tmp_path, records, uninterrupted):
-    other = trained(run_in(tmp_path, small(), seed=4), records)
+    other = trained(run_in(tmp_path, small(), identity=replace(MINE, seed=4)), records)
     assert not torch.equal(
         other["roi_heads.box_predictor.cls_score.weight"], uninterrupted["roi_heads.box_predictor.cls_score.weight"]
     )

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import torch
 from PIL import Image
 
 from twinbench.detection import command
+from twinbench.detection import train as training
 from twinbench.detection.checkpoint import checkpoints
-from twinbench.detection.trial import PICTURE, Wanted, run_trial
+from twinbench.detection.trial import PICTURE, Asked, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.report.result import read_result
@@ -82,9 +84,11 @@ def coco(tmp_path_factory):
 
 
 def wanted(name, data, out, **settings):
-    protocol = replace(find_protocol(name), classes=2, width=0.125, images=(TRAIN, TEST))
+    protocol = replace(find_protocol(name), width=0.125)
+    if "@" not in name:
+        protocol = replace(protocol, data_set=replace(protocol.data_set, classes=2, images=(TRAIN, TEST)))
     protocol = protocol.with_settings(SMALL | settings)
-    return Wanted(protocol, "random", data, out, method="ours", device="cpu", workers=0)
+    return Asked(protocol, "random", data, out, method="ours", device="cpu", workers=0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -96,8 +100,8 @@ def one_thread():
 
 
 def test_voc_learns_and_says_so(voc, tmp_path, capsys):
-    start = run_trial(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "start", iterations=1))
-    result = run_trial(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "end"))
+    start = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "start", iterations=1))
+    result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "end"))
     assert start.metrics["AP50"] < 10
     assert result.metrics["AP50"] > start.metrics["AP50"] + 40
     assert result.metrics.keys() == {"AP", "AP50", "AP75"} and result.headline == "AP"
@@ -111,8 +115,8 @@ def test_voc_learns_and_says_so(voc, tmp_path, capsys):
 
 
 def test_coco_learns_boxes_and_masks(coco, tmp_path):
-    start = run_trial(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "start", iterations=1))
-    result = run_trial(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "end"))
+    start = measure(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "start", iterations=1))
+    result = measure(wanted("demo-coco-mrcnn-c4-1x", coco, tmp_path / "end"))
     for kind in ("box", "mask"):
         assert start.metrics[f"{kind}-AP50"] < 10
         assert result.metrics[f"{kind}-AP50"] > start.metrics[f"{kind}-AP50"] + 40
@@ -120,8 +124,8 @@ def test_coco_learns_boxes_and_masks(coco, tmp_path):
 
 def test_fpn_learns_with_its_norms(coco, tmp_path):
     sizes = {"anchor_sizes": "8,16,32,64,128", "lr": 0.02}
-    start = run_trial(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "start", iterations=1, **sizes))
-    result = run_trial(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "end", iterations=100, steps="80", **sizes))
+    start = measure(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "start", iterations=1, **sizes))
+    result = measure(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "end", iterations=100, steps="80", **sizes))
     for kind in ("box", "mask"):
         assert start.metrics[f"{kind}-AP50"] < 10
         assert result.metrics[f"{kind}-AP50"] > start.metrics[f"{kind}-AP50"] + 40
@@ -131,10 +135,76 @@ def test_fpn_learns_with_its_norms(coco, tmp_path):
 
 def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
     trial = wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1)
-    first = run_trial(trial)
+    first = measure(trial)
     (tmp_path / PICTURE).unlink()
     monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
-    assert run_trial(trial) == first
+    assert measure(trial) == first
+
+
+@pytest.fixture
+def own_voc(voc, tmp_path):
+    """The same pictures as somebody's own data: no class lists, and classes that no list could name."""
+    root = shutil.copytree(voc, tmp_path / "cells")
+    for path in (root / "VOC2007" / "ImageSets" / "Main").glob("*_*.txt"):
+        path.unlink()
+    for path in (root / "VOC2007" / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("<name>red", "<name>red_cell"))
+    return root
+
+
+def test_a_recipe_runs_on_own_data_in_vocs_layout(own_voc, tmp_path, capsys):
+    result = measure(wanted("demo-voc0712-frcnn-c4@cells", own_voc, tmp_path / "out", iterations=1))
+    assert result.details["classes"] == ["blue", "red_cell"]
+    assert (result.protocol, result.data) == ("demo-voc0712-frcnn-c4@cells", "cells")
+    assert result.metrics.keys() == {"AP", "AP50", "AP75"}
+    assert "partial" not in capsys.readouterr().err  # any number of images is complete
+
+
+def test_a_detector_of_boxes_runs_on_cocos_layout_and_is_measured_by_cocos_rules(coco, tmp_path):
+    result = measure(wanted("demo-voc0712-frcnn-c4@cells", coco, tmp_path / "out", iterations=1))
+    assert result.details["classes"] == ["blue", "red"]
+    assert result.details["evaluator"] == "pycocotools"
+    assert {"AP", "AP50", "AP75"} <= result.metrics.keys()
+    assert not [name for name in result.metrics if "mask" in name]
+
+
+def test_a_detector_of_masks_runs_on_own_data_in_cocos_layout(coco, tmp_path):
+    result = measure(wanted("demo-coco-mrcnn-c4-1x@cells", coco, tmp_path / "out", iterations=1))
+    assert result.details["classes"] == ["blue", "red"]
+    assert {"box-AP", "mask-AP"} <= result.metrics.keys()
+
+
+def test_masks_are_not_to_be_had_from_boxes(voc, tmp_path):
+    with pytest.raises(UserError, match="boxes only, and demo-coco-mrcnn-c4-1x@cells needs masks; expected COCO's"):
+        measure(wanted("demo-coco-mrcnn-c4-1x@cells", voc, tmp_path / "out", iterations=1))
+
+
+def test_the_number_of_other_data_is_refused_and_the_same_data_elsewhere_is_taken(voc, tmp_path, monkeypatch):
+    first = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "out", iterations=1))
+    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    other = shutil.copytree(voc, tmp_path / "other" / "VOCdevkit")
+    trial = wanted("demo-voc0712-frcnn-c4", other, tmp_path / "out", iterations=1)
+    assert measure(trial) == first
+    path = next((other / "VOC2007" / "Annotations").glob("trainval*.xml"))
+    path.write_text(path.read_text().replace("<xmin>", "<xmin>1"))
+    path.write_text(path.read_text().replace("<xmax>", "<xmax>1"))
+    with pytest.raises(UserError, match=r"result.json: holds .* on other data \(.*; choose another OUT") as found:
+        measure(trial)
+    assert "\n" not in str(found.value)
+
+
+def test_a_training_is_not_gone_on_with_on_other_data(voc, coco, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_precise_batch_norm", stop)
+        with pytest.raises(KeyboardInterrupt):
+            measure(wanted("demo-voc0712-frcnn-c4@cells", voc, tmp_path / "out", iterations=1))
+    with pytest.raises(UserError, match="belongs to a run with data .*, this one has .*; choose another OUT") as found:
+        measure(wanted("demo-voc0712-frcnn-c4@cells", coco, tmp_path / "out", iterations=1))
+    assert "\n" not in str(found.value)
+    assert "recipe" not in str(found.value)
 
 
 def run_command(*words):
@@ -215,7 +285,10 @@ def test_an_evaluator_that_is_not_installed_is_said(scenes, tmp_path, monkeypatc
     ("words", "message"),
     [
         (["voc0712-frcn-c4", "random", "{data}", "{out}"], "Did you mean 'voc0712-frcnn-c4'"),
-        (["voc07-svm", "random", "{data}", "{out}"], "unknown detection protocol"),
+        (
+            ["voc07-svm", "random", "{data}", "{out}"],
+            "is a transfer protocol; run it with: twinbench transfer voc07-svm",
+        ),
         (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--set", "lrr=1"], "unknown setting 'lrr'"),
         (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--seed", "-1"], "--seed -1: expected 0 or more"),
         (["demo-voc0712-frcnn-c4", "random", "{data}/nowhere", "{out}", "--device", "cpu"], "nowhere: no such folder"),

@@ -16,7 +16,6 @@ from twinbench.pretrain.images import Corrupt, Plan, decode_all
 from twinbench.pretrain.lars import LARS
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
-from twinbench.pretrain.precision import Precision
 from twinbench.protocols.pretraining import RECIPES
 from twinbench.runtime.process import Process
 
@@ -111,13 +110,6 @@ def test_small_sets_are_kept_in_memory_and_others_are_not(tmp_path: Path, monkey
     monkeypatch.undo()
     Image.new("RGB", (5, 5)).save(paths[1])
     assert decode_all(paths, Corrupt(0)) is None
-
-
-def test_auto_precision_is_bf16_only_where_it_is_fast() -> None:
-    cpu = torch.device("cpu")
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    assert Precision("auto", cpu).name == ("bf16" if fast else "fp32")
-    assert Precision("fp32", cpu).state() == {"precision": "fp32", "scaler": None}
 
 
 class MeanColor(nn.Module):

@@ -13,8 +13,9 @@ from torchvision.transforms import functional as F
 
 from twinbench.pretrain import augment
 from twinbench.pretrain.reference import crop_resize_pil, recolor_pil, to_bytes, to_input
-from twinbench.pretrain.views import Colors, Crops, draw_colors, draw_crops, stream
+from twinbench.pretrain.views import Colors, Crops, draw_colors, draw_crops
 from twinbench.protocols.pretraining import RECIPES
+from twinbench.runtime.seeds import generator
 
 RECIPE = RECIPES["barlow-twins"]
 LEVEL = 1 / 255
@@ -53,7 +54,7 @@ def both(photos: Tensor, colors: Colors) -> tuple[Tensor, Tensor]:
 def test_crops_agree_with_pillow(photos: Tensor) -> None:
     """Shrinking and growing, mirrored or not; Pillow rounds and clips to bytes between its two passes."""
     for size in (24, 64):
-        crops = draw_crops(replace(RECIPE, min_scale=0.1), stream(0, 0), 8, 72, 96)
+        crops = draw_crops(replace(RECIPE, min_scale=0.1), generator(0, 0), 8, 72, 96)
         fast = augment.crop_resize(photos.float().div(255), crops, size)
         slow = torch.stack([to_bytes(crop_resize_pil(image(p), crops[i : i + 1], size)) for i, p in enumerate(photos)])
         error = (fast - slow.float().div(255)).abs()
@@ -117,7 +118,7 @@ def test_normalize_as_torchvision(photos: Tensor) -> None:
 def test_draws_have_the_recipe_s_distribution() -> None:
     """Probabilities within 4 standard deviations, ranges met to a hundredth."""
     n = 20_000
-    first, second = (draw_colors(RECIPE, stream(0, 1, view), n, view) for view in (0, 1))
+    first, second = (draw_colors(RECIPE, generator(0, 1, view), n, view) for view in (0, 1))
     chances = [(first.jittered, 0.8), (first.gray, 0.2), (first.blurred, 1.0), (first.solarized, 0.0)]
     chances += [(second.blurred, 0.1), (second.solarized, 0.2)]
     for drawn, chance in chances:
@@ -134,7 +135,7 @@ def test_draws_have_the_recipe_s_distribution() -> None:
 def test_crops_have_torchvision_s_distribution(height: int, width: int) -> None:
     """Means of area, shape and place within 4 standard errors of torchvision's own draws; all inside the image."""
     n = 3000
-    ours = draw_crops(RECIPE, stream(0, 2), n, height, width)
+    ours = draw_crops(RECIPE, generator(0, 2), n, height, width)
     torch.manual_seed(0)
     canvas = torch.empty(1, height, width)
     drawn = [RandomResizedCrop.get_params(canvas, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)]
@@ -153,7 +154,7 @@ def test_whole_views_agree_in_their_statistics(photos: Tensor) -> None:
     batch = photos.repeat(30, 1, 1, 1)
     summaries = []
     for path in ("batched", "pil"):
-        random = stream(5, len(path))
+        random = generator(5, len(path))
         crops, colors = draw_crops(RECIPE, random, 240, 72, 96), draw_colors(RECIPE, random, 240, 1)
         if path == "batched":
             views = augment.recolor(augment.crop_resize(batch.float().div(255), crops, 48), colors)
@@ -170,11 +171,6 @@ def test_whole_views_agree_in_their_statistics(photos: Tensor) -> None:
     assert bool(((fast.mean(1) - slow.mean(1)).abs() < 4 * error).all())
 
 
-def test_streams_do_not_repeat() -> None:
-    draws = {stream(*key).integers(2**62) for key in [(0, 1), (0, 1, 0, 1), (0, 1, 1), (1, 0), (0, 2), (0, 1, 0, 2)]}
-    assert len(draws) == 6
-
-
 def test_slices_are_parts() -> None:
-    crops = draw_crops(RECIPE, stream(0, 3), 6, 50, 50)
+    crops = draw_crops(RECIPE, generator(0, 3), 6, 50, 50)
     assert isinstance(crops[2:4], Crops) and (crops[2:4].top == crops.top[2:4]).all()

@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 import twinbench
-from twinbench.protocols.catalogue import PROTOCOLS
-from twinbench.report import csvfile, html, jsonfile, paper, text
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
+from twinbench.report import csvfile, html, jsonfile, latex, markdown, paper, text
 from twinbench.report.beside import Options
 from twinbench.report.compare import pair, verdicts
 from twinbench.report.files import Absent, Found, Located, find
@@ -18,6 +20,7 @@ from twinbench.report.marks import NO_DATA
 from twinbench.report.result import Result, ResultError, read_results
 from twinbench.report.rows import table as rows
 from twinbench.report.table import build
+from twinbench.report.trial import Trial, TrialBackbone, TrialData
 
 SVM, KNN = PROTOCOLS["voc07-svm"], PROTOCOLS["imagenet-knn"]
 RGB = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "rgb", "scale": 1.0}
@@ -190,6 +193,46 @@ def test_a_protocol_of_ones_own_stands_last_without_a_remark(tmp_path):
     assert "my-svm" in html.render(table)
 
 
+def test_a_trial_on_own_data_is_whole_whatever_its_counts(tmp_path):
+    pets = find_protocol("imagenet-knn@pets")
+    backbone = TrialBackbone("m" * 64, "resnet50", RGB)
+    trial = Trial(pets, "m", 0, backbone, TrialData("pets", "c" * 64), "cpu", tmp_path)
+    trial.finish({KNN.metric: 40.0}, {"train": 7, "test": 3})
+    table = build(find([tmp_path]))
+    assert headers(table) == [("imagenet-knn@pets", KNN.metric, "")]
+    assert table.footnotes == ()
+    assert table.cell("m", table.columns[0]).comparable
+
+
+OWN = """
+data_sets: {pets: {tasks: single-label}}
+protocols: {pets-knn: {recipe: imagenet-knn, set: {neighbors: [5, 10]}, data: pets, metric: top1-k10, source: ours}}
+"""
+
+
+def test_a_protocol_of_an_own_file_is_known_to_the_table(tmp_path):
+    """In a process of its own: protocols of files stay known to the end of one."""
+    (tmp_path / "own.yaml").write_text(OWN)
+    own = ["--protocols", str(tmp_path / "own.yaml")]
+    page = f"""
+import sys, twinbench
+from pathlib import Path
+from twinbench.protocols.catalogue import find_protocol, load_own
+from twinbench.report.trial import Trial, TrialBackbone, TrialData
+load_own(["{tmp_path}/own.yaml"])
+backbone = TrialBackbone("m" * 64, "resnet50", {{"mean": [0.0], "std": [1.0], "order": "rgb", "scale": 1.0}})
+trial = Trial(find_protocol("pets-knn"), "m", 0, backbone, TrialData("pets", "c" * 64), "cpu", Path("{tmp_path}/r"))
+trial.finish({{"top1-k10": 40.0, "top1-k5": 39.0}}, {{"train": 7, "test": 3}})
+"""
+    subprocess.run([sys.executable, "-c", page], check=True)
+    report = [sys.executable, "-m", "twinbench", "report", str(tmp_path / "r"), "--format", "html"]
+    known = subprocess.run([*report, *own], capture_output=True, text=True, check=True).stdout
+    unknown = subprocess.run(report, capture_output=True, text=True, check=True).stdout
+    assert "<dt>neighbors</dt><dd>5,10</dd>" in known
+    assert "<dt>neighbors</dt>" not in unknown
+    assert "pets-knn" in unknown
+
+
 def test_a_lost_trial_is_of_the_data_that_is_recorded(tmp_path):
     lost = [Absent("b", "voc07-svm", "1", "failed: out of memory")]
     table = table_of(tmp_path, result("a"), result("b", **OLD), absent=lost)
@@ -236,6 +279,17 @@ def test_every_format_says_which_data(tmp_path):
     assert "on data voc07 aa11aa" in page  # its recipe
     assert "<dt>data</dt><dd>voc07 aa11aa11aa11</dd>" in page  # its trial
     assert "<dt>input convention</dt><dd>rgb, scale 1.0, mean 0.485 0.456 0.406, std" in page
+
+
+def test_a_hostile_name_of_data_is_shown_and_not_obeyed(tmp_path):
+    hostile = {"data": '<script>alert("x")</script>\x1b[31m\n=1+1', "data_sha256": "=cmd" * 16}
+    table = table_of(tmp_path, result("a"), result("b", **hostile))
+    assert "<script>alert" not in html.render(table)
+    assert "\x1b" not in text.render(table)
+    assert "\x1b" not in latex.render(table)
+    assert "<script>" not in markdown.render(table)
+    lines = list(csv.DictReader(io.StringIO(csvfile.render(table))))
+    assert {line["data_sha256"] for line in lines} == {HERE["data_sha256"], f"'{'=cmd' * 16}"}
 
 
 def test_the_papers_tables_take_whatever_data_there_is(tmp_path):

@@ -91,7 +91,8 @@ def test_detectron2_names_boxes_and_masks_by_the_data_set(tmp_path):
     coco = imported(log(tmp_path, DETECTRON2), COCO, "m", 0)
     assert coco.metrics == {"box-AP": 38.5, "box-AP50": 58.5, "mask-AP": 33.5}
     voc = imported(log(tmp_path, DETECTRON2), VOC, "m", 0)
-    assert voc.metrics["AP"] == 38.5 and voc.metrics["AP50"] == 58.5
+    assert voc.metrics["AP"] == 38.5
+    assert voc.metrics["AP50"] == 58.5
 
 
 def text_log(path, text):
@@ -176,7 +177,8 @@ def test_a_setting_that_differed_moves_the_fingerprint(tmp_path):
     command = ["import", str(file), str(out), "--protocol", "imagenet-linear", "--method", "m", "--set", "epochs=28"]
     assert twinbench.main(command) == 0
     found = read_result(out / "result.json")
-    assert found.overrides == {"epochs": "28"} and found.fingerprint != LINEAR.fingerprint
+    assert found.overrides == {"epochs": "28"}
+    assert found.fingerprint != LINEAR.fingerprint
 
 
 def test_the_published_schema_is_up_to_date():

@@ -162,7 +162,8 @@ def test_a_click_on_a_header_sorts_and_missing_numbers_stay_below(browser, page)
         numbers = browser.run(
             "return [...document.querySelectorAll('#comparison tbody tr')].map(r => r.cells[3].dataset.value ?? null)"
         )
-        assert None in numbers[1:] and set(numbers[numbers.index(None) :]) == {None}
+        assert None in numbers[1:]
+        assert set(numbers[numbers.index(None) :]) == {None}
     browser.run(click, 3)
     assert browser.method_order() == first
     browser.run(click, 0)
@@ -194,7 +195,8 @@ def test_a_cell_opens_its_trials_with_command_curves_and_recipe(browser, page, t
     assert "barlow-twins on voc07-svm, mAP: 86.3 ±0.1 (3)" in inside
     assert f"twinbench transfer voc07-svm '{HOSTILE}'" in inside
     assert "code unknown; device cpu" in inside  # the environment itself, not only its number
-    assert "mAP 86.400" in inside and "ignored_in_training" in inside
+    assert "mAP 86.400" in inside
+    assert "ignored_in_training" in inside
     assert browser.run("return document.querySelectorAll('#cell svg').length") == 1
     browser.picture(tmp_path / "cell.png")
     colors = Image.open(tmp_path / "cell.png").convert("L").getextrema()

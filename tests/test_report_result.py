@@ -107,7 +107,8 @@ def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ResultError, match=match) as caught:
         read_result(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

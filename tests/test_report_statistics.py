@@ -40,7 +40,8 @@ def test_other_trials_are_compared_by_welchs_test():
 
 def test_one_trial_has_a_difference_and_no_interval():
     found = difference({0: 71.0}, THEIRS)
-    assert found == Difference(71.0 - 70.625) and not found.decided
+    assert found == Difference(71.0 - 70.625)
+    assert not found.decided
 
 
 def test_trials_without_any_spread_carry_no_verdict():
@@ -48,15 +49,18 @@ def test_trials_without_any_spread_carry_no_verdict():
     once = dict.fromkeys(range(3), 2.0)
     for theirs in ({0: 1.0, 1: 1.0, 2: 1.0}, {3: 2.0, 4: 2.0}, {0: 1.0, 1: 1.5, 2: 1.1}, {3: 1.0, 4: 1.5}):
         for found, sign in ((difference(once, theirs), 1), (difference(theirs, once), -1)):
-            assert found == Difference(sign * (2.0 - statistics.fmean(theirs.values()))) and not found.decided
+            assert found == Difference(sign * (2.0 - statistics.fmean(theirs.values())))
+            assert not found.decided
 
 
 def test_a_number_that_repeats_has_no_spread_however_it_rounds():
     """The mean of 49 equal numbers need not be that number to the last bit."""
     for value in (0.1, 86.2, 1 / 49, 77.77777777777777):
         for count in (2, 3, 7, 49):
-            assert sample_std([value] * count) is None and independent([value] * count) == 1
-    assert independent([86.2, 86.2, 86.3]) == 3 and independent([]) == 0
+            assert sample_std([value] * count) is None
+            assert independent([value] * count) == 1
+    assert independent([86.2, 86.2, 86.3]) == 3
+    assert independent([]) == 0
 
 
 @pytest.mark.parametrize(("effect", "groups", "expected"), [(0.8, 2, 26), (1.0, 2, 17), (0.5, 2, 64), (0.5, 1, 34)])
@@ -80,7 +84,8 @@ def test_the_number_of_seeds_keeps_its_word():
 
 
 def test_a_difference_too_small_for_any_budget_names_no_number():
-    assert seeds_to_separate(0.01, 2) is None and seeds_to_separate(0.0, 1) is None
+    assert seeds_to_separate(0.01, 2) is None
+    assert seeds_to_separate(0.0, 1) is None
     assert difference({0: 1.0, 1: 3.0, 2: 2.0}, {0: 3.0, 1: 1.0, 2: 2.001}).shown.endswith("?>100")
 
 

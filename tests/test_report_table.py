@@ -99,7 +99,8 @@ def test_a_recipe_unknown_to_this_twinbench_is_marked(tmp_path):
 def test_demo_protocols_lose_their_prefix_only_among_themselves(tmp_path):
     demo = PROTOCOLS["demo-voc07-svm"]
     alone = table_of(located(tmp_path, protocol=demo))
-    assert alone.header(alone.columns[0])[0] == "voc07-svm" and "Demo protocols" in alone.key
+    assert alone.header(alone.columns[0])[0] == "voc07-svm"
+    assert "Demo protocols" in alone.key
     mixed = table_of(located(tmp_path, protocol=demo), located(tmp_path))
     assert [mixed.header(column)[0] for column in mixed.columns] == ["voc07-svm", "demo-voc07-svm"]
 

@@ -110,13 +110,25 @@ BGR_WORDS = "bgr, scale 255.0, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
             {"data": TrialData("imagenet", "e" * 64), "seed": 7},
             f"another seed than 7, on other data (imagenet {'d' * 12} instead of imagenet {'e' * 12})",
         ),
+        ({"protocol": replace(KNN, version=9)}, "by version 1 of the protocol instead of 9"),
         ({"protocol": PROTOCOLS["demo-imagenet-knn"]}, "another protocol than demo-imagenet-knn"),
         (
             {"protocol": trial_protocol(KNN, ["temperature=0.1"])},
             f"by another recipe ({KNN.fingerprint} instead of {trial_protocol(KNN, ['temperature=0.1']).fingerprint})",
         ),
     ],
-    ids=["seed", "method", "tensors", "architecture", "convention", "data", "seed and data", "protocol", "recipe"],
+    ids=[
+        "seed",
+        "method",
+        "tensors",
+        "architecture",
+        "convention",
+        "data",
+        "seed and data",
+        "version",
+        "protocol",
+        "recipe",
+    ],
 )
 def test_a_folder_with_another_trial_is_refused_by_every_part_that_differs(tmp_path, change, words):
     finished(tmp_path)

@@ -32,8 +32,10 @@ def test_text_shows_each_number_with_its_spread(results):
     lines = text.render(read([results])).splitlines()
     barlow = next(line for line in lines if line.startswith("barlow"))
     random = next(line for line in lines if line.startswith("random"))
-    assert "*86.2 ±0.2 (3)" in barlow and "73.2 (n=1)" in barlow
-    assert "50.0 (n=1) [a]" in random and "not run" in random
+    assert "*86.2 ±0.2 (3)" in barlow
+    assert "73.2 (n=1)" in barlow
+    assert "50.0 (n=1) [a]" in random
+    assert "not run" in random
     assert any(line.startswith("[a] a chosen solver stopped") for line in lines)
 
 
@@ -58,8 +60,10 @@ def test_markdown_is_a_table_with_best_and_second(results):
 def test_csv_holds_full_precision_and_reads_back(results):
     rows = list(csv.DictReader(io.StringIO(csvfile.render(read([results])))))
     first = next(row for row in rows if row["method"] == "barlow" and row["protocol"] == "voc07-svm")
-    assert float(first["mean"]) == pytest.approx(86.2) and float(first["std"]) == pytest.approx(0.2)
-    assert first["n"] == "3" and first["values"] == "86.0 86.2 86.4"
+    assert float(first["mean"]) == pytest.approx(86.2)
+    assert float(first["std"]) == pytest.approx(0.2)
+    assert first["n"] == "3"
+    assert first["values"] == "86.0 86.2 86.4"
     missing = next(row for row in rows if row["method"] == "random" and row["protocol"] == "imagenet-linear")
     assert (missing["mean"], missing["missing"]) == ("", "not run")
 
@@ -71,21 +75,28 @@ def test_seeds_that_change_nothing_are_one_trial_in_every_format(write, tmp_path
     table = read([tmp_path])
     why = "all seeds gave the same number to the last digit: they count as one trial"
     plain = text.render(table)
-    assert "86.2 (n=1) [a]" in plain and "50.1 ±0.1 (3)" in plain
+    assert "86.2 (n=1) [a]" in plain
+    assert "50.1 ±0.1 (3)" in plain
     assert f"[a] {why}" in plain.replace("\n", " ")
     shown = markdown.render(table)
-    assert "| barlow | **86.2** (n=1) <sup>a</sup> |" in shown and f"<sup>a</sup> {markdown.escape(why)}" in shown
+    assert "| barlow | **86.2** (n=1) <sup>a</sup> |" in shown
+    assert f"<sup>a</sup> {markdown.escape(why)}" in shown
     shown = latex.render(table)
-    assert r"\textbf{86.2} {\footnotesize (n=1)}\textsuperscript{a}" in shown and why in shown
+    assert r"\textbf{86.2} {\footnotesize (n=1)}\textsuperscript{a}" in shown
+    assert why in shown
     (barlow, random) = csv.DictReader(io.StringIO(csvfile.render(table)))
     assert (barlow["n"], barlow["std"], barlow["values"], barlow["notes"]) == ("1", "", "86.2 86.2 86.2", why)
-    assert random["n"] == "3" and float(random["std"]) == pytest.approx(0.1)
+    assert random["n"] == "3"
+    assert float(random["std"]) == pytest.approx(0.1)
     found = json.loads(jsonfile.render(table))
     (cell,) = found["rows"][0]["cells"]
     assert (cell["n"], cell["std"], cell["values"], cell["marks"]) == (1, None, [86.2] * 3, ["a"])
-    assert len(cell["trials"]) == 3 and found["footnotes"] == {"a": why}
+    assert len(cell["trials"]) == 3
+    assert found["footnotes"] == {"a": why}
     page = "".join(Reader(html.render(table)).texts)
-    assert "86.2 (n=1)a" in page and why in page and "barlow on voc07-svm, mAP: 86.2 (n=1)" in page
+    assert "86.2 (n=1)a" in page
+    assert why in page
+    assert "barlow on voc07-svm, mAP: 86.2 (n=1)" in page
 
 
 def compiled(tmp_path, fragment):
@@ -107,7 +118,8 @@ def test_latex_has_rules_best_and_second(results):
     barlow = next(line for line in lines if line.startswith("{}barlow"))
     assert barlow == r"{}barlow & \textbf{86.2} {\footnotesize $\pm$0.2 (3)} & 73.2 {\footnotesize (n=1)} \\"
     random = next(line for line in lines if line.startswith("{}random"))
-    assert r"\underline{50.0}" in random and r"\textsuperscript{a} & \emph{not run}" in random
+    assert r"\underline{50.0}" in random
+    assert r"\textsuperscript{a} & \emph{not run}" in random
 
 
 def test_latex_compiles_whatever_a_method_is_called(write, tmp_path):
@@ -123,7 +135,8 @@ def test_json_holds_what_the_others_show(results):
     found = json.loads(jsonfile.render(read([results], Options(baseline="random"))))
     barlow, random = found["rows"]
     assert (barlow["method"], barlow["cells"][0]["values"]) == ("barlow", [86.0, 86.2, 86.4])
-    assert barlow["cells"][0]["std"] == pytest.approx(0.2) and barlow["cells"][0]["place"] == 1
+    assert barlow["cells"][0]["std"] == pytest.approx(0.2)
+    assert barlow["cells"][0]["place"] == 1
     assert random["cells"][1] == {
         "mean": None,
         "std": None,
@@ -158,8 +171,10 @@ def test_text_in_results_is_never_obeyed(write, tmp_path):
     write(tmp_path, "=cmd|calc", "voc07-svm", [40.0])
     table = read([tmp_path])
     plain = text.render(table)
-    assert "\x1b" not in plain and sum(line.count("<script>") for line in plain.splitlines()) == 1
-    assert "<script>" not in markdown.render(table) and len(markdown.render(table).splitlines()) == 6
+    assert "\x1b" not in plain
+    assert sum(line.count("<script>") for line in plain.splitlines()) == 1
+    assert "<script>" not in markdown.render(table)
+    assert len(markdown.render(table).splitlines()) == 6
     assert all(not row[0].startswith("=") for row in csv.reader(io.StringIO(csvfile.render(table))))
     page = Reader(html.render(table, title=HOSTILE))
     assert [tag for tag, _ in page.tags].count("script") == 1
@@ -172,15 +187,21 @@ def test_an_error_that_quotes_a_result_stays_one_plain_line(write, tmp_path, cap
     write(tmp_path / "b", HOSTILE, "voc07-svm", [50.0])
     assert twinbench.main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "is there twice" in error and "\x1b" not in error and error.count("\n") == 1
+    assert "is there twice" in error
+    assert "\x1b" not in error
+    assert error.count("\n") == 1
 
 
 def test_the_page_is_whole_and_loads_nothing(results):
     page = html.render(read([results]), title="Two methods")
     reader = Reader(page)
-    assert "86.2" in page and "73.2" in page and "not run" in page and "Two methods" in page
+    assert "86.2" in page
+    assert "73.2" in page
+    assert "not run" in page
+    assert "Two methods" in page
     addresses = [value for _, attrs in reader.tags for key, value in attrs.items() if key in ("src", "href")]
-    assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
+    assert addresses
+    assert all(address.startswith(("#", "data:")) for address in addresses)
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
     assert {address[1:] for address in addresses if address.startswith("#")} <= set(ids)
     assert len(ids) == len(set(ids))
@@ -193,7 +214,8 @@ def test_pictures_are_carried_along_and_never_read_from_elsewhere(write, tmp_pat
     for path in (folder / "boxes.png", folder.parent / "secret.png"):
         Image.new("RGB", (960, 480)).save(path)
     images = [attrs for tag, attrs in Reader(html.render(read([tmp_path]))).tags if tag == "img"]
-    assert len(images) == 1 and images[0]["src"].startswith("data:image/jpeg;base64,")
+    assert len(images) == 1
+    assert images[0]["src"].startswith("data:image/jpeg;base64,")
     assert (images[0]["width"], images[0]["height"]) == ("640", "320")
 
 
@@ -218,7 +240,8 @@ def test_a_chart_spans_its_axes_and_doubling_steps_are_even():
     assert [text for _, text in drawn.x_ticks] == ["1", "2", "4", "8"]
     low, high = (float(drawn.lines[0].points.split()[index].split(",")[1]) for index in (0, -1))
     assert low > high  # larger values stand higher, where y is smaller
-    assert [text for _, text in drawn.y_ticks][0] == "0" and [text for _, text in drawn.y_ticks][-1] == "30"
+    assert [text for _, text in drawn.y_ticks][0] == "0"
+    assert [text for _, text in drawn.y_ticks][-1] == "30"
 
 
 def test_a_single_point_is_no_curve():
@@ -257,7 +280,8 @@ def test_an_out_that_cannot_be_written_is_one_line(results, tmp_path, capsys):
     (tmp_path / "folder").mkdir()
     assert twinbench.main(["report", str(results), "--out", str(tmp_path / "folder")]) == 2
     error = capsys.readouterr().err
-    assert "cannot be written" in error and error.count("\n") == 1
+    assert "cannot be written" in error
+    assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.glob(".*")) == []  # nothing half-written is left
 
 
@@ -279,5 +303,6 @@ def test_tables_and_plans_need_neither_torch_nor_detectron2(results, arguments):
         f"sys.exit(twinbench.main({[str(results) if word == 'RESULTS' else word for word in arguments]!r}))\n"
     )
     run = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and run.stderr == ""
+    assert run.returncode == 0
+    assert run.stderr == ""
     assert json.loads(run.stdout) if arguments[0] == "protocols" else "86.2" in run.stdout

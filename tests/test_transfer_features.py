@@ -14,9 +14,11 @@ from twinbench.data.resize import resized
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.precision import PrecisionError, network_precision
+from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer import transforms
-from twinbench.transfer.features import FeatureError, digest, extract, network_precision, pooled
-from twinbench.transfer.transforms import Inputs, TrainImages, draw_seed, evaluation_transform, train_transform
+from twinbench.transfer.features import FeatureError, digest, extract, pooled
+from twinbench.transfer.transforms import Inputs, TrainImages, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
 SQUASH = ImageTransform(resize=48, crop=40, shape="squash")
@@ -175,7 +177,7 @@ def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
     assert lower.dtype == np.float32 and not np.array_equal(lower, exact)
     scale = np.abs(exact).max()
     np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
-    with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+    with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):
         extract(backbone, paths, CROP, "gap", precision="tf32")
 
 

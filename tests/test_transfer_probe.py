@@ -17,13 +17,14 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.precision import PrecisionError, network_precision
 from twinbench.runtime.process import Process, ProcessError
 from twinbench.runtime.stopping import StopAsked
 from twinbench.transfer import probe as probes
 from twinbench.transfer.batches import EpochBatches, NormGroups, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
-from twinbench.transfer.features import FeatureError, feature_loader, network_precision
+from twinbench.transfer.features import feature_loader
 from twinbench.transfer.probe import NotFrozenError, Probe, ProbeError, rate_factor
 from twinbench.transfer.transforms import Inputs
 
@@ -228,7 +229,7 @@ def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
     with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32 or tf32"):
         probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
     for recipe in (LINEAR, TUNE):
-        with pytest.raises(FeatureError, match="precision tf32 on cpu: expected a GPU"):
+        with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):
             probe(backbone, splits, tmp_path, replace(recipe, precision="tf32")).run()
 
 

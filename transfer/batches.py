@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.process import Process, ProcessError
-from twinbench.transfer.transforms import draw_seed
+from twinbench.runtime.seeds import draw_seed
 
 
 class EpochBatches:
@@ -64,9 +64,7 @@ class NormGroups:
         if groups == 1:
             return cls(1, True)
         made = [distributed.new_group(list(range(g, world, groups))) for g in range(groups)]
-        ours = made[process.rank % groups]
-        assert isinstance(ours, distributed.ProcessGroup), "a process is a member of its own group"
-        return cls(1, True, ours)
+        return cls(1, True, made[process.rank % groups])
 
     def part(self, recipe: TrainedRecipe) -> int:
         """Return how many of its images a process takes at once: its share of every group, or a part of that."""

@@ -29,8 +29,9 @@ from twinbench.convert.files import ABANDONED, writing
 from twinbench.convert.load import Backbone
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.precision import Precision
 from twinbench.runtime.process import Process
-from twinbench.transfer.features import Precision, extract
+from twinbench.transfer.features import extract
 
 # Images a block, about half a minute, which is what a kill costs: on a GPU at the 500 images/s that some cores decode,
 # on a processor at 20. Each block starts loaders of its own, a second or so. Both are multiples of an extraction's

@@ -11,10 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from twinbench.convert.resnet import ResNet50
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
+from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.batches import NormGroups
-from twinbench.transfer.features import network_precision, pooled
-from twinbench.transfer.transforms import draw_seed
+from twinbench.transfer.features import pooled
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 

@@ -2,10 +2,8 @@
 
 import ctypes
 import hashlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,13 +16,13 @@ from twinbench.convert.resnet import ResNet50
 from twinbench.data.images import ImageDataset
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.precision import Precision, network_precision
 from twinbench.runtime.progress import bar
 from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, evaluation_transform
 
 BATCH, CPU_BATCH = 64, 16  # images a forward pass; a processor's is small, so that activations stay near its caches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class FeatureError(UserError):
@@ -45,27 +43,6 @@ def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
             "this needs inputs of 192 px or more; use --set pooling=gap for smaller ones"
         )
     return functional.avg_pool2d(res5, kernel_size=6, stride=1)
-
-
-@contextmanager
-def network_precision(precision: Precision, device: str, *, exact_products: bool = False) -> Generator[None]:
-    """Have a network compute in `precision` for the length of the block.
-
-    fp32 is exact everywhere: PyTorch by itself would let a GPU's convolutions take TF32, and in some containers
-    (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) its matrix products, too. tf32 lets both, with `exact_products` the convolutions
-    only, on GPUs only; bf16 is autocast, whose results are to be made float32 again. FeatureError for tf32 elsewhere.
-    """
-    tf32, products = precision == "tf32", torch.backends.cuda.matmul
-    if tf32 and not device.startswith("cuda"):
-        raise FeatureError(f"precision tf32 on {device}: expected a GPU; leave fp32, or use bf16 on a frozen backbone")
-    lower = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    before = products.allow_tf32
-    products.allow_tf32 = tf32 and not exact_products
-    try:
-        with lower, torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
-            yield
-    finally:
-        products.allow_tf32 = before
 
 
 def feature_loader(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from twinbench.protocols.house import UserError
 from twinbench.runtime.progress import bar
+from twinbench.runtime.seeds import generator
 from twinbench.transfer.metrics import Curve, Ignored, counted, precision_areas
 from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
 from twinbench.transfer.svm import normalized, require_costs
@@ -55,7 +56,7 @@ def draw_samples(
     drawn: dict[tuple[int, int], np.ndarray] = {}
     for sample in range(1, samples + 1):
         for k in shots:
-            draw, chosen = np.random.default_rng((seed, sample, k)), np.full((rows, classes), -1, dtype=np.int8)
+            draw, chosen = generator(seed, sample, k), np.full((rows, classes), -1, dtype=np.int8)
             for c in range(classes):
                 for label, count in ((1, k), (0, (classes - 1) * k)):
                     chosen[draw.choice(_rows(targets, c, label, count, k, names), count, replace=False), c] = label

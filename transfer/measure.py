@@ -10,7 +10,7 @@ from torch import nn
 
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
-from twinbench.data.identity import identity_of
+from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.own import sniff_layout
@@ -21,6 +21,7 @@ from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.distributed import from_main
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.transfer.features import network_precision
 from twinbench.transfer.models import open_any
@@ -120,7 +121,9 @@ class _Source:
 
     def identity(self) -> str:
         """Return the data identity: of both splits, and of samples that come from files."""
-        splits = {"train": identity_of(self.train), "test": identity_of(self.test)}
+        read = {"train": self.train, "test": self.test}
+        subset = {"fraction": self.data_set.subset, "subset": self.options.list}
+        splits = identify(self.layout, self.root, **subset, read=read, anew=True)
         if self.samples is not None:
             splits["samples"] = samples_sha256(self.samples)
         return data_identity(splits)

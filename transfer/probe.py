@@ -26,13 +26,14 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
 from twinbench.runtime.stopping import StopAsked, Stopper
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
-from twinbench.transfer.features import digest, feature_loader, network_precision
+from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform

@@ -4,7 +4,6 @@ Training crops are a pure function of (seed, epoch, image), so that neither the 
 in between changes them.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -23,6 +22,7 @@ from twinbench.data.images import read_rgb
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.seeds import draw_seed
 
 Transform = Callable[[Image], Tensor]
 PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded once and kept in memory
@@ -120,8 +120,3 @@ class TrainImages(Dataset[tuple[Tensor, int]]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
             return self.transform(image), int(self.targets[index])
-
-
-def draw_seed(*numbers: int) -> int:
-    """Mix whole numbers into one 63-bit seed; near numbers give unrelated streams."""
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "little") >> 1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from twinbench import __version__
-from twinbench.protocols.house import UserError, unknown
+from twinbench.protocols.house import RunEnded, UserError, unknown
 
 COMMANDS = {
     # name: (module with add_arguments(parser) and run(arguments) -> exit code, one line for --help)
@@ -45,7 +45,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run one subcommand and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+
+    75 is that of a run that was told to stop and goes on when it is started again, see runtime/stopping.py.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
     try:
@@ -69,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"twinbench {name}: {error}", file=sys.stderr)
         return 2
+    except RunEnded as error:
+        print(f"twinbench {name}: {error}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

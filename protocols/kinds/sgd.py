@@ -85,7 +85,7 @@ class FineTuningRecipe(SgdRecipe):
 
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
-    norm_groups: Annotated[int, COUNT] = 1  # of a batch, each with batch statistics of its own: the reference's GPUs
+    norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
 
     @property
     def resnet_only(self) -> str:
@@ -93,12 +93,12 @@ class FineTuningRecipe(SgdRecipe):
         return "trains its backbone, which only a ResNet-50 can be"
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """Gradients of a trained trunk need more than bfloat16's eight bits; groups of a batch are of one size."""
+        """Gradients of a trained trunk need more than bfloat16's eight bits; groups are of one size."""
         yield from super().rules()
         if self.precision == "bf16":
             yield "precision", "fp32 or tf32 where the backbone is trained"
         if self.batch_size % self.norm_groups:
-            yield "norm_groups", f"a divisor of batch_size={self.batch_size}"
+            yield "norm_groups", "a divisor of batch_size"
 
 
 TrainedRecipe = ProbeRecipe | FineTuningRecipe
