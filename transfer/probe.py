@@ -182,7 +182,7 @@ class Probe:
         trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
         precision = network_precision(trunk, self.process.device, exact_products=True)
         progress = bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step")
-        stopper = Stopper(self.process.world, torch.device(self.process.device))
+        stopper = Stopper(self.process.world, self.process.device)
         with precision, progress, stopper:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
@@ -202,14 +202,11 @@ class Probe:
         self.batches.epoch, self.batches.first = epoch, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
-        asked: Tensor | None = None
         for images, targets in self.loader:
             self.loss += self._step(images, targets)
             self.step += 1
             progress.update()
-            # Read one step late, so that a GPU never waits for this process to launch more work.
-            stop, asked = asked is not None and bool(asked), stopper.ask()
-            if stop:
+            if stopper.agreed():
                 self._stop(epoch)
             if self.step < len(self.batches) and time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
@@ -219,7 +216,7 @@ class Probe:
             raise ProbeError(
                 f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
             )
-        if bool(stopper.ask()):
+        if stopper.agreed():  # in the last step
             self._stop(epoch)
         long = self.recipe.train_backbone  # is its evaluation: longer than who stops a job waits
         if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
