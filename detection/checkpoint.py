@@ -106,7 +106,7 @@ class Checkpoints(HookBase):
     def after_step(self) -> None:
         """Save if it is time; StopAsked if any process was told to stop."""
         done, end = self.trainer.iter + 1, self.trainer.max_iter
-        stop = bool(self.stopper.ask())
+        stop = self.stopper.agreed_now()
         is_time = done == end or time.monotonic() - self.saved >= self.seconds
         if self.process.is_main and (stop or is_time):
             self.state.save(self.folder, done)

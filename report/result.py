@@ -1,8 +1,9 @@
 """One measured trial is one `result.json`: the only form in which a number travels in twinbench."""
 
 import dataclasses
+import itertools
 import json
-import sys
+import math
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -139,7 +140,8 @@ def _check(path: Path, result: Result) -> None:
             raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
     if wrong := {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}:
         raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")
-    if any(len(point) not in (2, 3) for points in result.curves.values() for point in points):
+    lengths = {len(point) for points in result.curves.values() for point in points}
+    if not lengths <= {2, 3}:
         raise ResultError(f"{path}: a curve has points that are not [x, y] or [x, y, std]")
     if result.convention and result.convention.keys() != CONVENTION:
         raise ResultError(
@@ -175,13 +177,25 @@ def _check_of_each(hint: Any) -> Callable[[Collection[Any]], bool]:
     """Return a function that says whether all of some JSON values are of a type."""
     if hint is float:
         return _are_numbers
+    if hint == list[float]:
+        return _are_lists_of_numbers
     fits = _check_of(hint)
     return lambda values: all(map(fits, values))
 
 
 def _are_numbers(values: Collection[Any]) -> bool:
-    """Say whether all values are numbers that a float can hold; curves have thousands, so all are asked at once."""
-    return set(map(type, values)) <= {float, int} and all(abs(value) <= sys.float_info.max for value in values)
+    """Say whether all values are finite numbers that a float can hold; True and False are none."""
+    if not set(map(type, values)) <= {float, int}:
+        return False
+    try:
+        return all(map(math.isfinite, values))
+    except OverflowError:  # an int beyond every float
+        return False
+
+
+def _are_lists_of_numbers(values: Collection[Any]) -> bool:
+    """Say whether all values are lists of numbers; curves have thousands of points, so all are asked at once."""
+    return set(map(type, values)) <= {list} and _are_numbers(list(itertools.chain.from_iterable(values)))
 
 
 def _short(value: object) -> str:

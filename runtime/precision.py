@@ -21,6 +21,7 @@ from torch import Tensor
 from twinbench.protocols.house import UserError, unknown
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+_BACKENDS: Any = torch.backends  # its newer interface is unknown to type checkers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -107,7 +108,7 @@ def _put_back_products() -> Callable[[], None]:
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:  # GPU and processor differ, or the newer interface was used
-        return _put_back([torch.backends.cuda.matmul, torch.backends.mkldnn.matmul])
+        return _put_back([_BACKENDS.cuda.matmul, _BACKENDS.mkldnn.matmul])
     return lambda: torch.set_float32_matmul_precision(before)
 
 
@@ -116,7 +117,7 @@ def _put_back_convolutions() -> Callable[[], None]:
     try:
         before = torch.backends.cudnn.allow_tf32
     except RuntimeError:
-        return _put_back([torch.backends.cudnn.conv, torch.backends.cudnn.rnn])
+        return _put_back([_BACKENDS.cudnn.conv, _BACKENDS.cudnn.rnn])
     return lambda: setattr(torch.backends.cudnn, "allow_tf32", before)
 
 
@@ -149,7 +150,7 @@ class TrainingPrecision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         """Choose the format called `name`, which may be `auto`, for `device`; PrecisionError lists the known ones."""
-        self.name = resolve_precision(name, device)
+        self.name: Precision = resolve_precision(name, device)
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type) if self.name == "fp16" else None
 

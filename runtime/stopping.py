@@ -69,6 +69,11 @@ class Stopper:
         before, self._pending = self._pending, Late(self._sum())
         return before is not None and bool(before.value())
 
+    def agreed_now(self) -> bool:
+        """Return whether any process has been told to stop up to this call; waits for the GPU: for ends of epochs."""
+        self._pending = None
+        return bool(Late(self._sum()).value())
+
     def _sum(self) -> "Tensor":
         """Return 1 if any process was told to stop, else 0, as a tensor that need not be there yet."""
         import torch

@@ -8,6 +8,7 @@ losses under one fingerprint.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,9 @@ class NormGroups:
             return cls(groups // world)
         if groups == 1:
             return cls(1, True)
-        made = [distributed.new_group(list(range(g, world, groups))) for g in range(groups)]
+        made: list[Any] = []  # every process makes every group, in the same order
+        for group in range(groups):
+            made.append(distributed.new_group(list(range(group, world, groups))))
         return cls(1, True, made[process.rank % groups])
 
     def part(self, recipe: TrainedRecipe) -> int:

@@ -23,7 +23,6 @@ from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
-from twinbench.transfer.features import network_precision
 from twinbench.transfer.models import open_any
 from twinbench.transfer.trials import Run, SolverName
 

@@ -216,7 +216,7 @@ class Probe:
             raise ProbeError(
                 f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
             )
-        if stopper.agreed():  # in the last step
+        if stopper.agreed_now():
             self._stop(epoch)
         long = self.recipe.train_backbone  # is its evaluation: longer than who stops a job waits
         if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
