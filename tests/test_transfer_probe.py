@@ -544,13 +544,6 @@ def test_parts_have_their_share_of_every_group(backbone, splits, tmp_path, group
     assert seen == rows
 
 
-def test_accumulation_changes_nothing_on_a_frozen_trunk(backbone, splits, tmp_path):
-    outcomes = [
-        probe(backbone, splits, tmp_path / str(parts), replace(LINEAR, accumulate=parts)).run() for parts in (1, 4)
-    ]
-    assert outcomes[0] == outcomes[1]
-
-
 def test_parts_must_be_one_or_more(backbone, splits, tmp_path):
     with pytest.raises(ProbeError, match="accumulate=0: expected 1 or more"):
         probe(backbone, splits, tmp_path, replace(TUNE, accumulate=0))

@@ -182,7 +182,7 @@ class Probe:
         trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
         precision = network_precision(trunk, self.process.device, exact_products=True)
         progress = bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step")
-        stopper = Stopper(self.process.world, torch.device(self.process.device))
+        stopper = Stopper(self.process.world, self.process.device)
         with precision, progress, stopper:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
