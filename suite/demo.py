@@ -9,12 +9,15 @@ twinbench suite run DIR/suite.yaml
 """
 
 import argparse
+import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import replacing
 from twinbench.suite.command import positive, run_locally
 from twinbench.suite.graph import build_jobs
@@ -84,9 +87,10 @@ def prepare(folder: Path, *, quick: bool = False) -> Path:
     file = folder / "suite.yaml"
     if folder.exists() and not folder.is_dir():
         raise SuiteError(f"{folder}: is a file, expected a folder for the demo or none yet; choose another DIR")
-    content = yaml.safe_dump(quick_suite() if quick else SUITE, sort_keys=False)
+    whole = quick_suite() if quick else SUITE
+    kinds = [yaml.safe_dump(content, sort_keys=False) for content in (whole, without_detection(whole))]
     if file.exists():
-        if file.read_text() != content:
+        if file.read_text() not in kinds:
             raise SuiteError(
                 f"{file}: is not what this demo writes; run it as it stands with `twinbench suite run {file}`, "
                 "or choose another DIR"
@@ -94,9 +98,27 @@ def prepare(folder: Path, *, quick: bool = False) -> Path:
         return file
     if folder.is_dir() and any(folder.iterdir()):
         raise SuiteError(f"{folder}: is not empty and holds no demo; choose another DIR")
+    if not has_detectron2():
+        print(
+            "Detectron2 is not installed: the demo leaves detection out; docs/detection.md says how to get it",
+            file=sys.stderr,
+        )
     with replacing(file) as beside:
-        beside.write_text(content)
+        beside.write_text(kinds[0] if has_detectron2() else kinds[1])
     return file
+
+
+def has_detectron2() -> bool:
+    """Say whether detection can run here: Detectron2 is no package of PyPI's under its own name."""
+    return all(importlib.util.find_spec(package) for package in ("detectron2", "pycocotools"))
+
+
+def without_detection(suite: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a demo's suite without its detection protocols and their data."""
+    protocols = {name: entry for name, entry in suite["protocols"].items() if find_protocol(name).room != "detection"}
+    folders = {find_protocol(name).data_set.folder for name in protocols} | {"imagenet"}  # what it pretrains on
+    data = {name: path for name, path in suite["data"].items() if name in folders}
+    return {**suite, "protocols": protocols, "data": data}
 
 
 def quick_suite() -> dict[str, Any]:

@@ -181,7 +181,8 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     weights = str(backbone.product) if backbone else method.checkpoint
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
-    flags = (*_set_flags(protocol.overrides), *measurement.inputs.flags)
+    own = tuple(word for path in suite.protocol_files for word in ("--protocols", str(path)))
+    flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags)
     features = _features(method, protocol)
     shares = protocol.recipe.shares_test_features
     cache = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too

@@ -20,6 +20,7 @@ def write_resolved(suite: Suite) -> Path:
         "methods": {method.name: _method(method) for method in suite.methods},
         "protocols": {entry.protocol.name: _measurement(entry) for entry in suite.measurements},
         "data": {layout: str(root) for layout, root in suite.data.items()},
+        "protocol_files": list(map(str, suite.protocol_files)),
         "cluster": {**asdict(suite.cluster), "setup": list(suite.cluster.setup)},
     }
     path = suite.root / FILE

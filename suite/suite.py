@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinbench.convert.named import ModelError, NamedModel, named_model
-from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.catalogue import find_protocol, load_own
+from twinbench.protocols.datasets import DATA_SETS
 from twinbench.protocols.house import SettingError, unknown, with_settings
 from twinbench.protocols.pretraining import RECIPES
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up
@@ -38,7 +39,6 @@ from twinbench.suite.entries import (
 from twinbench.suite.inputs import Inputs, read_inputs
 
 OURS = ("code", "features", "slurm", "superseded")  # folders of a suite's root that no method may be called after
-LAYOUTS = ("imagenet", "voc", "coco", "inat", "places")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Suite:
     methods: tuple[Method, ...]
     measurements: tuple[Measurement, ...]
     data: Mapping[str, Path] = field(default_factory=dict)
+    protocol_files: tuple[Path, ...] = ()  # own protocols, see protocols/own.py
     cluster: Cluster = field(default_factory=Cluster)
 
 
@@ -106,6 +107,8 @@ def read_suite(file: Path) -> Suite:
     if missing:
         raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
     try:
+        own_files = _protocol_files(file, content.get("protocol_files") or [])
+        load_own(own_files)
         protocols = as_entries(content["protocols"], f"{file}: protocols")
         data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
         return Suite(
@@ -115,15 +118,23 @@ def read_suite(file: Path) -> Suite:
             methods=tuple(_method(file, data, *entry) for entry in as_entries(content["methods"], f"{file}: methods")),
             measurements=tuple(_measurement(file, data, *entry) for entry in protocols),
             data=data,
+            protocol_files=own_files,
             cluster=read_cluster(content.get("cluster") or {}),
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
 
 
+def _protocol_files(file: Path, value: object) -> tuple[Path, ...]:
+    """Return the files of own protocols."""
+    if not isinstance(value, list):
+        raise SuiteError(f"{file}: protocol_files: is {shown(value)}, expected a list of files")
+    return tuple(as_path(path, file, f"{file}: protocol_files") for path in value)
+
+
 def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Path]:
     """Return the data roots by name: a published set's, or one of `own`, as in RECIPE@NAME; each must be a folder."""
-    known = {*LAYOUTS, *filter(None, own)}
+    known = {*(data_set.folder for data_set in DATA_SETS.values()), *filter(None, own)}
     if not isinstance(value, dict):
         raise SuiteError(f"{file}: data: is {shown(value)}, expected layouts and folders, as {{voc: /datasets/VOC}}")
     roots: dict[str, Path] = {}

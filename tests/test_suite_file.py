@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import SuiteError, read_suite
 
 GOOD = """
@@ -164,3 +165,31 @@ def test_the_users_file_gives_defaults_that_a_suite_overrides(folder, monkeypatc
     site.unlink()
     with pytest.raises(SuiteError, match="TWINBENCH_CLUSTER=.*: there is no such file"):
         read(folder, GOOD)
+
+
+def test_a_suite_brings_protocols_and_data_of_its_own(tmp_path):
+    """A pair, and a protocol from a file, on a folder that no published data set has."""
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "own.yaml").write_text(
+        "data_sets: {suite-pets: {tasks: single-label}}\n"
+        "protocols: {suite-pets-knn: {recipe: imagenet-knn, data: suite-pets, source: ours}}\n"
+    )
+    file = tmp_path / "suite.yaml"
+    file.write_text(
+        "name: own\nroot: results\nmethods: {random: {checkpoint: random}}\nprotocol_files: [own.yaml]\n"
+        "protocols: {suite-pets-knn: {}, imagenet-knn@pets: {}}\ndata: {suite-pets: pets, pets: pets}\n"
+    )
+    suite = read_suite(file)
+    assert [entry.protocol.name for entry in suite.measurements] == ["suite-pets-knn", "imagenet-knn@pets"]
+    words = {job.name: job.argv for job in build_jobs(suite)}
+    assert words["random/imagenet-knn@pets/seed0"][1:4] == ("imagenet-knn@pets", "random", str(tmp_path / "pets"))
+    assert ("--protocols", str(tmp_path / "own.yaml")) == words["random/suite-pets-knn/seed0"][-4:-2]
+
+
+def test_own_data_without_a_folder_is_told(tmp_path):
+    file = tmp_path / "suite.yaml"
+    file.write_text(
+        "name: own\nroot: results\nmethods: {random: {checkpoint: random}}\nprotocols: {imagenet-knn@pets: {}}\n"
+    )
+    with pytest.raises(SuiteError, match=r"needs pets images; add their folder as data: \{pets: \.\.\.\}"):
+        read_suite(file)
