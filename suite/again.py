@@ -15,6 +15,7 @@ from twinbench.suite.standing import count_causes, origin, recorded_parts
 from twinbench.suite.suite import Suite, SuiteError
 
 FOLDER = "superseded"
+UNKNOWN = {"checkpoint": "not recorded"}  # what a backbone was converted from that nobody wrote down
 RESULT = "superseded.json"  # what a result.json is called there: `twinbench report ROOT` must not read it
 
 
@@ -22,15 +23,16 @@ def refresh_records(jobs: Sequence[Job]) -> None:
     """Tell what only the tensors themselves can tell, before anything is judged by what was written down of them.
 
     A checkpoint that was saved once more has other bytes and may hold the same tensors: then its backbone, and all that
-    was measured with it, stays. A pretraining that was killed right before it was written down what it made is done.
+    was measured with it, stays. So does a backbone of which nothing was written down: its job was killed right before,
+    or an older twinbench made it.
     """
     for job in jobs:
         if job.kind == "trial" or not job.product.exists():
             continue
         made = read_made(job.out)
-        if job.kind == "pretrain" and not made:
-            write_made(job.out, recorded_parts(job.out))
-        elif job.kind == "convert" and made and job.origin():
+        if not made:
+            made = write_made(job.out, recorded_parts(job.out) if job.kind == "pretrain" else UNKNOWN)
+        if job.kind == "convert" and job.origin():
             source = described(Path(job.argv[1]), job.parts())
             if source.identity and source.identity == made.identity:
                 write_made(job.out, job.parts())

@@ -3,6 +3,7 @@
 Examples:
     twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
+    twinbench suite run suite.yaml --again    move aside what was made of something else than the file says now, first
     twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
     twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
     twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
@@ -126,7 +127,8 @@ def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
         refuse_stale(suite, jobs)
         return
     moved = supersede(suite, jobs)
-    print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
+    if moved:
+        print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
 
 
 def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False) -> int:

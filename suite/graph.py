@@ -83,8 +83,6 @@ class Job:
             return NOT_THERE
         if self.kind == "trial":
             return self._measured()
-        if self.kind == "convert" and not read_made(self.out):
-            return NOT_THERE  # nobody knows from what; to make it again takes seconds
         return Standing(True, self.origin())
 
     def origin(self) -> dict[str, str]:
@@ -101,7 +99,8 @@ class Job:
         causes = measured_causes(result, as_identity(parts), made)
         if self.backbone and made and (older := self.backbone.origin()):
             causes["backbone"] = f"{self.backbone.name} is {'; '.join(older.values())}"
-        causes |= origin({"checkpoint": parts.get("checkpoint", "")}, recorded_parts(self.out)) if not causes else {}
+        if not causes:
+            causes = origin({"checkpoint": parts.get("checkpoint", "")}, recorded_parts(self.out))
         found = result.method, result.protocol
         if self.trial != ("", "") and found != self.trial:
             causes["trial"] = f"holds {found[0]} on {found[1]}"

@@ -82,6 +82,10 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(data={"vox": "sets/voc"}), "unknown data set 'vox'. Did you mean 'voc'?"),
         (changed(methods={"a": {"checkpoint": "gone.pth"}}), "methods.a: there is no file .*gone.pth"),
         (changed(methods={"a": {"checkpoint": "timm:vit=gone.pth"}}), "methods.a: there is no file .*/gone.pth"),
+        (
+            changed(methods={"a": {"checkpoint": "timm:vit"}}),
+            "methods.a: timm:vit: names no weights; expected timm:vit=FILE, timm:vit=pretrained .* or timm:vit=random",
+        ),
         (changed(methods={"a": {"checkpoint": "timm:vit="}}), "methods.a: timm:vit=: names no weights"),
         (changed(methods={"a": {"checkpont": "x"}}), "methods.a: unknown key 'checkpont'"),
         (changed(methods={"a": {}}), "methods.a: has 0 entries, expected either"),

@@ -351,6 +351,18 @@ def test_a_pretraining_that_was_killed_before_it_was_written_down_is_done(done, 
     assert done.states(capsys)["mine/pretrain"] == "stale"
 
 
+def test_a_conversion_of_which_nothing_is_written_down_is_proven_first(done, tmp_path, capsys):
+    for tensors, stale in (("1", set()), ("2", {"theirs/backbone", done.trial("theirs", 0)})):
+        (done.root / "theirs/backbone/backbone.json").unlink()
+        (done.root / "theirs/backbone/job.json").unlink(missing_ok=True)  # as of an older twinbench
+        assert done.states(capsys)["theirs/backbone"] == "done"
+        (tmp_path / "theirs.pth").write_text(f"tensors {tensors}, saved at some time")
+        shutil.rmtree(done.root / done.trial("theirs", 1))
+        assert done.suite("run", "--local") == (2 if stale else 0)
+        states = done.states(capsys)
+        assert {name for name, state in states.items() if state == "stale"} == stale
+
+
 def test_lists_and_samples_are_part_of_a_trials_data(scenes, tmp_path):
     samples = np.full((4, 2), -1, np.int8)
     np.savez(tmp_path / "one.npz", sample1_k1=samples)

@@ -80,7 +80,7 @@ def run(arguments):
         return 0
     protocol = find_protocol(arguments.words[0])
     backbone = TrialBackbone("0" * 64, "resnet50", {"mean": [0], "std": [1], "order": "rgb", "scale": 1})
-    data = TrialData(protocol.data, "1" * 64)
+    data = TrialData(protocol.data_set.name, "1" * 64)
     trial = Trial(protocol, arguments.method, int(arguments.seed), backbone, data, "cpu", out)
     trial.finish({protocol.metric: state["sum"] / 10}, {"train": 30, "test": 500}, details=state)
     return 0

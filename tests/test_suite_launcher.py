@@ -1,0 +1,129 @@
+"""The seam: another scheduler is one file with one class, named by its import path."""
+
+import json
+
+import pytest
+
+import twinbench
+from twinbench.suite import launcher, record
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.launcher import Seen
+from twinbench.suite.suite import read_suite
+
+# A scheduler of one file: it queues names in a list on disk.
+SCHEDULER = """
+import json
+from twinbench.suite.launcher import Seen, Submission, View
+from twinbench.suite.missing import missing_jobs
+
+class Launcher:
+    name = "Grid"
+    lag_seconds = 0.0
+
+    def available(self):
+        return True
+
+    def problems(self, suite, jobs):
+        return ["the grid has no nodes"] if suite.cluster.nodes > 1 else []
+
+    def remarks(self, suite):
+        return ["the grid is slow on Sundays"]
+
+    def scripts(self, suite, jobs):
+        return [f"grid-submit {job.name}" for job in missing_jobs(jobs)]
+
+    def submit(self, suite, jobs):
+        active = self.active(suite)
+        names = [job.name for job in missing_jobs(jobs, active)]
+        (suite.root / "grid.json").write_text(json.dumps([*active, *names]))
+        return Submission(len(names), 1)
+
+    def look(self, suite, names, *, fresh=False):
+        file = suite.root / "seen.json"
+        found = json.loads(file.read_text()) if file.exists() else {}
+        active = self.active(suite)
+        told = {name: Seen("queued", "Sunday", active[name]) for name in names if name in active}
+        told |= {name: Seen(**seen) for name, seen in found.items() if name in names}
+        return View(told, "")
+
+    def active(self, suite):
+        file = suite.root / "grid.json"
+        names = json.loads(file.read_text()) if file.exists() else []
+        return {name: f"g{number}" for number, name in enumerate(names)}
+
+    def cancel(self, suite):
+        count = len(self.active(suite))
+        (suite.root / "grid.json").unlink(missing_ok=True)
+        return count
+"""
+
+
+@pytest.fixture
+def suite_file(tmp_path, monkeypatch):
+    (tmp_path / "grid_scheduler.py").write_text(SCHEDULER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(launcher, "CLUSTER", "grid_scheduler:Launcher")
+    (tmp_path / "images").mkdir()
+    write(tmp_path / "suite.yaml")
+    return tmp_path / "suite.yaml"
+
+
+def write(file, cluster="{}"):
+    file.write_text(
+        "name: s\nroot: out\nmethods: {random: {checkpoint: random}}\nprotocols: {demo-imagenet-knn: {seeds: 2}}\n"
+        f"data: {{imagenet: images}}\ncluster: {cluster}\n"
+    )
+
+
+def states(file, capsys):
+    capsys.readouterr()
+    assert twinbench.main(["suite", "status", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["jobs"]
+    return [(job["state"], job["reason"], job["slurm_id"]) for job in found]
+
+
+def test_a_suite_is_planned_submitted_watched_and_cancelled(suite_file, capsys):
+    assert twinbench.main(["suite", "plan", str(suite_file), "--scripts"]) == 0
+    plan = capsys.readouterr().out
+    assert "note: the grid is slow on Sundays" in plan
+    assert "grid-submit random/demo-imagenet-knn/seed1" in plan
+    assert twinbench.main(["suite", "run", str(suite_file)]) == 0
+    assert "2 jobs in 1 batches submitted" in capsys.readouterr().out
+    assert states(suite_file, capsys) == [("queued", "Sunday", "g0"), ("queued", "Sunday", "g1")]
+    assert twinbench.main(["suite", "run", str(suite_file), "--local"]) == 2
+    assert "2 jobs of this suite are on Grid; wait for them, or cancel them with:" in capsys.readouterr().err
+    assert twinbench.main(["suite", "cancel", str(suite_file)]) == 0
+    assert capsys.readouterr().out == "s: 2 jobs cancelled; `run` goes on from what is finished\n"
+    assert {state for state, *_ in states(suite_file, capsys)} == {"waiting"}
+
+
+def test_what_the_scheduler_has_not_got_is_said_before_anything_is_queued(suite_file, capsys):
+    write(suite_file, "{nodes: 2}")
+    assert twinbench.main(["suite", "run", str(suite_file)]) == 2
+    assert "nothing was queued: the grid has no nodes (--local runs it on this machine)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "reason"),
+    [
+        (Seen("running", "node 7"), "running", "node 7"),
+        (Seen("never", "never starts: no such queue"), "failed", "never starts: no such queue"),
+        (Seen("ended", "evicted"), "failed", "evicted"),
+        (Seen("lost", job_id="g0"), "failed", "job g0 left the queue without a result"),
+        (Seen("unknown"), "waiting", ""),
+    ],
+)
+def test_each_word_of_a_scheduler_has_its_meaning(suite_file, capsys, seen, state, reason):
+    first, _ = build_jobs(read_suite(suite_file))
+    (suite_file.parent / "out").mkdir()
+    told = {"state": seen.state, "reason": seen.reason, "job_id": seen.job_id}
+    (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: told}))
+    assert states(suite_file, capsys)[0][:2] == (state, reason)
+
+
+def test_files_are_believed_before_the_scheduler(suite_file, capsys):
+    first, _ = build_jobs(read_suite(suite_file))
+    run = record.begin(first.out, first.identity, first.argv, job_id="g0")
+    record.end(first.out, run, "failed", 1, "exit code 1: no such image")
+    (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: {"state": "ended", "reason": "evicted"}}))
+    assert states(suite_file, capsys)[0][:2] == ("failed", "exit code 1: no such image")
