@@ -69,9 +69,14 @@ class State:
 
     def save(self, folder: Path, iteration: int) -> None:
         """Write the state after `iteration` iterations and remove all but the KEPT newest ones."""
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
-        whole = {**parts, "iteration": iteration, "identity": self.owner.as_dict()}
-        save(whole, folder / f"iteration_{iteration:07d}.pth")
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "iteration": iteration,
+            "identity": self.owner.as_dict(),
+        }
+        save(state, folder / f"iteration_{iteration:07d}.pth")
         for path in checkpoints(folder)[:-KEPT]:
             path.unlink()
 
@@ -82,14 +87,16 @@ class State:
             return 0
         found = load(newest[0])
         self.owner.require_own(newest[0], found["identity"])
-        for name in ("model", "optimizer", "scheduler"):
-            getattr(self, name).load_state_dict(found[name])
+        self.model.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.scheduler.load_state_dict(found["scheduler"])
         return found["iteration"]
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob("iteration_*.pth") if re.fullmatch(r"iteration_\d+", path.stem))
+    written = re.compile(r"iteration_\d+")
+    return sorted(path for path in folder.glob("iteration_*.pth") if written.fullmatch(path.stem))
 
 
 class Checkpoints(HookBase):

@@ -52,7 +52,8 @@ def detectron2_config(
     keys = _model(recipe, classes, width) | _input(recipe, convention, mask_format) | _solver(recipe)
     keys["MODEL.DEVICE"] = device
     config = get_cfg()
-    config.merge_from_list([part for pair in keys.items() for part in pair])
+    for key, value in keys.items():
+        config.merge_from_list([key, value])
     # A Caffe2 backbone has its stride in the 1 x 1 convolution: it would load here without a word and be wrong.
     assert not config.MODEL.RESNETS.STRIDE_IN_1X1
     config.freeze()
@@ -61,15 +62,19 @@ def detectron2_config(
 
 def _model(recipe: DetectionRecipe, classes: int, width: float) -> dict[str, Any]:
     """Return the keys of the network: base model, width, norms, anchors, numbers of proposals."""
-    fpn = recipe.architecture == "mrcnn-fpn"
-    keys = FPN | {"MODEL.FPN.NORM": recipe.norm} if fpn else dict(C4)
+    if recipe.architecture == "mrcnn-fpn":
+        if len(recipe.anchor_sizes) != LEVELS:
+            raise SettingError(
+                f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature "
+                "pyramid"
+            )
+        keys = FPN | {"MODEL.FPN.NORM": recipe.norm}
+        sizes = [[size] for size in recipe.anchor_sizes]  # one a level
+    else:
+        keys = dict(C4)
+        sizes = [list(recipe.anchor_sizes)]  # all on the one level
     if recipe.extra_norm:
         keys["MODEL.ROI_HEADS.NAME"] = "Res5ROIHeadsExtraNorm"
-    if fpn and len(recipe.anchor_sizes) != LEVELS:
-        raise SettingError(
-            f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature pyramid"
-        )
-    sizes = [[size] for size in recipe.anchor_sizes] if fpn else [list(recipe.anchor_sizes)]  # FPN: one a level
     return keys | {
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
         "MODEL.MASK_ON": recipe.architecture != "frcnn-c4",

@@ -8,7 +8,6 @@ processes nor an interruption changes a single pixel.
 
 import itertools
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.layouts import DataError
 from twinbench.runtime.seeds import derived_seed
-from twinbench.runtime.stopping import SIGNALS
+from twinbench.runtime.stopping import ignore_signals
 
 Record = dict[str, Any]  # one image in Detectron2's dataset format
 
@@ -34,9 +33,7 @@ def batches(
     `shapes` are the images' (width, height). As in Detectron2: one shuffled pass over the data after the other, image
     k of the stream to rank k mod `world`, and wide images are batched apart from tall ones.
     """
-    generator = torch.Generator().manual_seed(seed)
-    passes = (torch.randperm(len(shapes), generator=generator).tolist() for _ in itertools.count())
-    stream = enumerate(itertools.chain.from_iterable(passes))
+    stream = enumerate(_shuffled_passes(len(shapes), seed))
     waiting: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
     for position, image in itertools.islice(stream, rank, None, world):
         width, height = shapes[image]
@@ -45,6 +42,13 @@ def batches(
         if len(group) == batch_size:
             yield group.copy()
             group.clear()
+
+
+def _shuffled_passes(images: int, seed: int) -> Iterator[int]:
+    """Yield the images of one shuffled pass over the data after the other, without end."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(images, generator=generator).tolist()
 
 
 def image_mapper(config: CfgNode, *, train: bool) -> Callable[[Record], Record | DataError]:
@@ -114,9 +118,3 @@ def training_loader(
             worker_init_fn=ignore_signals,
         )
     )
-
-
-def ignore_signals(worker: int) -> None:
-    """Leave the signals that end a job to the main process: a scheduler sends them to its loader processes, too."""
-    for number in (signal.SIGINT, *SIGNALS):
-        signal.signal(number, signal.SIG_IGN)

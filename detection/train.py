@@ -69,8 +69,9 @@ class Run:
     def loader(self, records: list[Record], *, start: int, stop: int, purpose: int = ORDER) -> Checked:
         """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
         process, seed = self.process, self.seed
+        shapes = [(record["width"], record["height"]) for record in records]
         order = batches(
-            [(record["width"], record["height"]) for record in records],
+            shapes,
             batch_size=process.share(self.config.SOLVER.IMS_PER_BATCH, "the protocol's batch_size"),
             seed=derived_seed(seed, purpose),
             rank=process.rank,
@@ -177,9 +178,13 @@ class Log(HookBase):
         """Write a line if it is time."""
         done, storage = self.trainer.iter + 1, self.trainer.storage
         self.bar.update()
-        if done % self.every == 0:
-            losses = {name: value for name, (value, _) in storage.latest().items() if "loss" in name or name == "lr"}
-            self.log.write(iteration=self.trainer.iter, **losses)
+        if done % self.every:
+            return
+        losses: dict[str, float] = {}
+        for name, (value, _) in storage.latest().items():
+            if "loss" in name or name == "lr":
+                losses[name] = value
+        self.log.write(iteration=self.trainer.iter, **losses)
 
     def after_train(self) -> None:
         """Leave the bar as it stands."""

@@ -1,6 +1,7 @@
 """The backbone's way into Detectron2's model, with a proof that all of it arrived."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -50,11 +51,7 @@ def check_arrival(model: nn.Module, path: Path) -> None:
     random backbone behind.
     """
     found = model.state_dict()
-    sent: dict[str, torch.Tensor] = {
-        name: torch.as_tensor(value)
-        for name, value in load(path)["model"].items()
-        if not name.endswith("num_batches_tracked")  # a counter of training, absent from frozen norms
-    }
+    sent = _trained(load(path)["model"])
     lost: list[str] = []
     for name, tensor in sent.items():
         places = [key for key in found if key == name or key.endswith(f".{name}")]
@@ -66,3 +63,12 @@ def check_arrival(model: nn.Module, path: Path) -> None:
             f"{', missing ' + ', '.join(lost[:3]) if lost else ''}; "
             "is the backbone's width the one that the detector was built for?"
         )
+
+
+def _trained(tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors without batch norm's counter of training steps, which frozen norms do not have."""
+    kept: dict[str, torch.Tensor] = {}
+    for name, value in tensors.items():
+        if not name.endswith("num_batches_tracked"):
+            kept[name] = torch.as_tensor(value)
+    return kept

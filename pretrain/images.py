@@ -4,7 +4,6 @@ Sets of small images of one size are decoded once and kept in memory; all others
 processes while the device is at work.
 """
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
+from twinbench.runtime.stopping import ignore_signals
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
 
@@ -223,9 +223,3 @@ class Pairs(Dataset[tuple[Tensor, list[str]]]):
 def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
     """Stack a batch and join the messages."""
     return torch.stack([pair for pair, _ in items]), [message for _, messages in items for message in messages]
-
-
-def ignore_signals(worker: int) -> None:
-    """Leave the signals that end a job to the main process: a scheduler sends them to its workers too."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)

@@ -16,8 +16,8 @@ from twinbench.data.imagenet import class_folders, image_names
 from twinbench.data.images import ImageDataset
 from twinbench.data.layouts import DataError
 from twinbench.pretrain.augment import MEAN, STD
-from twinbench.pretrain.images import ignore_signals
 from twinbench.runtime.process import Process
+from twinbench.runtime.stopping import ignore_signals
 
 NEIGHBORS = 20  # DINO eval_knn.py: best k on ImageNet
 TEMPERATURE = 0.07  # the same

@@ -109,3 +109,13 @@ class Late:
         if self._here is not None:
             self._here.synchronize()
         return self._number.item()
+
+
+def ignore_signals(worker: int = 0) -> None:
+    """Leave the signals that end a job to the main process; for `worker_init_fn` of a DataLoader.
+
+    A scheduler sends them to loader processes, too. One that dies of it ends the run with torch's "DataLoader worker
+    is killed by signal: Terminated", before the state is saved.
+    """
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)

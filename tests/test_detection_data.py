@@ -65,7 +65,8 @@ def test_coco_records_hold_every_annotation_and_class(scenes):
         (r["image_id"], data.classes[a["category_id"]], tuple(a["bbox"])) for r in data.test for a in r["annotations"]
     ]
     assert sorted(found) == expected
-    assert data.mask_format == "polygon" and data.images["test"] == len(file["images"])
+    assert data.mask_format == "polygon"
+    assert data.images["test"] == len(file["images"])
 
 
 def test_run_length_masks_are_trained_on_as_bitmaps(coco):
@@ -90,7 +91,8 @@ def test_images_without_an_object_count_but_are_not_trained_on(coco):
             thing["segmentation"] = {"size": [96, 96], "counts": [0, 9, 96 * 96 - 9]}
     path.write_text(json.dumps(file))
     after = open_data(COCO, coco)
-    assert after.images == before.images and len(after.train) == len(before.train) - 1
+    assert after.images == before.images
+    assert len(after.train) == len(before.train) - 1
 
 
 def test_voc2012_may_be_absent(voc):

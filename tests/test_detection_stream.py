@@ -73,4 +73,5 @@ def test_starting_a_loader_leaves_torchs_random_numbers_alone():
 
 def test_derived_seeds_differ_in_every_part():
     seeds = {derived_seed(*parts) for parts in itertools.product(range(6), repeat=3)}
-    assert len(seeds) == 6**3 and max(seeds) < 2**32
+    assert len(seeds) == 6**3
+    assert max(seeds) < 2**32

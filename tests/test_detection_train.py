@@ -144,7 +144,8 @@ def test_only_the_newest_checkpoints_are_kept_and_none_at_the_end(tmp_path, monk
 
     monkeypatch.setattr(training, "_precise_batch_norm", look)
     trained(run_in(tmp_path, small()), records)
-    assert seen == ["iteration_0000006", "iteration_0000007"] and len(seen) == KEPT
+    assert seen == ["iteration_0000006", "iteration_0000007"]
+    assert len(seen) == KEPT
     assert checkpoints(tmp_path / "checkpoints") == []
 
 
@@ -155,7 +156,8 @@ def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers)
     damaged = [{**record, "file_name": str(broken)} for record in records]
     with pytest.raises(DataError, match=r"broken.jpg: not usable \(.*; fetch the file again") as found:
         trained(run_in(tmp_path, small(), workers=workers), damaged)
-    assert len(str(found.value)) < 400 and "Traceback" not in str(found.value)
+    assert len(str(found.value)) < 400
+    assert "Traceback" not in str(found.value)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -226,7 +228,8 @@ def test_a_frozen_backbone_stays_to_the_bit_and_the_head_does_not(tmp_path, reco
         for name, tensor in found.items()
         if name == f"backbone.res{stage}.0.conv1.weight"
     }
-    assert len(kept) == 3 and all(torch.equal(*pair) for pair in kept.values())
+    assert len(kept) == 3
+    assert all(torch.equal(*pair) for pair in kept.values())
     assert torch.equal(found["backbone.stem.conv1.norm.running_var"], given["bn1.running_var"])
     assert not torch.equal(found["roi_heads.res5.0.conv1.weight"], given["layer4.0.conv1.weight"])
 

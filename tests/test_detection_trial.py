@@ -106,9 +106,11 @@ def test_voc_learns_and_says_so(voc, tmp_path, capsys):
     result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "end"))
     assert start.metrics["AP50"] < 10
     assert result.metrics["AP50"] > start.metrics["AP50"] + 40
-    assert result.metrics.keys() == {"AP", "AP50", "AP75"} and result.headline == "AP"
+    assert result.metrics.keys() == {"AP", "AP50", "AP75"}
+    assert result.headline == "AP"
     losses = [loss for _, loss in result.curves["total_loss"]]
-    assert len(losses) == 50 and np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+    assert len(losses) == 50
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
     assert read_result(tmp_path / "end" / "result.json") == result
     assert (result.method, result.images) == ("ours", {"train": TRAIN, "test": TEST})
     with Image.open(tmp_path / "end" / result.pictures[0]) as picture:
@@ -132,7 +134,8 @@ def test_fpn_learns_with_its_norms(coco, tmp_path):
         assert start.metrics[f"{kind}-AP50"] < 10
         assert result.metrics[f"{kind}-AP50"] > start.metrics[f"{kind}-AP50"] + 40
     said = (tmp_path / "end" / "config.yaml").read_text()
-    assert "build_resnet_fpn_backbone" in said and said.count("NORM: SyncBN") == 2
+    assert "build_resnet_fpn_backbone" in said
+    assert said.count("NORM: SyncBN") == 2
 
 
 def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
@@ -252,11 +255,14 @@ def test_the_command_answers_on_stdout_and_the_libraries_in_a_file(scenes, tmp_p
         == 0
     )
     out, err = capfd.readouterr()
-    assert out.startswith("demo-voc0712-frcnn-c4  random  seed 0  AP ") and out.count("\n") == 1
-    assert "partial data: {'train'" in err and "Warning" not in err
+    assert out.startswith("demo-voc0712-frcnn-c4  random  seed 0  AP ")
+    assert out.count("\n") == 1
+    assert "partial data: {'train'" in err
+    assert "Warning" not in err
     assert "detectron2" in (tmp_path / "log.txt").read_text()
     found = read_result(tmp_path / "result.json")
-    assert found.overrides["iterations"] == "1" and found.images != found.images_expected
+    assert found.overrides["iterations"] == "1"
+    assert found.images != found.images_expected
 
 
 def test_sigterm_saves_and_asks_to_be_requeued(scenes, tmp_path):
