@@ -14,7 +14,6 @@ config.yaml, model_final.pth and, while it trains, the newest checkpoints.
 
 import argparse
 import importlib.util
-import sys
 
 from twinbench.detection.scaling import linear_rule
 from twinbench.protocols.catalogue import find_protocol, load_own
@@ -52,26 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
     protocol = _protocol(arguments)
     _require_packages(arguments.evaluator)
     from twinbench.detection.chatter import chatter_to
-    from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 
-    try:
-        with chatter_to(arguments.out / "log.txt"):
-            from twinbench.detection.trial import Asked, Options, measure
+    with chatter_to(arguments.out / "log.txt"):
+        from twinbench.detection.trial import Asked, Options, measure
 
-            asked = Asked(
-                protocol,
-                arguments.backbone,
-                arguments.data,
-                arguments.out,
-                arguments.method,
-                arguments.seed,
-                arguments.device,
-                arguments.workers,
-            )
-            result = measure(asked, Options(evaluator=arguments.evaluator))
-    except StopAsked as stop:
-        print(f"twinbench detection: {stop}; the same command goes on from there", file=sys.stderr)
-        return EXIT_CODE
+        asked = Asked(
+            protocol,
+            arguments.backbone,
+            arguments.data,
+            arguments.out,
+            arguments.method,
+            arguments.seed,
+            arguments.device,
+            arguments.workers,
+        )
+        result = measure(asked, Options(evaluator=arguments.evaluator))
     if result:
         numbers = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
         print(f"{result.protocol}  {result.method}  seed {result.seed}  {numbers}")

@@ -23,6 +23,7 @@ from twinbench.protocols.schema import Protocol
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
 from twinbench.runtime.distributed import from_main
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
 
@@ -72,10 +73,14 @@ def measure(asked: Asked, options: Options = Options()) -> Result | None:
 
     Raises StopAsked where the training was told to stop and has saved its state.
     """
+    recipe = asked.protocol.recipe
+    assert isinstance(recipe, DetectionRecipe)
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
-    backbone = open_backbone(asked.backbone, asked.protocol.width)
-    with process_group(process):
+    # tf32 is what PyTorch does by itself on GPUs that have it, convolutions only: how others run Detectron2 there.
+    precision = network_precision(recipe.precision, process.device, exact_products=True)
+    with precision, process_group(process):
+        backbone = open_backbone(asked.backbone, asked.protocol.width)
         data_sha256 = from_main(process, lambda: _data_sha256(asked))
         trial = Trial(
             asked.protocol,

@@ -28,6 +28,7 @@ from twinbench.pretrain.schedule import learning_rate
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
+from twinbench.runtime.distributed import meet
 from twinbench.runtime.precision import TrainingPrecision, network_precision
 from twinbench.runtime.process import Process, process_group
 from twinbench.runtime.progress import JsonLog, bar
@@ -178,6 +179,7 @@ class Run:
                     self.save()
                     saved_at = time.monotonic()
                 if stop:
+                    meet(self.process)
                     raise StopAsked(f"stopped after step {self.step} of {self.plan.steps}; state in {self.path}")
                 self.meter.step_is_done()
                 self._monitor()

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from twinbench.protocols.earlier import today
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
 
@@ -128,6 +129,8 @@ def read_result(path: Path) -> Result:
         raise ResultError(f"{path}: {what}; expected a twinbench result of schema {SCHEMA} or older")
     result = Result(**given)
     _check(path, result)
+    if result.schema == 1 and not result.imported:
+        result = dataclasses.replace(result, fingerprint=today(result.protocol, result.version, result.fingerprint))
     return result
 
 

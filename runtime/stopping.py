@@ -10,8 +10,10 @@ its state in between, and loses one step instead of all since its last checkpoin
                 save(step)
                 raise StopAsked(f"stopped after step {step + 1}; state in {path}")
 
-All processes of the group call `agreed` once a step, and leave at the same one. Nobody catches StopAsked: the front
-door prints it and exits with EXIT_CODE. docs/pretraining.md says how Slurm starts such a job again.
+All processes of the group call `agreed` once a step, and leave at the same one. Where one of them saves for all, the
+others wait for it before they leave (`runtime.distributed.meet`): torchrun ends all processes when the first one exits.
+Nobody catches StopAsked: the front door prints it and exits with EXIT_CODE. docs/pretraining.md says how Slurm starts
+such a job again.
 """
 
 import signal

@@ -50,11 +50,12 @@ class SlurmLauncher:
 
         found: list[str] = []
         for plan in plan_batches(suite, missing_jobs(jobs)):
+            head, *others = plan.jobs
             terms = [f"afterok:<{need}>" for need in plan.needs]
-            terms += [f"afterany:<{name}>" for name in plan.jobs[0].after]
-            more = f" and {count - 1} more" if (count := len(plan.jobs)) > 1 else ""
+            terms += [f"afterany:<{name}>" for name in head.after]
+            more = f" and {len(others)} more" if others else ""
             text = script(suite, plan, Path(suite.root / "code" / "SNAPSHOT"), f"{suite.name}.BATCH", ",".join(terms))
-            found.append(f"# --- {plan.jobs[0].name}{more}\n{text}")
+            found.append(f"# --- {head.name}{more}\n{text}")
         return found
 
     def submit(self, suite: Suite, jobs: Sequence[Job]) -> Submission:

@@ -5,6 +5,7 @@ resumes from its own files. Nothing here holds state. The warning signal of subm
 step; a worker that were the same process would run submitit's handler in each of its loader processes.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from twinbench.runtime.stopping import EXIT_CODE
 from twinbench.slurm import scheduler
 from twinbench.slurm.snapshot import require_code
 from twinbench.suite import record as records
+from twinbench.suite.backbone import PRODUCT, write_made
 from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.record import read_record
 
@@ -49,6 +51,7 @@ class NodeTask(submitit.helpers.Checkpointable):
         before = read_record(self.folder)
         if Path(product).exists() and (before is None or before.identity == identity):
             if before and before.state != "done" and self.main:
+                self._write_made(product, identity)
                 replace(before, state="done", reason="").write(self.folder)
             return  # requeued after its last step
         self.record = (
@@ -60,7 +63,7 @@ class NodeTask(submitit.helpers.Checkpointable):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         self.child = start_logged([sys.executable, "-m", "twinbench.worker", *argv], self.folder, environment, log)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
-        self._settle(self.child.wait(), product)
+        self._settle(self.child.wait(), product, identity)
 
     def checkpoint(self, *arguments: object) -> DelayedSubmission:
         """End the worker, which saves what it can, when time runs out or the job is preempted; ask to be requeued."""
@@ -74,12 +77,13 @@ class NodeTask(submitit.helpers.Checkpointable):
             records.end(self.folder, self.record, "stopped", reason=PUT_BACK)
         return DelayedSubmission(NodeTask(), *arguments)
 
-    def _settle(self, code: int, product: str) -> None:
+    def _settle(self, code: int, product: str, identity: str) -> None:
         """Record how the worker ended; raise unless it did what it should."""
         if code in (EXIT_CODE, -signal.SIGTERM, -signal.SIGKILL):
             time.sleep(5 if self.main else 60)  # Slurm ends the whole step now, or its warning is on the way
         if code == 0 and (Path(product).exists() or not self.main):
             if self.record:
+                self._write_made(product, identity)
                 records.end(self.folder, self.record, "done")
             return
         stopped = code in (EXIT_CODE, -signal.SIGTERM)
@@ -92,6 +96,11 @@ class NodeTask(submitit.helpers.Checkpointable):
         if self.record:
             records.end(self.folder, self.record, "stopped" if stopped else "failed", code, reason)
         raise JobFailed(f"{self.folder}: {reason}")
+
+    def _write_made(self, product: str, identity: str) -> None:
+        """Write down what a backbone's job has made."""
+        if Path(product).name == PRODUCT:
+            write_made(self.folder, json.loads(identity))
 
     def _put_back(self, record: records.Record) -> None:
         """Have Slurm start this job again after a SIGTERM that no warning came with: where a site preempts like that, a

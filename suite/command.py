@@ -22,6 +22,7 @@ from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
+from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
 from twinbench.suite.suite import Suite, SuiteError, read_suite
 
@@ -47,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("plan", "run"):
         added[name].add_argument("--local", action="store_true", help="on this machine, even where Slurm is")
     added["plan"].add_argument("--scripts", action="store_true", help="the sbatch text of each batch too")
+    added["run"].add_argument(
+        "--again", action="store_true", help="move what was made of something else aside, and make it anew"
+    )
     added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
     added["status"].add_argument("--watch", action="store_true", help="until all has ended")
     added["logs"].add_argument("trial", metavar="TRIAL", help="as `status` names it: method/protocol/seed0")
@@ -66,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         case "run":
             launcher = _launcher(arguments.local)
             if isinstance(launcher, LocalLauncher):
-                return run_locally(suite, jobs, arguments.parallel)
-            return _submit(suite, jobs, launcher)
+                return run_locally(suite, jobs, arguments.parallel, again=arguments.again)
+            return _submit(suite, jobs, launcher, again=arguments.again)
         case "status":
             return _status(suite, jobs, arguments)
         case "logs":
@@ -85,16 +89,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0) -> int:
+def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
     """Run what is missing on this machine and write the table; return 1 if a job failed."""
     from twinbench.suite.finish import write_reports
 
     with only_runner(suite.root):
         refuse_if_active(suite)
+        _settle_stale(suite, jobs, again)
         failed = LocalLauncher(parallel).submit(suite, jobs).failed
         started = any((job.out / "job.json").exists() for job in jobs if job.kind == "trial")
         if started:
-            print(f"table: {', '.join(map(str, write_reports(suite)))}", file=sys.stderr)
+            print(f"table: {', '.join(map(str, write_reports(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
         hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
@@ -112,12 +117,27 @@ def _launcher(local: bool) -> Launcher:
     return LocalLauncher()
 
 
-def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> int:
+def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
+    """Refuse finished work that was made of something else than the suite says now, or, if `again`, move it aside."""
+    from twinbench.suite.again import FOLDER, refresh_records, refuse_stale, supersede
+
+    refresh_records(jobs)
+    if not again:
+        refuse_stale(suite, jobs)
+        return
+    moved = supersede(suite, jobs)
+    print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
+
+
+def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False) -> int:
     """Submit what is missing, after every check; write the table at once if all is done."""
     from twinbench.suite.preflight import require_sound
 
     require_sound(suite, jobs, launcher)
     with only_runner(suite.root):
+        if again:
+            refuse_if_active(suite)
+        _settle_stale(suite, jobs, again)
         submitted = launcher.submit(suite, jobs)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
@@ -192,5 +212,8 @@ def _report(suite: Suite, jobs: Sequence[Job]) -> int:
         time.sleep(cluster_launcher().lag_seconds)
         statuses, _ = suite_status(suite, jobs, fresh=True)
     settle(statuses)
-    print("\n".join(map(str, write_reports(suite))))
+    stale = [status.causes for status in statuses if status.state == "stale"]
+    if stale:
+        print(f"{suite.name}: {len(stale)} stale jobs stay out of the table ({count_causes(stale)})", file=sys.stderr)
+    print("\n".join(map(str, write_reports(suite, jobs))))
     return 0

@@ -68,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"scenes: {file.parent / 'scenes'}", file=sys.stderr)
     make_scenes(file.parent / "scenes", scale=QUICK_SCALE if arguments.quick else 1.0)
     suite = read_suite(file)
-    code = run_locally(suite, build_jobs(suite), arguments.parallel)
+    jobs = build_jobs(suite)
+    code = run_locally(suite, jobs, arguments.parallel)
     from twinbench.report import text
 
-    print(text.render(suite_table(suite)))
+    print(text.render(suite_table(suite, jobs)))
     for line in _whereabouts(suite):
         print(line)
     return code

@@ -79,4 +79,6 @@ def _pretraining_bytes(job: Job) -> int:
 
 def _kind(job: Job) -> str:
     """Return what jobs of about equal length have in common."""
-    return job.protocol.fingerprint if job.protocol else job.identity
+    if job.protocol:
+        return job.protocol.fingerprint
+    return job.recipe.fingerprint if job.recipe else job.name

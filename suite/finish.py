@@ -7,7 +7,10 @@ from pathlib import Path
 
 from twinbench.protocols.house import replacing
 from twinbench.report.command import render
-from twinbench.report.table import Table, read
+from twinbench.report.files import Absent, Found, find
+from twinbench.report.result import ResultError
+from twinbench.report.table import Table, build
+from twinbench.suite.graph import Job
 from twinbench.suite.record import Record
 from twinbench.suite.status import JobStatus
 from twinbench.suite.suite import Suite
@@ -27,15 +30,34 @@ def settle(statuses: Sequence[JobStatus]) -> None:
         )
 
 
-def suite_table(suite: Suite) -> Table:
-    """Return the table of the suite's own methods and protocols; ResultError while nothing was started."""
+def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
+    """Return the table of the trials that the suite lists; ResultError while nothing was started.
+
+    Other seeds that lie in the same folders stay out, and so do stale trials, whose numbers are of something else: a
+    footnote says why their place is empty.
+    """
     cells = [suite.root / method.name / entry.protocol.name for method in suite.methods for entry in suite.measurements]
-    return read([cell for cell in cells if cell.is_dir()] or [suite.root])
+    found = find([cell for cell in cells if cell.is_dir()] or [suite.root])
+    trials = {job.out.resolve(): job for job in jobs if job.kind == "trial"}
+    stale = {out: standing for out, job in trials.items() if (standing := job.standing()).stale}
+    listed = {_place(job) for job in trials.values()}
+    results = [entry for entry in found.results if entry.path.parent.resolve() in trials.keys() - stale.keys()]
+    absent = [entry for entry in found.absent if (entry.method, entry.protocol, entry.seed) in listed]
+    absent += [Absent(*_place(trials[out]), f"not finished: stale, {stale[out].reason}") for out in stale]
+    if not results and not absent:
+        raise ResultError(f"{suite.root}: no result of the suite's trials below; run it first")
+    return build(Found(tuple(results), tuple(absent)))
 
 
-def write_reports(suite: Suite) -> list[Path]:
+def _place(job: Job) -> tuple[str, str, str]:
+    """Return a trial's method, protocol and seed, as its folders are called."""
+    method, protocol, seed = job.name.split("/")
+    return method, protocol, seed.removeprefix("seed")
+
+
+def write_reports(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
     """Write the table in each format and return the files."""
-    table = suite_table(suite)
+    table = suite_table(suite, jobs)
     written: list[Path] = []
     for form, name in FILES.items():
         written.append(suite.root / name)

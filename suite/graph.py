@@ -5,22 +5,36 @@ probes take those of the test images from the same place, or put them there.
 Files are the truth: a job is done when what it makes is there and was made as the suite says now.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from twinbench.convert.named import stamp
 from twinbench.protocols.house import with_settings
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
-from twinbench.report.result import Result, read_result
-from twinbench.suite.inputs import list_identity
-from twinbench.suite.record import read_record
+from twinbench.report.result import read_result
+from twinbench.suite.backbone import PRODUCT, read_made
+from twinbench.suite.expected import Expected
+from twinbench.suite.standing import (
+    NOT_THERE,
+    UNRECORDED,
+    Standing,
+    as_identity,
+    measured_causes,
+    origin,
+    recorded_parts,
+)
 from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 
 FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
-SAMPLES_FROM_FILES = ("published", "from a file")  # in a result's details["samples"]; else they are drawn
+
+
+def nothing() -> dict[str, str]:
+    """Say that a job is made of nothing in particular."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -31,85 +45,89 @@ class Job:
     kind: Literal["pretrain", "convert", "trial"]
     argv: tuple[str, ...]  # after `twinbench`
     out: Path
-    identity: str  # what a finished one must have been made as
+    parts: Callable[[], Mapping[str, str]] = field(default=nothing, repr=False, compare=False)  # see expected.py
     needs: tuple[str, ...] = ()  # names of jobs that must be done before
     after: tuple[str, ...] = ()  # names of jobs that should have ended before, well or not
     features: tuple[object, ...] = ()  # what its features are of; equal ones are extracted once
     gpus: int = 1  # processes, one on each GPU; 0: needs none
     nodes: int = 1
     minutes: int = 1440
-    inputs: str = ""  # a trial's list or samples, a part of its identity
+    backbone: "Job | None" = field(default=None, repr=False, compare=False)  # that makes what a trial measures
+    trial: tuple[str, str] = ("", "")  # method and protocol
     protocol: Protocol | None = field(default=None, repr=False)
     recipe: PretrainRecipe | None = field(default=None, repr=False)
     length: tuple[str, int] = ("", 0)  # the field of its log that counts, and where it ends
 
-    def result(self) -> Result | None:
-        """Return the trial's result, if it is measured; ResultError if the file is damaged."""
-        path = self.out / "result.json"
-        return read_result(path) if path.exists() else None
+    def made_of(self) -> dict[str, str]:
+        """Return the parts of the job's identity, with the backbone that a trial finds when it starts."""
+        made = read_made(self.backbone.out) if self.backbone else None
+        return {**self.parts(), **({"backbone": made.identity} if made else {})}
 
-    def done(self) -> bool:
-        """True if the job's product is there; SuiteError if it was made as something else than the suite says now."""
-        if self.kind == "trial":
-            result = self.result()
-            made_as = result and self._measured_as(result)
-        else:
-            record = read_record(self.out)
-            made_as = (record.identity if record else "of unknown origin") if self.product.exists() else None
-        if made_as and made_as != self.identity:
-            raise SuiteError(
-                f"{self.out}: holds {made_as}, but the suite now says {self.identity}; "
-                "remove that folder, or give the method or the suite's root another name"
-            )
-        return made_as is not None
-
-    def _measured_as(self, result: Result) -> str:
-        """Return a finished trial's identity by its result; which files of samples it read is in its record."""
-        details = result.details
-        trial = result.protocol, result.fingerprint, result.method, result.seed
-        inputs = list_identity(str(details["list_sha256"])) if self.inputs and "list_sha256" in details else ""
-        told = trial_identity(*trial, details.get("source", ""), inputs)
-        if details.get("samples") not in SAMPLES_FROM_FILES:
-            return told
-        record = read_record(self.out)
-        known = record and record.identity.startswith(f"{told}, samples ")
-        return record.identity if record and known else f"{told}, samples of unknown origin"
+    @property
+    def identity(self) -> str:
+        """What the job is made of as one text, for its record."""
+        return json.dumps(self.made_of(), sort_keys=True)
 
     @property
     def product(self) -> Path:
         """The file whose presence ends the job."""
-        return self.out / ("result.json" if self.kind == "trial" else "resnet50.pth")
+        return self.out / ("result.json" if self.kind == "trial" else PRODUCT)
+
+    def done(self) -> bool:
+        """True if the job's product is there and is what the suite says now."""
+        return self.standing().done
+
+    def standing(self) -> Standing:
+        """Return how the job's product stands to what the suite says now; ResultError if a result is damaged."""
+        if not self.product.exists():
+            return NOT_THERE
+        if self.kind == "trial":
+            return self._measured()
+        if self.kind == "convert" and not read_made(self.out):
+            return NOT_THERE  # nobody knows from what; to make it again takes seconds
+        return Standing(True, self.origin())
+
+    def origin(self) -> dict[str, str]:
+        """Return what the backbone that this job once made was made of and should not have been."""
+        made, parts = read_made(self.out), self.parts()
+        theirs = made.made_of if made else recorded_parts(self.out)
+        return origin(parts, theirs)
+
+    def _measured(self) -> Standing:
+        """Return how the trial's result stands."""
+        parts = self.made_of()
+        made = read_made(self.backbone.out) if self.backbone else None
+        result = read_result(self.product)
+        causes = measured_causes(result, as_identity(parts), made)
+        if self.backbone and made and (older := self.backbone.origin()):
+            causes["backbone"] = f"{self.backbone.name} is {'; '.join(older.values())}"
+        causes |= origin({"checkpoint": parts.get("checkpoint", "")}, recorded_parts(self.out)) if not causes else {}
+        found = result.method, result.protocol
+        if self.trial != ("", "") and found != self.trial:
+            causes["trial"] = f"holds {found[0]} on {found[1]}"
+        return Standing(True, causes, () if result.data_sha256 else (UNRECORDED,))
 
 
 def build_jobs(suite: Suite) -> list[Job]:
     """Return every job of the suite, each after those it needs: backbones first, then the trials by protocol."""
-    backbones = [job for method in suite.methods if (job := _backbone_job(suite, method))]
-    return backbones + list(_trials(suite, {job.name: job for job in backbones}))
+    expected = Expected(suite)
+    backbones = [job for method in suite.methods if (job := _backbone_job(suite, method, expected))]
+    return backbones + list(_trials(suite, {job.name: job for job in backbones}, expected))
 
 
-def trial_identity(protocol: str, fingerprint: str, method: str, seed: int, source: str = "", inputs: str = "") -> str:
-    """Name a trial so that two of the same name may share a result.
-
-    `source` is another library's model's identity, `inputs` that of a list or of samples. A backbone that is a job of
-    its own answers for itself.
-    """
-    name = f"{method} on {protocol} ({fingerprint}), seed {seed}"
-    return name + (f", from {source}" if source else "") + (f", {inputs}" if inputs else "")
-
-
-def _backbone_job(suite: Suite, method: Method) -> Job | None:
+def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | None:
     """Return the job that makes a method's backbone file; `random` and other libraries' models need none."""
     if method.pretrain:
-        return _pretrain_job(suite, method)
+        return _pretrain_job(suite, method, expected)
     if method.checkpoint == "random" or method.model:
         return None
     name = f"{method.name}/backbone"
     out = suite.root / name
-    identity = f"the backbone of {stamp(method.file) if method.file else method.checkpoint}"
-    return Job(name, "convert", ("convert", method.checkpoint, str(out / "resnet50.pth")), out, identity, gpus=0)
+    argv = ("convert", method.checkpoint, str(out / PRODUCT))
+    return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0)
 
 
-def _pretrain_job(suite: Suite, method: Method) -> Job:
+def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
     """Return the job that trains a method."""
     plan = method.pretrain
     assert plan
@@ -117,14 +135,13 @@ def _pretrain_job(suite: Suite, method: Method) -> Job:
     out = suite.root / name
     recipe = with_settings(RECIPES[plan.recipe], dict(plan.settings))
     argv = ("pretrain", str(suite.data[plan.data]), str(out), "--recipe", plan.recipe, "--seed", str(plan.seed))
-    identity = f"a pretraining on {plan.data} by {recipe.name} ({recipe.fingerprint}), seed {plan.seed}"
     cluster = suite.cluster
     return Job(
         name,
         "pretrain",
         (*argv, *_set_flags(plan.settings)),
         out,
-        identity,
+        cache(partial(expected.pretraining, method, recipe)),
         gpus=cluster.gpus_per_node * cluster.nodes,
         nodes=cluster.nodes,
         minutes=cluster.minutes,
@@ -133,7 +150,7 @@ def _pretrain_job(suite: Suite, method: Method) -> Job:
     )
 
 
-def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
+def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iterator[Job]:
     """Yield the trials, protocol by protocol, so that a column of the table fills before the next one begins."""
     first: dict[tuple[object, ...], str] = {}
     for measurement in suite.measurements:
@@ -142,6 +159,7 @@ def _trials(suite: Suite, backbones: dict[str, Job]) -> Iterator[Job]:
             _require_fit(suite, method, measurement.protocol)
             for seed in measurement.seeds:
                 job = _trial(suite, method, measurement, seed, backbone)
+                job = replace(job, parts=cache(partial(expected.trial, method, measurement, seed)))
                 extracts = first.setdefault(job.features, job.name) if job.features else job.name
                 yield job if extracts == job.name else replace(job, after=(extracts,))
 
@@ -161,7 +179,6 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     name = f"{method.name}/{protocol.name}/seed{seed}"
     out = suite.root / name
     weights = str(backbone.product) if backbone else method.checkpoint
-    source = str(method.model) if method.model else ""
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     flags = (*_set_flags(protocol.overrides), *measurement.inputs.flags)
@@ -173,12 +190,12 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
         "trial",
         (*argv, "--method", method.name, "--seed", str(seed), *flags, *partial, *cache),
         out,
-        trial_identity(protocol.name, protocol.fingerprint, method.name, seed, source, measurement.inputs.identity),
-        inputs=measurement.inputs.identity,
         needs=(backbone.name,) if backbone else (),
         features=features,
         gpus=measurement.gpus,
         minutes=measurement.minutes or suite.cluster.minutes,
+        backbone=backbone,
+        trial=(method.name, protocol.name),
         protocol=protocol,
         length=protocol.recipe.length(protocol.classes),
     )

@@ -95,7 +95,7 @@ def cluster_launcher() -> Launcher:
 
 
 def refuse_if_active(suite: Suite) -> None:
-    """Raise SuiteError if jobs of the suite are on the cluster: a local run beside them would measure trials twice."""
+    """Raise SuiteError if jobs of the suite are on the cluster, which a run here would measure twice, or move aside."""
     launcher = cluster_launcher()
     active = launcher.active(suite) if launcher.available() else {}
     if active:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from twinbench.suite import record as records
+from twinbench.suite.backbone import write_made
 from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.display import INTERVAL, Display
 from twinbench.suite.graph import Job
@@ -159,6 +160,8 @@ class LocalRunner:
         self.free += run.slots
         job = run.job
         if code == 0 and job.product.exists():
+            if job.kind != "trial":
+                write_made(job.out, job.parts())
             self.display.finished(job, records.end(job.out, run.record, "done"))
             return
         failure = records.end(job.out, run.record, "failed", code, failure_reason(job.out, code, job.product.name))

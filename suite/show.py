@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from twinbench.suite.standing import count_causes
 from twinbench.suite.status import JobStatus, describe_counts
 from twinbench.suite.suite import Suite
 
@@ -24,7 +25,7 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
     spent = sum(status.gpu_hours for status in statuses)
     cost = f"; {spent:.1f} GPU-hours spent" if spent else ""
     lines = [f"{suite.name}: {describe_counts(statuses)}{cost}; root {suite.root}"]
-    lines += [f"  ! {problem}"] if problem else []
+    lines += [f"  ! {told}" for told in (problem, stale_line(suite, statuses)) if told]
     width = max(len(status.job.name) for status in statuses)
     for (method, step), members in grouped(statuses).items():
         done = [status for status in members if status.state == "done"]
@@ -33,6 +34,15 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
             continue
         lines += [_job_line(status, width) for status in members]
     return lines
+
+
+def stale_line(suite: Suite, statuses: Sequence[JobStatus]) -> str:
+    """Say what to do about jobs that were made of something else than the suite says now; nothing if there are none."""
+    stale = [status.causes for status in statuses if status.state == "stale"]
+    if not stale:
+        return ""
+    again = f"`twinbench suite run {suite.file} --again` makes them anew"
+    return f"stale: {len(stale)} jobs, made of something else than the suite says now ({count_causes(stale)}); {again}"
 
 
 def _job_line(status: JobStatus, width: int) -> str:

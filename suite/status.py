@@ -4,7 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twinbench.suite.advance import Advance, advance
@@ -13,8 +13,8 @@ from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.record import LOG, Record, last_line, read_record
 from twinbench.suite.suite import Suite
 
-Standing = Literal["done", "running", "queued", "waiting", "failed", "blocked"]
-ORDER: tuple[Standing, ...] = ("done", "running", "queued", "waiting", "failed", "blocked")
+State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stale"]  # stale: of something else
+ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "failed", "blocked", "stale")
 UNEXPLAINED = "left the queue without a result"  # and the launcher does not say why, or not yet
 MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how schedulers speak of memory in a job's output
 
@@ -24,11 +24,12 @@ class JobStatus:
     """One job's state, and why, where there is something to say."""
 
     job: Job
-    state: Standing
+    state: State
     reason: str = ""
     record: Record | None = None
     job_id: str = ""  # the launcher's
     advance: Advance | None = None
+    causes: Mapping[str, str] = field(default_factory=dict)  # why it is stale, see standing.py
 
     def as_json(self) -> dict[str, object]:
         """Return what `--json` shows of a job."""
@@ -38,6 +39,7 @@ class JobStatus:
             "kind": self.job.kind,
             "state": self.state,
             "reason": self.reason,
+            "causes": dict(self.causes),
             "slurm_id": self.job_id,
             "out": str(self.job.out),
             "needs": list(self.job.needs),
@@ -59,11 +61,11 @@ class JobStatus:
 def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
     """Return where every job stands, and what to tell if the cluster could not be asked."""
     statuses = [job_status(job) for job in jobs]
-    unsettled = [status.job.name for status in statuses if status.state != "done"]
+    unsettled = [status.job.name for status in statuses if status.state not in ("done", "stale")]
     view = cluster_launcher().look(suite, unsettled, fresh=fresh)
     for index, status in enumerate(statuses):
         seen = view.jobs.get(status.job.name)
-        if seen:
+        if seen and status.state not in ("done", "stale"):
             refined = _refined(status, seen)
             if refined.state == "failed" and status.job.done():  # it ended well since its files were read
                 refined = job_status(status.job)
@@ -74,9 +76,9 @@ def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> t
 
 def job_status(job: Job) -> JobStatus:
     """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
-    record = read_record(job.out)
-    if job.done():
-        return JobStatus(job, "done", record=record)
+    record, standing = read_record(job.out), job.standing()
+    if standing.there:
+        return JobStatus(job, "stale" if standing.causes else "done", standing.reason, record, causes=standing.causes)
     if not record:
         return JobStatus(job, "waiting")
     if record.state == "running":
@@ -142,7 +144,7 @@ def _with_advance(status: JobStatus) -> JobStatus:
 
 def counts(statuses: Sequence[JobStatus]) -> dict[str, int]:
     """Return how many jobs stand where, in a fixed order."""
-    found: Mapping[Standing, int] = Counter(status.state for status in statuses)
+    found: Mapping[State, int] = Counter(status.state for status in statuses)
     return {state: found.get(state, 0) for state in ORDER}
 
 

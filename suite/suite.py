@@ -37,7 +37,7 @@ from twinbench.suite.entries import (
 )
 from twinbench.suite.inputs import Inputs, read_inputs
 
-OURS = ("code", "features", "slurm")  # folders of a suite's root that no method may be called after
+OURS = ("code", "features", "slurm", "superseded")  # folders of a suite's root that no method may be called after
 LAYOUTS = ("imagenet", "voc", "coco", "inat", "places")
 
 

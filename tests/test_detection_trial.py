@@ -13,6 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 
 from twinbench.detection import command
@@ -207,6 +209,26 @@ def test_a_training_is_not_gone_on_with_on_other_data(voc, coco, tmp_path, monke
     assert "recipe" not in str(found.value)
 
 
+def test_float32_is_exact_in_training_and_at_test_and_what_was_set_comes_back(voc, tmp_path, monkeypatch):
+    seen = []
+
+    def noted(function):
+        def call(*arguments):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's own choice
+    monkeypatch.setattr(SimpleTrainer, "run_step", noted(SimpleTrainer.run_step))
+    monkeypatch.setattr(training, "update_bn_stats", noted(training.update_bn_stats))
+    monkeypatch.setattr("twinbench.detection.evaluate.inference_on_dataset", noted(inference_on_dataset))
+    result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1))
+    assert seen == [(False, False)] * 3
+    assert result.precision == "fp32"
+    assert torch.backends.cudnn.allow_tf32
+
+
 def run_command(*words):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -290,6 +312,10 @@ def test_an_evaluator_that_is_not_installed_is_said(scenes, tmp_path, monkeypatc
             "is a transfer protocol; run it with: twinbench transfer voc07-svm",
         ),
         (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--set", "lrr=1"], "unknown setting 'lrr'"),
+        (
+            ["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--device", "cpu", "--set", "precision=tf32"],
+            "precision tf32 on cpu: expected a GPU",
+        ),
         (["demo-voc0712-frcnn-c4", "random", "{data}", "{out}", "--seed", "-1"], "--seed -1: expected 0 or more"),
         (["demo-voc0712-frcnn-c4", "random", "{data}/nowhere", "{out}", "--device", "cpu"], "nowhere: no such folder"),
         (

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
 from twinbench.report.files import find
 from twinbench.report.result import REQUIRED, SCHEMA, Result, ResultError, read_result, read_results
@@ -171,3 +172,38 @@ def test_unfinished_trials_are_found_with_their_reason(tmp_path):
         ("m", "p", "4", "running"),
         ("m", "p", "5", "not finished"),
     ]
+
+
+def written_by_0_1(tmp_path, **fields):
+    """Write a result as twinbench 0.1 did."""
+    old = {
+        "protocol": "imagenet-knn",
+        "version": 1,
+        "fingerprint": "0fba465fea2d",  # of commit 9df5be5
+        "method": "mine",
+        "seed": 0,
+        "metrics": {"top1-k20": 60.0},
+        "headline": "top1-k20",
+        "backbone_sha256": "a" * 64,
+        "schema": 1,
+    }
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(old | fields))
+    return read_result(path)
+
+
+def test_a_result_of_an_unchanged_recipe_is_read_under_todays_fingerprint(tmp_path):
+    assert written_by_0_1(tmp_path).fingerprint == PROTOCOLS["imagenet-knn"].fingerprint
+
+
+@pytest.mark.parametrize(
+    "fields", [{"fingerprint": "0fba465fea2e"}, {"version": 2}, {"schema": 2}, {"imported": "VISSL"}], ids=str
+)
+def test_no_other_result_is(tmp_path, fields):
+    assert written_by_0_1(tmp_path, **fields).fingerprint != PROTOCOLS["imagenet-knn"].fingerprint
+
+
+def test_a_recipe_whose_numbers_changed_is_another_edition(tmp_path):
+    """Barlow Twins' VOC detection had naiveSyncBN in 0.1."""
+    found = written_by_0_1(tmp_path, protocol="voc0712-frcnn-c4", fingerprint="c09e0d7cefec")
+    assert found.fingerprint == "c09e0d7cefec"

@@ -72,7 +72,7 @@ def test_max_running_holds_over_all_batches_together(tmp_path, bound, methods, q
         replace(job, needs=(f"{method}/backbone",)) if (method := job.name.split("/")[0]) != "m0" else job
         for job in build_jobs(suite)
     ]
-    backbones = [Job(name, "convert", (), tmp_path, "") for name in {job.needs[0]: 0 for job in trials if job.needs}]
+    backbones = [Job(name, "convert", (), tmp_path) for name in {job.needs[0]: 0 for job in trials if job.needs}]
     plans = plan_batches(suite, [*backbones, *trials], largest_array=12, queued=queued)
     assert sorted(job.name for plan in plans for job in plan.jobs) == sorted(j.name for j in [*backbones, *trials])
     assert max(len(plan.jobs) for plan in plans) <= 12

@@ -1,7 +1,5 @@
 """Reading a suite file: what it means, and one line for each mistake in it."""
 
-import hashlib
-import os
 import re
 
 import pytest
@@ -80,7 +78,7 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         ),
         (changed(data={"imagenet": "sets/in"}), "protocols.demo-voc07-svm: needs voc images"),
         (changed(data={"voc": "sets/nowhere"}), "data.voc: .*nowhere is no folder"),
-        (changed(data={"vox": "sets/voc"}), "unknown layout 'vox'. Did you mean 'voc'?"),
+        (changed(data={"vox": "sets/voc"}), "unknown data set 'vox'. Did you mean 'voc'?"),
         (changed(methods={"a": {"checkpoint": "gone.pth"}}), "methods.a: there is no file .*gone.pth"),
         (changed(methods={"a": {"checkpoint": "timm:vit=gone.pth"}}), "methods.a: there is no file .*/gone.pth"),
         (changed(methods={"a": {"checkpoint": "timm:vit="}}), "methods.a: timm:vit=: names no weights"),
@@ -136,40 +134,17 @@ def test_a_mistake_takes_one_line_that_names_the_file(folder, text, words):
     assert "\n" not in message
 
 
-def inputs_of(folder, **protocols):
-    """Return what the entries of a suite's protocols name beside their images, by protocol."""
-    suite = read(folder, changed(protocols=protocols, methods={"random": {"checkpoint": "random"}}))
-    return {measurement.protocol.name: measurement.inputs for measurement in suite.measurements}
-
-
-def test_a_list_is_known_by_its_lines_wherever_it_lies(folder):
-    lines = b"n1_1.JPEG\nn2_7.JPEG\n"
-    (folder / "mine.txt").write_bytes(lines.replace(b"\n", b"\r\n"))
-    (folder / "sets/in/10percent.txt").write_bytes(lines[:10])
-    found = inputs_of(folder, **{"imagenet-1pct": {"list": "mine.txt"}, "imagenet-10pct": {}, "demo-imagenet-1pct": {}})
-    assert found["imagenet-1pct"].list == folder / "mine.txt"
-    assert found["imagenet-1pct"].identity == f"list {hashlib.sha256(lines).hexdigest()[:12]}"
-    assert (found["imagenet-10pct"].list, found["imagenet-10pct"].named) == (None, {})
-    assert found["imagenet-10pct"].identity == f"list {hashlib.sha256(lines[:10]).hexdigest()[:12]}"
-    assert found["demo-imagenet-1pct"].identity == ""  # there is no list to be told from others
-
-
-def test_samples_are_known_by_their_files_without_being_read(folder):
+def test_lists_and_samples_are_found_and_passed_on(folder):
+    (folder / "mine.txt").write_text("n1_1.JPEG\n")
     (folder / "low").mkdir()
-    for name in ("train_targets_sample1_k1.npy", "train_targets_sample2_k1.npy", "notes.txt"):
-        (folder / "low" / name).write_bytes(b"x")
-        os.utime(folder / "low" / name, ns=(1, 1))
-    (folder / "low.npz").write_bytes(b"xyz")
-    os.utime(folder / "low.npz", ns=(1, 1))
-    entries = {"voc07-svm-lowshot": {"targets": "low"}, "voc07-svm-lowshot-mmselfsup": {"targets": "low.npz"}}
-    first = inputs_of(folder, **entries)
-    assert first["voc07-svm-lowshot"].targets == folder / "low"
-    assert first["voc07-svm-lowshot"].identity.startswith("samples low (2 files, stamps ")
-    assert first["voc07-svm-lowshot-mmselfsup"].identity == "samples low.npz (3 bytes, changed 1)"
-    os.utime(folder / "low" / "notes.txt", ns=(2, 2))
-    assert inputs_of(folder, **entries) == first
-    os.utime(folder / "low" / "train_targets_sample2_k1.npy", ns=(2, 2))
-    assert inputs_of(folder, **entries)["voc07-svm-lowshot"].identity != first["voc07-svm-lowshot"].identity
+    (folder / "low/train_targets_sample1_k1.npy").write_bytes(b"x")
+    entries = {"imagenet-1pct": {"list": "mine.txt"}, "imagenet-10pct": {}, "voc07-svm-lowshot": {"targets": "low"}}
+    suite = read(folder, changed(protocols=entries, methods={"random": {"checkpoint": "random"}}))
+    found = {measurement.protocol.name: measurement.inputs for measurement in suite.measurements}
+    listed, plain, shots = (found[name] for name in entries)
+    assert (listed.list, listed.flags) == (folder / "mine.txt", ("--list", str(folder / "mine.txt")))
+    assert (plain.list, plain.targets, plain.named) == (None, None, {})
+    assert (shots.targets, shots.named) == (folder / "low", {"targets": str(folder / "low")})
 
 
 def test_a_missing_suite_file_is_named(tmp_path):

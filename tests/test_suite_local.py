@@ -27,7 +27,7 @@ WRITE = "open('result.json', 'w').write('{}')"  # every job runs in its own fold
 def job(folder, name, code=WRITE, needs=(), gpus=1, kind="trial"):
     """Return a job whose `argv` is Python code to run in its folder."""
     product = "result.json" if kind == "trial" else "resnet50.pth"
-    return Job(name, kind, (code.replace("result.json", product),), folder / name, name, needs=needs, gpus=gpus)
+    return Job(name, kind, (code.replace("result.json", product),), folder / name, needs=needs, gpus=gpus)
 
 
 def python(job, _processes, _threads):
@@ -129,7 +129,7 @@ child = (
     "import os, time\\nfrom twinbench.worker import die_with_parent\\ndie_with_parent()\\n"
     "open('pid', 'w').write(str(os.getpid()))\\ntime.sleep(60)"
 )
-jobs = [Job(name, "trial", (), out / name, name) for name in ("a", "b", "c")]
+jobs = [Job(name, "trial", (), out / name) for name in ("a", "b", "c")]
 with only_runner(out):
     LocalRunner(jobs, Machine(("", ""), 2), Display(3, 0), lambda *_: [sys.executable, "-c", child]).run()
 """

@@ -102,6 +102,6 @@ def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):
     from twinbench.suite.local import Machine
 
     machine = Machine(("0", "1", "2"), 8)
-    wide = [Job("j", "trial", (), tmp_path, "", gpus=gpus) for gpus in (0, 1, 2, 8)]
+    wide = [Job("j", "trial", (), tmp_path, gpus=gpus) for gpus in (0, 1, 2, 8)]
     assert [machine.slots_for(job) for job in wide] == [1, 1, 2, 3]
-    assert machine.slots_for(Job("p", "pretrain", (), tmp_path, "", gpus=1)) == 3
+    assert machine.slots_for(Job("p", "pretrain", (), tmp_path, gpus=1)) == 3

@@ -1,5 +1,6 @@
 """One classification trial, from what was asked to its result: data identified, recipe run, numbers written."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -27,6 +28,7 @@ from twinbench.transfer.models import open_any
 from twinbench.transfer.trials import Run, SolverName
 
 Convention = InputConvention | Mapping[str, Any] | str | None
+log = logging.getLogger(__name__)
 FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
 
 
@@ -98,8 +100,12 @@ def measure(asked: Asked, options: Options = Options()) -> Result | None:
             process.device,
             asked.out,
         )
+        log.info("backbone %s, %s, sha256 %s", backbone.source, backbone.architecture, backbone.sha256)
+        log.info("data %s at %s, layout %s, identity %s", protocol.data_set.name, asked.data, source.layout, identity)
         result = trial.finished()
-        if result is None:
+        if result:
+            log.info("%s: finished before", asked.out)
+        else:
             result = _run(trial, backbone, source, process, workers)
     if result and process.is_main and not options.cache:  # also of a trial that was killed right after its result
         shutil.rmtree(asked.out / FEATURES, ignore_errors=True)
@@ -175,6 +181,7 @@ def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, wo
     """Read the images, run the recipe and write the result (in the main process)."""
     source.require_complete()
     listed = source.details()
+    log.info("%d training and %d test images on %s", len(source.train.paths), len(source.test.paths), process.device)
     train, test, options = source.train, source.test, source.options
     run = Run(
         trial,

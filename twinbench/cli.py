@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -67,8 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        parser.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is found and done")
         room.add_arguments(parser)
-        return room.run(parser.parse_args(arguments[1:])) or 0
+        given = parser.parse_args(arguments[1:])
+        if given.verbose:
+            _tell_on_stderr()
+        return room.run(given) or 0
     except UserError as error:
         print(f"twinbench {name}: {error}", file=sys.stderr)
         return 2
@@ -87,6 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"twinbench {name}: {where}{error.strerror}; make room or name another place", file=sys.stderr)
         return 2
+
+
+def _tell_on_stderr() -> None:
+    """Show what the rooms log, each line with its time and module."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("twinbench")
+    log.setLevel(logging.INFO)
+    log.handlers = [handler]
 
 
 def script() -> NoReturn:

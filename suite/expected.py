@@ -1,0 +1,98 @@
+"""What each job of a suite must be made of, as the suite says now: the parts of its identity.
+
+They are plain texts by name, so that they go into a job's record and out again. What takes time to tell (a million
+images, the bytes of a checkpoint) is asked when somebody needs it, once. A part that cannot be told is empty: nothing
+differs from it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from twinbench.data.identity import identify
+from twinbench.data.own import sniff_layout
+from twinbench.data.samples import read_samples, samples_sha256
+from twinbench.protocols.datasets import DataSet
+from twinbench.protocols.house import UserError
+from twinbench.protocols.identity import NOT_RECORDED, data_identity
+from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.suite.content import file_sha256
+from twinbench.suite.inputs import Inputs
+from twinbench.suite.suite import Measurement, Method, Suite
+
+Parts = dict[str, str]
+
+
+class Expected:
+    """What the jobs of one suite must be made of."""
+
+    def __init__(self, suite: Suite):
+        """Ask nothing yet."""
+        self.suite = suite
+        self._data: dict[tuple[object, ...], str] = {}
+        self._sha256 = cache(file_sha256)
+
+    def trial(self, method: Method, measurement: Measurement, seed: int) -> Parts:
+        """Return the parts of a trial."""
+        protocol = measurement.protocol
+        root = self.suite.data[protocol.data_set.folder]
+        return {
+            "recipe": protocol.fingerprint,
+            "data": self._identified(root, TrialData(protocol.data_set, protocol.room, measurement.inputs)),
+            "seed": str(seed),
+            "checkpoint": self._source(method),
+        }
+
+    def pretraining(self, method: Method, recipe: PretrainRecipe) -> Parts:
+        """Return the parts of a pretraining."""
+        plan = method.pretrain
+        assert plan
+        data = self._identified(self.suite.data[plan.data], pretraining_data)
+        return {"recipe": recipe.fingerprint, "data": data, "seed": str(plan.seed)}
+
+    def conversion(self, method: Method) -> Parts:
+        """Return the parts of a converted backbone: the checkpoint's bytes, or the zoo's name of it."""
+        return {"checkpoint": self._sha256(method.file) if method.file else method.checkpoint}
+
+    def _source(self, method: Method) -> str:
+        """Return what a trial's backbone comes from: a job that answers for it, or what is opened as it is."""
+        if method.pretrain:
+            return f"{method.name}/pretrain"
+        if method.model:
+            told = f"sha256 {self._sha256(method.model.file)}" if method.model.file else method.model.weights
+            return f"{method.model.label}={told}"
+        return "random" if method.checkpoint == "random" else f"{method.name}/backbone"
+
+    def _identified(self, root: Path, read: Callable[[Path], str]) -> str:
+        """Return the identity of the data at `root` as `read` tells it, asked once."""
+        question = root, read
+        if question not in self._data:
+            try:
+                self._data[question] = read(root)
+            except (UserError, OSError):  # whoever reads the data will say so; what was measured on it stays as it is
+                self._data[question] = NOT_RECORDED
+        return self._data[question]
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The data of a protocol's trials, read as the worker of that room reads them."""
+
+    data_set: DataSet
+    room: str
+    inputs: Inputs
+
+    def __call__(self, root: Path) -> str:
+        """Return the identity of the splits at `root`, and of samples that come from a file."""
+        task = "detection" if self.room == "detection" else "classification"
+        layout = self.data_set.layout or sniff_layout(root, task)
+        splits = identify(layout, root, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
+        if self.inputs.targets:
+            splits["samples"] = samples_sha256(read_samples(self.inputs.targets))
+        return data_identity(splits)
+
+
+def pretraining_data(root: Path) -> str:
+    """Return the identity of the images that a pretraining at `root` trains on; their labels are not looked at."""
+    return data_identity(identify("imagenet", root, task="pretraining"))

@@ -1,0 +1,103 @@
+"""Whether what lies in a job's folder is what the suite says now; `causes` say what of it is not."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twinbench.protocols.identity import NOT_RECORDED, Identity
+from twinbench.report.result import Result
+from twinbench.suite.backbone import Made
+from twinbench.suite.record import read_record
+
+NOT_RECORDED_SEED = -1
+DIGITS = 12  # of a sha256, in messages
+WORDS = {
+    "recipe": "made by another recipe",
+    "backbone": "made from another checkpoint",
+    "data": "made from other data",
+    "seed": "made with another seed",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a job's product. Without causes, one that is there is done; with any, it is stale."""
+
+    there: bool
+    causes: Mapping[str, str] = field(default_factory=dict)  # in one word, and in some
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """True if the product is there and is what the suite says now, as far as anything is recorded of it."""
+        return self.there and not self.causes
+
+    @property
+    def stale(self) -> bool:
+        """True if the product is there, but was made of something else."""
+        return self.there and bool(self.causes)
+
+    @property
+    def reason(self) -> str:
+        """What to tell of it, in one line."""
+        return "; ".join([*self.causes.values(), *self.remarks])
+
+
+NOT_THERE = Standing(False)
+UNRECORDED = "its data is not recorded: made by an older twinbench"
+
+
+def recorded_parts(out: Path) -> dict[str, str]:
+    """Return what the last run in the folder `out` was begun with; nothing for one of an older twinbench."""
+    record = read_record(out)
+    try:
+        found = json.loads(record.identity) if record else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def measured_causes(result: Result, expected: Identity, made: Made | None) -> dict[str, str]:
+    """Return in which parts a result is not of the `expected` identity; `made` is the backbone that a job made."""
+    theirs = result.identity
+    causes = {part: _words(part, expected, theirs) for part in differing(expected, theirs)}
+    if "backbone" not in causes and made and made.sha256 and made.sha256 != result.backbone_sha256:
+        causes["backbone"] = WORDS["backbone"]  # the tensors are all that an old result tells
+    return causes
+
+
+def origin(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Return in which parts what was made of `theirs` is not of `ours`."""
+    expected, found = as_identity(ours), as_identity(theirs)
+    causes = {part: _words(part, expected, found) for part in differing(expected, found)}
+    checkpoint = ours.get("checkpoint"), theirs.get("checkpoint")
+    if all(checkpoint) and checkpoint[0] != checkpoint[1]:
+        causes["backbone"] = WORDS["backbone"]
+    return causes
+
+
+def as_identity(parts: Mapping[str, str]) -> Identity:
+    """Return recorded parts as an identity; what is not among them is not recorded."""
+    recipe, backbone, data, seed = (parts.get(name, NOT_RECORDED) for name in ("recipe", "backbone", "data", "seed"))
+    return Identity(recipe, backbone, data, int(seed) if seed.isdecimal() else NOT_RECORDED_SEED)
+
+
+def differing(ours: Identity, theirs: Identity) -> list[str]:
+    """Return the parts that are known on both sides and are not the same."""
+    unknown = (NOT_RECORDED, NOT_RECORDED_SEED)
+    parts = ours.differences(theirs)
+    return [part for part in parts if getattr(ours, part) not in unknown and getattr(theirs, part) not in unknown]
+
+
+def count_causes(stale: Iterable[Mapping[str, str]]) -> str:
+    """Return how many are stale for which cause, as `data 3, backbone 1`."""
+    counted = Counter(next(iter(causes)) for causes in stale)
+    return ", ".join(f"{cause} {count}" for cause, count in counted.items())
+
+
+def _words(part: str, ours: Identity, theirs: Identity) -> str:
+    """Tell a difference."""
+    found, wanted = (str(getattr(identity, part))[:DIGITS] for identity in (theirs, ours))
+    return f"{WORDS[part]} ({found} instead of {wanted})"
