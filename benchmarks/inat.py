@@ -51,7 +51,7 @@ def measure(rows: int, classes: int) -> dict[str, float]:
     """Evaluate one size in this process."""
     recipe = find_protocol("inat18-svm").recipe
     assert isinstance(recipe, OneVsRestSvmRecipe)
-    machine = choose_solver("batched", recipe.positive_weight, recipe.tolerance, recipe.max_iterations, 0, "cpu")
+    machine = choose_solver("batched", recipe)
     operations, shared = FlopCounterMode(display=False), {}
 
     def solver(train: Tensor, test: Tensor) -> Solve:
@@ -63,7 +63,7 @@ def measure(rows: int, classes: int) -> dict[str, float]:
     before, began = status("VmRSS"), time.process_time()
     with operations:
         found = evaluate_one_vs_rest(
-            x[:rows], y[:rows], x[rows:], y[rows:], classes=classes, cost=recipe.costs[0], solver=solver
+            x[:rows], y[:rows], x[rows:], y[rows:], classes=classes, recipe=recipe, solver=solver
         )
     seconds, peak = time.process_time() - began, (status("VmHWM") - before) / 1024
     answer = {"seconds": seconds, "operations": operations.get_total_flops(), "peak_mb": peak}

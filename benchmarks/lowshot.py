@@ -50,9 +50,9 @@ def main() -> int:
     x, y = features(2048)
     train, test = slice(ROWS[0]), slice(ROWS[0], None)
     drawn = draw_samples(y[train], VISSL_LOW_SHOT.shots, VISSL_LOW_SHOT.samples, 0)
-    solver = choose_solver("batched", VISSL_LOW_SHOT.positive_weight, 1e-4, 2000, 0, "cpu")
+    solver = choose_solver("batched", VISSL_LOW_SHOT)
     began = time.process_time()
-    found = evaluate_low_shot(x[train], y[train], x[test], y[test], drawn, costs=VISSL_LOW_SHOT.costs, solver=solver)
+    found = evaluate_low_shot(x[train], y[train], x[test], y[test], drawn, recipe=VISSL_LOW_SHOT, solver=solver)
     seconds = time.process_time() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     converged = all(one.converged for one in found.values())

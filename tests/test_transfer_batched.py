@@ -1,11 +1,14 @@
 """The batched solver against LIBLINEAR solved tightly, against scipy's general minimiser, and against itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.svm import LinearSVC
 
+from twinbench.protocols.svm import VISSL_SVM
 from twinbench.transfer.solver import batched, principal_rows
 from twinbench.transfer.solver.batched import Batched
 from twinbench.transfer.solver.cost_path import CostPath
@@ -224,8 +227,8 @@ def voc_like():
 
 def test_the_protocol_gives_liblinears_aps_and_costs(voc_like):
     ours = evaluate_svm(*voc_like, costs=COSTS)
-    exact_fits = {"solver": "liblinear", "tolerance": 1e-8, "max_iterations": 200_000}
-    reference = evaluate_svm(*voc_like, costs=COSTS[:5], **exact_fits)
+    exact_fits = replace(VISSL_SVM, tolerance=1e-8, max_iterations=200_000)
+    reference = evaluate_svm(*voc_like, costs=COSTS[:5], recipe=exact_fits, solver="liblinear")
     assert ours.converged and reference.converged
     np.testing.assert_allclose(ours.cv_ap[:, :5], reference.cv_ap, atol=0.1)
     np.testing.assert_allclose(ours.test_ap[:, :5], reference.test_ap, atol=0.1)  # points

@@ -1,16 +1,19 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.svm import LinearSVC
 
+from twinbench.protocols.svm import PCL_LOW_SHOT, VISSL_LOW_SHOT
 from twinbench.transfer.lowshot import LowShotError, draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.metrics import average_precision
 from twinbench.transfer.solver.liblinear import Liblinear
 from twinbench.transfer.svm import choose_solver
 
 COSTS, SHOTS = (0.1, 1.0, 10.0), (1, 4)
+RECIPE = replace(VISSL_LOW_SHOT, costs=COSTS)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def relative_gradient(machine, x, y):
 def test_figures_are_those_of_a_loop_over_scikit_learn(data):
     train_x, train_y, test_x, test_y = data
     drawn = draw_samples(train_y, SHOTS, 3, seed=0)
-    found = evaluate_low_shot(*data, drawn, costs=COSTS, solver=Liblinear(2.0, 1e-4, 2000, 0))
+    found = evaluate_low_shot(*data, drawn, recipe=RECIPE, solver=Liblinear(2.0, 1e-4, 2000, 0))
     x, z = (a / (np.linalg.norm(np.float64(a), axis=1, keepdims=True) + 1e-5) for a in (train_x, test_x))
     for k in SHOTS:
         table = np.zeros((len(COSTS), 3))  # mAP by cost and sample
@@ -81,8 +84,8 @@ def test_figures_are_those_of_a_loop_over_scikit_learn(data):
 
 def test_the_batched_solver_gives_the_same_figures(data):
     drawn = draw_samples(data[1], SHOTS, 3, seed=0)
-    tight = evaluate_low_shot(*data, drawn, costs=COSTS, solver=Liblinear(2.0, 1e-8, 100_000, 0))
-    solver, gradients = choose_solver("batched", 2.0, 1e-4, 2000, 0, "cpu"), []
+    tight = evaluate_low_shot(*data, drawn, recipe=RECIPE, solver=Liblinear(2.0, 1e-8, 100_000, 0))
+    solver, gradients = choose_solver("batched", RECIPE), []
 
     def watched(train, test):
         solve = solver(train, test)
@@ -94,7 +97,7 @@ def test_the_batched_solver_gives_the_same_figures(data):
 
         return solutions
 
-    ours = evaluate_low_shot(*data, drawn, costs=COSTS, solver=watched)
+    ours = evaluate_low_shot(*data, drawn, recipe=RECIPE, solver=watched)
     for i, k in enumerate(SHOTS):
         assert ours[k].converged and ours[k].mean == pytest.approx(tight[k].mean, abs=0.05)
         there_and_then = dict(gradients[i * len(COSTS) : (i + 1) * len(COSTS)])
@@ -124,10 +127,9 @@ def test_pooled_samples_are_those_of_pcls_script(data):
 
 def test_pooled_figures_are_those_of_a_loop_over_scikit_learn(data):
     train_x, train_y, test_x, test_y = data
-    rules = {"costs": (0.5,), "ignored_in_training": "negative", "ignored_at_test": "negative"}
     drawn = draw_pooled(train_y, SHOTS, 3, seed=0)
-    found = evaluate_low_shot(*data, drawn, solver=Liblinear(2.0, 1e-8, 100_000, 0), **rules)
-    batched = evaluate_low_shot(*data, drawn, solver=choose_solver("batched", 2.0, 1e-4, 2000, 0, "cpu"), **rules)
+    found = evaluate_low_shot(*data, drawn, recipe=PCL_LOW_SHOT, solver=Liblinear(2.0, 1e-8, 100_000, 0))
+    batched = evaluate_low_shot(*data, drawn, recipe=PCL_LOW_SHOT, solver=choose_solver("batched", PCL_LOW_SHOT))
     x, z = (a / (np.linalg.norm(np.float64(a), axis=1, keepdims=True) + 1e-5) for a in (train_x, test_x))
     maps = {k: [] for k in SHOTS}
     for (_, k), rows in pcl_rows(train_y, SHOTS, 3, seed=0):
@@ -152,4 +154,4 @@ def test_classes_too_small_and_files_that_do_not_fit_are_told(data):
         with pytest.raises(LowShotError, match=r"class c\d: .* expected the complete data set; .*data check`$"):
             draw(data[1], (96,), 1, 0, ("c0", "c1", "c2"))
     with pytest.raises(LowShotError, match=r"sample \(1, 1\): targets \(5, 3\)"):
-        evaluate_low_shot(*data, {(1, 1): np.zeros((5, 3))}, costs=COSTS, solver=Liblinear(2, 1e-4, 9, 0))
+        evaluate_low_shot(*data, {(1, 1): np.zeros((5, 3))}, recipe=RECIPE, solver=Liblinear(2, 1e-4, 9, 0))

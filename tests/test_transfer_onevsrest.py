@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import weakref
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC
 
+from twinbench.protocols.svm import INAT_SVM
 from twinbench.runtime.progress import read_log
 from twinbench.transfer import one_vs_rest
 from twinbench.transfer.one_vs_rest import STATE, evaluate_one_vs_rest, memory_bound
@@ -20,6 +21,7 @@ from twinbench.transfer.solver.linear_problems import Solution
 from twinbench.transfer.svm import SvmError
 
 CLASSES, COST = 12, 3.0
+RECIPE = replace(INAT_SVM, cost=COST)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ def data():
 
 
 def evaluate(data, solver=None, **more):
-    return evaluate_one_vs_rest(*data[:4], classes=CLASSES, cost=COST, solver=solver or Batched(), **more)
+    return evaluate_one_vs_rest(*data[:4], classes=CLASSES, recipe=RECIPE, solver=solver or Batched(), **more)
 
 
 def in_blocks(monkeypatch, data, size):
@@ -161,13 +163,17 @@ def test_fits_that_did_not_converge_are_counted(data):
 def test_wrong_data_are_told(data):
     x, y, z, t, _ = data
     with pytest.raises(SvmError, match="class 12 has 0 training images"):
-        evaluate_one_vs_rest(x, y, z, t, classes=13, cost=COST, solver=Batched())
+        evaluate_one_vs_rest(x, y, z, t, classes=13, recipe=RECIPE, solver=Batched())
     with pytest.raises(SvmError, match="test: features with NaN or infinity"):
-        evaluate_one_vs_rest(x, y, np.where(z == z.max(), np.nan, z), t, classes=CLASSES, cost=COST, solver=Batched())
+        evaluate_one_vs_rest(
+            x, y, np.where(z == z.max(), np.nan, z), t, classes=CLASSES, recipe=RECIPE, solver=Batched()
+        )
 
 
 MEASURED = """
 import sys, numpy, torch
+from dataclasses import replace
+from twinbench.protocols.svm import INAT_SVM
 from twinbench.transfer import one_vs_rest
 from twinbench.transfer.solver.batched import Batched
 def status(field): return int(open("/proc/self/status").read().split(field + ":")[1].split()[0]) * 1024
@@ -178,7 +184,8 @@ x = numpy.random.default_rng(0).standard_normal((rows + test_rows, features), dt
 y = numpy.arange(len(x)) % classes
 def run(some):
     split = x[:some], y[:some], x[rows:], y[rows:]
-    one_vs_rest.evaluate_one_vs_rest(*split, classes=classes, cost=1e-3, solver=Batched(limit=2))
+    recipe = replace(INAT_SVM, cost=1e-3)
+    one_vs_rest.evaluate_one_vs_rest(*split, classes=classes, recipe=recipe, solver=Batched(limit=2))
 run(2 * classes)  # libraries allocate on first use
 before = status("VmRSS")
 run(rows)

@@ -1,9 +1,12 @@
 """Two processes against one: the same classifier, the same features, every image counted once."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,21 +83,44 @@ PROBES = [
 ROOT = Path(__file__).parent.parent
 
 
-def launch(world: int, *words: object, fails: bool = False) -> None:
-    """Run a command of Python in `world` processes."""
+def start(world: int, *words: object) -> list["subprocess.Popen[bytes]"]:
+    """Start a command of Python in `world` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     shared |= {"PYTHONPATH": str(ROOT), "WORLD_SIZE": str(world)}
     command = [sys.executable, *map(str, words)]
-    runs = [
+    return [
         subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
         for rank in range(world)
     ]
-    for run in runs:
+
+
+def launch(world: int, *words: object, fails: bool = False) -> None:
+    """Run a command of Python in `world` processes."""
+    for run in start(world, *words):
         _, error = run.communicate(timeout=240)
         assert (run.returncode != 0) == fails, error.decode()[-2000:]
+
+
+def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(scenes, tmp_path):
+    """Between two steps, with exit code 75; the numbers are those of a run that nobody stopped."""
+    command = ("-m", "twinbench", "transfer", "demo-imagenet-linear", "random", scenes / "imagenet")
+    more = ("--partial", "--workers", 0, "--device", "cpu", "--set", "epochs=40")
+    launch(2, *command, tmp_path / "whole", *more)
+    runs, log = start(2, *command, tmp_path / "cut", *more), tmp_path / "cut" / "log.jsonl"
+    while runs[1].poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+        time.sleep(0.02)
+    runs[1].send_signal(signal.SIGTERM)
+    errors = [run.communicate(timeout=240)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [75, 75], errors
+    assert "the same command goes on from there" in errors[0]
+    assert not (tmp_path / "cut" / "result.json").exists()
+    launch(2, *command, tmp_path / "cut", *more)
+    whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
+    assert cut["metrics"] == whole["metrics"]
+    assert cut["curves"] == whole["curves"]
 
 
 def test_the_trials_own_features_are_removed_when_no_process_needs_them(scenes, tmp_path):

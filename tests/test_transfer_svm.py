@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from sklearn.svm import LinearSVC
 from torch.nn import functional
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.svm import VISSL_SVM
 from twinbench.transfer.metrics import average_precision
 from twinbench.transfer.svm import SvmError, evaluate_svm
 
 COSTS = (1.0, 0.01, 10.0)
+DROPPED = replace(VISSL_SVM, ignored_in_training="dropped")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_ignored_images_train_as_negatives_or_are_dropped_and_never_tested(featu
     train_x, train_y, test_x, test_y = features
     as_negative = evaluate_svm(train_x, np.maximum(train_y, 0), test_x, test_y, costs=[1.0], solver="liblinear")
     assert evaluate_svm(*features, costs=[1.0], solver="liblinear").mean_ap == as_negative.mean_ap
-    dropped = evaluate_svm(*features, costs=[1.0], solver="liblinear", ignored_in_training="dropped")
+    dropped = evaluate_svm(*features, costs=[1.0], solver="liblinear", recipe=DROPPED)
     k, kept = 0, train_y[:, 0] != -1
     alone = evaluate_svm(train_x[kept], train_y[kept, :1], test_x, test_y[:, :1], costs=[1.0], solver="liblinear")
     assert dropped.ap[k] == alone.ap[0] and dropped.cv_ap[k, 0] == pytest.approx(alone.cv_ap[0, 0])
@@ -88,10 +91,7 @@ def test_ignored_images_train_as_negatives_or_are_dropped_and_never_tested(featu
 
 def by_protocol(name, features):
     """Return what a protocol's recipe reaches with the reference solver."""
-    names = ["costs", "folds", "positive_weight", "tolerance", "max_iterations", "normalize_epsilon"]
-    names += ["ignored_in_training", "ignored_at_test", "test_ap"]
-    recipe = PROTOCOLS[name].recipe
-    return evaluate_svm(*features, **{name: getattr(recipe, name) for name in names}, solver="liblinear")
+    return evaluate_svm(*features, recipe=PROTOCOLS[name].recipe, solver="liblinear")
 
 
 def test_virtexs_rules(features):
@@ -139,7 +139,7 @@ def test_cross_validation_scores_are_scikit_learns_on_held_out_folds(features):
 def test_an_iteration_limit_is_seen_in_the_result_and_warns_nobody(features):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = evaluate_svm(*features, costs=[1000.0], solver="liblinear", max_iterations=2)
+        found = evaluate_svm(*features, costs=[1000.0], solver="liblinear", recipe=replace(VISSL_SVM, max_iterations=2))
     assert not found.converged and (found.iterations == 2).all()
 
 
@@ -171,3 +171,15 @@ def test_unusable_input_is_told_in_one_line(features):
         evaluate_svm(train_x, few, test_x, test_y, costs=COSTS)
     with pytest.raises(SvmError, match="class 0 has 0 test positives"):
         evaluate_svm(train_x, train_y, test_x, np.minimum(test_y, 0), costs=COSTS)
+    everywhere = np.maximum(np.where(np.arange(3) == 1, 1, 0), train_y)  # as lists of 1 and -1 make it
+    with pytest.raises(SvmError, match="class 1 has 0 training negatives; expected at least 3"):
+        evaluate_svm(train_x, everywhere, test_x, test_y, costs=COSTS)
+    with pytest.raises(SvmError, match="class 1 has 0 test negatives"):
+        evaluate_svm(train_x, train_y, test_x, np.maximum(np.where(np.arange(3) == 1, 1, 0), test_y), costs=COSTS)
+
+
+def test_its_own_rules_are_vissls(features):
+    found = evaluate_svm(*features, costs=COSTS, solver="liblinear")
+    again = evaluate_svm(*features, recipe=replace(VISSL_SVM, costs=COSTS), folds=3, solver="liblinear")
+    assert found.mean_ap == again.mean_ap
+    assert evaluate_svm(*features, solver="liblinear").costs == VISSL_SVM.costs

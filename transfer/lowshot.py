@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from twinbench.protocols.house import UserError
+from twinbench.protocols.kinds.svm import LowShotSvmRecipe
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
-from twinbench.transfer.metrics import Curve, Ignored, counted, precision_areas
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
+from twinbench.transfer.metrics import counted, precision_areas
+from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
 from twinbench.transfer.svm import normalized, require_costs
 
 
@@ -103,51 +104,61 @@ def evaluate_low_shot(
     test_y: np.ndarray,
     samples: Mapping[tuple[int, int], np.ndarray],
     *,
-    costs: Sequence[float],
+    recipe: LowShotSvmRecipe,
     solver: Solver,
-    positive_weight: float = 2.0,
-    normalize_epsilon: float = 1e-5,
-    ignored_in_training: Ignored = "negative",
-    ignored_at_test: Ignored = "dropped",
-    test_ap: Curve = "envelope",
 ) -> dict[int, LowShotResult]:
-    """Train on every sample at every cost and return the figures by k.
+    """Train on every sample at every cost of the recipe and return the figures by k.
 
     x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn, or
-    to how often each row is drawn, (N,). `ignored_in_training` is for the latter: the former have no ignored rows.
+    to how often each row is drawn, (N,). The recipe's `ignored_in_training` is for the latter: the former have no
+    ignored rows.
     """
-    require_costs(costs)
+    require_costs(recipe.costs)
     for key, chosen in samples.items():
         if chosen.shape not in (train_y.shape, train_y.shape[:1]):
             raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")
-    train, test_rows = (normalized(x, normalize_epsilon) for x in (train_x, test_x))
-    solve, classes, rising = solver(train, test_rows), train_y.shape[1], sorted(costs)
-    results = {}
+    solve = solver(*(normalized(x, recipe.normalize_epsilon) for x in (train_x, test_x)))
+    results: dict[int, LowShotResult] = {}
     for shots in bar(sorted({k for _, k in samples}), what="low-shot SVM", unit="k"):
-        drawn = [_drawn(samples[key], train_y, ignored_in_training) for key in sorted(samples) if key[1] == shots]
-        positive, times = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))  # (N, S K)
-        labels = torch.where(positive, 1.0, -1.0)
-        problems = Problems(labels, torch.where(positive, positive_weight, 1.0) * times)
-        count = len(drawn)
-        train_target, test_target = (torch.as_tensor(y).repeat(1, count) for y in (train_y, test_y))
-        free = (times == 0) & counted(train_target, ignored_at_test)  # each class was not trained on them
-        test, held_out, fits = [], [], []
-        for found in solve(problems, rising):
-            ap = precision_areas(found.test_scores, test_target == 1, counted(test_target, ignored_at_test), test_ap)
-            test.append(100 * ap.unflatten(0, (count, classes)).mean(1))
-            ap = precision_areas(found.train_scores, train_target == 1, free, test_ap)
-            held_out.append(100 * ap.unflatten(0, (count, classes)).nanmean(1))
-            fits.append(found)
-        results[shots] = _over_samples(rising, torch.stack(test), torch.stack(held_out), fits)
+        drawn = [_drawn(samples[key], train_y, recipe) for key in sorted(samples) if key[1] == shots]
+        results[shots] = _one_k(solve, drawn, train_y, test_y, recipe)
     return results
 
 
-def _drawn(chosen: np.ndarray, targets: np.ndarray, ignored: Ignored) -> tuple[Tensor, Tensor]:
+def _one_k(
+    solve: Solve,
+    drawn: Sequence[tuple[Tensor, Tensor]],
+    train_y: np.ndarray,
+    test_y: np.ndarray,
+    recipe: LowShotSvmRecipe,
+) -> LowShotResult:
+    """Train on all samples of one k, side by side, and score them on the test rows and on those never drawn."""
+    positive, times = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))  # (N, S K)
+    weights = torch.where(positive, recipe.positive_weight, 1.0) * times
+    problems = Problems(torch.where(positive, 1.0, -1.0), weights)
+    shape = len(drawn), train_y.shape[1]  # (S, K)
+    train_target, test_target = (torch.as_tensor(y).repeat(1, len(drawn)) for y in (train_y, test_y))
+    tested = counted(test_target, recipe.ignored_at_test)
+    free = (times == 0) & counted(train_target, recipe.ignored_at_test)  # each class was not trained on them
+    rising = sorted(recipe.costs)
+    test: list[Tensor] = []
+    held_out: list[Tensor] = []
+    fits: list[Solution] = []
+    for found in solve(problems, rising):
+        ap = precision_areas(found.test_scores, test_target == 1, tested, recipe.test_ap)
+        test.append(100 * ap.unflatten(0, shape).mean(1))
+        ap = precision_areas(found.train_scores, train_target == 1, free, recipe.test_ap)
+        held_out.append(100 * ap.unflatten(0, shape).nanmean(1))
+        fits.append(found)
+    return _over_samples(rising, torch.stack(test), torch.stack(held_out), fits)
+
+
+def _drawn(chosen: np.ndarray, targets: np.ndarray, recipe: LowShotSvmRecipe) -> tuple[Tensor, Tensor]:
     """Return which rows are positives of each class, and how often each row trains it, both (N, K)."""
     if chosen.ndim == 2:
         return torch.as_tensor(chosen == 1), torch.as_tensor(chosen != -1)
     target = torch.as_tensor(targets)
-    return target == 1, torch.as_tensor(chosen)[:, None] * counted(target, ignored)
+    return target == 1, torch.as_tensor(chosen)[:, None] * counted(target, recipe.ignored_in_training)
 
 
 def _over_samples(costs: Sequence[float], test: Tensor, held_out: Tensor, fits: Sequence[Solution]) -> LowShotResult:

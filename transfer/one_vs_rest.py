@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from twinbench.protocols.house import replacing
+from twinbench.protocols.kinds.svm import OneVsRestSvmRecipe
 from twinbench.runtime.progress import JsonLog, bar
 from twinbench.transfer.metrics import correct_among
 from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
@@ -52,10 +53,8 @@ def evaluate_one_vs_rest(
     test_y: np.ndarray,
     *,
     classes: int,
-    cost: float,
+    recipe: OneVsRestSvmRecipe,
     solver: Solver,
-    positive_weight: float = 2.0,
-    normalize_epsilon: float = 1e-5,
     out: Path | None = None,
     identity: str = "",
 ) -> OneVsRestResult:
@@ -75,13 +74,15 @@ def evaluate_one_vs_rest(
     log.cut("classes", len(solved) + 1)
     left = range(len(solved), classes, size)
     if left:
-        splits = ("train", train_x), ("test", test_x)
-        solve, labels = solver(*(_normalized(*split, normalize_epsilon) for split in splits)), torch.as_tensor(train_y)
+        train = _normalized("train", train_x, recipe.normalize_epsilon)
+        test = _normalized("test", test_x, recipe.normalize_epsilon)
+        solve, labels = solver(train, test), torch.as_tensor(train_y)
+        del train, test  # left to the solver
         with bar(range(classes), what="SVM", start=left.start, unit="class") as progress:
             for start in left:
                 progress.set_description(f"SVM, block {start // size + 1} of {math.ceil(classes / size)}")
                 block = torch.arange(start, min(start + size, classes))
-                solved = solved.with_block(_fit(solve, labels, block, cost, positive_weight))
+                solved = solved.with_block(_fit(solve, labels, block, recipe))
                 # Before the state: a run that goes on from the state before it cuts this line.
                 log.write(classes=len(solved), not_converged=solved.not_converged)
                 if state:
@@ -120,11 +121,11 @@ def _normalized(name: str, x: np.ndarray, epsilon: float) -> Tensor:
     return rows
 
 
-def _fit(solve: Solve, labels: Tensor, block: Tensor, cost: float, positive_weight: float) -> Solution:
+def _fit(solve: Solve, labels: Tensor, block: Tensor, recipe: OneVsRestSvmRecipe) -> Solution:
     """Solve the classes of `block` (B,) against the rest, for rows of classes `labels` (N,)."""
     positive = labels[:, None] == block
-    problems = Problems(torch.where(positive, 1.0, -1.0), torch.where(positive, positive_weight, 1.0))
-    (solution,) = solve(problems, [cost])
+    weights = torch.where(positive, recipe.positive_weight, 1.0)
+    (solution,) = solve(Problems(torch.where(positive, 1.0, -1.0), weights), [recipe.cost])
     return solution
 
 
@@ -174,15 +175,17 @@ class _Solved:
     def with_block(self, found: Solution) -> "_Solved":
         """Return the answers with those of the next classes."""
         new = found.test_scores.cpu().numpy()  # (M, B)
-        numbers = np.broadcast_to(np.arange(len(self), len(self) + new.shape[1]), new.shape)
+        count = new.shape[1]
+        numbers = np.broadcast_to(np.arange(len(self), len(self) + count), new.shape)
         scores, classes = np.hstack([self.scores, new]), np.hstack([self.classes, numbers])
         best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # stable: of equal scores the lower class is first
-        ends = found.iterations, found.gradient(torch.arange(new.shape[1])), found.converged
-        fits = zip((self.iterations, self.gradient, self.converged), ends, strict=True)
+        gradient = found.gradient(torch.arange(count))
         return _Solved(
-            np.take_along_axis(scores, best, axis=1),
-            np.take_along_axis(classes, best, axis=1),
-            *(np.concatenate([old, end.cpu().numpy()]) for old, end in fits),
+            scores=np.take_along_axis(scores, best, axis=1),
+            classes=np.take_along_axis(classes, best, axis=1),
+            iterations=np.concatenate([self.iterations, found.iterations.cpu().numpy()]),
+            gradient=np.concatenate([self.gradient, gradient.cpu().numpy()]),
+            converged=np.concatenate([self.converged, found.converged.cpu().numpy()]),
         )
 
     def result(self, test_y: np.ndarray) -> OneVsRestResult:

@@ -3,12 +3,12 @@
 The rules (VISSL at 09270ed, svm_trainer.py, evaluate.py): rows become x / (|x| + 1e-5); per class, stratified
 unshuffled folds scored by the mean of scikit-learn's step AP; the first of equal costs wins; refit on all rows; test
 AP is the area under the monotone envelope. A target -1 (`difficult only`) is a negative while training and is dropped
-at test. What VirTex and PCL do otherwise are arguments (protocols/svm.py has their sources).
+at test. What VirTex and PCL do otherwise stands in their recipes (protocols/svm.py has the sources).
 Letters: N rows, F features, K classes, C costs, P = K (folds + 1) problems.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -18,10 +18,14 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from twinbench.protocols.house import UserError
-from twinbench.transfer.metrics import Curve, Ignored, counted, precision_areas
+from twinbench.protocols.kinds.svm import LinearSvmRecipe, SvmRecipe
+from twinbench.protocols.svm import VISSL_SVM
+from twinbench.transfer.metrics import Ignored, counted, precision_areas
 from twinbench.transfer.solver.batched import Batched
 from twinbench.transfer.solver.liblinear import Liblinear
 from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
+
+SolverName = Literal["batched", "liblinear"]
 
 
 class SvmError(UserError):
@@ -49,38 +53,41 @@ def evaluate_svm(
     test_x: np.ndarray,
     test_y: np.ndarray,
     *,
-    costs: Sequence[float],
-    folds: int = 3,
-    solver: Literal["batched", "liblinear"] = "batched",
-    positive_weight: float = 2.0,
-    tolerance: float = 1e-4,
-    max_iterations: int = 2000,
-    normalize_epsilon: float = 1e-5,
-    ignored_in_training: Ignored = "negative",
-    ignored_at_test: Ignored = "dropped",
-    test_ap: Curve = "envelope",
+    costs: Sequence[float] | None = None,
+    folds: int | None = None,
+    recipe: SvmRecipe = VISSL_SVM,
+    solver: SolverName = "batched",
     seed: int = 0,
     device: str = "cpu",
 ) -> SvmResult:
     """Train and test one SVM a class on raw features x (N, F) and targets y (N, K) in {1, 0, -1}, -1 = ignore.
 
-    `liblinear` is the reference, one fit at a time; `batched` minimises the same objective for all classes, folds and
-    costs at once, on `device`. `tolerance`, `max_iterations` and `seed` are LIBLINEAR's, which stops by its own rule.
-    With `folds` 0 there is one cost and nothing to choose. Fold membership follows the order of the rows. SvmError if
-    shapes disagree, a value is not finite, or a class has fewer training positives than folds or none at test.
+    The rules are the `recipe`'s, with other `costs` or `folds` where they are given; what it says of images does not
+    matter here. `liblinear` is the reference, one fit at a time; `batched` minimises the same objective for all
+    classes, folds and costs at once, on `device`. The recipe's tolerance and iterations, and `seed`, are LIBLINEAR's.
+    With 0 folds there is one cost and nothing to choose. Fold membership follows the order of the rows. SvmError if
+    shapes disagree, a value is not finite, or a class has fewer training positives than folds, none at test, or no
+    negatives in either.
     """
-    require_costs(costs)
-    if folds < 2 and len(costs) != 1:
-        raise SvmError(f"{len(costs)} costs and {folds} folds: nothing to choose a cost on; give one cost, or 3 folds")
-    _check(train_x, train_y, test_x, test_y, max(1, folds))
-    problems, held_out = cross_validation(train_y, folds, positive_weight, ignored_in_training)
-    machine = choose_solver(solver, positive_weight, tolerance, max_iterations, seed, device)
-    train, test = normalized(train_x, normalize_epsilon), normalized(test_x, normalize_epsilon)
-    rising = sorted(costs)
+    recipe = replace(
+        recipe,
+        costs=recipe.costs if costs is None else tuple(costs),
+        folds=recipe.folds if folds is None else folds,
+    )
+    require_costs(recipe.costs)
+    if recipe.folds < 2 and len(recipe.costs) != 1:
+        found = f"{len(recipe.costs)} costs and {recipe.folds} folds"
+        raise SvmError(f"{found}: nothing to choose a cost on; give one cost, or 3 folds")
+    _check(train_x, train_y, test_x, test_y, recipe)
+    problems, held_out = cross_validation(train_y, recipe)
+    machine = choose_solver(solver, recipe, seed, device)
+    train, test = (normalized(x, recipe.normalize_epsilon) for x in (train_x, test_x))
+    rising = sorted(recipe.costs)
     solutions = machine(train, test)(problems, rising)
     target = torch.as_tensor(test_y)
-    at_test = partial(precision_areas, positive=target == 1, counted=counted(target, ignored_at_test), curve=test_ap)
-    return _choose(solutions, rising, tuple(costs), problems, held_out, at_test)
+    counts = counted(target, recipe.ignored_at_test)
+    at_test = partial(precision_areas, positive=target == 1, counted=counts, curve=recipe.test_ap)
+    return _choose(solutions, rising, recipe.costs, problems, held_out, at_test)
 
 
 def require_costs(costs: Sequence[float]) -> None:
@@ -90,17 +97,10 @@ def require_costs(costs: Sequence[float]) -> None:
         raise SvmError(f"costs {found}: expected different numbers above 0; for example --set costs=0.1,1,10")
 
 
-def choose_solver(
-    name: Literal["batched", "liblinear"],
-    positive_weight: float,
-    tolerance: float,
-    max_iterations: int,
-    seed: int,
-    device: str,
-) -> Solver:
+def choose_solver(name: SolverName, recipe: LinearSvmRecipe, seed: int = 0, device: str = "cpu") -> Solver:
     """Return the solver called `name`; the batched one has its own stopping rule and draws nothing."""
     if name == "liblinear":
-        return Liblinear(positive_weight, tolerance, max_iterations, seed)
+        return Liblinear(recipe.positive_weight, recipe.tolerance, recipe.max_iterations, seed)
     return Batched(device)
 
 
@@ -110,22 +110,21 @@ def normalized(x: np.ndarray, epsilon: float) -> Tensor:
     return rows / (rows.norm(dim=1, keepdim=True) + epsilon)
 
 
-def cross_validation(
-    targets: np.ndarray, folds: int, positive_weight: float, ignored: Ignored
-) -> tuple[Problems, Tensor]:
+def cross_validation(targets: np.ndarray, recipe: SvmRecipe) -> tuple[Problems, Tensor]:
     """Lay out K (folds + 1) problems for targets (N, K): each class's folds, then its fit on all rows.
 
     Also returns which rows score which problem: boolean (N, K, folds + 1), all false in the last.
     """
-    rows, classes = targets.shape
-    used = np.ones_like(targets, dtype=bool) if ignored == "negative" else targets != -1
+    (rows, classes), folds = targets.shape, recipe.folds
+    used = counted(torch.as_tensor(targets), recipe.ignored_in_training).numpy()
     held_out = np.zeros((rows, classes, folds + 1), dtype=bool)
     for k in range(classes if folds else 0):
         where = np.flatnonzero(used[:, k])
-        for f, (_, held) in enumerate(StratifiedKFold(folds).split(where, targets[where, k] == 1)):
+        split = StratifiedKFold(folds).split(where, targets[where, k] == 1)
+        for f, (_, held) in enumerate(split):
             held_out[where[held], k, f] = True
     labels = np.where(targets == 1, 1.0, -1.0)[:, :, None].repeat(folds + 1, axis=2)  # (N, K, folds + 1)
-    weights = np.where(labels > 0, positive_weight, 1.0) * (used[:, :, None] & ~held_out)
+    weights = np.where(labels > 0, recipe.positive_weight, 1.0) * (used[:, :, None] & ~held_out)
     flat = (torch.as_tensor(array.reshape(rows, -1)) for array in (labels, weights))
     return Problems(*flat), torch.as_tensor(held_out)
 
@@ -174,8 +173,8 @@ def _choose(
     )
 
 
-def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, folds: int) -> None:
-    """Raise SvmError where the arrays cannot belong together."""
+def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, recipe: SvmRecipe) -> None:
+    """Raise SvmError where the arrays cannot belong together, or a class has nothing to tell apart."""
     for name, x, y in (("train", train_x, train_y), ("test", test_x, test_y)):
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
             raise SvmError(f"{name}: features {x.shape} and targets {y.shape}; expected (N, F) and (N, K)")
@@ -185,8 +184,21 @@ def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y:
             raise SvmError(f"{name}: targets other than 1, 0 and -1 (ignore); re-code them, VOC's -1 is 0 here")
     if train_x.shape[1] != test_x.shape[1] or train_y.shape[1] != test_y.shape[1]:
         raise SvmError(f"train {train_x.shape}, {train_y.shape} and test {test_x.shape}, {test_y.shape} do not match")
-    for name, y, least in (("training", train_y, folds), ("test", test_y, 1)):
-        counts = (y == 1).sum(0)
-        if counts.min() < least:
-            k = int(counts.argmin())
-            raise SvmError(f"class {k} has {counts[k]} {name} positives; expected at least {least}: is the data whole?")
+    least = max(1, recipe.folds)
+    _require(train_y == 1, least, "training positives")
+    _require(test_y == 1, 1, "test positives")
+    _require(_negative(train_y, recipe.ignored_in_training), least, "training negatives")
+    _require(_negative(test_y, recipe.ignored_at_test), 1, "test negatives")
+
+
+def _negative(targets: np.ndarray, ignored: Ignored) -> np.ndarray:
+    """Say which targets are negatives."""
+    return targets != 1 if ignored == "negative" else targets == 0
+
+
+def _require(rows: np.ndarray, least: int, what: str) -> None:
+    """Raise SvmError unless every class has at least so many of `rows` (N, K)."""
+    counts = rows.sum(0)
+    if counts.min() < least:
+        k = int(counts.argmin())
+        raise SvmError(f"class {k} has {counts[k]} {what}; expected at least {least}: is the data whole?")

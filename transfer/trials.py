@@ -89,16 +89,8 @@ def measure_svm(run: Run) -> Fields | None:
         run.train.targets[:, enough],
         features[1],
         run.test.targets[:, enough],
-        costs=recipe.costs,
-        folds=recipe.folds,
+        recipe=recipe,
         solver=run.solver,
-        positive_weight=recipe.positive_weight,
-        tolerance=recipe.tolerance,
-        max_iterations=recipe.max_iterations,
-        normalize_epsilon=recipe.normalize_epsilon,
-        ignored_in_training=recipe.ignored_in_training,
-        ignored_at_test=recipe.ignored_at_test,
-        test_ap=recipe.test_ap,
         seed=run.trial.seed,
         device=run.process.device,
     )
@@ -142,13 +134,8 @@ def measure_low_shot(run: Run) -> Fields | None:
         features[1],
         run.test.targets,
         samples,
-        costs=recipe.costs,
-        solver=_machine(run, recipe),
-        positive_weight=recipe.positive_weight,
-        normalize_epsilon=recipe.normalize_epsilon,
-        ignored_in_training=recipe.ignored_in_training,
-        ignored_at_test=recipe.ignored_at_test,
-        test_ap=recipe.test_ap,
+        recipe=recipe,
+        solver=choose_solver(run.solver, recipe, run.trial.seed, run.process.device),
     )
     metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
     metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
@@ -180,10 +167,8 @@ def measure_one_vs_rest(run: Run) -> Fields | None:
         features[1],
         run.test.targets,
         classes=len(run.train.classes),
-        cost=recipe.cost,
-        solver=_machine(run, recipe),
-        positive_weight=recipe.positive_weight,
-        normalize_epsilon=recipe.normalize_epsilon,
+        recipe=recipe,
+        solver=choose_solver(run.solver, recipe, run.trial.seed, run.process.device),
         out=run.trial.out,
         identity=f"{run.trial.description}, {run.solver} solver",
     )
@@ -237,12 +222,6 @@ def measure_probe(run: Run) -> Fields | None:
     if not run.process.is_main:
         return None
     return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}
-
-
-def _machine(run: Run, recipe: LowShotSvmRecipe | OneVsRestSvmRecipe) -> Any:
-    """Return the solver that was asked for."""
-    numbers = recipe.positive_weight, recipe.tolerance, recipe.max_iterations
-    return choose_solver(run.solver, *numbers, run.trial.seed, run.process.device)
 
 
 def _spread(fits: np.ndarray) -> dict[str, float]:
