@@ -75,12 +75,17 @@ def test_a_finished_trial_is_told_again_and_not_repeated(imagenet, tmp_path, cap
     assert capsys.readouterr().out == first
 
 
+def in_layout(protocol, layout):
+    """Return a protocol whose data lie as those of another one."""
+    return replace(protocol, data_set=replace(protocol.data_set, layout=layout))
+
+
 @pytest.mark.parametrize(
     ("protocol", "blocks"), [("demo-imagenet-knn", 5), ("demo-inat18-svm", 5), ("demo-imagenet-linear", 2)]
 )
 def test_a_killed_trials_features_stay_and_a_finished_ones_go(imagenet, tmp_path, monkeypatch, protocol, blocks):
     """Blocks of 16: three of 40 training images (a probe needs none), two of 20 test images; the last one is killed."""
-    monkeypatch.setitem(PROTOCOLS, protocol, replace(PROTOCOLS[protocol], data="imagenet"))
+    monkeypatch.setitem(PROTOCOLS, protocol, in_layout(PROTOCOLS[protocol], "imagenet"))
     monkeypatch.setattr(cache, "CPU_BLOCK", 16)
     words = (protocol, "random", imagenet, *(("--set", "epochs=1") if protocol.endswith("linear") else ()))
     extract, calls, maps = cache.extract, [], []
@@ -96,7 +101,7 @@ def test_a_killed_trials_features_stay_and_a_finished_ones_go(imagenet, tmp_path
         rmtree(path, **more)
 
     rmtree = shutil.rmtree
-    monkeypatch.setattr("twinbench.transfer.command.shutil.rmtree", remove)
+    monkeypatch.setattr("twinbench.transfer.measure.shutil.rmtree", remove)
     assert run(*words, tmp_path / "whole") == 0
     monkeypatch.setattr(cache, "extract", killed_at_the_last)
     assert run(*words, tmp_path / "cut") == 130
@@ -128,7 +133,7 @@ def test_what_follows_the_network_is_exact_where_products_may_take_tf32(imagenet
 def test_a_kill_between_the_result_and_the_removal_leaves_nothing_for_good(imagenet, tmp_path, monkeypatch):
     words = ("demo-imagenet-knn", "random", imagenet, tmp_path)
     with monkeypatch.context() as killed:
-        killed.setattr("twinbench.transfer.command.shutil.rmtree", None)  # fails when called
+        killed.setattr("twinbench.transfer.measure.shutil.rmtree", None)  # fails when called
         with pytest.raises(TypeError):
             run(*words)
     assert (tmp_path / "result.json").exists() and (tmp_path / "features").exists()
@@ -179,10 +184,10 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
     (data / "1percent.txt").write_text("n00000001_train0.JPEG\n")
     capsys.readouterr()
     assert run(*words) == 2
-    assert ", seed 0, on other data (imagenet " in capsys.readouterr().err
+    assert ", seed 0, on other data (scenes-imagenet-1pct " in capsys.readouterr().err
     listing.write_text("n00000001_train0.JPEG\n")
     assert run(*words, "--list", listing) == 2
-    assert ", seed 0, on other data (imagenet " in capsys.readouterr().err
+    assert ", seed 0, on other data (scenes-imagenet-1pct " in capsys.readouterr().err
     (tmp_path / "given" / "result.json").unlink()  # killed before its end: the checkpoint is there
     assert run(*words, "--list", listing) == 2
     assert "checkpoint.pth: belongs to" in capsys.readouterr().err
@@ -193,7 +198,7 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
 def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(imagenet, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("twinbench.data.imagenet.CLASSES", 10)
     demo = PROTOCOLS["demo-imagenet-1pct"]
-    monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, images=(20, 20)))
+    monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, data_set=replace(demo.data_set, images=(20, 20))))
     words = [demo.name, "random", imagenet, "--set", "epochs=1", "--workers", "0", "--device", "cpu"]
     command = ["transfer", *map(str, words)]
     assert twinbench.main([*command[:4], str(tmp_path / "refused"), *command[4:]]) == 2
@@ -201,7 +206,9 @@ def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(ima
     assert "1percent.txt: sha256" in error and "demo-imagenet-1pct rests on SimCLR's 1percent.txt" in error
     assert error.count("\n") == 1 and not (tmp_path / "refused").exists()
     with monkeypatch.context() as more:
-        more.setitem(PROTOCOLS, demo.name, replace(demo, images=(19, 20)))  # the list's own message comes first
+        more.setitem(
+            PROTOCOLS, demo.name, replace(demo, data_set=replace(demo.data_set, images=(19, 20)))
+        )  # the list's own message comes first
         assert twinbench.main([*command[:4], str(tmp_path / "refused"), *command[4:]]) == 2
         assert "rests on SimCLR's 1percent.txt" in capsys.readouterr().err
     assert twinbench.main([*command[:4], str(tmp_path / "marked"), *command[4:], "--partial"]) == 0
@@ -223,7 +230,10 @@ def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys)
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "k=3"), "unknown setting 'k'"),
         (("demo-imagenet-knn", tmp_path / "no.pth", imagenet, tmp_path), "no.pth"),
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "neighbors=20,99"), "99 neighbours among 40"),
-        (("demo-imagenet-knn", "random", imagenet, tmp_path, "--targets", imagenet), "draws no samples; leave it out"),
+        (
+            ("demo-imagenet-knn", "random", imagenet, tmp_path, "--targets", imagenet),
+            "takes no samples that others have drawn; leave it out",
+        ),
     ]:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
@@ -309,7 +319,7 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     for arguments, expected in [
         ((*settings[:4], "--targets", tmp_path / "none.npz"), "none.npz: no such file or folder"),
         ((*settings[:2], "--set", "samples=3", *given), "no sample3_k2 in it; expected sample1_k2 to sample3_k16"),
-        (("--set", "shots=1,2"), "gives no mAP-k16, the protocol's headline"),
+        (("--set", "shots=1,2"), "expected 16 among them for mAP-k16"),
         (("--set", "shots=16,18"), "class class0: 17 training images with it, but k = 18 needs 18"),
     ]:
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
@@ -336,12 +346,12 @@ def test_low_shot_samples_for_all_classes_together_are_drawn_from_the_seed(tmp_p
         assert result.metrics["mAP-heldout-k16"] == result.metrics["mAP-k16"]  # one cost: nothing to choose
     np.savez(tmp_path / "targets.npz", sample1_k2=read_labelled("voc", data, "train").targets)
     assert run(*words, tmp_path / "given", "--targets", tmp_path / "targets.npz") == 2
-    assert "draws for all classes together, and files hold samples class by class" in capsys.readouterr().err
+    assert "takes no samples that others have drawn; leave it out" in capsys.readouterr().err
 
 
 def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
     demo = PROTOCOLS["demo-inat18-svm"]
-    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", replace(demo, data="imagenet"))
+    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", in_layout(demo, "imagenet"))
     values = []
     for solver in ("batched", "liblinear"):
         assert run("demo-inat18-svm", "random", imagenet, tmp_path / solver, "--solver", solver) == 0
@@ -357,7 +367,7 @@ def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
 
 
 def test_one_vs_rest_killed_between_blocks_ends_with_the_same_numbers(imagenet, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", replace(PROTOCOLS["demo-inat18-svm"], data="imagenet"))
+    monkeypatch.setitem(PROTOCOLS, "demo-inat18-svm", in_layout(PROTOCOLS["demo-inat18-svm"], "imagenet"))
     monkeypatch.setattr(one_vs_rest, "BUDGET", 40 * 3)  # 40 images: blocks of 3 classes
     words, fit, fits = ("demo-inat18-svm", "random", imagenet), one_vs_rest._fit, []
 

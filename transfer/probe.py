@@ -29,7 +29,7 @@ from twinbench.runtime.distributed import average_gradients, share_buffers, summ
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
-from twinbench.runtime.stopping import StopAsked, Stopper
+from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
@@ -161,6 +161,7 @@ class Probe:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.process.device.startswith("cuda"),
+            worker_init_fn=ignore_signals,
         )
         self.history: list[dict[str, float]] = []
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
