@@ -196,7 +196,7 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
 
 
 def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(imagenet, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("twinbench.data.imagenet.CLASSES", 10)
+    monkeypatch.setattr("twinbench.transfer.measure.CLASSES", 10)
     demo = PROTOCOLS["demo-imagenet-1pct"]
     monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, data_set=replace(demo.data_set, images=(20, 20))))
     words = [demo.name, "random", imagenet, "--set", "epochs=1", "--workers", "0", "--device", "cpu"]
@@ -325,9 +325,9 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
         assert expected in capsys.readouterr().err
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "drawn", *settings, *given) == 2
-    assert "result.json: sha256 of its samples" in capsys.readouterr().err
+    assert "seed 0, on other data (scenes-voc07 " in capsys.readouterr().err
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "given", *settings) == 2
-    assert "result.json: its samples are from a file; name them with --targets" in capsys.readouterr().err
+    assert "seed 0, on other data (scenes-voc07 " in capsys.readouterr().err
     for name, samples in (("given", given), ("drawn", ())):
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / name, *settings, *samples) == 0
 

@@ -179,8 +179,8 @@ class _Source:
 
 def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, workers: int) -> Result | None:
     """Read the images, run the recipe and write the result (in the main process)."""
-    source.require_complete()
     listed = source.details()
+    source.require_complete()
     log.info("%d training and %d test images on %s", len(source.train.paths), len(source.test.paths), process.device)
     train, test, options = source.train, source.test, source.options
     run = Run(
