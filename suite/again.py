@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twinbench.suite.backbone import described, read_made, write_made
 from twinbench.suite.graph import Job
-from twinbench.suite.standing import count_causes, origin, recorded_parts
+from twinbench.suite.standing import count_causes, origin, pretrained_of, recorded_parts
 from twinbench.suite.suite import Suite, SuiteError
 
 FOLDER = "superseded"
@@ -72,4 +72,4 @@ def _is_of_something_else(job: Job) -> bool:
     """Say whether what lies in a job's folder, finished or not, was made of something else."""
     if job.product.exists():
         return job.standing().stale
-    return bool(origin(job.made_of(), recorded_parts(job.out)))
+    return bool(origin(job.made_of(), pretrained_of(job.out) or recorded_parts(job.out)))

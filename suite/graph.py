@@ -25,6 +25,7 @@ from twinbench.suite.standing import (
     as_identity,
     measured_causes,
     origin,
+    pretrained_of,
     recorded_parts,
 )
 from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
@@ -87,9 +88,9 @@ class Job:
 
     def origin(self) -> dict[str, str]:
         """Return what the backbone that this job once made was made of and should not have been."""
-        made, parts = read_made(self.out), self.parts()
-        theirs = made.made_of if made else recorded_parts(self.out)
-        return origin(parts, theirs)
+        made = read_made(self.out)
+        theirs = pretrained_of(self.out) or (made.made_of if made else recorded_parts(self.out))
+        return origin(self.parts(), theirs)
 
     def _measured(self) -> Standing:
         """Return how the trial's result stands."""

@@ -12,6 +12,7 @@ from twinbench.suite.backbone import Made
 from twinbench.suite.record import read_record
 
 NOT_RECORDED_SEED = -1
+PRETRAINING = "pretrain.json"  # which a pretraining writes as it starts, see pretrain/record.py
 DIGITS = 12  # of a sha256, in messages
 WORDS = {
     "recipe": "made by another recipe",
@@ -57,6 +58,15 @@ def recorded_parts(out: Path) -> dict[str, str]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def pretrained_of(out: Path) -> dict[str, str]:
+    """Return what the pretraining in `out` says itself that it is of; nothing for one of an older twinbench."""
+    try:
+        identity = json.loads((out / PRETRAINING).read_text())["identity"]
+        return {name: str(identity[name]) for name in ("recipe", "data", "seed")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def measured_causes(result: Result, expected: Identity, made: Made | None) -> dict[str, str]:

@@ -351,6 +351,21 @@ def test_a_pretraining_that_was_killed_before_it_was_written_down_is_done(done, 
     assert done.states(capsys)["mine/pretrain"] == "stale"
 
 
+def test_a_pretrainings_own_record_is_believed_before_its_watchers(done, capsys):
+    """It says what was read when it ran; the watcher only knows what was meant when it was submitted."""
+    job = done.jobs()["mine/pretrain"]
+    own = {"identity": {**job.parts(), "backbone": "fresh", "seed": 0}}
+    (job.out / "pretrain.json").write_text(json.dumps(own))
+    assert everything_is_done(done, capsys)
+    own["identity"]["data"] = "0" * 64
+    (job.out / "pretrain.json").write_text(json.dumps(own))
+    states = done.states(capsys)
+    assert states["mine/pretrain"] == states[done.trial("mine")] == "stale"
+    own["identity"]["data"] = ""  # of an older twinbench
+    (job.out / "pretrain.json").write_text(json.dumps(own))
+    assert everything_is_done(done, capsys)
+
+
 def test_a_conversion_of_which_nothing_is_written_down_is_proven_first(done, tmp_path, capsys):
     for tensors, stale in (("1", set()), ("2", {"theirs/backbone", done.trial("theirs", 0)})):
         (done.root / "theirs/backbone/backbone.json").unlink()
