@@ -30,14 +30,16 @@ def require_counts(
 ) -> None:
     """Raise DataError unless the splits hold `images` (training, test) and `classes`, as a protocol expects them.
 
-    Splits of different classes are never right; they raise too.
+    Any number is right where 0 is expected. Splits of different classes are never right; they raise too.
     """
     require_same_classes(root, train, test)
     found = (len(train.paths), len(test.paths), len(train.classes))
-    if found != (*images, classes):
+    expected = (*images, classes)
+    if any(wanted and wanted != number for wanted, number in zip(expected, found, strict=True)):
+        words = [str(wanted) if wanted else "any number" for wanted in expected]
         raise DataError(
             f"{root}: {found[0]} training and {found[1]} test images of {found[2]} classes; the protocol expects"
-            f" {images[0]}, {images[1]} and {classes}; run `twinbench data check` to see what is missing, or add"
+            f" {words[0]}, {words[1]} and {words[2]}; run `twinbench data check` to see what is missing, or add"
             " --partial to go on with a row that is marked"
         )
 

@@ -6,7 +6,8 @@ from twinbench.protocols.schema import Protocol
 def facts(protocol: Protocol) -> dict[str, str]:
     """Return what is to be known of a protocol besides its recipe, as name -> text."""
     data, (train, test) = protocol.data_set, protocol.images
-    complete = f"{data.classes} classes, {train} training and {test} test images" if data.is_counted else "as it is"
+    images = f"{train} training and {test} test images" if train and test else "any number of images"
+    complete = f"{data.classes} classes, {images}" if data.is_counted else "as it is"
     return {
         "version": str(protocol.version),
         "fingerprint": protocol.fingerprint,

@@ -15,7 +15,8 @@ run like any program that you start. Files come from --protocols, a suite's `pro
 
 import dataclasses
 import os
-import runpy
+import sys
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -183,5 +184,9 @@ def _from_yaml(path: Path) -> dict[str, Any]:
 
 
 def _from_python(path: Path) -> dict[str, Any]:
-    """Run a Python file and return its names."""
-    return runpy.run_path(str(path), run_name=f"twinbench_own_{path.stem}")
+    """Run a Python file and return its names. As a module it is known, so that annotations in it are found again."""
+    module = types.ModuleType(f"twinbench_own_{path.resolve()}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+    return vars(module)

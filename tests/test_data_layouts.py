@@ -275,6 +275,9 @@ def test_inat_and_places_problems_are_named(copy) -> None:
 def test_counts_are_required(scenes: Path) -> None:
     train, test = (read_labelled("voc", scenes / "VOCdevkit", split) for split in ("train", "test"))
     require_counts(scenes, train, test, (20, 20), 10)
+    require_counts(scenes, train, test, (0, 0), 10)  # of own data, whose images nobody has counted
+    with pytest.raises(DataError, match=r"expects any number, any number and 20;"):
+        require_counts(scenes, train, test, (0, 0), 20)
     with pytest.raises(
         DataError, match=r"20 training and 20 test images of 10 classes; .* 5011, 4952 and 20; .*--partial"
     ):

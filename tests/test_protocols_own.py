@@ -102,6 +102,11 @@ def test_a_new_kind_comes_from_python(registries, tmp_path):
     assert own.with_settings({"answer": "2"}).recipe.answer == 2
 
 
+def test_a_python_file_may_postpone_its_annotations(registries, tmp_path):
+    own = load(registries, tmp_path, f"from __future__ import annotations\n{NEW_KIND}", "own.py")["mine"]
+    assert own.with_settings({"answer": "2"}).recipe.answer == 2
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -135,7 +135,7 @@ class _Source:
 
     def require_complete(self) -> None:
         """Raise DataError unless the images are all of the data set, or at least of one set of classes."""
-        if self.data_set.is_counted and not self.options.partial:
+        if not self.options.partial:
             require_counts(self.root, self.train, self.test, self.data_set.images, self.data_set.classes)
         else:
             require_same_classes(self.root, self.train, self.test)
