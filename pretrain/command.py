@@ -4,8 +4,9 @@ Examples:
     twinbench pretrain /datasets/imagenet runs/bt --recipe barlow-twins
     torchrun --nproc-per-node 8 -m twinbench pretrain /datasets/imagenet runs/bt
 
-Writes OUT/checkpoint.pth after every epoch, OUT/log.jsonl, and OUT/resnet50.pth at the end. The same command goes on
-from the checkpoint; on a finished OUT it returns at once. SIGTERM, SIGUSR1 and SIGUSR2 save and exit with code 75.
+Writes OUT/pretrain.json (what the run is of), OUT/checkpoint.pth after every epoch, OUT/log.jsonl, and OUT/resnet50.pth
+at the end. The same command goes on from the checkpoint; on a finished OUT it says so. Another recipe, setting, seed or
+DATA is refused there. SIGTERM, SIGUSR1 and SIGUSR2 save and exit with code 75.
 """
 
 import argparse
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument("--workers", type=_at_least(0), default=2, metavar="N", help="loader processes (default 2)")
     parser.add_argument(
-        "--precision", default="auto", metavar="NAME", help="auto (default: bf16 where it is fast), bf16, fp16 or fp32"
+        "--precision",
+        metavar="NAME",
+        help="short for --set precision=NAME: auto (what is fast), fp32, tf32, bf16, fp16",
     )
     parser.add_argument("--compile", action="store_true", help="compile the network (torch.compile)")
     parser.add_argument(
@@ -65,13 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the path of the backbone."""
-    recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), parse_settings(arguments.set))
+    settings = parse_settings(arguments.set)
+    if arguments.precision:
+        settings["precision"] = arguments.precision
+    recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), settings)
     from twinbench.pretrain.train import Options, pretrain
     from twinbench.runtime.process import current_process
 
     options = Options(
         workers=arguments.workers,
-        precision=arguments.precision,
         compile=arguments.compile,
         save_seconds=arguments.save_seconds,
         log_steps=arguments.log_steps,

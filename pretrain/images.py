@@ -19,7 +19,7 @@ from twinbench.data.layouts import DataError
 from twinbench.pretrain import augment, reference
 from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops
 from twinbench.protocols.pretraining import PretrainRecipe
-from twinbench.runtime.process import Process
+from twinbench.runtime.process import Process, ProcessError
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
 from twinbench.runtime.stopping import ignore_signals
@@ -31,7 +31,7 @@ Views = tuple[Tensor, Tensor]  # float32 (n, 3, crop, crop), n this process's pa
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images make which step's batch: a pure function of the seed. A last batch that is short is dropped."""
+    """Which images make which step's batch: a pure function of the seed."""
 
     recipe: PretrainRecipe
     images: int
@@ -47,8 +47,21 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the set."""
-        return self.images // self.recipe.batch_size
+        """Batches in the set, a short one at the end included if the recipe has it."""
+        if self.images < self.recipe.batch_size:
+            return 0
+        return -(-self.epoch_images // self.recipe.batch_size)
+
+    @property
+    def epoch_images(self) -> int:
+        """Images that an epoch trains on: whole batches, or all of them and as many again as DistributedSampler adds.
+
+        It gives each process equally many. What it would do in `reference_world` processes is done in any number.
+        """
+        recipe = self.recipe
+        if recipe.last_batch == "dropped":
+            return self.images // recipe.batch_size * recipe.batch_size
+        return -(-self.images // recipe.reference_world) * recipe.reference_world
 
     @property
     def steps(self) -> int:
@@ -59,19 +72,37 @@ class Plan:
         """Return the indices of the global batch of `step`, counted over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
-            self._order[0], self._order[1] = epoch, generator(self.seed, ORDER, epoch).permutation(self.images)
-        size = self.recipe.batch_size
-        return self._order[1][place * size : (place + 1) * size]
+            order = generator(self.seed, ORDER, epoch).permutation(self.images)
+            # Beyond the last image the epoch's first ones come again, as DistributedSampler has it.
+            self._order[0], self._order[1] = epoch, np.resize(order, self.epoch_images)
+        start = place * self.recipe.batch_size
+        return self._order[1][start : start + self.batch_images(step)]
+
+    def batch_images(self, step: int) -> int:
+        """Return how many images the global batch of `step` has."""
+        start = step % self.steps_per_epoch * self.recipe.batch_size
+        return min(self.recipe.batch_size, self.epoch_images - start)
 
     @cached_property
     def _order(self) -> list:
         """Hold the epoch last asked for and its order."""
         return [-1, np.empty(0, np.int64)]
 
-    def own(self, process: Process) -> slice:
-        """Return this process's part of each batch."""
-        part = process.share(self.recipe.batch_size, "batch_size")
+    def own(self, process: Process, step: int) -> slice:
+        """Return this process's part of the batch of `step`."""
+        part = self.batch_images(step) // process.world
         return slice(process.rank * part, (process.rank + 1) * part)
+
+    def require_shares(self, process: Process) -> None:
+        """Raise ProcessError unless every batch divides by the number of processes."""
+        process.share(self.recipe.batch_size, "batch_size")
+        last = self.batch_images(self.steps_per_epoch - 1)
+        if last % process.world:
+            raise ProcessError(
+                f"the last batch of an epoch, {last} images, does not divide by {process.world} processes; start as"
+                f" many as divide reference_world={self.recipe.reference_world}, or choose --set last_batch=dropped, or"
+                f" --set reference_world={process.world} for what the original computes in so many"
+            )
 
 
 class Corrupt:
@@ -119,9 +150,10 @@ def views_from_memory(
     images: Tensor, plan: Plan, process: Process, device: torch.device, first_step: int
 ) -> Iterator[Views]:
     """Yield the views of each step from decoded images (N, 3, H, W), which may be on the device already."""
-    recipe, own = plan.recipe, plan.own(process)
+    recipe = plan.recipe
     height, width = images.shape[-2:]
     for step in range(first_step, plan.steps):
+        own = plan.own(process, step)
         batch = images[torch.from_numpy(plan.batch(step)[own]).to(images.device)]
         batch = batch.to(device).float().div_(255)
         views = []
@@ -144,10 +176,10 @@ def views_from_files(
     corrupt: Corrupt,
 ) -> Iterator[Views]:
     """Yield the views of each step, decoding and cropping in `workers` processes (0: in this one)."""
-    recipe, own = plan.recipe, plan.own(process)
+    recipe = plan.recipe
     loader = DataLoader(
         Pairs(paths, plan),
-        batch_sampler=_Places(plan, own, first_step),
+        batch_sampler=_Places(plan, process, first_step),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
@@ -161,7 +193,7 @@ def views_from_files(
         if recipe.views == "pil":
             yield pairs[:, 0], pairs[:, 1]
             continue
-        views = []
+        views, own = [], plan.own(process, step)
         for view in (0, 1):
             colors = draw_colors(recipe, generator(plan.seed, BATCH, step, view), recipe.batch_size, view)[own]
             views.append(_finish(pairs[:, view].float().div_(255), colors))
@@ -176,13 +208,14 @@ def _finish(images: Tensor, colors: Colors) -> Tensor:
 class _Places:
     """The batches of a run from some step on, as a DataLoader wants them: (index, step, place in the global batch)."""
 
-    def __init__(self, plan: Plan, own: slice, first_step: int) -> None:
-        self.plan, self.own, self.first_step = plan, own, first_step
+    def __init__(self, plan: Plan, process: Process, first_step: int) -> None:
+        self.plan, self.process, self.first_step = plan, process, first_step
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        places = range(self.plan.recipe.batch_size)[self.own]
         for step in range(self.first_step, self.plan.steps):
-            indices = self.plan.batch(step)[self.own].tolist()
+            own = self.plan.own(self.process, step)
+            places = range(self.plan.batch_images(step))[own]
+            indices = self.plan.batch(step)[own].tolist()
             yield [(index, step, place) for index, place in zip(indices, places, strict=True)]
 
     def __len__(self) -> int:

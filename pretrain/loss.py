@@ -9,7 +9,8 @@ diagonal.
 The gradient, by hand. With G = dL/dC (2 lambda C_ij off the diagonal, 2 (C_ii - 1) on it), dL/da = b G' / N and
 dL/db = a G / N. Going back through the normalisation takes each column's mean and its part along a out of dL/da: the
 mean is 0, since the columns of b sum to 0, and the part along a_i is r_i = sum_j G_ij C_ij / N. Hence
-dL/dz1 = (b G' - a r N) / (N sigma1), and the same for z2 with a, G and column sums.
+dL/dz1 = (b G' - a r N) / (N sigma1), and the same for z2 with a, G and column sums. Where C is divided by another B
+than N, dL/da = b G' / B, r_i = B / N times as much, and dL/dz1 = (b G' - a r N) / (B sigma1).
 
 - dense: C in one buffer, turned in place into G. 6 N D^2 operations, D^2 memory.
 - chunked: the same, a block of C's rows at a time; memory falls to block * D.
@@ -44,13 +45,16 @@ class LossError(UserError):
     """Embeddings that are no two views of one batch, or an unknown form of the loss."""
 
 
-def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float = 0.0051, *, form: Form = "auto") -> Tensor:
+def barlow_twins_loss(
+    z1: Tensor, z2: Tensor, lambd: float = 0.0051, *, form: Form = "auto", batch_size: int | None = None
+) -> Tensor:
     """Return the loss (a scalar) of embeddings z1 and z2 (N, D), which the final batch norm has not seen yet.
 
     Columns are normalised here, with the biased variance and epsilon 1e-5. Computes in float32 or better whatever
     the inputs and autocast say. With a process group, z1 and z2 are this process's rows, equally many in each, and
     value and gradient are those of the global batch. `auto` is gram where N < 0.75 D, else dense, or chunked where
-    C would take more than 1/16 of the device's memory. Not twice differentiable. Raises LossError.
+    C would take more than 1/16 of the device's memory. `batch_size` is what C is divided by, N unless it is given: the
+    paper's code divides a short last batch by the size of a whole one. Not twice differentiable. Raises LossError.
     """
     if z1.ndim != 2 or z1.shape != z2.shape or z1.device != z2.device:
         raise LossError(
@@ -65,7 +69,7 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, lambd: float = 0.0051, *, form: Fo
     if form == "auto":
         form = choose_form(images, z1.shape[1], z1.device)
     with torch.autocast(z1.device.type, enabled=False):
-        loss = _BarlowTwinsLoss.apply(_at_least_float32(z1), _at_least_float32(z2), lambd, form)
+        loss = _BarlowTwinsLoss.apply(_at_least_float32(z1), _at_least_float32(z2), lambd, form, batch_size or images)
     return cast(Tensor, loss)
 
 
@@ -110,44 +114,44 @@ class _BarlowTwinsLoss(torch.autograd.Function):
     """The loss with its gradient made in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, z1: Tensor, z2: Tensor, lambd: float, form: Form) -> Tensor:
+    def forward(ctx: Any, z1: Tensor, z2: Tensor, lambd: float, form: Form, batch_size: int) -> Tensor:
         if form == "gram":
-            loss, ctx.gradients = _gram(z1, z2, lambd)
+            loss, ctx.gradients = _gram(z1, z2, lambd, batch_size)
         else:
-            loss, ctx.gradients = _blocks(z1, z2, lambd, CHUNK if form == "chunked" else z1.shape[1])
+            loss, ctx.gradients = _blocks(z1, z2, lambd, CHUNK if form == "chunked" else z1.shape[1], batch_size)
         return loss.to(z1.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         if ctx.gradients is None:
             raise RuntimeError("a second backward pass through the same loss: compute the loss again")
         first, second = ctx.gradients
         ctx.gradients = None  # they are scaled in place
-        return first.mul_(grads[0]), second.mul_(grads[0]), None, None
+        return first.mul_(grads[0]), second.mul_(grads[0]), None, None, None
 
 
-def _gram(z1: Tensor, z2: Tensor, lambd: float) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _gram(z1: Tensor, z2: Tensor, lambd: float, batch: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return the loss and the gradients (n, D) of z1 and z2 without making C."""
     a, scale1 = _normalize(_gather(z1), summed=False)  # (N, D), (D,)
     b, scale2 = _normalize(_gather(z2), summed=False)
     images, n = len(a), len(z1)
     own = slice(_rank() * n, (_rank() + 1) * n)
-    d = _column_dots(a, b) / images  # (D,)
+    d = _column_dots(a, b) / batch  # (D,)
     h1 = (b[own] @ b.T) @ a  # K2 a: (n, N) (N, D) -> (n, D)
     h2 = (a[own] @ a.T) @ b  # K1 b
     squares = torch.stack((_column_dots(a[own], h1), _column_dots(b[own], h2)))
-    squares = _sum(squares) / images**2  # (2, D): |row i of C|^2, |column i of C|^2
+    squares = _sum(squares) / batch**2  # (2, D): |row i of C|^2, |column i of C|^2
     on, off = (d - 1).square().sum(), squares[0].sum() - d.square().sum()
     # r N, as the head of this module calls it, and the part of G that is not 2 lambda C.
-    r1, r2 = (2 * (lambd * (squares - d.square()) + (d - 1) * d)).to(a.dtype)
+    r1, r2 = (batch / images * 2 * (lambd * (squares - d.square()) + (d - 1) * d)).to(a.dtype)
     w = (2 * (d - 1) - 2 * lambd * d).to(a.dtype)
-    h1.mul_(2 * lambd / images).addcmul_(b[own], w).addcmul_(a[own], -r1).mul_(scale1 / images)
-    h2.mul_(2 * lambd / images).addcmul_(a[own], w).addcmul_(b[own], -r2).mul_(scale2 / images)
+    h1.mul_(2 * lambd / batch).addcmul_(b[own], w).addcmul_(a[own], -r1).mul_(scale1 / batch)
+    h2.mul_(2 * lambd / batch).addcmul_(a[own], w).addcmul_(b[own], -r2).mul_(scale2 / batch)
     return on + lambd * off, (h1, h2)
 
 
-def _blocks(z1: Tensor, z2: Tensor, lambd: float, block: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _blocks(z1: Tensor, z2: Tensor, lambd: float, block: int, batch: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return the loss and the gradients (n, D) of z1 and z2, making C `block` rows at a time."""
     a, scale1 = _normalize(z1)  # (n, D), (D,)
     b, scale2 = _normalize(z2)
@@ -157,7 +161,7 @@ def _blocks(z1: Tensor, z2: Tensor, lambd: float, block: int) -> tuple[Tensor, t
     loss = torch.zeros((), dtype=torch.float64, device=a.device)
     for start in range(0, features, block):
         rows = slice(start, start + block)
-        c = _sum((a[:, rows].T @ b).div_(images))  # (block, D)
+        c = _sum((a[:, rows].T @ b).div_(batch))  # (block, D)
         diagonal = c.diagonal(start)  # a view
         d = diagonal.clone()
         diagonal.zero_()  # before squaring: near C = 1, |C|^2 - |d|^2 would lose what is left
@@ -171,8 +175,8 @@ def _blocks(z1: Tensor, z2: Tensor, lambd: float, block: int) -> tuple[Tensor, t
         diagonal.copy_(2 * (d - 1))  # c is G now
         torch.mm(b, c.T, out=g1[:, rows])
         g2.addmm_(a[:, rows], c)
-    g1.addcmul_(a, -r1).mul_(scale1 / images)
-    g2.addcmul_(b, -r2).mul_(scale2 / images)
+    g1.addcmul_(a, -r1.mul_(batch / images)).mul_(scale1 / batch)
+    g2.addcmul_(b, -r2.mul_(batch / images)).mul_(scale2 / batch)
     return loss, (g1, g2)
 
 

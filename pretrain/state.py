@@ -3,7 +3,6 @@
 Its keys `epoch`, `model` (names under `module.`) and `optimizer` are the original's; `twinbench` holds the rest.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from torch import nn
 
 from twinbench.convert import files
 from twinbench.pretrain.images import Plan
+from twinbench.pretrain.record import REMEDY, Record, ResumeError, record_of_checkpoint, require_same
 from twinbench.protocols.house import RunEnded, UserError
+from twinbench.protocols.pretraining import PretrainRecipe
 
 PREFIX = "module."  # DistributedDataParallel's, on any number of processes
-
-
-class ResumeError(UserError):
-    """A checkpoint that belongs to another run."""
 
 
 class OutError(UserError):
@@ -30,14 +27,20 @@ class RunError(RunEnded):
 
 
 def save(
-    path: Path, plan: Plan, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, more: dict[str, Any]
+    path: Path,
+    plan: Plan,
+    record: Record,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    more: dict[str, Any],
 ) -> None:
     """Write the state after `step` steps; RunError where the disk refuses, with the old file intact."""
     state = {
         "epoch": step // plan.steps_per_epoch,
         "model": {PREFIX + name: tensor for name, tensor in model.state_dict().items()},
         "optimizer": optimizer.state_dict(),
-        "twinbench": {"step": step, **identity(plan), "recipe": dataclasses.asdict(plan.recipe), **more},
+        "twinbench": {"step": step, "images": plan.images, "record": record.as_dict(), **more},
     }
     write(state, path)
 
@@ -51,34 +54,30 @@ def write(obj: object, path: Path) -> None:
         raise RunError(f"{path}: cannot be written ({reason}); make room and run the same command again") from error
 
 
-def load(path: Path, plan: Plan) -> dict[str, Any] | None:
+def load(path: Path, plan: Plan, now: Record) -> dict[str, Any] | None:
     """Return the state to go on from, None where there is none; ResumeError where it belongs to another run."""
     if not path.exists():
         return None
     state = files.load(path)
-    found = state.get("twinbench") if isinstance(state, dict) else None
-    if not isinstance(found, dict):
-        raise ResumeError(f"{path}: not a checkpoint of `twinbench pretrain`; choose another OUT or remove it")
-    ours = identity(plan)
-    differing = [name for name in ours if found.get(name) != ours[name]]
-    if differing:
-        then, now = {**found, **found.get("recipe", {})}, {**ours, **dataclasses.asdict(plan.recipe)}
-        names = [name for name in now if then.get(name) != now[name] and name not in ("fingerprint", "name", "source")]
+    require_same(path, now, recorded(state, path, plan.recipe))
+    images = state["twinbench"]["images"]
+    if images != plan.images:  # what is left of the images without the damaged ones
         raise ResumeError(
-            f"{path}: of another run, with {_settings(names, then)} instead of {_settings(names, now)}; "
-            "choose another OUT, or remove it to start again"
+            f"{path}: of another run, with {images} images instead of {plan.images}; {REMEDY}, or give back the images"
+            " and the --skip-corrupt that it was started with"
         )
     return state
 
 
-def _settings(names: list[str], values: dict[str, Any]) -> str:
-    """Write settings as --set takes them."""
-    return " ".join(f"{name}={values.get(name)}" for name in names)
-
-
-def identity(plan: Plan) -> dict[str, Any]:
-    """Return what must not change between two starts of one run."""
-    return {"fingerprint": plan.recipe.fingerprint, "seed": plan.seed, "images": plan.images}
+def recorded(state: Any, path: Path, recipe: PretrainRecipe) -> Record:
+    """Return what the run of a checkpoint is of; ResumeError where it is no run of ours."""
+    found = state.get("twinbench") if isinstance(state, dict) else None
+    if not isinstance(found, dict):
+        raise ResumeError(f"{path}: not a checkpoint of `twinbench pretrain`; {REMEDY}")
+    try:
+        return record_of_checkpoint(found, recipe)
+    except (KeyError, TypeError, UserError) as error:
+        raise ResumeError(f"{path}: not a checkpoint that this version can go on from ({error}); {REMEDY}") from None
 
 
 def restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -1,14 +1,15 @@
 """A pretraining run from its first step, or from where it was stopped, to the backbone's file.
 
-Order on a start: 1. OUT/resnet50.pth exists: finished. 2. OUT/checkpoint.pth exists: go on from it. 3. Initialise from
-the seed. All randomness after that is a pure function of (seed, step), see views.py, so a run that was killed ends
-with the same bits as one that was not.
+Order on a start: 1. OUT is of another run, by pretrain.json or its checkpoint: refused. 2. OUT/resnet50.pth exists:
+finished. 3. OUT/checkpoint.pth exists: go on from it. 4. Initialise from the seed. All randomness after that is a pure
+function of (seed, step), see views.py, so a run that was killed ends with the same bits as one that was not.
 """
 
 import dataclasses
+import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +25,19 @@ from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correl
 from twinbench.pretrain.meter import Meter, tensorboard
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.record import Record
 from twinbench.pretrain.schedule import learning_rate
+from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_start
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
-from twinbench.runtime.distributed import meet
-from twinbench.runtime.precision import TrainingPrecision, network_precision
+from twinbench.runtime.distributed import from_main, meet
+from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, process_group
 from twinbench.runtime.progress import JsonLog, bar
 from twinbench.runtime.stopping import Late, StopAsked, Stopper
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,6 @@ class Options:
     """How a run is carried out; what it computes is the recipe's matter."""
 
     workers: int = 2  # loader processes
-    precision: str = "auto"
     compile: bool = False
     save_seconds: float = 600.0  # checkpoints at least this often, beside every epoch
     log_steps: int = 20
@@ -56,61 +60,74 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
     Raises UserError for what cannot be started as asked, RunError for a run that failed, StopAsked for one that was
     told to stop and has saved its state.
     """
-    backbone = out / "resnet50.pth"
-    if backbone.exists():
-        return backbone
+    backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    _prepare(out, process)
-    paths = read_labelled("imagenet", data, "train").paths
-    corrupt = Corrupt(options.skip_corrupt)
-    with process_group(process) as device, network_precision("fp32", device=process.device):
-        images = decode_all(paths, corrupt) if recipe.views == "batched" else None
-        plan = Plan(recipe, len(paths) if images is None else len(images), seed)
-        run = Run(plan, out, options, process, device)
-        if images is None:
-            workers = options.workers
-            views = views_from_files(paths, plan, process, device, run.step, workers=workers, corrupt=corrupt)
-        else:
-            views = views_from_memory(images.to(device), plan, process, device, run.step)
-        run.train(views)
-        if process.is_main:
-            state.write(run.model.backbone.state_dict(), backbone)
-            run.log.write(event="finished", skipped=list(corrupt.found))
+    split = read_labelled("imagenet", data, "train")
+    _log.info("%d images found in %s", len(split.paths), data)
+    # All that is not the network computes in exact float32.
+    with process_group(process) as device, network_precision("fp32", device):
+        precision = resolve_precision(recipe.precision, device)
+
+        def settle() -> tuple[Record, bool]:
+            return settle_start(out, record_of(data, split, recipe, seed, precision), recipe)
+
+        record, finished = from_main(process, settle)
+        _log.info(
+            "%s, in %s, %s", record.identity, record.precision, "finished before" if finished else "to be trained"
+        )
+        if not finished:
+            _train(split.paths, out, recipe, record, options, process, device)
     return backbone
 
 
-def _prepare(out: Path, process: Process) -> None:
-    """Make the folder, and clear it of what a kill left half-written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if process.is_main:
-            for part in out.glob(".*.part"):
-                part.unlink()
-    except OSError as error:
-        raise state.OutError(
-            f"{out}: {error.strerror}; expected a folder that can be written; choose another OUT"
-        ) from None
+def _train(
+    paths: Sequence[Path],
+    out: Path,
+    recipe: PretrainRecipe,
+    record: Record,
+    options: Options,
+    process: Process,
+    device: torch.device,
+) -> None:
+    """Make the steps that are left, and write the backbone."""
+    corrupt = Corrupt(options.skip_corrupt)
+    images = decode_all(paths, corrupt) if recipe.views == "batched" else None
+    plan = Plan(recipe, len(paths) if images is None else len(images), record.identity.seed)
+    plan.require_shares(process)
+    run = Run(plan, record, out, options, process, device)
+    if images is None:
+        workers = options.workers
+        views = views_from_files(paths, plan, process, device, run.step, workers=workers, corrupt=corrupt)
+    else:
+        views = views_from_memory(images.to(device), plan, process, device, run.step)
+    run.train(views)
+    if process.is_main:
+        state.write(run.model.backbone.state_dict(), out / BACKBONE)
+        run.log.write(event="finished", skipped=list(corrupt.found))
 
 
 class Run:
     """The model, the optimiser and the step they have reached."""
 
-    def __init__(self, plan: Plan, out: Path, options: Options, process: Process, device: torch.device) -> None:
+    def __init__(
+        self, plan: Plan, record: Record, out: Path, options: Options, process: Process, device: torch.device
+    ) -> None:
         """Initialise from the seed, or from OUT/checkpoint.pth where there is one."""
-        self.plan, self.options, self.process, self.device = plan, options, process, device
+        self.plan, self.record, self.options = plan, record, options
+        self.process, self.device = process, device
         recipe, features = plan.recipe, plan.recipe.projector[-1]
         torch.manual_seed(plan.seed)
         self.model = BarlowTwins(recipe).to(device)
         self.model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if process.world > 1:
             synchronize(self.model, device)
-        self.optimizer = _optimizer(self.model, recipe)
-        self.precision = TrainingPrecision(options.precision, device)
+        self.optimizer = build_optimizer(self.model, recipe)
+        self.precision = TrainingPrecision(record.precision, device)
         self.form: Form = choose_form(recipe.batch_size, features, device)
         self.monitor = None
         if options.monitor:
             self.monitor = Monitor(options.monitor, recipe.crop, process, options.workers)
-        self.path = out / "checkpoint.pth"
+        self.path = out / CHECKPOINT
         self.step = self._restore()
         self.saved_step = self.step
         self.network = self._network()
@@ -121,6 +138,7 @@ class Run:
             from_step=self.step,
             recipe=dataclasses.asdict(recipe),
             fingerprint=recipe.fingerprint,
+            identity=record.identity.as_dict(),
             seed=plan.seed,
             images=plan.images,
             steps=plan.steps,
@@ -137,11 +155,12 @@ class Run:
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""
-        found = state.load(self.path, self.plan)
+        found = state.load(self.path, self.plan, self.record)
         if found is None:
             return 0
         state.restore(found, self.model, self.optimizer)
         self.precision.restore(found["twinbench"])
+        _log.info("going on after step %d of %d", found["twinbench"]["step"], self.plan.steps)
         return found["twinbench"]["step"]
 
     def _network(self) -> nn.Module:
@@ -187,18 +206,10 @@ class Run:
     def _step(self, view1: Tensor, view2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Make one step of the optimiser; return embeddings and loss, detached."""
         recipe = self.plan.recipe
-        for group, base in zip(self.optimizer.param_groups, (recipe.lr_weights, recipe.lr_biases), strict=True):
-            group["lr"] = learning_rate(
-                self.step,
-                steps_per_epoch=self.plan.steps_per_epoch,
-                epochs=recipe.epochs,
-                batch_size=recipe.batch_size,
-                base=base,
-                warmup_epochs=recipe.warmup_epochs,
-            )
+        set_rates(self.optimizer, self.plan, self.step)
         with self.precision.forward():
             z1, z2 = self.network(view1, view2)
-        loss = barlow_twins_loss(z1, z2, recipe.lambd, form=self.form)
+        loss = barlow_twins_loss(z1, z2, recipe.lambd, form=self.form, batch_size=recipe.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages gradients over processes, but the global loss's gradient is their sum.
         self.precision.step(loss * (self.process.world / recipe.reference_world), self.optimizer)
@@ -242,11 +253,25 @@ class Run:
             raise self._diverged(f"the weights after step {self.step} are not finite")
         if self.process.is_main:
             more = {"processes": self.process.world, **self.precision.state()}
-            state.save(self.path, self.plan, self.step, self.model, self.optimizer, more)
+            state.save(self.path, self.plan, self.record, self.step, self.model, self.optimizer, more)
         self.saved_step = self.step
 
 
-def _optimizer(model: nn.Module, recipe: PretrainRecipe) -> LARS:
+def set_rates(optimizer: torch.optim.Optimizer, plan: Plan, step: int) -> None:
+    """Give both groups their learning rates at `step`."""
+    recipe = plan.recipe
+    for group, base in zip(optimizer.param_groups, (recipe.lr_weights, recipe.lr_biases), strict=True):
+        group["lr"] = learning_rate(
+            step,
+            steps_per_epoch=plan.steps_per_epoch,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            base=base,
+            warmup_epochs=recipe.warmup_epochs,
+        )
+
+
+def build_optimizer(model: nn.Module, recipe: PretrainRecipe) -> LARS:
     """Return LARS over two groups with rates of their own: weights, then biases and batch norm."""
     parameters = list(model.parameters())
     groups = [{"params": [p for p in parameters if (p.ndim != 1) == weights]} for weights in (True, False)]

@@ -45,6 +45,13 @@ class PretrainRecipe:
     reference_world: Annotated[int, COUNT] = 16
     projector: tuple[int, ...] = (8192, 8192, 8192)  # BT code
     zero_init_residual: bool = True  # BT code
+    # BT code's DataLoader drops nothing, so that an epoch of ImageNet ends with 1168 images (626 steps, and a schedule
+    # of 626 an epoch), whose matrix is still divided by 2048. DistributedSampler repeats the epoch's first images until
+    # all processes have equally many: here until `reference_world` divides them, on any number of processes.
+    last_batch: Literal["dropped", "short"] = "short"  # BT code
+    # auto: what the machine does fast, decided at the first start. Only the network is in it: the loss, which BT code
+    # has under autocast too, is float32 here.
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "fp16"  # BT code: autocast and GradScaler
     views: Literal["batched", "pil"] = "batched"  # pil: BT code's own operations, image by image, slow
     crop: Annotated[int, SIDE] = 224  # BT code, pixels
     min_scale: Annotated[float, CHANCE] = 0.08  # torchvision's default, used by BT code
@@ -86,7 +93,7 @@ class PretrainRecipe:
         return fingerprint(("pretrain",), replace(self, name="", version=0, source=""))
 
 
-BARLOW_TWINS = PretrainRecipe(name="barlow-twins", version=1, source="BT code, main.py's defaults")
+BARLOW_TWINS = PretrainRecipe(name="barlow-twins", version=2, source="BT code, main.py's defaults")
 
 RECIPES = registry(
     (
@@ -108,6 +115,7 @@ RECIPES = registry(
         replace(
             BARLOW_TWINS,
             name="small-images",
+            version=1,
             source="barlow-twins for images of about 32 px, the network still a ResNet-50; not a published recipe",
             epochs=200,
             batch_size=256,
@@ -118,10 +126,13 @@ RECIPES = registry(
             crop=32,
             min_scale=0.2,
             blur=(0.0, 0.0),  # 32 px have no detail to spare
+            last_batch="dropped",
+            precision="auto",
         ),
         replace(
             BARLOW_TWINS,
             name="demo",
+            version=1,
             source="barlow-twins scaled down to minutes on two processor cores; what differs was tried out there",
             width=0.25,
             epochs=24,
@@ -136,6 +147,8 @@ RECIPES = registry(
             flip=0.0,  # a mirrored digit is another sign
             blur_sigma=(0.1, 1.0),
             warmup_epochs=2,
+            last_batch="dropped",
+            precision="auto",
         ),
     )
 )

@@ -12,10 +12,10 @@ from twinbench.pretrain.loss import LossError, barlow_twins_loss, choose_form, c
 FORMS = ("dense", "chunked", "gram", "auto")
 
 
-def plain(z1: Tensor, z2: Tensor, lambd: float) -> Tensor:
+def plain(z1: Tensor, z2: Tensor, lambd: float, batch_size: int | None = None) -> Tensor:
     """Return equation 1 by autograd, with torch's own batch norm."""
     a, b = (torch.nn.functional.batch_norm(z, None, None, training=True, eps=1e-5) for z in (z1, z2))
-    c = a.T @ b / len(a)
+    c = a.T @ b / (batch_size or len(a))
     off = c - torch.diag(c.diagonal())
     return (c.diagonal() - 1).square().sum() + lambd * off.square().sum()
 
@@ -64,6 +64,19 @@ def test_value_and_gradient_in_float64(form: str, images: int, features: int) ->
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-10)
     for found, wanted in zip(torch.autograd.grad(3 * loss, (z1, z2)), gradients, strict=True):
         torch.testing.assert_close(found, 3 * wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("images", "features"), [(17, 64), (64, 17), (7, 1100)])
+def test_a_short_batch_divided_by_the_size_of_a_whole_one(form: str, images: int, features: int) -> None:
+    """As Barlow Twins' main.py:213 has it: c.div_(self.args.batch_size)."""
+    z1, z2 = embeddings(images, features)
+    expected = plain(z1, z2, 0.0051, 100)
+    gradients = torch.autograd.grad(expected, (z1, z2))
+    loss = barlow_twins_loss(z1, z2, form=form, batch_size=100)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-10)
+    for found, wanted in zip(torch.autograd.grad(loss, (z1, z2)), gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("form", FORMS)

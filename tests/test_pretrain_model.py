@@ -1,6 +1,6 @@
 """The network's names and sizes, the checkpoint as the original script would read it, the monitor's accuracy."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from twinbench.pretrain.images import Corrupt, Plan, decode_all
 from twinbench.pretrain.lars import LARS
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.record import Record
+from twinbench.protocols.identity import FRESH, Identity
 from twinbench.protocols.pretraining import RECIPES
 from twinbench.runtime.process import Process
 
@@ -50,7 +52,7 @@ class Original(nn.Module):
 
 
 def test_the_original_script_can_load_our_checkpoint(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, projector=(32, 32, 32), batch_size=4)
+    recipe = replace(RECIPE, projector=(32, 32, 32), batch_size=4, reference_world=4)
     plan = Plan(recipe, 8, 0)
     torch.manual_seed(0)
     model = BarlowTwins(recipe)
@@ -60,7 +62,8 @@ def test_the_original_script_can_load_our_checkpoint(tmp_path: Path) -> None:
     for p in parameters:
         p.grad = torch.ones_like(p)
     optimizer.step()
-    state.save(tmp_path / "checkpoint.pth", plan, 6, model, optimizer, {})
+    record = Record(Identity(recipe.fingerprint, FRESH, "data", 0), "fp32", asdict(recipe), 8, "/data")
+    state.save(tmp_path / "checkpoint.pth", plan, record, 6, model, optimizer, {})
     found = load(tmp_path / "checkpoint.pth")
     assert found["epoch"] == 3
     original = Original([2048, 32, 32, 32])
@@ -94,7 +97,7 @@ def test_orders_are_permutations_that_differ() -> None:
     first, second = (np.concatenate([plan.batch(step) for step in pair]) for pair in ((0, 1), (2, 3)))
     assert len(set(first)) == len(set(second)) == 8 and (first != second).any()
     assert (plan.batch(1) == first[4:]).all()  # asked for again, after another epoch
-    parts = [plan.batch(0)[plan.own(Process(rank, 2))] for rank in (0, 1)]
+    parts = [plan.batch(0)[plan.own(Process(rank, 2), 0)] for rank in (0, 1)]
     assert (np.concatenate(parts) == plan.batch(0)).all()
 
 

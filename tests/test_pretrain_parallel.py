@@ -168,6 +168,22 @@ def test_two_processes_compute_what_one_does_even_when_killed(images: Path, tmp_
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)  # later, float32 rounding has grown
 
 
+def test_a_short_last_batch_is_the_same_in_two_processes(images: Path, tmp_path: Path) -> None:
+    """Batches of 10, 10 and 4 images; the latter's matrix is divided by 10 all the same."""
+    more = ("--set=batch_size=10", "--set=last_batch=short", "--set=reference_world=2", "--set=epochs=2")
+    for world, name in ((1, "one"), (2, "two")):
+        finish(start(images, tmp_path / name, *more, world=world), 0)
+        assert steps(tmp_path / name) == [1, 2, 3, 4, 5, 6]
+    logs = [[line for line in read_log(tmp_path / out / "log.jsonl") if "loss" in line] for out in ("one", "two")]
+    for one, other in zip(*logs, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=2e-3)
+
+
+def test_two_processes_refuse_another_run_alike(images: Path, tmp_path: Path) -> None:
+    finish(start(images, tmp_path, "--set=epochs=1"), 0)
+    finish(start(images, tmp_path, "--set=epochs=1", "--seed=3"), 2)
+
+
 def test_a_signal_to_one_process_stops_all_at_one_step(images: Path, tmp_path: Path) -> None:
     run = start(images, tmp_path, "--set=epochs=2000", "--save-seconds=1000")
     until(lambda: len(steps(tmp_path)) > 2, run)
