@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,6 +24,7 @@ from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correl
 from twinbench.pretrain.meter import Meter, tensorboard
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.options import Options
 from twinbench.pretrain.record import Record
 from twinbench.pretrain.schedule import learning_rate
 from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_start
@@ -38,20 +38,6 @@ from twinbench.runtime.progress import JsonLog, bar
 from twinbench.runtime.stopping import Late, StopAsked, Stopper
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is carried out; what it computes is the recipe's matter."""
-
-    workers: int = 2  # loader processes
-    compile: bool = False
-    save_seconds: float = 600.0  # checkpoints at least this often, beside every epoch
-    log_steps: int = 20
-    skip_corrupt: int = 0  # damaged images to tolerate
-    monitor: Path | None = None  # a folder of class folders to measure k-NN accuracy on
-    monitor_epochs: int = 10  # how often
-    tensorboard: bool = False
 
 
 def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: Options, process: Process) -> Path:
