@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_the_wheels_only_top_level_name_is_twinbench(wheel):
     for room in ROOMS:
         assert (wheel / "twinbench" / room / "__init__.py").is_file()
     assert (wheel / "twinbench/protocols/published.csv").is_file()
+
+
+def test_a_source_distribution_holds_every_file_of_the_wheel(wheel, tmp_path):
+    words = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    (file,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    files = {str(path.relative_to(wheel)) for path in (wheel / "twinbench").rglob("*") if path.is_file()}
+    assert files <= set(names)
+    assert len(names) == len(set(names))
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ import yaml
 import twinbench
 from twinbench.cli import COMMANDS
 from twinbench.protocols import page
-from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.catalogue import DATA_SETS, KINDS, PROTOCOLS
+from twinbench.protocols.own import Registries
 from twinbench.protocols.sources import recipe_sources
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = {"list": "list", "targets": "."}
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(path, language=None):
@@ -28,8 +29,11 @@ def blocks(path, language=None):
 
 
 def commands(path):
-    """Return the `twinbench ...` lines of a page's blocks, as words, comments and redirections dropped."""
-    lines = [line for text in blocks(path) for line in text.splitlines() if line.startswith("twinbench ")]
+    """Return the `twinbench ...` lines of a page's blocks, as words, comments and redirections dropped.
+
+    `twinbench transfer: ...` is what a command says.
+    """
+    lines = [line for text in blocks(path) for line in text.splitlines() if re.match(r"twinbench [a-z]+(?!:)\b", line)]
     return [shlex.split(line.partition(" > ")[0], comments=True) for line in lines]
 
 
@@ -64,6 +68,8 @@ def test_every_suite_is_read_by_the_real_reader(path, tmp_path, monkeypatch):
     """Files and folders that a page speaks of are made here; names, settings and seeds are the page's."""
     for number, text in enumerate(blocks(path, "yaml")):
         suite = yaml.safe_load(text)
+        if "methods" not in suite:
+            continue
         suite["data"] = {name: str(tmp_path / name) for name in suite["data"]}
         for folder in suite["data"].values():
             Path(folder).mkdir(exist_ok=True)
@@ -80,6 +86,32 @@ def test_every_suite_is_read_by_the_real_reader(path, tmp_path, monkeypatch):
         file.write_text(yaml.safe_dump(suite))
         read = read_suite(file)
         assert {job.name.partition("/")[0] for job in build_jobs(read)} == set(suite["methods"])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_of_own_protocols_is_read_by_the_real_reader(path, tmp_path):
+    """YAML that is no suite."""
+    for number, text in enumerate(blocks(path, "yaml")):
+        names = yaml.safe_load(text)
+        if "methods" not in names:
+            file = tmp_path / f"own{number}.yaml"
+            file.write_text(text)
+            found = Registries(dict(PROTOCOLS), dict(DATA_SETS), dict(KINDS))
+            found.load([file])
+            assert names["protocols"].keys() <= found.protocols.keys()
+
+
+def test_the_changelog_begins_with_this_version():
+    first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert first and first[1] == twinbench.__version__
+
+
+def test_the_citation_is_whole():
+    """What the Citation File Format 1.2.0 requires, and this version."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == twinbench.__version__
 
 
 def test_the_protocols_page_is_up_to_date():
