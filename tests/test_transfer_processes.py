@@ -109,7 +109,7 @@ def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(scenes, 
     command = ("-m", "twinbench", "transfer", "demo-imagenet-linear", "random", scenes / "imagenet", tmp_path)
     more = ("--partial", "--workers", 0, "--device", "cpu", "--set", "epochs=15", "--set", "batch_size=16")
     runs, log = start(2, *command, *more), tmp_path / "log.jsonl"
-    while runs[1].poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+    while all(run.poll() is None for run in runs) and not (log.exists() and log.read_text().count("\n") >= 2):
         time.sleep(0.02)
     runs[1].send_signal(signal.SIGTERM)
     errors = [run.communicate(timeout=240)[1].decode() for run in runs]
