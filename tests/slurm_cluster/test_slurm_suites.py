@@ -127,3 +127,21 @@ def test_what_slurm_would_refuse_or_never_start_is_said_before(site, cluster_opt
     [line] = capsys.readouterr().err.splitlines()
     assert re.search(words, line), line
     assert not site.queued()
+
+
+def test_changed_settings_are_refused_and_again_makes_what_rests_on_them_anew(site, capsys):
+    file = site.write("{mine: {pretrain: {recipe: demo}}, random: {checkpoint: random}}", seeds=1)
+    assert site.run() == 0
+    site.wait(site.settled)
+    site.write("{mine: {pretrain: {recipe: demo, set: {epochs: 3}}}, random: {checkpoint: random}}", seeds=1)
+    assert site.run() == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "2 of 3 jobs were made of something else than the suite says now (recipe 1, backbone 1)" in line
+    assert not site.queued()
+    assert twinbench.main(["suite", "run", str(file), "--again"]) == 0
+    site.wait(site.settled)
+    assert set(site.states().values()) == {"done"}
+    assert site.result(0, "mine")["details"]["starts"] == 1
+    [place] = (site.root / "superseded").iterdir()
+    assert (place / site.trial(0, "mine") / "superseded.json").exists()
+    assert not (place / "random").exists()
