@@ -122,7 +122,7 @@ def _trained(name: str, title: str, source: str, recipe: SgdRecipe, data_set: Da
     """Return a linear-probe or fine-tuning protocol; three seeds where few labels are used."""
     return Protocol(
         name=name,
-        version=1,
+        version=2 if recipe.train_backbone else 1,  # 1 took the batch norm's groups as the processes cut them
         title=title,
         recipe=recipe,
         data_set=data_set,
@@ -226,7 +226,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="imagenet-knn",
-        version=1,
+        version=2,  # 1 counted classes without a vote in its top-5
         title="ImageNet, weighted k-nearest neighbours on frozen features",
         recipe=KNN,
         data_set=IMAGENET,

@@ -137,11 +137,13 @@ ONE_COST = "nothing: one cost"
 ON_TEST = "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on undrawn trainval images"
 
 
-def _voc07(name: str, title: str, source: str, recipe: Recipe, selected_on: str, published_as: str = "") -> Protocol:
+def _voc07(
+    name: str, title: str, source: str, recipe: Recipe, selected_on: str, published_as: str = "", version: int = 1
+) -> Protocol:
     """Return a protocol on VOC2007."""
     return Protocol(
         name=name,
-        version=1,
+        version=version,
         title=title,
         recipe=recipe,
         data_set=VOC07,
@@ -177,6 +179,7 @@ PROTOCOLS = (
         VIRTEX_SVM,
         ON_TRAINVAL,
         "voc07_svm_virtex",
+        version=2,  # 1 resized as torchvision does
     ),
     _voc07(
         "voc07-svm-pcl",
@@ -193,6 +196,7 @@ PROTOCOLS = (
         MMSELFSUP_SVM,
         ON_TRAINVAL,
         "voc07_svm_mmselfsup",
+        version=2,  # 1 resized as torchvision does
     ),
     _voc07(
         "voc07-svm-lowshot",
@@ -216,6 +220,7 @@ PROTOCOLS = (
         MMSELFSUP_LOW_SHOT,
         ON_TEST,
         "voc07_svm_lowshot_mmselfsup",
+        version=2,  # 1 resized as torchvision does
     ),
     Protocol(
         name="inat18-svm",

@@ -32,11 +32,10 @@ def add_options(parser: argparse.ArgumentParser, options: type[Any]) -> None:
     """Add `--field-name` for each field of the dataclass `options` that has an Option; those without have no option."""
     hints = typing.get_type_hints(options, include_extras=True)
     for field in fields(options):
-        option = next(
-            (note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)), None
-        )
-        if option is None:
+        notes = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
+        if not notes:
             continue
+        (option,) = notes
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         kind = _plain(hints[field.name].__origin__)
         flag = f"--{field.name.replace('_', '-')}"
@@ -87,10 +86,6 @@ def _metavar(kind: Any) -> str:
 
 def _told(default: Any, words: str) -> str:
     """Return the default in words, unless the help tells it itself."""
-    return (
-        ""
-        if default is None or "default" in words
-        else f" (default {default:g})"
-        if isinstance(default, float)
-        else f" (default {default})"
-    )
+    if default is None or "default" in words:
+        return ""
+    return f" (default {default:g})" if isinstance(default, float) else f" (default {default})"

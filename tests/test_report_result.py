@@ -177,13 +177,13 @@ def test_unfinished_trials_are_found_with_their_reason(tmp_path):
 def written_by_0_1(tmp_path, **fields):
     """Write a result as twinbench 0.1 did."""
     old = {
-        "protocol": "imagenet-knn",
+        "protocol": "voc07-svm",
         "version": 1,
-        "fingerprint": "0fba465fea2d",  # of commit 9df5be5
+        "fingerprint": "16727dc71c2e",  # of commit 9df5be5
         "method": "mine",
         "seed": 0,
-        "metrics": {"top1-k20": 60.0},
-        "headline": "top1-k20",
+        "metrics": {"mAP": 60.0},
+        "headline": "mAP",
         "backbone_sha256": "a" * 64,
         "schema": 1,
     }
@@ -193,14 +193,14 @@ def written_by_0_1(tmp_path, **fields):
 
 
 def test_a_result_of_an_unchanged_recipe_is_read_under_todays_fingerprint(tmp_path):
-    assert written_by_0_1(tmp_path).fingerprint == PROTOCOLS["imagenet-knn"].fingerprint
+    assert written_by_0_1(tmp_path).fingerprint == PROTOCOLS["voc07-svm"].fingerprint
 
 
 @pytest.mark.parametrize(
-    "fields", [{"fingerprint": "0fba465fea2e"}, {"version": 2}, {"schema": 2}, {"imported": "VISSL"}], ids=str
+    "fields", [{"fingerprint": "16727dc71c2f"}, {"version": 2}, {"schema": 2}, {"imported": "VISSL"}], ids=str
 )
 def test_no_other_result_is(tmp_path, fields):
-    assert written_by_0_1(tmp_path, **fields).fingerprint != PROTOCOLS["imagenet-knn"].fingerprint
+    assert written_by_0_1(tmp_path, **fields).fingerprint != PROTOCOLS["voc07-svm"].fingerprint
 
 
 def test_a_recipe_whose_numbers_changed_is_another_edition(tmp_path):
