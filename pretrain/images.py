@@ -255,4 +255,7 @@ class Pairs(Dataset[tuple[Tensor, list[str]]]):
 
 def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
     """Stack a batch and join the messages."""
-    return torch.stack([pair for pair, _ in items]), [message for _, messages in items for message in messages]
+    messages: list[str] = []
+    for _, told in items:
+        messages += told
+    return torch.stack([pair for pair, _ in items]), messages

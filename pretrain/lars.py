@@ -36,7 +36,8 @@ class LARS(torch.optim.Optimizer):
         for group in self.param_groups:
             for weights in (True, False):
                 # One foreach call wants one device and one type.
-                for params in _alike([p for p in group["params"] if (p.ndim != 1) == weights]):
+                chosen = [p for p in group["params"] if (p.ndim != 1) == weights]
+                for params in _alike(chosen):
                     self._step(params, [p.grad for p in params if p.grad is not None], group, scale=weights)
         return loss
 

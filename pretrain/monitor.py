@@ -32,16 +32,18 @@ class Monitor:
         names = class_folders(folder)
         if set(names) <= {"train", "val"}:
             raise DataError(f"{folder}: holds {' and '.join(names)}, not classes; give one of them to --monitor")
-        images = [
-            (folder / name / image, label) for label, name in enumerate(names) for image in image_names(folder / name)
-        ]
-        if len(names) < 2 or len(images) < 3:
+        self.paths: list[Path] = []
+        labels: list[int] = []
+        for label, name in enumerate(names):
+            found = [folder / name / image for image in image_names(folder / name)]
+            self.paths += found
+            labels += [label] * len(found)
+        if len(names) < 2 or len(self.paths) < 3:
             raise DataError(
-                f"{folder}: {len(images)} images of {len(names)} classes; --monitor needs 2 classes, 3 images"
+                f"{folder}: {len(self.paths)} images of {len(names)} classes; --monitor needs 2 classes, 3 images"
             )
         self.process, self.workers = process, workers
-        self.labels = torch.tensor([label for _, label in images])
-        self.paths = [path for path, _ in images]
+        self.labels = torch.tensor(labels)
         self.transform = transforms.Compose(
             [
                 transforms.Resize(round(crop * RESIZE)),

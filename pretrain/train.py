@@ -259,6 +259,7 @@ def set_rates(optimizer: torch.optim.Optimizer, plan: Plan, step: int) -> None:
 
 def build_optimizer(model: nn.Module, recipe: PretrainRecipe) -> LARS:
     """Return LARS over two groups with rates of their own: weights, then biases and batch norm."""
-    parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if (p.ndim != 1) == weights]} for weights in (True, False)]
+    weights = [p for p in model.parameters() if p.ndim != 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": weights}, {"params": others}]
     return LARS(groups, 0.0, recipe.weight_decay, recipe.momentum, recipe.trust)
