@@ -3,6 +3,7 @@
 Examples:
 twinbench protocols                    one line each
 twinbench protocols voc07-svm          everything about one
+twinbench protocols barlow-twins       a pretraining recipe
 twinbench protocols voc07-svm --json   the same for a program
 twinbench protocols --markdown         the page docs/protocols.md
 """
@@ -18,7 +19,9 @@ from typing import Any
 from twinbench.protocols import page
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol, load_own
 from twinbench.protocols.facts import facts
+from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol, flat
+from twinbench.protocols.sources import pretraining_sources, pretraining_values
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the list, one protocol, or the page of all."""
     load_own(arguments.protocols)
+    if arguments.name in RECIPES:
+        print(_pretraining(RECIPES[arguments.name], as_json=arguments.json))
+        return 0
     chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
     if arguments.markdown:
         print(page.render(chosen), end="")
@@ -89,6 +95,19 @@ def _all_about(protocol: Protocol) -> str:
         shown = {entry.method: f"{entry.value:g}  {entry.where}" for entry in numbers if entry.paper == papers[0]}
         parts += _lines(shown)
     return "\n".join(parts)
+
+
+def _pretraining(recipe: PretrainRecipe, *, as_json: bool) -> str:
+    """Return everything about a pretraining recipe."""
+    notes = pretraining_sources(recipe)
+    if as_json:
+        whole = dataclasses.asdict(recipe) | {"fingerprint": recipe.fingerprint, "kind": "pretraining"}
+        return json.dumps({**whole, "sources": {name: note for name, note in notes.items() if note}}, indent=1)
+    known = {"version": str(recipe.version), "fingerprint": recipe.fingerprint, "source": recipe.source}
+    sourced: dict[str, str] = {}
+    for name, text in pretraining_values(recipe):
+        sourced[name] = f"{text}   [{notes[name]}]" if notes.get(name) else text
+    return "\n".join([f"{recipe.name}: pretraining", *_lines(known), "recipe [source]", *_lines(sourced)])
 
 
 def _lines(entries: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,10 @@ from importlib import import_module
 
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.facts import facts
+from twinbench.protocols.pretraining import BARLOW_TWINS, RECIPES, PretrainRecipe
 from twinbench.protocols.published import published_for
 from twinbench.protocols.schema import Protocol, flat
-from twinbench.protocols.sources import FILES, sources_of
+from twinbench.protocols.sources import FILES, pretraining_sources, pretraining_values, sources_of
 
 HEAD = """# The protocols
 
@@ -25,8 +26,32 @@ def render(protocols: Sequence[Protocol]) -> str:
         (f"[{entry.name}](#{entry.name})", entry.title, entry.metric, str(entry.trials), f"`{entry.fingerprint}`")
         for entry in protocols
     ]
-    parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows), _abbreviations()]
-    return "\n".join([*parts, *map(_section, protocols)])
+    parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows), _abbreviations(FILES)]
+    return "\n".join([*parts, *map(_section, protocols), *_pretraining()])
+
+
+def _pretraining() -> list[str]:
+    """Return the sections of the pretraining recipes."""
+    lines = [(f"[{name}](#{name})", recipe.source, f"`{recipe.fingerprint}`") for name, recipe in RECIPES.items()]
+    parts = ["# Pretraining recipes\n", _table(("name", "source", "fingerprint"), lines)]
+    parts.append(_abbreviations(["pretraining.py"]))
+    for recipe in RECIPES.values():
+        parts += [f"## {recipe.name}\n", f"{recipe.source}. Version {recipe.version}, `{recipe.fingerprint}`.\n"]
+        whole = recipe is BARLOW_TWINS
+        parts += [] if whole else [f"Everything else as in [{BARLOW_TWINS.name}](#{BARLOW_TWINS.name}).\n"]
+        parts.append(_table(("field", "value", "source"), _pretraining_fields(recipe, whole)))
+    return parts
+
+
+def _pretraining_fields(recipe: PretrainRecipe, whole: bool) -> list[tuple[str, str, str]]:
+    """Return field, value and source of a pretraining recipe: of all fields, or of those that differ."""
+    notes = pretraining_sources(recipe)
+    first = dict(pretraining_values(BARLOW_TWINS))
+    found: list[tuple[str, str, str]] = []
+    for name, text in pretraining_values(recipe):
+        if whole or text != first[name]:
+            found.append((f"`{name}`", f"`{text}`" if text else "", notes.get(name, "")))
+    return found
 
 
 def _section(protocol: Protocol) -> str:
@@ -50,9 +75,9 @@ def _section(protocol: Protocol) -> str:
     return "\n".join(parts)
 
 
-def _abbreviations() -> str:
+def _abbreviations(files: Sequence[str]) -> str:
     """Return how the sources are abbreviated, as the modules that cite them say."""
-    texts = [import_module(f"protocols.{name.removesuffix('.py')}").__doc__ or "" for name in FILES]
+    texts = [import_module(f"twinbench.protocols.{name.removesuffix('.py')}").__doc__ or "" for name in files]
     wanted = [part for text in texts for part in text.split("\n\n") if part.startswith("Sources, abbreviated")]
     return "\n\n".join(part.strip() for part in wanted) + "\n"
 

@@ -42,7 +42,7 @@ class PretrainRecipe:
     # BT code's all_reduce stands outside autograd, so DDP's average divides its gradient by the number of processes:
     # invisible to LARS, but not to weight decay nor to the biases' rate. Here the factor is 1 / reference_world for
     # any number of processes. 16: BT code's README; the run behind the released file is not known for certain.
-    reference_world: Annotated[int, COUNT] = 16
+    reference_world: Annotated[int, COUNT] = 16  # BT code's README
     projector: tuple[int, ...] = (8192, 8192, 8192)  # BT code
     zero_init_residual: bool = True  # BT code
     # BT code's DataLoader drops nothing, so that an epoch of ImageNet ends with 1168 images (626 steps, and a schedule

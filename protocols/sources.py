@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, classification.py or detection.py; what shows
-sources reads them there.
+A constant and its source are written once, on one line of svm.py, classification.py, detection.py or pretraining.py;
+what shows sources reads them there.
 """
 
 import ast
@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.protocols.schema import Protocol, flat
 
 FILES = ("svm.py", "classification.py", "detection.py")  # where the paper's protocols are written
@@ -39,6 +40,29 @@ def sources_of(protocol: Protocol) -> Notes:
     return {name: note for name, note in found.items() if note}
 
 
+def pretraining_values(recipe: PretrainRecipe) -> list[tuple[str, str]]:
+    """Return the settings of a pretraining recipe, with values as --set takes them."""
+    return [(name, text) for name, text in flat(recipe) if name not in ("name", "version", "source")]
+
+
+@cache
+def pretraining_sources(recipe: PretrainRecipe) -> Notes:
+    """Return field -> source of a pretraining recipe; a value that differs from the flagship's has its own, or none."""
+    module = _Module(Path(__file__).with_name("pretraining.py").read_text(encoding="utf-8"))
+    notes = module.defaults("PretrainRecipe")
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and recipe.name in _texts(node):
+            for keyword in node.keywords:
+                notes[keyword.arg or ""] = module.comments.get(keyword.value.end_lineno or 0, "ours")
+    return notes
+
+
+def _texts(call: ast.Call) -> list[str]:
+    """Return the plain texts that a call is given."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return [str(value.value) for value in given if isinstance(value, ast.Constant)]
+
+
 class _Module:
     """One file of protocols: its comments by line and its recipes by name."""
 
@@ -61,11 +85,20 @@ class _Module:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]
-                texts = [str(value.value) for value in given if isinstance(value, ast.Constant)]
-                names = [text for text in texts if text in PROTOCOLS]
+                names = [text for text in _texts(node) if text in PROTOCOLS]
                 notes = [note for note in map(self.notes, given) if note]
                 if names and notes:
                     found[names[0]] = notes[0]
+        return found
+
+    def defaults(self, name: str) -> Notes:
+        """Return the notes beside the defaults of a dataclass."""
+        found: Notes = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                for field in node.body:
+                    if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                        found[field.target.id] = self.comments.get(field.end_lineno or 0, "")
         return found
 
     def notes(self, value: ast.expr) -> Notes:

@@ -1,9 +1,17 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import twinbench
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.pretraining import RECIPES
+from twinbench.protocols.sources import pretraining_sources, pretraining_values
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_list_holds_every_protocol_with_its_fingerprint(capsys):
@@ -42,3 +50,32 @@ def test_help_holds_an_example(command, capsys):
     with pytest.raises(SystemExit):
         twinbench.main([command, "--help"])
     assert f"twinbench {command} " in capsys.readouterr().out.partition("\n\n")[2]
+
+
+def test_a_pretraining_recipe_is_shown_with_its_sources(capsys):
+    assert twinbench.main(["protocols", "barlow-twins"]) == 0
+    shown = capsys.readouterr().out
+    assert "barlow-twins: pretraining" in shown
+    assert "lambd               0.0051   [BT code; the paper's text says 5e-3]" in shown
+
+
+def test_a_pretraining_recipe_is_json_too(capsys):
+    assert twinbench.main(["protocols", "barlow-twins-paper", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["lambd"] == 5e-3
+    assert found["sources"]["lambd"] == "BT 2.2"
+    assert found["fingerprint"] == RECIPES["barlow-twins-paper"].fingerprint
+
+
+def test_every_field_of_the_flagship_has_a_source():
+    notes = pretraining_sources(RECIPES["barlow-twins"])
+    assert [name for name, _ in pretraining_values(RECIPES["barlow-twins"]) if not notes.get(name)] == []
+
+
+def test_the_page_is_written_from_any_folder(tmp_path):
+    """An import of `protocols` without the package's name once worked in the checkout alone."""
+    words = [sys.executable, "-m", "twinbench", "protocols", "--markdown"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "# Pretraining recipes" in run.stdout
