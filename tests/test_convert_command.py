@@ -51,7 +51,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def test_convert_writes_the_form_that_the_name_says(capsys, checkpoint: Path, name: str) -> None:
     out = checkpoint.parent / name
     code, text, _ = run(capsys, "convert", checkpoint, out)
-    assert code == 0 and load_backbone(out).sha256 in text == text.splitlines()[0] + "\n"
+    assert code == 0
+    assert load_backbone(out).sha256 in text == text.splitlines()[0] + "\n"
     assert load_backbone(out).sha256 == load_backbone(checkpoint).sha256
 
 
@@ -91,7 +92,8 @@ def test_inspect_says_how_it_knows_the_convention(capsys, checkpoint: Path) -> N
 def test_convert_replaces_its_own_input(capsys, checkpoint: Path) -> None:
     before = load_backbone(checkpoint).sha256
     assert run(capsys, "convert", checkpoint, checkpoint)[0] == 0
-    assert load_backbone(checkpoint).sha256 == before and load_backbone(checkpoint).layout == "torchvision"
+    assert load_backbone(checkpoint).sha256 == before
+    assert load_backbone(checkpoint).layout == "torchvision"
 
 
 def test_convert_random(capsys, tmp_path: Path) -> None:
@@ -116,20 +118,32 @@ def test_convert_random(capsys, tmp_path: Path) -> None:
 def test_mistakes_take_one_line_and_write_nothing(capsys, checkpoint: Path, monkeypatch, words, message: str) -> None:
     monkeypatch.chdir(checkpoint.parent)
     code, out, err = run(capsys, *words)
-    assert code == 2 and out == "" and message in err and err.count("\n") == 1
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pth"]
 
 
 def test_inspect_says_what_is_in_the_file(capsys, checkpoint: Path) -> None:
     code, out, _ = run(capsys, "inspect", checkpoint, "--json")
     facts = json.loads(out)
-    assert code == 0 and facts["layout"] == "dino-full" and facts["at"] == "teacher" and facts["prefix"] == "backbone."
-    assert facts["tensors"] == 318 and facts["width"] == WIDTH and facts["dropped"] == {"head": 1}
+    assert code == 0
+    assert facts["layout"] == "dino-full"
+    assert facts["at"] == "teacher"
+    assert facts["prefix"] == "backbone."
+    assert facts["tensors"] == 318
+    assert facts["width"] == WIDTH
+    assert facts["dropped"] == {"head": 1}
     assert facts["architecture"] == "resnet50-w0.0625"
-    assert facts["others"] == ["dino-full:student"] and facts["sha256"] == load_backbone(checkpoint).sha256
+    assert facts["others"] == ["dino-full:student"]
+    assert facts["sha256"] == load_backbone(checkpoint).sha256
     assert "licence" not in facts  # the zoo holds a file called checkpoint.pth too, but that proves nothing
     code, out, _ = run(capsys, "inspect", checkpoint)
-    assert code == 0 and "layout" in out and "dino-full" in out and "mean 0.485 0.456 0.406" in out
+    assert code == 0
+    assert "layout" in out
+    assert "dino-full" in out
+    assert "mean 0.485 0.456 0.406" in out
     assert re.search(f"^identity +{facts['identity']}$", out, re.M)
 
 
@@ -143,8 +157,10 @@ def test_a_kill_leaves_the_old_file(checkpoint: Path) -> None:
         f"twinbench.main(['convert', {str(checkpoint)!r}, {str(out)!r}])"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, check=False)
-    assert killed.returncode == -signal.SIGKILL and out.read_bytes() == b"old"
-    assert twinbench.main(["convert", str(checkpoint), str(out)]) == 0 and load_backbone(out).width == WIDTH
+    assert killed.returncode == -signal.SIGKILL
+    assert out.read_bytes() == b"old"
+    assert twinbench.main(["convert", str(checkpoint), str(out)]) == 0
+    assert load_backbone(out).width == WIDTH
 
 
 def test_a_conversion_needs_no_torchvision(checkpoint: Path) -> None:

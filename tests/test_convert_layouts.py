@@ -293,7 +293,9 @@ def test_each_torch_layout(tmp_path: Path, origin: str, legacy: bool) -> None:
     torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
     assert_is(path, A, layout)
     backbone = load_backbone(path)
-    assert backbone.prefix == prefix and backbone.convention == IMAGENET and backbone.width == WIDTH
+    assert backbone.prefix == prefix
+    assert backbone.convention == IMAGENET
+    assert backbone.width == WIDTH
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,8 @@ def test_each_torch_layout(tmp_path: Path, origin: str, legacy: bool) -> None:
 def test_the_other_branch_on_request(tmp_path: Path, origin: str, label: str) -> None:
     torch.save(SAVED[origin][0], tmp_path / "file.pth")
     backbone = load_backbone(tmp_path / "file.pth", label)
-    assert backbone.layout == label and torch.equal(backbone.state_dict["conv1.weight"], B["conv1.weight"])
+    assert backbone.layout == label
+    assert torch.equal(backbone.state_dict["conv1.weight"], B["conv1.weight"])
 
 
 def test_timm_safetensors(tmp_path: Path) -> None:
@@ -478,4 +481,5 @@ def test_several_backbones_of_different_layouts_need_a_choice(tmp_path: Path) ->
 
 def test_no_row_of_the_table_says_the_same_twice() -> None:
     rows = [(row.label, row.at, row.prefix) for row in LAYOUTS]
-    assert len(set(rows)) == len(rows) and len({(row.at, row.prefix) for row in GENERIC}) == len(GENERIC)
+    assert len(set(rows)) == len(rows)
+    assert len({(row.at, row.prefix) for row in GENERIC}) == len(GENERIC)

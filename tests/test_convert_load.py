@@ -47,7 +47,8 @@ def test_a_plain_file_and_a_full_checkpoint_hold_the_same_backbone(tmp_path: Pat
     wrapped = {f"module.backbone.{name}": values for name, values in weights.items()}
     heads = {"module.projector.0.weight": torch.zeros(3, 3), "module.bn.running_mean": torch.zeros(3)}
     full = load_backbone(stored(tmp_path, {"epoch": 2, "model": wrapped | heads, "optimizer": {}}, "full.pth"))
-    assert same(plain.state_dict, weights) and same(full.state_dict, weights)
+    assert same(plain.state_dict, weights)
+    assert same(full.state_dict, weights)
     assert (plain.layout, plain.prefix, plain.width) == ("torchvision", "", WIDTH)
     assert (full.layout, full.prefix) == ("barlow-twins-full", "module.backbone.")
     assert plain.sha256 == full.sha256 != load_backbone(stored(tmp_path, trained(1))).sha256
@@ -59,17 +60,20 @@ def test_the_names_and_values_are_torchvisions(tmp_path: Path) -> None:
     model(torch.randn(2, 3, 64, 64)).square().mean().backward()  # one forward pass in train mode, one step
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     backbone = load_backbone(stored(tmp_path, model.state_dict()))
-    assert len(backbone.state_dict) == 318 and "fc.weight" not in backbone.state_dict
+    assert len(backbone.state_dict) == 318
+    assert "fc.weight" not in backbone.state_dict
     ours, images = build_model(backbone), torch.randn(2, 3, 64, 64)
     model.fc = torch.nn.Identity()
-    assert not ours.training and torch.equal(ours(images), model.eval()(images))
+    assert not ours.training
+    assert torch.equal(ours(images), model.eval()(images))
 
 
 def test_left_out_counters_are_zero_and_do_not_change_the_identity(tmp_path: Path) -> None:
     weights = trained()
     whole = load_backbone(stored(tmp_path, weights))
     few = load_backbone(stored(tmp_path, {k: v for k, v in weights.items() if "num_batches" not in k}))
-    assert len(few.state_dict) == 318 and few.state_dict["bn1.num_batches_tracked"] == 0
+    assert len(few.state_dict) == 318
+    assert few.state_dict["bn1.num_batches_tracked"] == 0
     assert few.sha256 == whole.sha256
 
 
@@ -126,7 +130,9 @@ def test_random_is_the_same_backbone_every_time_and_leaves_the_global_state_alon
     one, two = open_backbone("random", WIDTH), open_backbone("random", WIDTH)
     build_model(one)
     assert torch.equal(torch.rand(3), expected)
-    assert one.sha256 == two.sha256 and one.layout == "random" and one.width == WIDTH
+    assert one.sha256 == two.sha256
+    assert one.layout == "random"
+    assert one.width == WIDTH
     torch.manual_seed(0)
     assert same(one.state_dict, dict(ResNet50(WIDTH).state_dict()))
 
@@ -134,7 +140,8 @@ def test_random_is_the_same_backbone_every_time_and_leaves_the_global_state_alon
 @pytest.mark.parametrize("width", [1 / 4, 1 / 2])
 def test_other_widths_are_read_and_carried(tmp_path: Path, width: float) -> None:
     backbone = load_backbone(stored(tmp_path, trained(width=width)))
-    assert backbone.width == width and build_model(backbone).features == 2048 * width
+    assert backbone.width == width
+    assert build_model(backbone).features == 2048 * width
     assert backbone.architecture == f"resnet50-w{width}"
 
 
@@ -163,7 +170,8 @@ def test_own_files_are_written_whole_and_read_with_care(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="killed"):
         save({"big": torch.zeros(1000), "bad": Unwritable()}, path)
-    assert load(path)["epoch"] == 3 and [file.name for file in path.parent.iterdir()] == ["checkpoint.pth"]
+    assert load(path)["epoch"] == 3
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pth"]
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match="not a whole file"):
         load(path)

@@ -42,7 +42,8 @@ def imported(folder: Path, text: str = NET, name: str = "net"):
     path = folder / f"{name}.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     found = importlib.util.module_from_spec(spec)
     exec(compile(text, path, "exec"), vars(found))  # no .pyc, which would be told by the second
     linecache.checkcache(str(path))

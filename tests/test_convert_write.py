@@ -82,12 +82,16 @@ def test_each_form_is_what_its_library_reads(tmp_path: Path) -> None:
     assert len(plain) == 318
     ResNet50(WIDTH).load_state_dict(plain)
     timm = torch.load(write(one, "timm", tmp_path), weights_only=True)
-    assert timm["arch"] == "resnet50" and list(timm["state_dict"]) == list(one.state_dict)
+    assert timm["arch"] == "resnet50"
+    assert list(timm["state_dict"]) == list(one.state_dict)
     with safe_open(write(one, "safetensors", tmp_path), "pt") as file:
-        assert set(file.keys()) == set(one.state_dict) and file.metadata()["format"] == "pt"
+        assert set(file.keys()) == set(one.state_dict)
+        assert file.metadata()["format"] == "pt"
         assert json.loads(file.metadata()["twinbench"])["convention"]["std"] == [1.0, 1.0, 1.0]
     detectron2 = torch.load(write(one, "detectron2", tmp_path), weights_only=True)
-    assert detectron2["matching_heuristics"] is True and detectron2["__author__"] and len(detectron2["model"]) == 318
+    assert detectron2["matching_heuristics"] is True
+    assert detectron2["__author__"]
+    assert len(detectron2["model"]) == 318
 
 
 def test_random_can_be_written_but_not_mistaken_for_a_trained_one(tmp_path: Path) -> None:
@@ -203,7 +207,8 @@ def test_what_a_kill_left_is_removed_once_nobody_writes_it(tmp_path: Path) -> No
         path.write_bytes(b"half")
     os.utime(left, (0, time.time() - ABANDONED - 1))
     write(backbone(), "torchvision", tmp_path)
-    assert not left.exists() and fresh.exists()
+    assert not left.exists()
+    assert fresh.exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -220,8 +225,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, form: str) -
         [sys.executable, "-c", code, "convert", "random", out, "--to", to], capture_output=True, text=True, cwd=ROOT
     )
     assert run.returncode == 2 and not run.stdout, run.stderr
-    assert run.stderr.startswith(f"twinbench convert: {out}: ") and run.stderr.count("\n") == 1
-    assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
+    assert run.stderr.startswith(f"twinbench convert: {out}: ")
+    assert run.stderr.count("\n") == 1
+    assert out.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_an_input_convention_is_noted_for_random_too(tmp_path: Path) -> None:

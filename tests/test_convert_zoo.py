@@ -93,10 +93,12 @@ def test_a_file_is_fetched_once_and_then_works_offline(server: Server, tmp_path:
     entry = serve(server, data, f"sha256:{hashlib.sha256(data).hexdigest()[:8]}")
     assert not is_cached(entry)
     path = fetch(entry)
-    assert path.read_bytes() == data and path == cached_path(entry) == tmp_path / "cache" / "mine" / "model.pth"
+    assert path.read_bytes() == data
+    assert path == cached_path(entry) == tmp_path / "cache" / "mine" / "model.pth"
     assert "licence MIT" in capsys.readouterr().err
     server.files.clear()
-    assert fetch(entry) == path and len(server.requests) == 1
+    assert fetch(entry) == path
+    assert len(server.requests) == 1
 
 
 def test_zoo_names_work_wherever_a_backbone_is_asked_for(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -104,10 +106,13 @@ def test_zoo_names_work_wherever_a_backbone_is_asked_for(server: Server, tmp_pat
     zoo()[entry.name] = entry
     try:
         backbone = open_backbone("zoo:mine")
-        assert backbone.width == WIDTH and backbone.source == "zoo:mine"
+        assert backbone.width == WIDTH
+        assert backbone.source == "zoo:mine"
         assert twinbench.main(["inspect", "zoo:mine", "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
-        assert facts["licence"] == "MIT" and facts["published_top1"] == 70.0 and facts["sha256"] == backbone.sha256
+        assert facts["licence"] == "MIT"
+        assert facts["published_top1"] == 70.0
+        assert facts["sha256"] == backbone.sha256
         assert twinbench.main(["convert", "zoo:mine", str(tmp_path / "out.safetensors")]) == 0
         assert twinbench.main(["zoo", "mine", "--fetch"]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == str(cached_path(entry))
@@ -174,7 +179,8 @@ def test_a_file_of_a_file_service_is_taken_by_hand(server: Server) -> None:
         fetch(entry)
     cached_path(entry).parent.mkdir(parents=True)
     cached_path(entry).write_bytes(b"by hand")
-    assert fetch(entry) == cached_path(entry) and not server.requests
+    assert fetch(entry) == cached_path(entry)
+    assert not server.requests
 
 
 def test_processes_that_ask_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
@@ -199,7 +205,9 @@ def test_the_table_names_layouts_that_exist_and_files_that_differ() -> None:
     assert {entry.layout for entry in entries} <= {row.name for row in LAYOUTS}
     assert len({cached_path(entry) for entry in entries}) == len(entries)
     for entry in entries:
-        assert entry.address.startswith("https://") and entry.licence and entry.source
+        assert entry.address.startswith("https://")
+        assert entry.licence
+        assert entry.source
         algorithm, _, digits = entry.hash.partition(":")
         assert not entry.hash or (algorithm in ("md5", "sha256") and int(digits, 16) and len(digits) >= 8)
         assert entry.top1 is None or 30 < entry.top1 < 90
@@ -210,7 +218,9 @@ def test_the_table_names_layouts_that_exist_and_files_that_differ() -> None:
 def test_the_listing(capsys) -> None:
     assert twinbench.main(["zoo"]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == len(zoo()) + 3 and "moco-v2-800ep" in out and "CC BY-NC 4.0" in out
+    assert len(out.splitlines()) == len(zoo()) + 3
+    assert "moco-v2-800ep" in out
+    assert "CC BY-NC 4.0" in out
     assert twinbench.main(["zoo", "moco", "--json"]) == 0
     assert {"moco-v2-800ep", "lightly-moco-v2"} <= {entry["name"] for entry in json.loads(capsys.readouterr().out)}
     assert twinbench.main(["zoo", "moco-v2-80ep"]) == 2

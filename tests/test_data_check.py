@@ -24,7 +24,9 @@ TREES["places"] = "places"
 @pytest.mark.parametrize("fast", [True, False])
 def test_fresh_scenes_are_complete(scenes: Path, layout: str, fast: bool) -> None:
     report = check(layout, scenes / TREES[layout], fast=fast, processes=1)
-    assert report.complete and report.expected.items() <= report.counts.items() and report.counts["classes"] == 10
+    assert report.complete
+    assert report.expected.items() <= report.counts.items()
+    assert report.counts["classes"] == 10
     assert report.expected_from == "the demo scenes' marker"
 
 
@@ -64,7 +66,8 @@ def test_subset_lists_are_counted_where_they_are(scenes: Path, tmp_path: Path) -
     report = check("imagenet", root)
     assert report.counts == {"train": 60, "val": 20, "classes": 10, "1percent.txt": 10}
     assert report.problems[0].count == 4  # train, val, classes and the one list
-    assert "1percent.txt" in report.as_text() and "10percent.txt" not in report.as_text()
+    assert "1percent.txt" in report.as_text()
+    assert "10percent.txt" not in report.as_text()
 
 
 def test_on_imagenets_classes_the_lists_must_be_simclrs(scenes: Path, tmp_path: Path, monkeypatch) -> None:
@@ -72,7 +75,8 @@ def test_on_imagenets_classes_the_lists_must_be_simclrs(scenes: Path, tmp_path: 
     (root / "scenes.json").unlink()
     monkeypatch.setitem(EXPECTED["imagenet"], "classes", 10)
     (wrong,) = [problem for problem in check("imagenet", root).problems if problem.kind == "lists"]
-    assert wrong.count == 2 and "expected SimCLR's 71e82a48ba78..." in wrong.examples[1]
+    assert wrong.count == 2
+    assert "expected SimCLR's 71e82a48ba78..." in wrong.examples[1]
     for name in ("1percent.txt", "10percent.txt"):
         found = hashlib.sha256((root / name).read_bytes()).hexdigest()
         monkeypatch.setitem(LISTS_SHA256, name, found)
@@ -106,7 +110,8 @@ def test_every_problem_of_a_voc_tree_is_listed(scenes: Path, tmp_path: Path) -> 
         "unreadable images": 1,
         "counts": 2,  # 2012-trainval and the sum
     }
-    assert len(found["annotations"].examples) == 3 and "no <difficult>" in found["annotations"].examples[0]
+    assert len(found["annotations"].examples) == 3
+    assert "no <difficult>" in found["annotations"].examples[0]
 
 
 def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Path) -> None:
@@ -167,11 +172,9 @@ def test_the_command(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["data", "check", "coco", str(tmp_path / "made" / "coco"), "--json"]) == 2
     out, err = capsys.readouterr()
     assert json.loads(out)["problems"][0]["kind"] == "missing images"
-    assert (
-        err.count("\n") == 1
-        and "coco is not complete; problems: missing images (1)" in err
-        and "000000000021.jpg" in err
-    )
+    assert err.count("\n") == 1
+    assert "coco is not complete; problems: missing images (1)" in err
+    assert "000000000021.jpg" in err
 
 
 @pytest.mark.parametrize(
@@ -186,4 +189,5 @@ def test_the_command(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_wrong_input_is_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", *arguments]) == 2
     err = capsys.readouterr().err
-    assert complaint in err and err.count("\n") == 1
+    assert complaint in err
+    assert err.count("\n") == 1

@@ -18,7 +18,9 @@ def test_every_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
     Image.new("RGB", (5, 4), (255, 255, 255)).convert(mode).save(path)
     image = read_rgb(path)
-    assert image.mode == "RGB" and image.size == (5, 4) and np.asarray(image).min() > 250
+    assert image.mode == "RGB"
+    assert image.size == (5, 4)
+    assert np.asarray(image).min() > 250
 
 
 def test_a_truncated_or_foreign_or_missing_file_is_named(scenes: Path, tmp_path: Path) -> None:
@@ -56,7 +58,8 @@ def test_a_proof_is_as_strict_as_reading(tmp_path: Path, suffix: str) -> None:
                 readable[index] = False
         assert readable[0] == readable[1]
         verdicts[readable[0]] += 1
-    assert verdicts[False] >= 90 and verdicts[True] + verdicts[False] == 200
+    assert verdicts[False] >= 90
+    assert verdicts[True] + verdicts[False] == 200
 
 
 @pytest.mark.parametrize("side", [9_500, 20_000])  # past Pillow's warning, past its error
@@ -70,7 +73,8 @@ def test_the_message_stays_one_line_whatever_the_file_is_called(tmp_path: Path) 
     (tmp_path / "a\nb\x1b[31m.jpg").touch()
     with pytest.raises(DataError) as caught:
         read_rgb(tmp_path / "a\nb\x1b[31m.jpg")
-    assert "a\\nb\\x1b[31m.jpg" in str(caught.value) and str(caught.value).isprintable()
+    assert "a\\nb\\x1b[31m.jpg" in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_the_data_set_gives_tensor_and_index(tmp_path: Path) -> None:

@@ -32,14 +32,15 @@ def copy(scenes: Path, tmp_path: Path):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_layout_reads_in_a_stable_order(scenes: Path, layout: str, split: str) -> None:
     images = read_labelled(layout, scenes / ROOTS[layout], split)
-    assert len(images.paths) == len(images.targets) and len(images.classes) == 10
+    assert len(images.paths) == len(images.targets)
+    assert len(images.classes) == 10
     assert all(path.is_file() for path in images.paths)
     again = read_labelled(layout, scenes / ROOTS[layout], split)
-    assert list(images.paths) == list(again.paths) and (images.targets == again.targets).all()
+    assert list(images.paths) == list(again.paths)
+    assert (images.targets == again.targets).all()
     if layout != "voc":
-        assert (
-            images.targets.dtype == np.int64 and np.bincount(images.targets).tolist() == [len(images.paths) // 10] * 10
-        )
+        assert images.targets.dtype == np.int64
+        assert np.bincount(images.targets).tolist() == [len(images.paths) // 10] * 10
 
 
 def test_imagenet_is_what_torchvision_reads(scenes: Path) -> None:
@@ -47,7 +48,8 @@ def test_imagenet_is_what_torchvision_reads(scenes: Path) -> None:
 
     ours, theirs = read_labelled("imagenet", scenes / "imagenet", "test"), ImageFolder(str(scenes / "imagenet" / "val"))
     assert [str(path) for path in ours.paths] == [path for path, _ in theirs.samples]
-    assert ours.targets.tolist() == theirs.targets and list(ours.classes) == theirs.classes
+    assert ours.targets.tolist() == theirs.targets
+    assert list(ours.classes) == theirs.classes
 
 
 def test_fractions_are_the_listed_images(scenes: Path) -> None:
@@ -107,7 +109,8 @@ def test_inat_labels_follow_the_category_ids(tmp_path: Path) -> None:
     (tmp_path / "train2018.json").write_text(json.dumps(lists))
     images = read_labelled("inat", tmp_path, "train")
     assert list(images.paths) == [tmp_path / "b.jpg", tmp_path / "a.jpg"]
-    assert images.targets.tolist() == [1, 0] and images.classes == ("Apis", "Ursus")
+    assert images.targets.tolist() == [1, 0]
+    assert images.classes == ("Apis", "Ursus")
 
 
 @pytest.mark.parametrize("layout", ROOTS)
@@ -297,7 +300,10 @@ def test_train_and_test_need_the_same_classes(scenes: Path) -> None:
 def test_a_list_of_paths_is_a_sequence_of_them(tmp_path: Path) -> None:
     names = ["a/b.jpg", "c.jpg", "d\udcff.jpg", "e/f/g.jpg"]  # one with a byte that is no UTF-8
     paths, plain = PathList(tmp_path, names), [tmp_path / name for name in names]
-    assert list(paths) == plain and len(paths) == 4 and paths[-1] == plain[-1] and plain[2] in paths
+    assert list(paths) == plain
+    assert len(paths) == 4
+    assert paths[-1] == plain[-1]
+    assert plain[2] in paths
     for part in (slice(1, 3), slice(None, None, 2), slice(3, 0, -1), slice(9, 12)):
         assert list(paths[part]) == plain[part]
     with pytest.raises(IndexError):

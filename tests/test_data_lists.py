@@ -64,7 +64,8 @@ def test_wrong_bytes_are_thrown_away(source: Path, tmp_path: Path, capsys) -> No
     for _ in range(2):
         assert main(["data", "lists", str(tmp_path / "lists")]) == 2
         error = capsys.readouterr().err
-        assert f"its sha256 is {found}..., expected" in error and "fetch it by hand and save it as" in error
+        assert f"its sha256 is {found}..., expected" in error
+        assert "fetch it by hand and save it as" in error
         assert error.count("\n") == 1
         assert not [path for path in (tmp_path / "lists").iterdir() if not path.name.endswith(".lock")]
 

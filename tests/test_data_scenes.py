@@ -48,7 +48,8 @@ def test_a_killed_make_is_finished_by_the_next(scenes: Path, tmp_path: Path) -> 
     while maker.poll() is None and not list(root.glob(".*.part/*/*")):
         pass
     os.kill(maker.pid, signal.SIGKILL)
-    assert maker.wait() == -signal.SIGKILL and list(root.glob(".*.part"))
+    assert maker.wait() == -signal.SIGKILL
+    assert list(root.glob(".*.part"))
     make_scenes(root, seed=0, scale=0.02)
     assert digest(root) == digest(scenes)
 
@@ -106,7 +107,9 @@ def test_digits_come_in_turn_and_every_box_holds_its_mask() -> None:
     assert all(picture.shape == (96, 96, 3) and picture.dtype == np.uint8 for picture, _ in plain)
     faint = 0
     for number, (_, placed) in enumerate(photo_pictures(np.random.default_rng(3), train, 200)):
-        assert placed[0].digit == number % 10 and not placed[0].faint and 1 <= len(placed) <= 4
+        assert placed[0].digit == number % 10
+        assert not placed[0].faint
+        assert 1 <= len(placed) <= 4
         faint += sum(thing.faint for thing in placed)
         assert (np.sum([thing.mask for thing in placed], axis=0) <= 1).all()  # one digit on top at each pixel
         for thing in placed:
@@ -147,7 +150,8 @@ def test_masks_mean_the_same_to_pycocotools() -> None:
 def test_coco_boxes_areas_and_masks_agree(scenes: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     data = coco.COCO(scenes / "coco" / "annotations" / "instances_val2017.json")
-    assert len(data.imgs) == 20 and [entry["name"] for entry in data.cats.values()][:2] == ["zero", "one"]
+    assert len(data.imgs) == 20
+    assert [entry["name"] for entry in data.cats.values()][:2] == ["zero", "one"]
     for annotation in data.anns.values():
         mask = data.annToMask(annotation)
         left, top, width, height = annotation["bbox"]
@@ -174,8 +178,11 @@ def test_voc_lists_follow_from_the_annotations(scenes: Path) -> None:
 def test_subset_lists_are_balanced_and_nested(tmp_path: Path) -> None:
     make_scenes(tmp_path, scale=0.1)  # 300 training images
     lists = {percent: (tmp_path / "imagenet" / f"{percent}percent.txt").read_text().split() for percent in (1, 10)}
-    assert len(lists[10]) == 30 and len(lists[1]) == 10 and set(lists[1]) < set(lists[10])
+    assert len(lists[10]) == 30
+    assert len(lists[1]) == 10
+    assert set(lists[1]) < set(lists[10])
     owners = [name.split("_")[0] for name in lists[10]]
-    assert {owners.count(owner) for owner in owners} == {3} and len(set(owners)) == 10
+    assert {owners.count(owner) for owner in owners} == {3}
+    assert len(set(owners)) == 10
     images = json.loads((tmp_path / "inat" / "train2018.json").read_text())["images"]
     assert all((tmp_path / "inat" / image["file_name"]).is_file() for image in images)

@@ -255,7 +255,9 @@ def test_coco_ap_agrees_with_a_second_computation(scenes, seed):
 def test_coco_size_ranges_without_an_object_are_left_out_and_said(scenes):
     data = open_data(COCO, scenes / "coco")
     scores = measure(CocoEvaluator(data, Scores()), data, noisy(data, 0))
-    assert "box-APs" in scores.metrics and "box-APl" not in scores.metrics  # no digit has 96 x 96 pixels
+    # no digit has 96 x 96 pixels
+    assert "box-APs" in scores.metrics
+    assert "box-APl" not in scores.metrics
     assert any("size range of box" in note and "APl" in note for note in scores.notes)
     json.dumps(scores.metrics, allow_nan=False)
 

@@ -57,7 +57,8 @@ def test_a_users_mistake_is_one_line_without_traceback(capsys, tmp_path):
     assert twinbench.main(["report", str(tmp_path / "nowhere")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("twinbench report: ") and captured.err.count("\n") == 1
+    assert captured.err.startswith("twinbench report: ")
+    assert captured.err.count("\n") == 1
 
 
 def test_a_missing_package_is_named_with_what_brings_it(capsys, monkeypatch):

@@ -29,4 +29,5 @@ def test_an_unknown_benchmark_is_named() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "los"], cwd=root, capture_output=True, text=True, check=False
     )
-    assert run.returncode == 2 and "unknown benchmark 'los'. Did you mean 'loss'?" in run.stderr
+    assert run.returncode == 2
+    assert "unknown benchmark 'los'. Did you mean 'loss'?" in run.stderr

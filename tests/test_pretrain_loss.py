@@ -110,7 +110,9 @@ def test_half_inputs_get_half_gradients_of_a_float32_loss() -> None:
     z1, z2 = embeddings(32, 48, torch.bfloat16)
     loss = barlow_twins_loss(z1, z2)
     loss.backward()
-    assert loss.dtype == torch.float32 and z1.grad is not None and z1.grad.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert z1.grad is not None
+    assert z1.grad.dtype == torch.bfloat16
     assert torch.equal(loss, barlow_twins_loss(z1.float(), z2.float()))
 
 

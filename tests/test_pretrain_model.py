@@ -73,7 +73,8 @@ def test_the_original_script_can_load_our_checkpoint(tmp_path: Path) -> None:
     state_of, (weights, others) = found["optimizer"]["state"], found["optimizer"]["param_groups"]
     assert (len(weights["params"]), len(others["params"])) == (56, 110)
     for index, p in zip([*weights["params"], *others["params"]], [*groups[0], *groups[1]], strict=True):
-        assert set(state_of[index]) == {"mu"} and state_of[index]["mu"].shape == p.shape
+        assert set(state_of[index]) == {"mu"}
+        assert state_of[index]["mu"].shape == p.shape
 
 
 def test_views_pass_one_by_one_and_bn_follows() -> None:
@@ -93,9 +94,12 @@ def test_views_pass_one_by_one_and_bn_follows() -> None:
 
 def test_orders_are_permutations_that_differ() -> None:
     plan = Plan(replace(RECIPES["demo"], batch_size=4, epochs=2), 11, 3)
-    assert plan.steps_per_epoch == 2 and plan.steps == 4  # 3 images are left over
+    # 3 images are left over
+    assert plan.steps_per_epoch == 2
+    assert plan.steps == 4
     first, second = (np.concatenate([plan.batch(step) for step in pair]) for pair in ((0, 1), (2, 3)))
-    assert len(set(first)) == len(set(second)) == 8 and (first != second).any()
+    assert len(set(first)) == len(set(second)) == 8
+    assert (first != second).any()
     assert (plan.batch(1) == first[4:]).all()  # asked for again, after another epoch
     parts = [plan.batch(0)[plan.own(Process(rank, 2), 0)] for rank in (0, 1)]
     assert (np.concatenate(parts) == plan.batch(0)).all()
@@ -107,7 +111,9 @@ def test_small_sets_are_kept_in_memory_and_others_are_not(tmp_path: Path, monkey
         paths.append(tmp_path / f"{i}.png")
         Image.new("RGB", (5, 4), (i, 0, 9)).save(paths[-1])
     images = decode_all(paths, Corrupt(0))
-    assert images is not None and images.shape == (3, 3, 4, 5) and images[2, :, 0, 0].tolist() == [2, 0, 9]
+    assert images is not None
+    assert images.shape == (3, 3, 4, 5)
+    assert images[2, :, 0, 0].tolist() == [2, 0, 9]
     monkeypatch.setattr("twinbench.pretrain.images.MEMORY_BYTES", 3 * 60 - 1)
     assert decode_all(paths, Corrupt(0)) is None
     monkeypatch.undo()
@@ -143,4 +149,5 @@ def test_monitor_by_a_plain_loop(tmp_path: Path) -> None:
     backbone = MeanColor().train()
     monitor = Monitor(tmp_path, 32, Process(), 0)
     assert monitor.accuracy(backbone, torch.device("cpu")) == pytest.approx(100 * right / 27)
-    assert 50 < 100 * right / 27 < 100 and backbone.training
+    assert 50 < 100 * right / 27 < 100
+    assert backbone.training

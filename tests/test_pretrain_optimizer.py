@@ -31,7 +31,8 @@ def test_three_steps_by_numpy() -> None:
     for name, value in values.items():
         np.testing.assert_allclose(params[name].detach().numpy(), value, rtol=1e-12)
         np.testing.assert_allclose(optimizer.state[params[name]]["mu"].numpy(), momenta[name], rtol=1e-12)
-    assert torch.equal(unused.detach(), torch.ones(2, 2)) and unused not in optimizer.state
+    assert torch.equal(unused.detach(), torch.ones(2, 2))
+    assert unused not in optimizer.state
 
 
 def test_a_weight_without_gradient_or_size_is_not_scaled() -> None:
@@ -50,7 +51,8 @@ def test_groups_have_rates_of_their_own() -> None:
     for p in (first, second):
         p.grad = torch.ones(2)
     assert optimizer.step(lambda: 7.0) == 7.0
-    assert first.tolist() == [0, 0] and second.tolist() == [0.75, 0.75]
+    assert first.tolist() == [0, 0]
+    assert second.tolist() == [0.75, 0.75]
 
 
 def rate(step: int, **changes: float) -> float:

@@ -71,9 +71,11 @@ def test_files_of_a_run(images: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert pretrain(images, tmp_path) == 0
     assert capsys.readouterr().out == f"{tmp_path}/resnet50.pth\n"
     found = weights(tmp_path)
-    assert list(found) == list(ResNet50(0.0625).state_dict()) and len(found) == 318
+    assert list(found) == list(ResNet50(0.0625).state_dict())
+    assert len(found) == 318
     state = load(tmp_path / "checkpoint.pth")
-    assert set(state) == {"epoch", "model", "optimizer", "twinbench"} and state["epoch"] == 2
+    assert set(state) == {"epoch", "model", "optimizer", "twinbench"}
+    assert state["epoch"] == 2
     names = list(state["model"])
     assert sum(name.startswith("module.backbone.") for name in names) == 318
     assert [n for n in names if "backbone" not in n] == [
@@ -193,7 +195,8 @@ def test_wrong_input_takes_one_line(images: Path, tmp_path: Path, capsys: pytest
         pretrain(images, out, "--log-steps=0")
     says("--log-steps: 0 is below 1")(2)
     says("unknown value for setting precision: 'half'")(pretrain(images, out, "--precision", "half"))
-    assert not (out / "resnet50.pth").exists() and not (out / "checkpoint.pth").exists()
+    assert not (out / "resnet50.pth").exists()
+    assert not (out / "checkpoint.pth").exists()
 
 
 def test_a_checkpoint_of_something_else_is_refused(
@@ -214,7 +217,8 @@ def test_a_damaged_image_is_named_or_tolerated(tmp_path: Path, capsys: pytest.Ca
         more = ("--set=batch_size=6", "--skip-corrupt=1")
         assert pretrain(data, out, *more) == 0
         (finished,) = [line for line in read_log(out / "log.jsonl") if line.get("event") == "finished"]
-        assert len(finished["skipped"]) == 1 and str(bad) in finished["skipped"][0]
+        assert len(finished["skipped"]) == 1
+        assert str(bad) in finished["skipped"][0]
         capsys.readouterr()
 
 
@@ -223,7 +227,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     more = ("--set=lr_weights=1e30", "--set=lr_biases=1e30", "--set=epochs=3")
     fails(capsys, 1, "loss of step", "lr_weights", "mean C_ii", "try lower rates")(pretrain(images, tmp_path, *more))
-    assert not (tmp_path / "checkpoint.pth").exists() and not (tmp_path / "resnet50.pth").exists()
+    assert not (tmp_path / "checkpoint.pth").exists()
+    assert not (tmp_path / "resnet50.pth").exists()
 
 
 def test_a_full_disk_leaves_the_old_file(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +266,9 @@ def test_other_precisions_resume_too(
         patch.setattr(Meter, "write", stop_here)
         assert pretrain(images, tmp_path / "resumed", *more) == 75
     found = load(tmp_path / "resumed" / "checkpoint.pth")["twinbench"]
-    assert found["step"] == 3 and found["precision"] == precision and bool(found["scaler"]) == (precision == "fp16")
+    assert found["step"] == 3
+    assert found["precision"] == precision
+    assert bool(found["scaler"]) == (precision == "fp16")
     assert pretrain(images, tmp_path / "resumed", *more) == 0
     assert same(tmp_path / "whole", tmp_path / "resumed")
     assert pretrain(images, tmp_path / "exact", "--set=crop=32") == 0
@@ -269,7 +276,8 @@ def test_other_precisions_resume_too(
         next(line["loss"] for line in read_log(tmp_path / out / "log.jsonl") if "loss" in line)
         for out in ("whole", "exact")
     ]
-    assert first[0] == pytest.approx(first[1], rel=0.1) and first[0] != first[1]
+    assert first[0] == pytest.approx(first[1], rel=0.1)
+    assert first[0] != first[1]
 
 
 def test_monitor_and_tensorboard(images: Path, tmp_path: Path) -> None:
@@ -291,4 +299,5 @@ def test_monitor_and_tensorboard(images: Path, tmp_path: Path) -> None:
 def test_pixel_exact_views_train_too(mixed: Path, tmp_path: Path) -> None:
     assert pretrain(mixed, tmp_path, "--set=views=pil", "--set=epochs=1") == 0
     (first,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"start"' in line]
-    assert first["recipe"]["views"] == "pil" and first["fingerprint"] != ""
+    assert first["recipe"]["views"] == "pil"
+    assert first["fingerprint"] != ""

@@ -58,7 +58,8 @@ def test_crops_agree_with_pillow(photos: Tensor) -> None:
         fast = augment.crop_resize(photos.float().div(255), crops, size)
         slow = torch.stack([to_bytes(crop_resize_pil(image(p), crops[i : i + 1], size)) for i, p in enumerate(photos)])
         error = (fast - slow.float().div(255)).abs()
-        assert float(error.max()) < 8 * LEVEL and float(error.mean()) < 0.3 * LEVEL
+        assert float(error.max()) < 8 * LEVEL
+        assert float(error.mean()) < 0.3 * LEVEL
 
 
 @pytest.mark.parametrize("operation", range(4))
@@ -126,7 +127,8 @@ def test_draws_have_the_recipe_s_distribution() -> None:
     low, high = first.factors.min(0), first.factors.max(0)
     np.testing.assert_allclose(low, [0.6, 0.6, 0.8, -0.1], atol=0.01)
     np.testing.assert_allclose(high, [1.4, 1.4, 1.2, 0.1], atol=0.01)
-    assert first.sigma.min() == pytest.approx(0.1, abs=0.01) and first.sigma.max() == pytest.approx(2.0, abs=0.01)
+    assert first.sigma.min() == pytest.approx(0.1, abs=0.01)
+    assert first.sigma.max() == pytest.approx(2.0, abs=0.01)
     for place in range(4):  # each operation stands at each place as often as the others
         np.testing.assert_allclose(np.bincount(first.order[:, place]) / n, 0.25, atol=0.02)
 
@@ -144,8 +146,10 @@ def test_crops_have_torchvision_s_distribution(height: int, width: int) -> None:
     for mine, theirs in pairs:
         error = np.sqrt((mine.var() + theirs.var()) / n)
         assert abs(mine.mean() - theirs.mean()) <= 4 * error + 1e-9
-    assert (ours.top >= 0).all() and (ours.top + ours.height <= height).all()
-    assert (ours.left >= 0).all() and (ours.left + ours.width <= width).all()
+    assert (ours.top >= 0).all()
+    assert (ours.top + ours.height <= height).all()
+    assert (ours.left >= 0).all()
+    assert (ours.left + ours.width <= width).all()
     assert abs(ours.flip.mean() - 0.5) < 4 * 0.5 / np.sqrt(n)
 
 
@@ -173,4 +177,5 @@ def test_whole_views_agree_in_their_statistics(photos: Tensor) -> None:
 
 def test_slices_are_parts() -> None:
     crops = draw_crops(RECIPE, generator(0, 3), 6, 50, 50)
-    assert isinstance(crops[2:4], Crops) and (crops[2:4].top == crops.top[2:4]).all()
+    assert isinstance(crops[2:4], Crops)
+    assert (crops[2:4].top == crops.top[2:4]).all()

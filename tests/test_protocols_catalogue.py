@@ -90,7 +90,11 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
 
 @pytest.mark.parametrize("paper", PAPER, ids=IDS)
 def test_a_papers_protocol_says_where_it_comes_from(paper):
-    assert paper.source and paper.title and paper.selected_on and paper.trials >= 1 and paper.width == 1.0
+    assert paper.source
+    assert paper.title
+    assert paper.selected_on
+    assert paper.trials >= 1
+    assert paper.width == 1.0
 
 
 GAP, RES5 = (PROTOCOLS[name].recipe.transform for name in ("voc07-svm-gap", "voc07-svm"))

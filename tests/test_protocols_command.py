@@ -42,7 +42,8 @@ def test_json_holds_the_same(capsys):
 def test_an_unknown_name_ends_with_code_2_and_one_line(capsys):
     assert twinbench.main(["protocols", "voc07"]) == 2
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "Did you mean 'voc07-svm'" in message
+    assert message.count("\n") == 1
+    assert "Did you mean 'voc07-svm'" in message
 
 
 @pytest.mark.parametrize("command", ["protocols", "report"])

@@ -55,7 +55,8 @@ def test_a_setting_without_name_or_value(pair):
 )
 def test_values_take_the_type_of_the_field(name, given, expected):
     changed = getattr(with_settings(Recipe(), {name: given}), name)
-    assert changed == expected and type(changed) is type(expected)
+    assert changed == expected
+    assert type(changed) is type(expected)
 
 
 def test_a_field_within_a_field_is_set_by_a_dotted_name():
@@ -107,4 +108,6 @@ def test_two_writers_of_one_file_never_share_what_lies_beside_it(tmp_path):
         assert len({first, second}) == 2
         for beside in (first, second):
             assert beside.match(f".file.txt.{os.uname().nodename}.{os.getpid()}.*.part")
-    assert path.read_text() == "first" and os.listdir(tmp_path) == ["file.txt"]  # the outer block ends last
+    # the outer block ends last
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["file.txt"]

@@ -102,14 +102,16 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(protocol, field, v
     shown, expected, words = str(caught.value).partition(": expected ")
     allowed = {name: found for name, _, found in ranges_of(find_protocol(protocol).recipe)}
     assert words == allowed[field].words
-    assert shown.startswith(f"setting {field}=") and "\n" not in str(caught.value)
+    assert shown.startswith(f"setting {field}=")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("protocol", "settings", "said"), TOGETHER)
 def test_settings_that_do_not_go_together(protocol, settings, said):
     with pytest.raises(SettingError) as caught:
         find_protocol(protocol).with_settings(settings)
-    assert str(caught.value).startswith(f"setting {said}") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"setting {said}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("protocol", "settings"), GOOD)
@@ -172,5 +174,6 @@ def test_the_command_ends_with_one_line_before_any_work(tmp_path, capsys):
     words = ["transfer", LINEAR, "random", str(tmp_path), str(out), "--device", "cpu", "--set", "epochs=0"]
     assert twinbench.main(words) == 2
     error = capsys.readouterr().err
-    assert error.endswith("setting epochs=0: expected a whole number of at least 1\n") and error.count("\n") == 1
+    assert error.endswith("setting epochs=0: expected a whole number of at least 1\n")
+    assert error.count("\n") == 1
     assert not out.exists()

@@ -103,7 +103,8 @@ def test_every_file_of_own_protocols_is_read_by_the_real_reader(path, tmp_path):
 
 def test_the_changelog_begins_with_this_version():
     first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert first and first[1] == twinbench.__version__
+    assert first
+    assert first[1] == twinbench.__version__
 
 
 def test_the_citation_is_whole():

@@ -100,7 +100,8 @@ def test_loader_processes_follow_the_machine(monkeypatch, cores, process, enviro
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
     set_all(monkeypatch, **environment)
     assert loader_workers(process, None) == expected
-    assert loader_workers(process, 0) == 0 and loader_workers(process, 40) == 40
+    assert loader_workers(process, 0) == 0
+    assert loader_workers(process, 40) == 40
     with pytest.raises(ProcessError, match="--workers -1: expected 0 .* or more"):
         loader_workers(process, -1)
 

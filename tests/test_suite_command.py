@@ -140,7 +140,9 @@ def test_watch_and_follow_end_when_nothing_moves_any_more(suite_file, capsys, mo
     (last.out / "result.json").unlink()
     assert twinbench.main(["suite", "status", str(suite_file), "--watch"]) == 0
     screens = capsys.readouterr().out
-    assert "4 done, 1 running" in screens and "5 jobs: 5 done" in screens and len(naps) == 2
+    assert "4 done, 1 running" in screens
+    assert "5 jobs: 5 done" in screens
+    assert len(naps) == 2
 
 
 def test_a_suite_without_results_has_no_table_to_write(suite_file, capsys):
@@ -167,7 +169,9 @@ def test_run_writes_the_table_and_names_each_failure_with_its_log(suite_file, ca
         ),
     ]
     table = (root / "report.txt").read_text()
-    assert "12.5 ±0.7 (2)" in table and "a/pretrain failed" in table  # mean and spread of 12 and 13
+    # mean and spread of 12 and 13
+    assert "12.5 ±0.7 (2)" in table
+    assert "a/pretrain failed" in table
     assert all((root / name).exists() for name in ("report.md", "report.csv", "report.html"))
 
 
@@ -183,7 +187,8 @@ def test_another_librarys_model_goes_through_a_suite(scenes, tmp_path, capsys):
     assert twinbench.main(["suite", "run", str(file), "--local"]) == 0
     results = read_results([tmp_path / "out"])
     assert {result.details["backbone"] for result in results} == {"torchvision:shufflenet_v2_x0_5"}
-    assert len({result.backbone_sha256 for result in results}) == 1 and len(results) == 2
+    assert len({result.backbone_sha256 for result in results}) == 1
+    assert len(results) == 2
     assert len(list((tmp_path / "out/features").iterdir())) == 2  # training and test images, once for both protocols
     assert "the backbone is torchvision:shufflenet_v2_x0_5" in (tmp_path / "out/report.txt").read_text()
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
@@ -193,7 +198,8 @@ def test_another_librarys_model_goes_through_a_suite(scenes, tmp_path, capsys):
         result.unlink()
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "methods.shuffle: " in line and "w.pth: begins with b'no weigh'" in line
+    assert "methods.shuffle: " in line
+    assert "w.pth: begins with b'no weigh'" in line
 
 
 def test_a_suite_runs_beside_the_users_own_data_report_and_slurm(scenes, tmp_path):

@@ -42,7 +42,8 @@ def test_the_demo_makes_a_table_and_goes_on_where_it_was(tmp_path):
     for word in ("barlow-twins", "random", "voc07-svm", "coco-mrcnn-c4-1x", f"page:     {demo / 'report.html'}"):
         assert word in run.stdout
     pictures = [demo / line.split()[1] for line in run.stdout.splitlines() if line.startswith("pictures:")]
-    assert pictures and all(list(folder.glob("*.png")) for folder in pictures)
+    assert pictures
+    assert all(list(folder.glob("*.png")) for folder in pictures)
     # the same command again, one trial lost: that one is measured again, to the same number, and nothing else
     lost = demo / "random/demo-imagenet-knn/seed0/result.json"
     before = json.loads(lost.read_text())["metrics"]

@@ -53,18 +53,22 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
     suite = read(folder, GOOD)
     assert (suite.name, suite.root) == ("trees", folder / "out")
     mine, theirs, random, far, vit, convnext = suite.methods
-    assert mine.pretrain and mine.pretrain.settings == (("epochs", "3"), ("projector", "64,64"))
+    assert mine.pretrain
+    assert mine.pretrain.settings == (("epochs", "3"), ("projector", "64,64"))
     assert (mine.pretrain.data, mine.pretrain.seed) == ("imagenet", 7)
     assert theirs.file == folder / "theirs.pth"
     assert (random.file, far.file, convnext.file) == (None, None, None)
-    assert vit.checkpoint == f"timm:vit_tiny_patch16_224={folder}/theirs.pth" and vit.file == theirs.file
+    assert vit.checkpoint == f"timm:vit_tiny_patch16_224={folder}/theirs.pth"
+    assert vit.file == theirs.file
     assert [method.name for method in suite.methods if method.model] == ["vit", "convnext"]
     svm, semi, boxes = suite.measurements
     assert svm.seeds == tuple(range(find_protocol("demo-voc07-svm").trials))
-    assert semi.seeds == (4, 2) and semi.protocol.overrides == (("epochs", "5"),)
+    assert semi.seeds == (4, 2)
+    assert semi.protocol.overrides == (("epochs", "5"),)
     assert (boxes.seeds, boxes.gpus, boxes.minutes, boxes.partial) == ((0, 1), 8, 90, True)
     assert suite.data == {"voc": folder / "sets/voc", "imagenet": folder / "sets/in"}
-    assert suite.cluster.setup == ("module load x, y",) and suite.cluster.environment == {"A": "1"}
+    assert suite.cluster.setup == ("module load x, y",)
+    assert suite.cluster.environment == {"A": "1"}
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_lists_and_samples_are_passed_on(tmp_path):
 def test_a_protocol_for_resnets_refuses_another_librarys_model(tmp_path, protocol, why):
     with pytest.raises(SuiteError, match=f"protocols.{protocol} {why}, but methods.a is timm:vit; give it") as caught:
         suite_of(tmp_path, "timm:vit=random", f"{{voc07-svm-gap: {{}}, {protocol}: {{}}}}")
-    assert str(tmp_path / "suite.yaml") in str(caught.value) and "\n" not in str(caught.value)
+    assert str(tmp_path / "suite.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def write_result(job, **changes):

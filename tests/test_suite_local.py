@@ -43,7 +43,8 @@ def test_a_job_runs_after_those_it_needs(tmp_path):
     early = job(tmp_path, "early", f"import time; time.sleep(0.3); {WRITE}")
     assert run([late, early], slots=("", "")) == {}
     record = read_record(late.out)
-    assert record and (record.state, record.code, record.starts) == ("done", 0, 1)
+    assert record
+    assert (record.state, record.code, record.starts) == ("done", 0, 1)
 
 
 def test_a_job_lets_another_go_first_and_runs_even_if_that_fails(tmp_path):
@@ -88,7 +89,8 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(tmp_path):
     assert set(failed) == {"bad", "needs-bad"}
     assert failed["bad"].reason == "exit code 1: there is no such image"
     blocked = read_record(jobs[1].out)
-    assert blocked and blocked.state == "blocked"
+    assert blocked
+    assert blocked.state == "blocked"
     assert blocked.reason == "bad failed: exit code 1: there is no such image"
     assert (tmp_path / "good/result.json").exists()
 
@@ -112,7 +114,8 @@ def test_what_is_done_is_skipped_and_a_backbone_no_trial_needs_is_not_made(tmp_p
     monkeypatch.setattr(Job, "done", lambda self: self.name == "done")
     monkeypatch.setattr(local, "worker_command", python)
     assert local.run_missing([train, done, todo], parallel=1) == {}
-    assert (todo.out / "result.json").exists() and not train.out.exists()
+    assert (todo.out / "result.json").exists()
+    assert not train.out.exists()
 
 
 RUNNER = """
@@ -164,7 +167,8 @@ def test_children_end_however_the_runner_ends(tmp_path, number):
     runner.wait(timeout=20)
     wait_until(lambda: all(gone(pid) for pid in children))
     record = read_record(tmp_path / "a")
-    assert record and record.state == ("running" if number == signal.SIGKILL else "stopped")
+    assert record
+    assert record.state == ("running" if number == signal.SIGKILL else "stopped")
     assert not (tmp_path / "c").exists()
 
 
@@ -181,5 +185,7 @@ def test_starts_and_seconds_add_up_over_runs(tmp_path):
     run([sleeper])
     run([sleeper])
     record = read_record(sleeper.out)
-    assert record and record.starts == 2 and record.spent_seconds >= 0.4
+    assert record
+    assert record.starts == 2
+    assert record.spent_seconds >= 0.4
     assert json.loads((sleeper.out / "job.json").read_text())["state"] == "failed"

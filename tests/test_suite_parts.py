@@ -51,7 +51,8 @@ def test_estimates_rest_on_finished_trials_and_else_on_the_limit(suite):
         end(job.out, record.__class__(**{**vars(record), "started": record.started - spent}), "done")
         job.product.write_text("{}")
     found = estimate(jobs)[jobs[3].name]
-    assert found.gpu_hours == pytest.approx(16 * 1.5, rel=0.01) and found.basis == "median of 3 finished"
+    assert found.gpu_hours == pytest.approx(16 * 1.5, rel=0.01)
+    assert found.basis == "median of 3 finished"
 
 
 def test_features_that_trials_share_take_room_once(tmp_path):
@@ -84,11 +85,13 @@ def test_progress_and_time_left_come_from_the_log_and_survive_a_restart(tmp_path
     assert advance(log, "epoch", 10) is None
     write_log(log, (1, 100.0), (2, 110.0), (4, 130.0))
     found = advance(log, "epoch", 10)
-    assert found and (found.done, found.seconds_left) == (4, 60.0)
+    assert found
+    assert (found.done, found.seconds_left) == (4, 60.0)
     assert str(found) == "epoch 4/10, 60 s left"
     write_log(log, (1, 100.0), (4, 130.0), (3, 1000.0), (5, 1040.0))
     found = advance(log, "epoch", 10)
-    assert found and (found.done, found.seconds_left) == (5, 100.0)
+    assert found
+    assert (found.done, found.seconds_left) == (5, 100.0)
 
 
 @pytest.mark.parametrize(

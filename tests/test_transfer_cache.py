@@ -215,11 +215,13 @@ def test_a_killed_jobs_block_is_made_by_the_one_that_waits_for_it(backbone, path
     heir.start()
     wait_until(lambda: len(files(folder)) == 8)  # seven blocks and the lock: the victim has the eighth
     time.sleep(0.1)
-    assert heir.is_alive() and "1-2.npy" not in files(folder)
+    assert heir.is_alive()
+    assert "1-2.npy" not in files(folder)
     assert victim.pid
     os.kill(victim.pid, signal.SIGKILL)
     heir.join(8)
-    assert heir.exitcode == 0 and made()[8:] == ["2", "3", "4", "5", "6", "7", "1"]
+    assert heir.exitcode == 0
+    assert made()[8:] == ["2", "3", "4", "5", "6", "7", "1"]
     np.testing.assert_array_equal(cached(folder, backbone, paths), whole)
 
 
@@ -275,6 +277,7 @@ def test_a_damaged_file_is_told_in_one_line_and_removed_made_again(
     for _ in range(2):
         with pytest.raises(CacheError) as caught:
             cached(tmp_path / "cache", backbone, paths)
-        assert str(caught.value).startswith(f"{path}: ") and str(caught.value).endswith("; remove it and run again")
+        assert str(caught.value).startswith(f"{path}: ")
+        assert str(caught.value).endswith("; remove it and run again")
     path.unlink()
     np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), good)

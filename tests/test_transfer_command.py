@@ -62,7 +62,8 @@ def test_knn_from_command_line_to_result(imagenet, tmp_path, capsys):
     assert result.images_expected == {"train": 3000, "test": 500}
     assert set(result.metrics) == {"top1-k10", "top5-k10", "top1-k20", "top5-k20"}
     answer = capsys.readouterr().out
-    assert answer.startswith("demo-imagenet-knn  none  seed 3") and len(answer.splitlines()) == 1
+    assert answer.startswith("demo-imagenet-knn  none  seed 3")
+    assert len(answer.splitlines()) == 1
 
 
 def test_a_finished_trial_is_told_again_and_not_repeated(imagenet, tmp_path, capsys):
@@ -105,11 +106,14 @@ def test_a_killed_trials_features_stay_and_a_finished_ones_go(imagenet, tmp_path
     assert run(*words, tmp_path / "whole") == 0
     monkeypatch.setattr(cache, "extract", killed_at_the_last)
     assert run(*words, tmp_path / "cut") == 130
-    assert (tmp_path / "cut" / "features").exists() and not (tmp_path / "cut" / "result.json").exists()
-    assert run(*words, tmp_path / "cut") == 0 and len(calls) == blocks + 1
+    assert (tmp_path / "cut" / "features").exists()
+    assert not (tmp_path / "cut" / "result.json").exists()
+    assert run(*words, tmp_path / "cut") == 0
+    assert len(calls) == blocks + 1
     whole, cut = (read_result(tmp_path / name / "result.json") for name in ("whole", "cut"))
     assert (cut.metrics, cut.curves, cut.details) == (whole.metrics, whole.curves, whole.details)
-    assert not (tmp_path / "whole" / "features").exists() and not (tmp_path / "cut" / "features").exists()
+    assert not (tmp_path / "whole" / "features").exists()
+    assert not (tmp_path / "cut" / "features").exists()
     assert maps == []  # a network disk would keep a file that is still mapped
 
 
@@ -125,7 +129,8 @@ def test_what_follows_the_network_is_exact_where_products_may_take_tf32(imagenet
     products.allow_tf32 = True
     try:
         assert run("demo-imagenet-knn", "random", imagenet, tmp_path) == 0
-        assert seen == [False] and products.allow_tf32
+        assert seen == [False]
+        assert products.allow_tf32
     finally:
         products.allow_tf32 = False
 
@@ -136,8 +141,11 @@ def test_a_kill_between_the_result_and_the_removal_leaves_nothing_for_good(image
         killed.setattr("twinbench.transfer.measure.shutil.rmtree", None)  # fails when called
         with pytest.raises(TypeError):
             run(*words)
-    assert (tmp_path / "result.json").exists() and (tmp_path / "features").exists()
-    assert run(*words, "--cache", tmp_path / "features") == 0 and (tmp_path / "features").exists()  # the user's
+    assert (tmp_path / "result.json").exists()
+    assert (tmp_path / "features").exists()
+    # the user's
+    assert run(*words, "--cache", tmp_path / "features") == 0
+    assert (tmp_path / "features").exists()
     assert run(*words) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
@@ -150,7 +158,8 @@ def test_a_disk_that_is_full_of_features_is_one_line_and_then_it_goes_on(imagene
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     error = capsys.readouterr().err
-    assert error.startswith(f"twinbench transfer: {tmp_path}/features/") and error.count("\n") == 1
+    assert error.startswith(f"twinbench transfer: {tmp_path}/features/")
+    assert error.count("\n") == 1
     assert error.endswith("/0-40.npy: File too large; make room or name another place\n")
     assert run(*words) == 0
 
@@ -158,9 +167,11 @@ def test_a_disk_that_is_full_of_features_is_one_line_and_then_it_goes_on(imagene
 def test_a_probe_writes_its_curve_log_and_checkpoint(imagenet, tmp_path):
     assert run("demo-imagenet-1pct", "random", imagenet, tmp_path, "--set", "epochs=2") == 0
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["images"] == {"train": 20, "test": 20} and result["overrides"] == {"epochs": "2"}
+    assert result["images"] == {"train": 20, "test": 20}
+    assert result["overrides"] == {"epochs": "2"}
     assert [epoch for epoch, _ in result["curves"]["top1"]] == [1, 2]
-    assert (tmp_path / "log.jsonl").exists() and (tmp_path / "checkpoint.pth").exists()
+    assert (tmp_path / "log.jsonl").exists()
+    assert (tmp_path / "checkpoint.pth").exists()
 
 
 def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, capsys):
@@ -177,7 +188,8 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
     for name, root in (("own", imagenet), ("links", data)):
         assert run("demo-imagenet-1pct", "random", root, tmp_path / name, "--set", "epochs=1") == 0
     given, own, links = (read_result(tmp_path / name / "result.json") for name in ("given", "own", "links"))
-    assert given.metrics == own.metrics == links.metrics and given.details == own.details == links.details
+    assert given.metrics == own.metrics == links.metrics
+    assert given.details == own.details == links.details
     assert given.details["list_sha256"] == hashlib.sha256(listing.read_bytes()).hexdigest()
     assert run(*words) == 0  # the data's own list is that one
     (data / "1percent.txt").unlink()
@@ -203,8 +215,10 @@ def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(ima
     command = ["transfer", *map(str, words)]
     assert twinbench.main([*command[:4], str(tmp_path / "refused"), *command[4:]]) == 2
     error = capsys.readouterr().err
-    assert "1percent.txt: sha256" in error and "demo-imagenet-1pct rests on SimCLR's 1percent.txt" in error
-    assert error.count("\n") == 1 and not (tmp_path / "refused").exists()
+    assert "1percent.txt: sha256" in error
+    assert "demo-imagenet-1pct rests on SimCLR's 1percent.txt" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "refused").exists()
     with monkeypatch.context() as more:
         more.setitem(
             PROTOCOLS, demo.name, replace(demo, data_set=replace(demo.data_set, images=(19, 20)))
@@ -219,7 +233,8 @@ def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(ima
     monkeypatch.setitem(LISTS_SHA256, "1percent.txt", sha256)
     assert twinbench.main([*command[:4], str(tmp_path / "known"), *command[4:]]) == 0
     known = read_result(tmp_path / "known" / "result.json")
-    assert known.details["list_is_simclrs"] is True and not any("SimCLR" in note for note in notes(known))
+    assert known.details["list_is_simclrs"] is True
+    assert not any("SimCLR" in note for note in notes(known))
 
 
 def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys):
@@ -283,8 +298,10 @@ def test_voc_protocols_share_features_and_leave_out_what_is_too_small(tmp_path):
     for protocol in ("demo-voc07-svm-gap", "demo-voc07-svm-virtex"):
         assert run(protocol, "random", data, tmp_path / protocol, "--cache", cache) == 0
         result = read_result(tmp_path / protocol / "result.json")
-        assert result.details["classes_left_out"] == ["class9"] and len(result.details["ap"]) == 9
-        assert 0 < result.metrics["mAP"] <= 100 and result.details["solver"] == "batched"
+        assert result.details["classes_left_out"] == ["class9"]
+        assert len(result.details["ap"]) == 9
+        assert 0 < result.metrics["mAP"] <= 100
+        assert result.details["solver"] == "batched"
     assert len(list(cache.iterdir())) == 2  # training and test features, once
 
 
@@ -357,13 +374,16 @@ def test_one_vs_rest_on_single_labels(imagenet, tmp_path, monkeypatch):
         assert run("demo-inat18-svm", "random", imagenet, tmp_path / solver, "--solver", solver) == 0
         found = read_result(tmp_path / solver / "result.json")
         values.append(found.metrics)
-        assert found.converged and found.details["not_converged"] == 0
+        assert found.converged
+        assert found.details["not_converged"] == 0
         for fits in (found.details["iterations"], found.details["gradient"]):
             assert 0 < fits["least"] <= fits["median"] <= fits["most"]
         assert found.details["gradient"]["most"] < 0.1
         far = advance(tmp_path / solver / "log.jsonl", "classes", 10)  # as `suite status` reads it
-        assert far and (far.done, far.total) == (10, 10)
-    assert values[0] == values[1] and values[0]["top5"] > values[0]["top1"] > 10
+        assert far
+        assert (far.done, far.total) == (10, 10)
+    assert values[0] == values[1]
+    assert values[0]["top5"] > values[0]["top1"] > 10
 
 
 def test_one_vs_rest_killed_between_blocks_ends_with_the_same_numbers(imagenet, tmp_path, monkeypatch, capsys):
@@ -386,7 +406,8 @@ def test_one_vs_rest_killed_between_blocks_ends_with_the_same_numbers(imagenet, 
     for more in (("--seed", 1), ("--solver", "liblinear"), ("--method", "other")):
         assert run(*words, tmp_path / "killed", *more) == 2
         error = capsys.readouterr().err
-        assert "blocks.npz: belongs to random on demo-inat18-svm" in error and len(error.splitlines()) == 1
+        assert "blocks.npz: belongs to random on demo-inat18-svm" in error
+        assert len(error.splitlines()) == 1
     assert run(*words, tmp_path / "killed") == 0
     whole, killed = (read_result(tmp_path / name / "result.json") for name in ("whole", "killed"))
     assert (killed.metrics, killed.details) == (whole.metrics, whole.details)
@@ -405,7 +426,8 @@ def test_a_probe_killed_in_the_middle_ends_with_the_same_numbers(imagenet, tmp_p
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
         time.sleep(0.01)
     process.kill()
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / "result.json").exists()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.json").exists()
     assert run(*words, tmp_path / "killed", *more) == 0
     whole, killed = (read_result(tmp_path / name / "result.json") for name in ("whole", "killed"))
     assert (killed.metrics, killed.curves, killed.details) == (whole.metrics, whole.curves, whole.details)

@@ -168,13 +168,15 @@ def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
     model = build_model(backbone)
     with torch.no_grad():
         alone = np.stack([model(inputs(CROP, read_rgb(path))[None])[0].numpy() for path in paths])
-    assert found.shape == (7, 256) and found.dtype == np.float32
+    assert found.shape == (7, 256)
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-4 * np.abs(alone).max())
 
 
 def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
     exact, lower = (extract(backbone, paths, CROP, "gap", precision=name) for name in ("fp32", "bf16"))
-    assert lower.dtype == np.float32 and not np.array_equal(lower, exact)
+    assert lower.dtype == np.float32
+    assert not np.array_equal(lower, exact)
     scale = np.abs(exact).max()
     np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
     with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):

@@ -34,7 +34,8 @@ def test_samples_hold_k_positives_and_their_negatives_and_nothing_ignored(data):
     drawn = draw_samples(y, SHOTS, 2, seed=0)
     assert set(drawn) == {(1, 1), (1, 4), (2, 1), (2, 4)}
     for (_, k), chosen in drawn.items():
-        assert ((chosen == 1).sum(0) == k).all() and ((chosen == 0).sum(0) == 2 * k).all()
+        assert ((chosen == 1).sum(0) == k).all()
+        assert ((chosen == 0).sum(0) == 2 * k).all()
         assert (chosen[chosen != -1] == y[chosen != -1]).all()
     again, other = draw_samples(y, SHOTS, 2, seed=0), draw_samples(y, SHOTS, 2, seed=1)
     assert all((drawn[key] == again[key]).all() for key in drawn)
@@ -99,7 +100,8 @@ def test_the_batched_solver_gives_the_same_figures(data):
 
     ours = evaluate_low_shot(*data, drawn, recipe=RECIPE, solver=watched)
     for i, k in enumerate(SHOTS):
-        assert ours[k].converged and ours[k].mean == pytest.approx(tight[k].mean, abs=0.05)
+        assert ours[k].converged
+        assert ours[k].mean == pytest.approx(tight[k].mean, abs=0.05)
         there_and_then = dict(gradients[i * len(COSTS) : (i + 1) * len(COSTS)])
         assert ours[k].gradient == there_and_then[ours[k].cost] < 1e-3  # asked for when all costs were solved
 

@@ -71,7 +71,9 @@ def test_figures_are_scikit_learns_in_blocks_of_any_size(data, solver, size, mon
     found = evaluate(data, solver)
     assert (found.top1, found.top5) == (100 * (rank < 1).sum() / len(t), 100 * (rank < 5).sum() / len(t))
     assert 20 < found.top1 < found.top5 < 100
-    assert found.converged and found.iterations.min() > 0 and 0 < found.gradient.max() < 1e-2
+    assert found.converged
+    assert found.iterations.min() > 0
+    assert 0 < found.gradient.max() < 1e-2
 
 
 def scoring(table, y):
@@ -157,7 +159,8 @@ def test_a_foreign_or_damaged_state_is_refused(data, tmp_path, monkeypatch):
 
 def test_fits_that_did_not_converge_are_counted(data):
     found = evaluate(data, Batched(limit=1))
-    assert found.not_converged == (found.iterations == 1).sum() > 0 and not found.converged
+    assert found.not_converged == (found.iterations == 1).sum() > 0
+    assert not found.converged
 
 
 def test_wrong_data_are_told(data):

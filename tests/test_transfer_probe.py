@@ -107,7 +107,8 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 def test_a_head_starts_as_the_protocol_says(backbone):
     model = Classifier(fresh(backbone), 1000, LINEAR, seed=0)
     linear = model.head[-1]
-    assert isinstance(linear, nn.Linear) and (linear.bias == 0).all()
+    assert isinstance(linear, nn.Linear)
+    assert (linear.bias == 0).all()
     assert linear.weight.std().item() == pytest.approx(0.01, rel=0.02)
     other = Classifier(fresh(backbone), 1000, LINEAR, seed=1).head[-1]
     assert not torch.equal(linear.weight, other.weight)  # type: ignore[arg-type]
@@ -121,7 +122,8 @@ def test_a_head_may_start_as_pytorch_does(backbone):
     for values in (head.weight, head.bias):
         assert 0.9 * bound < values.abs().max() <= bound
         assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
-    assert torch.equal(head.weight, again.weight) and torch.equal(head.bias, again.bias)
+    assert torch.equal(head.weight, again.weight)
+    assert torch.equal(head.bias, again.bias)
     assert not torch.equal(head.weight, other.weight)
 
 
@@ -142,7 +144,8 @@ def fresh(backbone):
 
 def test_a_frozen_probe_learns_dark_from_bright_and_leaves_the_backbone_alone(backbone, splits, tmp_path):
     outcome = probe(calibrated(backbone, splits[0]), splits, tmp_path).run()
-    assert outcome.metrics["top1"] >= 80 and outcome.metrics["top5"] == 100
+    assert outcome.metrics["top1"] >= 80
+    assert outcome.metrics["top5"] == 100
     assert [epoch for epoch, _ in outcome.curves["top1"]] == [1, 2, 3]
     assert outcome.metrics["top1"] == outcome.curves["top1"][-1][1]  # the last epoch, not the best
     assert len(outcome.details["frozen_backbone_digest"]) == 64
@@ -161,7 +164,9 @@ def test_fp32_is_exact_on_gpus_too_which_pytorch_would_not_make_it(backbone, spl
         run.model.trunk.conv1.weight.register_hook(look)
     before = torch.backends.cudnn.allow_tf32
     run.run()
-    assert before and set(seen) == {False} and torch.backends.cudnn.allow_tf32 == before
+    assert before
+    assert set(seen) == {False}
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 @pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
@@ -191,9 +196,11 @@ def test_tf32_is_of_the_trunk_forwards_and_backwards_and_never_of_the_head(
         run.model.trunk.conv1.weight.register_hook(look("trunk"))
     before = switches()
     run.run()
-    assert len(seen["head"]) == 6 and len(seen["trunk"]) == (6 if recipe.train_backbone else 3)
+    assert len(seen["head"]) == 6
+    assert len(seen["trunk"]) == (6 if recipe.train_backbone else 3)
     assert all(convolutions for convolutions, _ in seen["trunk"])
-    assert not any(products for _, products in seen["head"]) and switches() == before
+    assert not any(products for _, products in seen["head"])
+    assert switches() == before
 
 
 def switches():
@@ -206,13 +213,15 @@ def test_bf16_is_of_the_frozen_network_alone(backbone, splits, tmp_path):
     runs = [probe(backbone, splits, tmp_path / name, replace(recipe, precision=name)) for name in ("fp32", "bf16")]
     images, _ = next(iter(runs[0].loader))
     full, lower = (run.model(run.inputs(images)) for run in runs)
-    assert lower.dtype == torch.float32 and not torch.equal(full, lower)
+    assert lower.dtype == torch.float32
+    assert not torch.equal(full, lower)
     rounding = 2**-8 * math.sqrt(50)  # bf16 has 8 bits, and each of 50 layers rounds by itself
     torch.testing.assert_close(lower, full, rtol=0, atol=rounding * full.abs().max().item())
     exact, near = (run.run() for run in runs)
     assert exact.metrics == near.metrics == {"top1": 100, "top5": 100}
     losses = [[loss for _, loss in outcome.curves["loss"]] for outcome in (exact, near)]
-    assert losses[1] == pytest.approx(losses[0], rel=rounding) and losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=rounding)
+    assert losses[1] != losses[0]
     assert {p.dtype for p in runs[1].model.parameters()} == {torch.float32}
 
 
@@ -302,7 +311,9 @@ def test_a_process_without_images_has_logits_of_none(backbone, recipe):
     logits = model(Inputs(backbone.convention, "cpu")(images))
     loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
     loss.backward()
-    assert logits.shape == (0, 2) and loss == 0 and (model.head[-1].weight.grad == 0).all()
+    assert logits.shape == (0, 2)
+    assert loss == 0
+    assert (model.head[-1].weight.grad == 0).all()
 
 
 def test_what_a_batchnorm_head_cannot_do_is_refused_before_it_starts(backbone, splits, tmp_path):
@@ -332,7 +343,8 @@ def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, reci
     monkeypatch.undo()
     again = probe(backbone, splits, tmp_path / "cut", recipe, workers=1)  # another number of loaders, too
     resumed = again.run()
-    assert resumed.curves == whole.curves and resumed.metrics == whole.metrics
+    assert resumed.curves == whole.curves
+    assert resumed.metrics == whole.metrics
     lines = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
     assert len(lines[0]) == len(lines[1]) == 3
 
@@ -436,7 +448,8 @@ def test_a_probe_that_diverges_is_told_and_nothing_of_the_epoch_is_kept(
         with pytest.raises(ProbeError, match=f"the loss of epoch 2 is nan, the probe diverges; lower --set {rates}$"):
             again.run()
         state = files.load(tmp_path / "checkpoint.pth")
-        assert [epoch["epoch"] for epoch in state["history"]] == [1] and state["step"] == 0
+        assert [epoch["epoch"] for epoch in state["history"]] == [1]
+        assert state["step"] == 0
         assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 

@@ -58,7 +58,8 @@ def test_liblinear_follows_the_protocol_to_the_bit(features):
     np.testing.assert_allclose(found.ap, ap, atol=1e-9)
     np.testing.assert_array_equal(found.cost, cost)
     assert found.mean_ap == pytest.approx(ap.mean())
-    assert found.converged and found.cv_ap.shape == found.test_ap.shape == (3, 3)
+    assert found.converged
+    assert found.cv_ap.shape == found.test_ap.shape == (3, 3)
     assert (found.gradient < 1e-2).all()
 
 
@@ -75,7 +76,8 @@ def test_first_of_equal_costs_wins(features):
     y = (np.arange(90)[:, None] % 3 == np.arange(3)).astype(np.int8)
     for costs in ((10.0, 1.0), (1.0, 10.0)):
         found = evaluate_svm(separable, y, test_x, test_y, costs=costs, solver="liblinear")
-        assert (found.cv_ap == 100).all() and (found.cost == costs[0]).all()
+        assert (found.cv_ap == 100).all()
+        assert (found.cost == costs[0]).all()
 
 
 def test_ignored_images_train_as_negatives_or_are_dropped_and_never_tested(features):
@@ -85,7 +87,8 @@ def test_ignored_images_train_as_negatives_or_are_dropped_and_never_tested(featu
     dropped = evaluate_svm(*features, costs=[1.0], solver="liblinear", recipe=DROPPED)
     k, kept = 0, train_y[:, 0] != -1
     alone = evaluate_svm(train_x[kept], train_y[kept, :1], test_x, test_y[:, :1], costs=[1.0], solver="liblinear")
-    assert dropped.ap[k] == alone.ap[0] and dropped.cv_ap[k, 0] == pytest.approx(alone.cv_ap[0, 0])
+    assert dropped.ap[k] == alone.ap[0]
+    assert dropped.cv_ap[k, 0] == pytest.approx(alone.cv_ap[0, 0])
     assert dropped.ap[k] != as_negative.ap[k]
 
 
@@ -107,7 +110,8 @@ def test_virtexs_rules(features):
             outputs, tested = machine.fit(x, y).decision_function(z), test_y[:, k] != -1
             ap = average_precision_score(test_y[tested, k] == 1, outputs[tested])
             best = max(best, (score, cost, ap), key=lambda entry: entry[0])
-        assert found.cost[k] == best[1] and found.ap[k] == pytest.approx(100 * best[2], abs=1e-6)
+        assert found.cost[k] == best[1]
+        assert found.ap[k] == pytest.approx(100 * best[2], abs=1e-6)
 
 
 def test_pcls_rules(features):
@@ -140,7 +144,8 @@ def test_an_iteration_limit_is_seen_in_the_result_and_warns_nobody(features):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = evaluate_svm(*features, costs=[1000.0], solver="liblinear", recipe=replace(VISSL_SVM, max_iterations=2))
-    assert not found.converged and (found.iterations == 2).all()
+    assert not found.converged
+    assert (found.iterations == 2).all()
 
 
 def test_a_file_order_that_moves_images_moves_the_folds(features):

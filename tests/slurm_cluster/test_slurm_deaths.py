@@ -17,7 +17,9 @@ def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
     assert site.run() == 0
     status = site.started(site.trial(0))
     epochs = find_protocol(site.protocol).recipe.epochs
-    assert status.state == "running" and status.advance and status.advance.total == epochs
+    assert status.state == "running"
+    assert status.advance
+    assert status.advance.total == epochs
     subprocess.run(["scontrol", "requeue", status.job_id], check=True)
     assert site.run() == 0
     assert len(Ledger(site.root).batches) == 2
@@ -89,7 +91,8 @@ def test_what_only_slurm_knows_is_told(site):
     assert seen[names[0]].reason.startswith("killed for memory: raise cluster.mem_gb_per_gpu")
     assert seen[names[1]].reason.startswith("cancelled")
     table = (site.root / "report.txt").read_text()
-    assert "seed 0: failed" in table and "seed 1: failed: cancelled" in table
+    assert "seed 0: failed" in table
+    assert "seed 1: failed: cancelled" in table
 
 
 def test_a_disk_that_fills_up_costs_one_run_and_no_result(small_disk, site):
@@ -119,7 +122,8 @@ def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
     back = time.monotonic() + 60
     try:
         status = site.statuses()[name]
-        assert status.state == "running" and "follows is from files" in site.problem
+        assert status.state == "running"
+        assert "follows is from files" in site.problem
         site.wait(lambda: site.result_exists(0))
         assert site.states()[name] == "done"
         assert site.run() == 2

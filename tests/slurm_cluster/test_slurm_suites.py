@@ -27,7 +27,9 @@ def test_a_suite_runs_from_pretraining_to_table_and_is_skipped_the_second_time(s
     name = site.trial(1, "mine")
     record = read_record(site.root / name)
     [batch] = [batch for batch in batches.values() if name in batch.jobs]
-    assert record and record.gpus == 1 and record.job_id == batch.element(name)
+    assert record
+    assert record.gpus == 1
+    assert record.job_id == batch.element(name)
     assert site.result(0, "mine")["code"]["root"].startswith(str(site.root / "code"))
     assert twinbench.main(["suite", "run", str(file)]) == 0
     assert len(Ledger(site.root).batches) == 4
@@ -43,7 +45,8 @@ def test_a_failure_is_told_its_dependents_are_blocked_and_only_they_run_again(si
     assert seen["mine/pretrain"].reason == "exit code 1: no such image: 17.jpg"
     for seed in (0, 1):
         blocked = seen[site.trial(seed, "mine")]
-        assert blocked.state == "blocked" and "mine/pretrain failed" in blocked.reason
+        assert blocked.state == "blocked"
+        assert "mine/pretrain failed" in blocked.reason
     assert seen[site.trial(0)].state == "done"
     assert "mine/pretrain failed: exit code 1: no such image" in (site.root / "report.txt").read_text()
     first = site.result(0)
@@ -65,7 +68,8 @@ def test_a_pretraining_over_two_nodes_is_one_group_of_processes(site):
     assert [place[:4] for place in places] == [["0", "2", "0", "n1"], ["1", "2", "0", "n1"]]
     assert places[0][4] == places[1][4]
     record = read_record(site.root / "mine/pretrain")
-    assert record and record.gpus == 2
+    assert record
+    assert record.gpus == 2
 
 
 def test_too_small_a_disk_and_a_read_only_one_are_refused(small_disk, site, capsys):
