@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from twinbench.convert import files
 from twinbench.convert.load import Backbone
 from twinbench.data.layouts import LabelledImages
-from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
 from twinbench.runtime.precision import network_precision
@@ -36,14 +35,11 @@ from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.models import build_trunk
+from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
 HEAD_IMAGES = 1024  # features of test images through the head at a time
 SAVE_SECONDS = 300  # between two checkpoints within an epoch
-
-
-class ProbeError(UserError):
-    """A probe that cannot be started or resumed as asked."""
 
 
 class NotFrozenError(RuntimeError):
@@ -64,58 +60,6 @@ def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
-
-
-def _require_possible(recipe: TrainedRecipe, world: int) -> None:
-    """Raise ProbeError for settings that do not go together."""
-    if recipe.accumulate < 1:
-        raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
-    if not recipe.train_backbone:
-        return
-    if recipe.precision == "bf16":
-        raise ProbeError(
-            "setting precision=bf16: a backbone that is trained computes in fp32 or tf32; use one of these, or a "
-            "protocol on a frozen backbone"
-        )
-    if recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
-        raise ProbeError(
-            f"setting accumulate={recipe.accumulate}: on a backbone that is trained the batch comes in parts, and the "
-            "head's batch norm needs all of it; leave accumulate out, or use --set head=linear"
-        )
-    if recipe.accumulate > 1 and world > recipe.norm_groups:
-        raise ProbeError(
-            f"setting accumulate={recipe.accumulate}: {world} processes share norm_groups={recipe.norm_groups} groups "
-            "of a batch, and no part of a group is one process's; start no more processes than groups, or leave "
-            "accumulate out"
-        )
-
-
-def _require_variance(recipe: TrainedRecipe, images: int, shape: torch.Size) -> None:
-    """Raise ProbeError if a batch norm would see one number a channel, as it divides by the deviation.
-
-    The head's sees features (C, h, w) of the last batch, a trained trunk's their group's, at the least a map of its
-    last stage, which has a 32nd of the crop's sides.
-    """
-    last = (images - 1) % recipe.batch_size + 1
-    if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
-        raise ProbeError(
-            f"{images} training images in batches of {recipe.batch_size}: the last batch is one image, whose features "
-            "have no variance for the head's batch norm; use another --set batch_size=N"
-        )
-    if recipe.train_backbone and recipe.transform.crop <= 32 and _least(recipe, last) == 1:
-        raise ProbeError(
-            f"{images} training images in batches of {recipe.batch_size}, norm_groups={recipe.norm_groups}: there is a "
-            "group of one image, whose last map of 1 x 1 has no variance for the backbone's batch norm; use another "
-            "--set batch_size=N, or a larger transform.crop"
-        )
-
-
-def _least(recipe: TrainedRecipe, last: int) -> int:
-    """Return the fewest images that a trained backbone's batch norm sees together, where the last batch has `last`."""
-    groups = recipe.norm_groups
-    part = math.ceil(recipe.batch_size / groups / recipe.accumulate)
-    sizes = {recipe.batch_size // groups, math.ceil(last / groups), max(1, last // groups)}
-    return min(size % part or part for size in sizes)
 
 
 class Probe:
@@ -143,9 +87,9 @@ class Probe:
         self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
-        _require_possible(recipe, self.process.world)
+        require_possible(recipe, self.process.world)
         model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed, self.process)
-        _require_variance(recipe, len(train.paths), model.shape)
+        require_variance(recipe, len(train.paths), model.shape)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
@@ -316,9 +260,12 @@ class Probe:
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Gather the result from the history."""
-        last, best = self.history[-1], max(self.history, key=lambda epoch: epoch["top1"])
+        last = self.history[-1]
+        best = max(self.history, key=lambda epoch: epoch["top1"])
         details: dict[str, Any] = {"best_epoch_on_test_split_not_reported": best}
         if frozen:
             details["frozen_backbone_digest"] = frozen
-        curves = {name: [[epoch["epoch"], epoch[name]] for epoch in self.history] for name in ("top1", "loss")}
+        curves: dict[str, list[list[float]]] = {}
+        for name in ("top1", "loss"):
+            curves[name] = [[epoch["epoch"], epoch[name]] for epoch in self.history]
         return ProbeOutcome({"top1": last["top1"], "top5": last["top5"]}, curves, details)

@@ -1,0 +1,65 @@
+"""What the settings of a probe must fulfil, asked before its first step: each error names the setting to change."""
+
+import math
+
+import torch
+
+from twinbench.protocols.house import UserError
+from twinbench.protocols.kinds.sgd import TrainedRecipe
+
+
+class ProbeError(UserError):
+    """A probe that cannot be started or resumed as asked."""
+
+
+def require_possible(recipe: TrainedRecipe, world: int) -> None:
+    """Raise ProbeError for settings that do not go together."""
+    if recipe.accumulate < 1:
+        raise ProbeError(f"setting accumulate={recipe.accumulate}: expected 1 or more parts of a batch")
+    if not recipe.train_backbone:
+        return
+    if recipe.precision == "bf16":
+        raise ProbeError(
+            "setting precision=bf16: a backbone that is trained computes in fp32 or tf32; use one of these, or a "
+            "protocol on a frozen backbone"
+        )
+    if recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
+        raise ProbeError(
+            f"setting accumulate={recipe.accumulate}: on a backbone that is trained the batch comes in parts, and the "
+            "head's batch norm needs all of it; leave accumulate out, or use --set head=linear"
+        )
+    if recipe.accumulate > 1 and world > recipe.norm_groups:
+        raise ProbeError(
+            f"setting accumulate={recipe.accumulate}: {world} processes share norm_groups={recipe.norm_groups} groups "
+            "of a batch, and no part of a group is one process's; start no more processes than groups, or leave "
+            "accumulate out"
+        )
+
+
+def require_variance(recipe: TrainedRecipe, images: int, shape: torch.Size) -> None:
+    """Raise ProbeError if a batch norm would see one number a channel, as it divides by the deviation.
+
+    The head's sees features (C, h, w) of the last batch, a trained trunk's their group's, at the least a map of its
+    last stage, which has a 32nd of the crop's sides.
+    """
+    last = (images - 1) % recipe.batch_size + 1
+    if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
+        raise ProbeError(
+            f"{images} training images in batches of {recipe.batch_size}: the last batch is one image, whose features "
+            "have no variance for the head's batch norm; use another --set batch_size=N"
+        )
+    if recipe.train_backbone and recipe.transform.crop <= 32 and _fewest_together(recipe, last) == 1:
+        raise ProbeError(
+            f"{images} training images in batches of {recipe.batch_size}, norm_groups={recipe.norm_groups}: there is a "
+            "group of one image, whose last map of 1 x 1 has no variance for the backbone's batch norm; use another "
+            "--set batch_size=N, or a larger transform.crop"
+        )
+
+
+def _fewest_together(recipe: TrainedRecipe, last: int) -> int:
+    """Return the fewest images that a trained backbone's batch norm sees together, where the last batch has `last`."""
+    groups = recipe.norm_groups
+    part = math.ceil(recipe.batch_size / groups / recipe.accumulate)
+    shares = {recipe.batch_size // groups, math.ceil(last / groups), max(1, last // groups)}  # a group's of a batch
+    last_parts = [share % part or part for share in shares]
+    return min(last_parts)
