@@ -5,22 +5,23 @@ checked. A file put there by hand is checked and used like a fetched one.
 """
 
 import json
-import os
 import sys
 import urllib.parse
 from pathlib import Path
 
 from twinbench.convert.zoo import Entry, ZooError
 from twinbench.protocols.house import replacing
+from twinbench.runtime.cache import cache_folder
 from twinbench.runtime.download import FetchError, alone, digest, fetch_file
 
 
 def cached_path(entry: Entry) -> Path:
     """Return where the file of `entry` lies, or will lie."""
-    root = os.environ.get("TWINBENCH_CACHE")
-    cache = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twinbench"
-    file = urllib.parse.unquote(urllib.parse.urlsplit(entry.address).path.rsplit("/", 1)[-1])
-    return cache / entry.name / ("checkpoint" if entry.by_hand else file)
+    folder = cache_folder() / entry.name
+    if entry.by_hand:
+        return folder / "checkpoint"
+    path = urllib.parse.urlsplit(entry.address).path
+    return folder / urllib.parse.unquote(path.rsplit("/", 1)[-1])
 
 
 def is_cached(entry: Entry) -> bool:

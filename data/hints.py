@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.protocols.house import replacing
+from twinbench.runtime.cache import cache_folder
 
 # Within the tick of a file system's clock two changes have one time (git calls this racy): what changed so shortly
 # before the reading began is not kept.
@@ -68,10 +69,8 @@ def now() -> float:
 
 def _path(question: list[str]) -> Path:
     """Return where the answer lies; RuntimeError for a user without a home."""
-    named = os.environ.get("TWINBENCH_CACHE")
-    cache = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twinbench"
     name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
-    return cache / "data" / f"{name}.json"
+    return cache_folder() / "data" / f"{name}.json"
 
 
 def _stamp(path: str | Path) -> Stamp:
