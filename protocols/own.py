@@ -74,8 +74,11 @@ class Registries:
 
     def _add(self, protocol: Protocol) -> None:
         require_new("protocol", protocol.name, self.protocols)
-        protocol.recipe.check()
-        protocol.recipe.require_metric(protocol.metric)
+        try:
+            protocol.recipe.check()
+            protocol.recipe.require_metric(protocol.metric)
+        except SettingError as error:
+            raise ProtocolError(f"protocols.{protocol.name}: {error}") from None
         self.protocols[protocol.name] = protocol
 
     def _protocol(self, name: str, entry: object) -> Protocol:

@@ -115,7 +115,11 @@ def test_a_python_file_may_postpone_its_annotations(registries, tmp_path):
         ("protocols: {x: {recipe: imagenet-knn, data: pts}}", "protocols.x: unknown data set 'pts'"),
         ("protocols: {x: {recipe: imagenet-knn, data: imagenet, set: {k: 1}}}", "unknown setting 'k'"),
         ("protocols: {x: {recipe: imagenet-knn, data: imagenet, sets: 1}}", "unknown setting 'sets'"),
-        ("protocols: {x: {recipe: imagenet-knn, data: imagenet, set: {neighbors: [0]}}}", "neighbors=0: expected"),
+        (
+            "protocols: {x: {recipe: imagenet-knn, data: imagenet, set: {neighbors: [0]}}}",
+            "protocols.x: setting neighbors=0:",
+        ),
+        ("protocols: {x: {recipe: imagenet-knn, data: imagenet, metric: AP}}", "protocols.x: setting neighbors=10,20,"),
         ("protocols: {x: {recipe: voc07-svm, data: imagenet}}", "a recipe of kind svm runs on multi-label data"),
         ("protocols: {x: {kind: probe, data: imagenet}}", "lacks transform.resize, transform.crop"),
         ("protocols: {x: {kind: prob, data: imagenet}}", "unknown kind 'prob'"),
