@@ -110,12 +110,13 @@ def read_suite(file: Path) -> Suite:
         own_files = _protocol_files(file, content.get("protocol_files") or [])
         load_own(own_files)
         protocols = as_entries(content["protocols"], f"{file}: protocols")
+        methods = as_entries(content["methods"], f"{file}: methods")
         data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
-        return Suite(
+        suite = Suite(
             name=as_name(content["name"], f"{file}: name"),
             file=file,
             root=as_path(content["root"], file, f"{file}: root"),
-            methods=tuple(_method(file, data, *entry) for entry in as_entries(content["methods"], f"{file}: methods")),
+            methods=tuple(_method(file, data, *entry) for entry in methods),
             measurements=tuple(_measurement(file, data, *entry) for entry in protocols),
             data=data,
             protocol_files=own_files,
@@ -123,6 +124,20 @@ def read_suite(file: Path) -> Suite:
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
+    _require_one_random(suite)
+    return suite
+
+
+def _require_one_random(suite: Suite) -> None:
+    """Refuse `random` on protocols of several widths: two backbones, which no table can hold in one row."""
+    randoms = [method.name for method in suite.methods if method.checkpoint == "random"]
+    widths = {entry.protocol.width: entry.protocol.name for entry in suite.measurements}
+    if randoms and len(widths) > 1:
+        told = " and ".join(f"{width:g} ({name})" for width, name in sorted(widths.items()))
+        raise SuiteError(
+            f"{suite.file}: methods.{randoms[0]}: a random backbone has the width of its protocol, and these have "
+            f"{told}; keep to protocols of one width, or make a suite of each"
+        )
 
 
 def _protocol_files(file: Path, value: object) -> tuple[Path, ...]:

@@ -118,6 +118,11 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         ),
         (changed(protocols={"imagenet-1pct": {"list": "a.txt"}}), "protocols.imagenet-1pct: .*/a.txt: no such file"),
         (changed(protocols={"imagenet-1pct": {"list": "sets"}}), "protocols.imagenet-1pct: .*/sets: not a file"),
+        (
+            changed(protocols={"imagenet-1pct": {}, "demo-imagenet-1pct": {}}),
+            r"methods.random: a random backbone has the width of its protocol, and these have 0.25 \(demo-imagenet-1pct"
+            r"\) and 1 \(imagenet-1pct\); keep to protocols of one width",
+        ),
         (changed(protocols={"imagenet-1pct": {"list": None}}), "imagenet-1pct.list: is empty, expected a path"),
         (
             changed(protocols={"voc07-svm-lowshot": {"targets": "a.npz"}}),
