@@ -104,12 +104,38 @@ def float32_products(*, convolutions: bool, products: bool) -> Generator[None]:
 
 
 def _put_back_products() -> Callable[[], None]:
-    """Return what sets matrix products to what they are now."""
+    """Return what sets matrix products to what they are now, and whether each interface can read them.
+
+    Three switches hold them: the older word for all, the older one of GPUs, the newer one of each place. The
+    word alone leaves a processor's products at tf32 where they were at none; a later `allow_tf32 = False` then made the
+    older interface refuse to read what it had set.
+    """
+    gpu, cpu = _BACKENDS.cuda.matmul, _BACKENDS.mkldnn.matmul
+    if not hasattr(gpu, "fp32_precision"):  # torch before 2.9 has the word only
+        word = torch.get_float32_matmul_precision()
+        return lambda: torch.set_float32_matmul_precision(word)
+    word, allowed = _readable(torch.get_float32_matmul_precision), _readable(lambda: gpu.allow_tf32)
+    on_gpu, on_cpu = gpu.fp32_precision, cpu.fp32_precision
+
+    def restore() -> None:
+        if word is not None:
+            torch.set_float32_matmul_precision(word)
+        elif allowed is not None:
+            gpu.allow_tf32 = allowed
+        if allowed is None or gpu.fp32_precision != on_gpu:
+            gpu.fp32_precision = on_gpu
+        if cpu.fp32_precision != on_cpu:
+            cpu.fp32_precision = on_cpu
+
+    return restore
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    """Return what the older interface says; None where it refuses, after a change by the newer one."""
     try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # GPU and processor differ, or the newer interface was used
-        return _put_back([_BACKENDS.cuda.matmul, _BACKENDS.mkldnn.matmul])
-    return lambda: torch.set_float32_matmul_precision(before)
+        return read()
+    except RuntimeError:
+        return None
 
 
 def _put_back_convolutions() -> Callable[[], None]:

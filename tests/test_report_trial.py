@@ -70,7 +70,7 @@ def test_a_result_has_the_identity_of_its_trial(tmp_path):
 
 def test_a_result_carries_what_its_trial_knows(tmp_path):
     result = a_trial(tmp_path).finish({"top1-k20": 50.0}, {"train": 100, "test": 10}, details={"k": 1})
-    assert (result.protocol, result.version, result.headline) == ("imagenet-knn", 1, "top1-k20")
+    assert (result.protocol, result.version, result.headline) == ("imagenet-knn", 2, "top1-k20")
     assert (result.architecture, result.convention) == ("resnet50", RGB)
     assert (result.data, result.data_sha256) == ("imagenet", "d" * 64)
     assert result.precision == "fp32"  # the recipe's
@@ -110,7 +110,7 @@ BGR_WORDS = "bgr, scale 255.0, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
             {"data": TrialData("imagenet", "e" * 64), "seed": 7},
             f"another seed than 7, on other data (imagenet {'d' * 12} instead of imagenet {'e' * 12})",
         ),
-        ({"protocol": replace(KNN, version=9)}, "by version 1 of the protocol instead of 9"),
+        ({"protocol": replace(KNN, version=9)}, "by version 2 of the protocol instead of 9"),
         ({"protocol": PROTOCOLS["demo-imagenet-knn"]}, "another protocol than demo-imagenet-knn"),
         (
             {"protocol": trial_protocol(KNN, ["temperature=0.1"])},

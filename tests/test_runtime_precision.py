@@ -178,3 +178,30 @@ def test_a_training_step_descends(name):
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "backends.cuda.matmul.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('high'); backends.cuda.matmul.allow_tf32 = False",
+        "torch.set_float32_matmul_precision('medium')",
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_what_an_older_switch_does_after_a_block_is_what_it_does_without_one(given, precision):
+    """A block once left a processor's products at tf32; `allow_tf32 = False` after it made the switch unreadable."""
+
+    def work() -> None:
+        exec(given, {"backends": torch.backends, "torch": torch})
+        before = newer(), older()
+        with network_precision(precision, "cuda"):
+            pass
+        assert (newer(), older()) == before
+        torch.backends.cuda.matmul.allow_tf32 = False
+        assert torch.backends.cuda.matmul.allow_tf32 is False
+        with network_precision(precision, "cuda"):
+            pass
+        assert torch.backends.cuda.matmul.allow_tf32 is False
+
+    apart(work)
