@@ -91,6 +91,16 @@ def resolved(place: Any) -> Any:
     return getattr(importlib.import_module(f"twinbench.{module}"), name)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines whose columns stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines: list[str] = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
     """Turn `["epochs=50", "lr=0.1"]`, as given to --set, into a dict of texts."""
     settings: dict[str, str] = {}

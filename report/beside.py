@@ -115,7 +115,7 @@ def _against_published(table: Table, rows: Mapping[str, str], options: Options) 
 
 def _against_baseline(table: Table, baseline: str) -> Contrast:
     """Return every measured method minus the baseline."""
-    measured = [method for method in table.methods if method not in table.published]
+    measured = table.measured
     if baseline not in measured:
         raise OptionError(f"--baseline {baseline}: {unknown('method', baseline, measured)}")
     cells: dict[tuple[str, Column], Difference] = {}

@@ -11,17 +11,18 @@ adjusted for the number of tasks (Holm), is below 0.05.
 import argparse
 import dataclasses
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twinbench.protocols.catalogue import load_own
-from twinbench.protocols.house import UserError
+from twinbench.protocols.house import UserError, aligned
 from twinbench.report.beside import both, by_seed
 from twinbench.report.files import Found, Located, find
-from twinbench.report.grid import Cell, Column, Table
+from twinbench.report.grid import Column, Table
 from twinbench.report.statistics import LEVEL, MOST_SEEDS, Difference, difference, holm
 from twinbench.report.table import build
-from twinbench.report.text import printable
+from twinbench.report.text import footnotes, marks, printable
 
 
 class CompareError(UserError):
@@ -80,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def pair(a: Path, b: Path) -> Table:
     """Return a table of two rows, A and B; CompareError if a folder holds more than one method."""
-    results = [entry for path in (a, b) for entry in _one_method(path)]
-    return build(Found(tuple(results)))
+    results = (*_one_method(a), *_one_method(b))
+    return build(Found(results))
 
 
 def _one_method(path: Path) -> list[Located]:
@@ -98,10 +99,12 @@ def _one_method(path: Path) -> list[Located]:
 def verdicts(table: Table) -> list[Verdict]:
     """Compare the two rows in every column in which both have comparable numbers."""
     a, b = table.methods
-    found = [(column, difference(by_seed(ours), by_seed(theirs))) for column, ours, theirs in both(table, a, b)]
-    adjusted = iter(holm([entry.p for _, entry in found if entry.p is not None]))
+    found: dict[Column, Difference] = {}
+    for column, ours, theirs in both(table, a, b):
+        found[column] = difference(by_seed(ours), by_seed(theirs))
+    adjusted = iter(holm([entry.p for entry in found.values() if entry.p is not None]))
     answers: list[Verdict] = []
-    for column, entry in found:
+    for column, entry in found.items():
         p = None if entry.p is None else next(adjusted)
         answers.append(Verdict(column, entry, p))
     return answers
@@ -109,45 +112,38 @@ def verdicts(table: Table) -> list[Verdict]:
 
 def summary(found: list[Verdict]) -> str:
     """Return the verdict over all columns in one line."""
-    wins = {side: sum(entry.winner == side for entry in found) for side in ("A", "B", "")}
+    wins = Counter(entry.winner for entry in found)
     return f"A is better on {wins['A']}, B on {wins['B']}; not shown on {wins['']} of {len(found)} columns."
 
 
 def _screen(table: Table, found: list[Verdict]) -> str:
     """Return the verdict for people."""
     a, b = table.methods
-    lines = [f"A: {printable(a)}", f"B: {printable(b)}", ""]
     rows = [("protocol", "metric", "A", "B", "A - B [95 % interval]", "verdict")]
     for entry in found:
-        name, metric, recipe = (printable(part) for part in table.header(entry.column))
-        ours = _marked(table, table.cell(a, entry.column))
-        theirs = _marked(table, table.cell(b, entry.column))
+        name, metric, recipe = map(printable, table.header(entry.column))
+        ours, theirs = table.cell(a, entry.column), table.cell(b, entry.column)
         gap, _, _ = entry.found.shown.partition(" ?")
-        rows.append((f"{name} {recipe}".rstrip(), metric, ours, theirs, gap, entry.words))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
-    return "\n".join([*lines, "", summary(found), *notes])
-
-
-def _marked(table: Table, cell: Cell) -> str:
-    """Return a cell as plain text with the marks of its footnotes."""
-    return cell.shown + "".join(f" [{mark}]" for mark in table.marks(cell))
+        numbers = ours.shown + marks(table, ours), theirs.shown + marks(table, theirs), gap
+        rows.append((f"{name} {recipe}".rstrip(), metric, *numbers, entry.words))
+    head = [f"A: {printable(a)}", f"B: {printable(b)}", ""]
+    foot = ["", summary(found), *footnotes(table)]
+    return "\n".join([*head, *aligned(rows), *foot])
 
 
 def _as_json(table: Table, found: list[Verdict]) -> str:
     """Return the verdict for programs."""
-    columns = [
-        {
-            **dataclasses.asdict(entry.column),
-            **dataclasses.asdict(entry.found),
-            "a": table.cell(table.methods[0], entry.column).values,
-            "b": table.cell(table.methods[1], entry.column).values,
-            "adjusted_p": entry.p,
-            "winner": entry.winner,
-        }
-        for entry in found
-    ]
-    return json.dumps({"a": table.methods[0], "b": table.methods[1], "columns": columns}, indent=1)
+    a, b = table.methods
+    columns: list[dict[str, object]] = []
+    for entry in found:
+        columns.append(
+            {
+                **dataclasses.asdict(entry.column),
+                **dataclasses.asdict(entry.found),
+                "a": table.cell(a, entry.column).values,
+                "b": table.cell(b, entry.column).values,
+                "adjusted_p": entry.p,
+                "winner": entry.winner,
+            }
+        )
+    return json.dumps({"a": a, "b": b, "columns": columns}, indent=1)

@@ -20,7 +20,10 @@ def render(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
-    lines = [_line(table, method, column) for method in table.methods for column in table.columns]
+    lines: list[tuple[object, ...]] = []
+    for method in table.methods:
+        for column in table.columns:
+            lines.append(_line(table, method, column))
     for contrast in table.contrasts:
         for (method, column), found in contrast.cells.items():
             note = f"{contrast.title}: {found.shown}"
@@ -33,7 +36,8 @@ def render(table: Table) -> str:
 def safe(text: str) -> str:
     """Return `text` without control characters and without a leading character that starts a formula."""
     text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+    is_formula = text.startswith(("=", "+", "-", "@")) and not _is_number(text)
+    return f"'{text}" if is_formula else text
 
 
 def _is_number(text: str) -> bool:
@@ -53,7 +57,9 @@ def _identity(column: Column) -> tuple[object, ...]:
 def _line(table: Table, method: str, column: Column) -> tuple[object, ...]:
     """Return the values of one cell in the order of FIELDS."""
     cell = table.cell(method, column)
-    numbers = (cell.mean, "" if cell.std is None else cell.std, cell.count) if cell.values else ("", "", 0)
+    numbers: tuple[object, ...] = ("", "", 0)
+    if cell.values:
+        numbers = (cell.mean, "" if cell.std is None else cell.std, cell.count)
     return (
         *(method, *_identity(column)),
         "published" if method in table.published else "measured",

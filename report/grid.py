@@ -145,6 +145,11 @@ class Table:
         return tuple(mark for mark, text in self.footnotes if text in cell.notes)
 
     @property
+    def measured(self) -> list[str]:
+        """The rows that hold measured numbers, in order."""
+        return [method for method in self.methods if method not in self.published]
+
+    @property
     def is_demo(self) -> bool:
         """True if every column is a demo protocol: their common prefix is then left out of the headers."""
         return all(column.protocol.startswith(DEMO) for column in self.columns)
@@ -164,12 +169,17 @@ class Table:
         """Say whether the name of the column's protocol does not tell which recipe was run."""
         if column.protocol in PROTOCOLS and not column.is_named_recipe:
             return True
-        identities = {(other.version, other.fingerprint) for other in self.columns if other.protocol == column.protocol}
-        return len(identities) > 1
+        recipes = {(other.version, other.fingerprint) for other in self._namesakes(column)}
+        return len(recipes) > 1
 
     def has_several_data(self, column: Column) -> bool:
         """Say whether the column's protocol stands in the table on other data, too."""
-        return len({other.data_sha256 for other in self.columns if other.protocol == column.protocol}) > 1
+        data = {other.data_sha256 for other in self._namesakes(column)}
+        return len(data) > 1
+
+    def _namesakes(self, column: Column) -> list[Column]:
+        """Return the columns under the same protocol's name, the given one among them."""
+        return [other for other in self.columns if other.protocol == column.protocol]
 
     @property
     def rank_header(self) -> tuple[str, str, str]:

@@ -7,9 +7,10 @@ All text comes from results, which come from other people, so the template escap
 import base64
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import jinja2
 
@@ -19,6 +20,8 @@ from twinbench.report.gallery import gallery
 from twinbench.report.grid import Column, Table, catalogued
 from twinbench.report.plot import Chart, Curve, Parallel, chart, parallel
 
+ItemT = TypeVar("ItemT")
+
 FOLDER = Path(__file__).parent
 MOST_LINES = 10  # methods in one chart
 PICTURES_PER_CELL = 4
@@ -26,25 +29,17 @@ PICTURES_PER_CELL = 4
 
 def render(table: Table, title: str = "twinbench") -> str:
     """Return the page; pictures are read from beside each result."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
-    measured = [method for method in table.methods if method not in table.published]
-    series = {method: number for number, method in enumerate(measured)}
+    series = _numbered(table.measured)
     recipes = _recipes(table)
     environments: dict[str, int] = {}  # filled while the template asks for details
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         table=table,
         title=title,
         catalogued=catalogued,
         series=series,
-        rows={method: number for number, method in enumerate(table.methods)},
-        places={column: number for number, column in enumerate(table.columns)},
+        rows=_numbered(table.methods),
+        places=_numbered(table.columns),
         recipes=recipes,
         recipe_columns={number: column for column, number in recipes.items()},
         charts=list(_charts(table, series)),
@@ -55,14 +50,40 @@ def render(table: Table, title: str = "twinbench") -> str:
         environments=environments,
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=_sha256(script),
     )
+
+
+def _template() -> jinja2.Template:
+    """Return the template of the page; it escapes every value and fails on one that it is not given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _sha256(text: str) -> str:
+    """Return the digest of a script as a content security policy names it."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return base64.b64encode(digest).decode()
+
+
+def _numbered(items: Iterable[ItemT]) -> dict[ItemT, int]:
+    """Return item -> its number, from 0."""
+    return {item: number for number, item in enumerate(items)}
 
 
 def _recipes(table: Table) -> dict[Column, int]:
     """Number the recipes with their data: columns that differ only in their metric share one."""
-    numbers: dict[Column, int] = {}
-    return {column: numbers.setdefault(replace(column, metric=""), len(numbers)) for column in table.columns}
+    numbers: dict[Column, int] = {}  # of the column without its metric
+    recipes: dict[Column, int] = {}
+    for column in table.columns:
+        recipes[column] = numbers.setdefault(replace(column, metric=""), len(numbers))
+    return recipes
 
 
 def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Chart]]:
@@ -80,8 +101,11 @@ def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Char
 
 
 def _drawn(table: Table, column: Column, series: Mapping[str, int]) -> list[str]:
-    """Return the methods that a chart of the column has room for, the best ones, in the order of their numbers."""
-    means = {method: table.cell(method, column).mean for method in series if _trials(table, method, column)}
+    """Return the methods that a chart of the column has room for: the best, in their numbers' order."""
+    means: dict[str, float] = {}
+    for method in series:
+        if _trials(table, method, column):
+            means[method] = table.cell(method, column).mean
     best = sorted(means, key=lambda method: -means[method])[:MOST_LINES]
     return sorted(best, key=lambda method: series[method])
 
@@ -97,12 +121,17 @@ def _across(table: Table, series: Mapping[str, int]) -> Parallel | None:
     for method in list(series)[:MOST_LINES]:
         cells = [table.cell(method, column) for column in columns]
         values[method] = [cell.mean if cell.values else None for cell in cells]
-    return parallel([" ".join(table.header(column)[:2]) for column in columns], values, series)
+    tasks: list[str] = []
+    for column in columns:
+        name, metric, _ = table.header(column)
+        tasks.append(f"{name} {metric}")
+    return parallel(tasks, values, series)
 
 
 def _trials(table: Table, method: str, column: Column) -> tuple[Located, ...]:
     """Return a cell's trials in its headline column only, so that a second metric does not repeat them."""
-    return tuple(trial for trial in table.cell(method, column).trials if trial.result.headline == column.metric)
+    trials = table.cell(method, column).trials
+    return tuple(trial for trial in trials if trial.result.headline == column.metric)
 
 
 def _recipe(table: Table, column: Column) -> str:
@@ -115,7 +144,9 @@ def _pictures(table: Table) -> Iterator[tuple[str, Path, str]]:
     """Yield (caption, folder, file name) of the first pictures of each cell's first trial that has any."""
     for column in table.columns:
         for method in table.methods:
-            trials = [trial for trial in _trials(table, method, column) if trial.result.pictures]
-            for trial in trials[:1]:
-                for name in trial.result.pictures[:PICTURES_PER_CELL]:
-                    yield f"{method} on {_recipe(table, column)}: {name}", trial.path.parent, name
+            caption = f"{method} on {_recipe(table, column)}"
+            for trial in _trials(table, method, column):
+                if trial.result.pictures:
+                    for name in trial.result.pictures[:PICTURES_PER_CELL]:
+                        yield f"{caption}: {name}", trial.path.parent, name
+                    break

@@ -4,42 +4,37 @@ import dataclasses
 import json
 from typing import Any
 
-from twinbench.report.grid import Column, Table
+from twinbench.report.grid import Column, Contrast, Table
 
 
 def render(table: Table) -> str:
     """Return one object: columns, rows of cells, footnotes, average ranks and differences."""
     answer = {
         "columns": [dataclasses.asdict(column) for column in table.columns],
-        "rows": [
-            {
-                "method": method,
-                "published": method in table.published,
-                "average_rank": dict(table.ranks).get(method),
-                "cells": [_cell(table, method, column) for column in table.columns],
-            }
-            for method in table.methods
-        ],
+        "rows": [_row(table, method) for method in table.methods],
         "footnotes": dict(table.footnotes),
         "ranked_tasks": table.ranked_tasks,
-        "differences": [
-            {
-                "title": contrast.title,
-                "how": contrast.how,
-                "cells": [
-                    {"method": method, "column": table.columns.index(column), **dataclasses.asdict(found)}
-                    for (method, column), found in contrast.cells.items()
-                ],
-            }
-            for contrast in table.contrasts
-        ],
+        "differences": [_contrast(table, contrast) for contrast in table.contrasts],
     }
     return json.dumps(answer, indent=1, allow_nan=False) + "\n"
+
+
+def _row(table: Table, method: str) -> dict[str, Any]:
+    """Return a method with its cells in the order of the columns."""
+    return {
+        "method": method,
+        "published": method in table.published,
+        "average_rank": dict(table.ranks).get(method),
+        "cells": [_cell(table, method, column) for column in table.columns],
+    }
 
 
 def _cell(table: Table, method: str, column: Column) -> dict[str, Any]:
     """Return a cell; its trials by seed, each with its file."""
     cell = table.cell(method, column)
+    trials: list[dict[str, Any]] = []
+    for trial in cell.trials:
+        trials.append({"seed": trial.result.seed, "file": str(trial.path)})
     return {
         "mean": cell.mean if cell.values else None,
         "std": cell.std if cell.values else None,
@@ -48,5 +43,14 @@ def _cell(table: Table, method: str, column: Column) -> dict[str, Any]:
         "place": cell.place or None,
         "missing": None if cell.values else cell.missing,
         "marks": table.marks(cell),
-        "trials": [{"seed": trial.result.seed, "file": str(trial.path)} for trial in cell.trials],
+        "trials": trials,
     }
+
+
+def _contrast(table: Table, contrast: Contrast) -> dict[str, Any]:
+    """Return a table of differences as a list of its cells; a column is told by its number."""
+    cells: list[dict[str, Any]] = []
+    for (method, column), found in contrast.cells.items():
+        number = table.columns.index(column)
+        cells.append({"method": method, "column": number, **dataclasses.asdict(found)})
+    return {"title": contrast.title, "how": contrast.how, "cells": cells}

@@ -23,24 +23,22 @@ _NEEDS_T1 = set("ÐÞðþ÷")
 def render(table: Table) -> str:
     """Return a fragment for `\\input`; it needs the package booktabs and T1 fonts."""
     headers = [table.header(column) for column in table.columns]
-    rows = [[method, *(_cell(table, method, column) for column in table.columns)] for method in table.methods]
     if table.ranks:
         headers.append(table.rank_header)
-        rows = [[*row, table.rank(row[0])] for row in rows]
-    notes = [rf"\par \textsuperscript{{{mark}}}{escape(text)}" for mark, text in table.footnotes]
+    rows = [_line(table, method) for method in table.methods]
+    key = f"{escape(table.key)} Bold: best of its column; underlined: second."
     lines = [
         r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}",
         *_tabular(headers, rows),
-        rf"{{\footnotesize\raggedright {escape(table.key)} Bold: best of its column; underlined: second.",
-        *notes,
-        r"\par}",
+        rf"{{\footnotesize\raggedright {key}",
     ]
+    for mark, text in table.footnotes:
+        lines.append(rf"\par \textsuperscript{{{mark}}}{escape(text)}")
+    lines.append(r"\par}")
     for contrast in table.contrasts:
-        lines += [
-            "",
-            rf"\medskip{{\footnotesize\raggedright {escape(f'{contrast.title}: {contrast.how}')}\par}}",
-            *_contrast(table, contrast),
-        ]
+        title = escape(f"{contrast.title}: {contrast.how}")
+        lines += ["", rf"\medskip{{\footnotesize\raggedright {title}\par}}"]
+        lines += _contrast(table, contrast)
     return "\n".join(lines) + "\n"
 
 
@@ -64,41 +62,78 @@ def _contrast(table: Table, contrast: Contrast) -> list[str]:
     if not contrast.cells:
         return []
     columns = contrast.columns(table)
-    rows = [[row, *(escape(contrast.shown(row, column)) for column in columns)] for row in contrast.rows(table)]
-    return _tabular([table.header(column) for column in columns], rows)
+    headers = [table.header(column) for column in columns]
+    rows: list[list[str]] = []
+    for method in contrast.rows(table):
+        cells = [escape(contrast.shown(method, column)) for column in columns]
+        rows.append([method, *cells])
+    return _tabular(headers, rows)
 
 
 def escape(text: str) -> str:
-    """Return `text` so that LaTeX prints it and does not obey it; letters a plain pdfLaTeX lacks become U+1234."""
+    """Return `text` so that LaTeX prints it and does not obey it.
+
+    Letters that a plain pdfLaTeX lacks become U+1234.
+    """
     return "".join(_SPECIAL.get(letter) or _letter(letter) for letter in text)
 
 
 def _letter(letter: str) -> str:
     """Return a printable ASCII or western letter as it is, any other by its number."""
-    if (letter.isascii() and letter.isprintable()) or (_LETTERS.match(letter) and letter not in _NEEDS_T1):
+    is_plain = letter.isascii() and letter.isprintable()
+    is_western = _LETTERS.match(letter) and letter not in _NEEDS_T1
+    if is_plain or is_western:
         return letter
     return f"U+{ord(letter):04X}"
 
 
-def _heads(header: Sequence[tuple[str, str, str]]) -> list[str]:
+def _heads(headers: Sequence[tuple[str, str, str]]) -> list[str]:
     """Return a line of protocols, one of metrics and, where needed, one of versions and fingerprints."""
-    names, metrics, recipes = ([escape(column[part]) for column in header] for part in range(3))
+    names: list[str] = []
+    metrics: list[str] = []
+    recipes: list[str] = []
+    for name, metric, recipe in headers:
+        names.append(escape(name))
+        metrics.append(escape(metric))
+        recipes.append(escape(recipe))
     lines = [_row("", names), _row("method", metrics)]
-    return [*lines, _row("", recipes)] if any(recipes) else lines
+    if any(recipes):
+        lines.append(_row("", recipes))
+    return lines
 
 
 def _row(head: str, cells: Sequence[str]) -> str:
-    """Return a table row; the empty group keeps a leading `[` or `*` from being read as an option of the line above."""
+    """Return a table row.
+
+    The empty group keeps a leading `[` or `*` from being read as an option of the line above.
+    """
     return " & ".join([f"{{}}{head}", *cells]) + r" \\"
+
+
+def _line(table: Table, method: str) -> list[str]:
+    """Return the texts of a body row: the method, its cells and, where methods are ranked, its average rank."""
+    cells = [_cell(table, method, column) for column in table.columns]
+    if table.ranks:
+        cells.append(table.rank(method))
+    return [method, *cells]
 
 
 def _cell(table: Table, method: str, column: Column) -> str:
     """Return a body cell."""
     cell = table.cell(method, column)
-    spread = rf" {{\footnotesize {escape(cell.spread)}}}" if cell.spread else ""
-    text = f"{_emphasis(cell)}{spread}" if cell.values else rf"\emph{{{cell.missing}}}"
+    text = _number(cell) if cell.values else rf"\emph{{{cell.missing}}}"
     marks = ",".join(table.marks(cell))
-    return text + (rf"\textsuperscript{{{marks}}}" if marks else "")
+    if marks:
+        text += rf"\textsuperscript{{{marks}}}"
+    return text
+
+
+def _number(cell: Cell) -> str:
+    """Return the number of a cell, its spread small behind it."""
+    text = _emphasis(cell)
+    if cell.spread:
+        text += rf" {{\footnotesize {escape(cell.spread)}}}"
+    return text
 
 
 def _emphasis(cell: Cell) -> str:

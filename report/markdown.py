@@ -12,12 +12,12 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:])")
 def render(table: Table) -> str:
     """Return a GitHub-style table: best bold, second underlined, footnotes and differences below."""
     headers = [table.header(column) for column in table.columns]
-    rows = [[method, *(_cell(table, method, column) for column in table.columns)] for method in table.methods]
     if table.ranks:
         headers.append(table.rank_header)
-        rows = [[*row, table.rank(row[0])] for row in rows]
-    notes = [f"<sup>{mark}</sup> {escape(text)}" for mark, text in table.footnotes]
-    foot = [f"{table.key} Bold: best of its column; underlined: second.", *notes]
+    rows = [_row(table, method) for method in table.methods]
+    foot = [f"{table.key} Bold: best of its column; underlined: second."]
+    for mark, text in table.footnotes:
+        foot.append(f"<sup>{mark}</sup> {escape(text)}")
     parts = [_grid(headers, rows), "<br>\n".join(foot)]
     for contrast in table.contrasts:
         parts.append(escape(f"{contrast.title}: {contrast.how}"))
@@ -33,24 +33,43 @@ def escape(text: str) -> str:
 
 def _grid(headers: Sequence[tuple[str, str, str]], rows: Sequence[Sequence[str]]) -> str:
     """Return header, rule and rows; the first cell of a row is its plain label."""
-    head = ["method", *("<br>".join(escape(part) for part in header if part) for header in headers)]
-    rule = ["---", *("---:" for _ in headers)]
-    lines = [head, rule, *([escape(row[0]), *row[1:]] for row in rows)]
+    head, rule = ["method"], ["---"]
+    for header in headers:
+        parts = [escape(part) for part in header if part]
+        head.append("<br>".join(parts))
+        rule.append("---:")
+    lines = [head, rule]
+    for label, *cells in rows:
+        lines.append([escape(label), *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _contrast(table: Table, contrast: Contrast) -> str:
     """Return a table of differences."""
     columns = contrast.columns(table)
-    rows = [[row, *(escape(contrast.shown(row, column)) for column in columns)] for row in contrast.rows(table)]
-    return _grid([table.header(column) for column in columns], rows)
+    headers = [table.header(column) for column in columns]
+    rows: list[list[str]] = []
+    for method in contrast.rows(table):
+        cells = [escape(contrast.shown(method, column)) for column in columns]
+        rows.append([method, *cells])
+    return _grid(headers, rows)
+
+
+def _row(table: Table, method: str) -> list[str]:
+    """Return a body row: the method, its cells and, where methods are ranked, its average rank."""
+    cells = [_cell(table, method, column) for column in table.columns]
+    if table.ranks:
+        cells.append(table.rank(method))
+    return [method, *cells]
 
 
 def _cell(table: Table, method: str, column: Column) -> str:
     """Return a body cell."""
     cell = table.cell(method, column)
     text = f"{_emphasis(cell)} {cell.spread}".rstrip() if cell.values else cell.missing
-    return text + "".join(f" <sup>{mark}</sup>" for mark in table.marks(cell))
+    for mark in table.marks(cell):
+        text += f" <sup>{mark}</sup>"
+    return text
 
 
 def _emphasis(cell: Cell) -> str:

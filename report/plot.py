@@ -1,5 +1,6 @@
 """Line charts as numbers a template can draw: curves averaged over trials, with bands, on rounded axes."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,11 +54,15 @@ class Chart:
 
 def average(curves: Sequence[Curve]) -> list[Point]:
     """Return the curve of means over one trial or more, at every x that all of them share."""
-    if len(curves) == 1:
-        return sorted(Point(x, y, spread[0] if spread else 0.0) for x, y, *spread in curves[0])
-    by_x = [{point[0]: point[1] for point in curve} for curve in curves]
-    shared = set(by_x[0]).intersection(*by_x[1:])
     averaged: list[Point] = []
+    if len(curves) == 1:
+        for x, y, *spread in curves[0]:
+            averaged.append(Point(x, y, spread[0] if spread else 0.0))
+        return sorted(averaged)
+    by_x: list[dict[float, float]] = []  # a curve as x -> y
+    for curve in curves:
+        by_x.append({x: y for x, y, *_ in curve})
+    shared = set(by_x[0]).intersection(*by_x[1:])
     for x in sorted(shared):
         ys = [curve[x] for curve in by_x]
         averaged.append(Point(x, mean(ys), sample_std(ys) or 0.0))
@@ -76,15 +81,19 @@ def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str
             averaged[label] = _thinned(points)
     if not averaged:
         return None
-    everything = [point for points in averaged.values() for point in points]
-    if any(point.largest > LARGEST for point in everything):
-        return None
-    lower = [point.y - point.std for point in everything]
-    upper = [point.y + point.std for point in everything]
-    x_axis = _Axis.over([point.x for point in everything], LEFT, WIDTH - RIGHT, logarithmic=True)
-    y_axis = _Axis.over(lower + upper, HEIGHT - BOTTOM, TOP, logarithmic=False)
-    lines = tuple(_line(label, series[label], points, x_axis, y_axis) for label, points in averaged.items())
-    return Chart(title, lines, x_axis.ticks(), y_axis.ticks())
+    xs: list[float] = []
+    ys: list[float] = []
+    for point in itertools.chain.from_iterable(averaged.values()):
+        if point.largest > LARGEST:
+            return None
+        xs.append(point.x)
+        ys += [point.y - point.std, point.y + point.std]
+    x_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT, logarithmic=True)
+    y_axis = _Axis.over(ys, HEIGHT - BOTTOM, TOP, logarithmic=False)
+    lines: list[Line] = []
+    for label, points in averaged.items():
+        lines.append(_line(label, series[label], points, x_axis, y_axis))
+    return Chart(title, tuple(lines), x_axis.ticks(), y_axis.ticks())
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
@@ -110,17 +119,18 @@ class _Axis:
     def over(cls, values: Iterable[float], start: float, end: float, *, logarithmic: bool) -> "_Axis":
         """Return an axis that covers `values`; logarithmic only where they grow like 1, 2, 4, 8, ..."""
         distinct = sorted(set(values))
-        ratios = [after / before for before, after in zip(distinct, distinct[1:], strict=False) if before > 0]
-        if logarithmic and len(ratios) > 2 and distinct[0] > 0 and min(ratios) >= 1.4:
-            return cls(math.log2(distinct[0]), math.log2(distinct[-1]), start, end, tuple(distinct), True)
-        marks = _round_marks(distinct[0], distinct[-1])
-        low, high = min(marks[0], distinct[0]), max(marks[-1], distinct[-1])
+        first, last = distinct[0], distinct[-1]
+        if logarithmic and _grow_by_factors(distinct):
+            return cls(math.log2(first), math.log2(last), start, end, tuple(distinct), True)
+        marks = _round_marks(first, last)
+        low, high = min(marks[0], first), max(marks[-1], last)
         return cls(low, high, start, end, tuple(marks), False)
 
     def place(self, value: float) -> float:
         """Return the position of a value."""
         value = math.log2(value) if self.logarithmic else value
-        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> Ticks:
         """Return (position, text) of the marks; a mark too near to its neighbour to be read has no text."""
@@ -132,27 +142,42 @@ class _Axis:
         return tuple(shown)
 
 
+def _grow_by_factors(distinct: Sequence[float]) -> bool:
+    """Say whether four values or more grow from each to the next by a factor, not by a step."""
+    if len(distinct) < 4 or distinct[0] <= 0:
+        return False
+    ratios = [after / before for before, after in itertools.pairwise(distinct)]
+    return min(ratios) >= 1.4
+
+
 def _round_marks(low: float, high: float) -> list[float]:
     """Return two to eight round values from at or below `low` to at or above `high`."""
     span = high - low or abs(high) or 1.0
     magnitude = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * magnitude for factor in (1, 2, 5, 10) if span / (factor * magnitude) <= 6)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    last = max(last, first + 1)
+    steps = [magnitude * factor for factor in (1, 2, 5, 10)]
+    step = next(step for step in steps if span / step <= 6)
+    first = math.floor(low / step)
+    last = max(math.ceil(high / step), first + 1)
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def _line(label: str, series: int, points: Sequence[Point], x_axis: _Axis, y_axis: _Axis) -> Line:
     """Write a curve as SVG point lists."""
 
-    def listed(values: Iterable[tuple[float, float]]) -> str:
-        return " ".join(f"{x_axis.place(x):g},{y_axis.place(y):g}" for x, y in values)
+    def listed(run: Iterable[Point], deviations: int) -> str:
+        """List the means, moved by so many standard deviations."""
+        places: list[str] = []
+        for point in run:
+            x = x_axis.place(point.x)
+            y = y_axis.place(point.y + deviations * point.std)
+            places.append(f"{x:g},{y:g}")
+        return " ".join(places)
 
-    upper = [(point.x, point.y + point.std) for point in points]
-    lower = [(point.x, point.y - point.std) for point in reversed(points)]
-    band = listed(upper + lower) if any(point.std for point in points) else ""
+    band = ""
+    if any(point.std for point in points):  # there along its upper edge, back along the lower
+        band = f"{listed(points, +1)} {listed(reversed(points), -1)}"
     last = f"{points[-1].y:.4g} at {points[-1].x:g}"
-    return Line(label, series, listed((point.x, point.y) for point in points), band, last)
+    return Line(label, series, listed(points, 0), band, last)
 
 
 @dataclass(frozen=True)
@@ -180,7 +205,8 @@ def parallel(
     axes: list[tuple[float, str, str, str]] = []
     for x, task, column in zip(places, tasks, zip(*values.values(), strict=True), strict=True):
         known = [value for value in column if value is not None]
-        low, high = min(known, default=0.0), max(known, default=0.0)
+        low = min(known, default=0.0)
+        high = max(known, default=0.0)
         spans.append((low, high))
         axes.append((x, task, f"{low:.1f}", f"{high:.1f}"))
 

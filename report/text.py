@@ -21,21 +21,37 @@ class _Printed:
     def width(self) -> int:
         return len(self.header[0])
 
+    def lines(self, height: int) -> list[str]:
+        """Return the column from top to bottom, its header `height` lines high and standing on a rule."""
+        above = [" " * self.width] * (height - len(self.header))
+        rule = "-" * self.width
+        return [*above, *self.header, rule, *self.cells]
+
 
 def render(table: Table, width: int = 100) -> str:
     """Return the table in lines of at most `width` characters, as far as its widest column allows."""
     columns = [_column(table, column) for column in table.columns]
     if table.ranks:
-        columns.append(_printed(table.rank_header, [table.rank(method) for method in table.methods]))
-    parts = _blocks([printable(method) for method in table.methods], columns, width)
-    notes = [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
-    parts.append("\n".join(_wrapped([f"{table.key} * marks the best of a column.", *notes], width)))
+        ranks = [table.rank(method) for method in table.methods]
+        columns.append(_printed(table.rank_header, ranks))
+    key = f"{table.key} * marks the best of a column."
+    parts = _blocks(table.methods, columns, width)
+    parts.append(_wrapped([key, *footnotes(table)], width))
     for contrast in table.contrasts:
-        parts += [
-            "\n".join(_wrapped([printable(f"{contrast.title}: {contrast.how}")], width)),
-            *_contrast(table, contrast, width),
-        ]
+        title = printable(f"{contrast.title}: {contrast.how}")
+        parts.append(_wrapped([title], width))
+        parts += _contrast(table, contrast, width)
     return "\n\n".join(parts) + "\n"
+
+
+def footnotes(table: Table) -> list[str]:
+    """Return the footnotes, one a line: `[a] settings changed: ...`."""
+    return [f"[{mark}] {printable(text)}" for mark, text in table.footnotes]
+
+
+def marks(table: Table, cell: Cell) -> str:
+    """Return the marks of a cell's footnotes as they follow its number: ` [a] [b]`."""
+    return "".join(f" [{mark}]" for mark in table.marks(cell))
 
 
 def printable(text: str) -> str:
@@ -48,20 +64,22 @@ def _contrast(table: Table, contrast: Contrast, width: int) -> list[str]:
     if not contrast.cells:
         return []
     rows = contrast.rows(table)
-    columns = [
-        _printed(table.header(column), [contrast.shown(row, column) for row in rows])
-        for column in contrast.columns(table)
-    ]
-    return _blocks([printable(row) for row in rows], columns, width)
+    columns: list[_Printed] = []
+    for column in contrast.columns(table):
+        cells = [contrast.shown(row, column) for row in rows]
+        columns.append(_printed(table.header(column), cells))
+    return _blocks(rows, columns, width)
 
 
 def _column(table: Table, column: Column) -> _Printed:
     """Return a column of the comparison, footnote marks behind the numbers."""
-    row = [table.cell(method, column) for method in table.methods]
-    marks = ["".join(f" [{mark}]" for mark in table.marks(cell)) for cell in row]
-    widest = max(map(len, marks), default=0)
-    cells = [_starred(cell) + mark.ljust(widest) for cell, mark in zip(row, marks, strict=True)]
-    return _printed(table.header(column), cells)
+    cells = [table.cell(method, column) for method in table.methods]
+    widest = max((len(marks(table, cell)) for cell in cells), default=0)
+    texts: list[str] = []
+    for cell in cells:
+        behind = marks(table, cell).ljust(widest)  # the numbers stay aligned
+        texts.append(_starred(cell) + behind)
+    return _printed(table.header(column), texts)
 
 
 def _starred(cell: Cell) -> str:
@@ -71,8 +89,11 @@ def _starred(cell: Cell) -> str:
 
 def _printed(titles: tuple[str, str, str], cells: Sequence[str]) -> _Printed:
     """Return a column right-aligned to one width, its name broken where that keeps it narrow."""
-    name, metric, recipe = (printable(part) for part in titles)
-    header = [*_broken(name, max(map(len, [*cells, metric, recipe]))), metric, *([recipe] if recipe else [])]
+    name, metric, recipe = map(printable, titles)
+    widest = max(map(len, [metric, recipe, *cells]))
+    header = [*_broken(name, widest), metric]
+    if recipe:
+        header.append(recipe)
     width = max(map(len, [*header, *cells]))
     return _Printed([line.rjust(width) for line in header], [cell.rjust(width) for cell in cells])
 
@@ -90,8 +111,10 @@ def _broken(name: str, width: int) -> list[str]:
 
 def _blocks(rows: Sequence[str], columns: Sequence[_Printed], width: int) -> list[str]:
     """Return the table as blocks that each fit in `width` and repeat the row labels."""
-    label = max(map(len, ["method", *rows]))
-    return ["\n".join(_block(["method", *rows], label, part)) for part in _folded(columns, width - label)]
+    labels = [printable(row) for row in rows]
+    widest = max(map(len, ["method", *labels]))
+    stub = _Printed(["method".ljust(widest)], [label.ljust(widest) for label in labels])
+    return [_block([stub, *part]) for part in _folded(columns, width - widest)]
 
 
 def _folded(columns: Sequence[_Printed], room: int) -> Iterator[Sequence[_Printed]]:
@@ -106,18 +129,17 @@ def _folded(columns: Sequence[_Printed], room: int) -> Iterator[Sequence[_Printe
     yield columns[start:]
 
 
-def _block(rows: Sequence[str], label: int, columns: Sequence[_Printed]) -> Iterator[str]:
-    """Yield the lines of one block: the headers standing on their rule, then a line a method."""
-    height = max((len(column.header) for column in columns), default=1)
-    headers = [[" " * column.width] * (height - len(column.header)) + column.header for column in columns]
-    for line in range(height):
-        title = rows[0] if line == height - 1 else ""
-        yield GAP.join([title.ljust(label), *(header[line] for header in headers)]).rstrip()
-    yield GAP.join(["-" * label, *("-" * column.width for column in columns)])
-    for index, row in enumerate(rows[1:]):
-        yield GAP.join([row.ljust(label), *(column.cells[index] for column in columns)]).rstrip()
+def _block(columns: Sequence[_Printed]) -> str:
+    """Return columns side by side: the headers standing on their rule, then a line a method."""
+    height = max(len(column.header) for column in columns)
+    stacked = [column.lines(height) for column in columns]
+    lines = [GAP.join(parts).rstrip() for parts in zip(*stacked, strict=True)]
+    return "\n".join(lines)
 
 
-def _wrapped(notes: Sequence[str], width: int) -> list[str]:
+def _wrapped(notes: Sequence[str], width: int) -> str:
     """Return notes broken into lines of `width`, but never narrower than readable."""
-    return [line for note in notes for line in textwrap.wrap(note, max(width, 40))]
+    lines: list[str] = []
+    for note in notes:
+        lines += textwrap.wrap(note, max(width, 40))
+    return "\n".join(lines)
