@@ -77,13 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None
-    texts = [(title, render(table, arguments.format, arguments.title, to_file=to_file)) for title, table in tables]
-    answer = "\n".join(f"{title}\n\n{text}" if title else text for title, text in texts)
+    parts: list[str] = []
+    failed: list[str] = []
+    for title, table in tables:
+        text = render(table, arguments.format, arguments.title, to_file=to_file)
+        parts.append(f"{title}\n\n{text}" if title else text)
+        failed += failures(table, gates)
+    answer = "\n".join(parts)
     if arguments.out is None:
         sys.stdout.write(answer)
     else:
         _write(arguments.out, answer)
-    failed = [line for _, table in tables for line in failures(table, gates)]
     for line in failed:
         print(f"twinbench report: {line}", file=sys.stderr)
     return 1 if failed else 0

@@ -20,7 +20,10 @@ class Details:
 
 
 def details(cell: Cell, environments: dict[str, int]) -> Details:
-    """Return the facts of a cell; software and machine are told by their number in `environments`, which grows."""
+    """Return the facts of a cell.
+
+    Software and machine are told by their number in `environments`, which grows.
+    """
     facts = [_facts(trial, environments) for trial in cell.trials]
     first = facts[0] if facts else {}
     if len(facts) == 1:
@@ -29,7 +32,9 @@ def details(cell: Cell, environments: dict[str, int]) -> Details:
     for name, text in first.items():
         if name != "seed" and all(other.get(name) == text for other in facts):
             shared[name] = text
-    own = [{name: text for name, text in other.items() if name not in shared} for other in facts]
+    own: list[dict[str, str]] = []
+    for other in facts:
+        own.append({name: text for name, text in other.items() if name not in shared})
     return Details(shared, tuple(own))
 
 
@@ -70,5 +75,8 @@ def _environment(result: Result) -> str:
 
 def _pairs(values: Mapping[str, Any]) -> str:
     """Return `name value` pairs in one line, numbers with three decimals."""
-    texts = [f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    texts: list[str] = []
+    for name, value in values.items():
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        texts.append(f"{name} {text}")
     return ", ".join(texts)

@@ -51,11 +51,11 @@ def find(paths: Iterable[Path | str]) -> Found:
         for folder in sorted(path.rglob("seed*")):
             if folder.is_dir() and not (folder / "result.json").exists():
                 absent[folder.resolve()] = _absent(folder)
-    started = tuple(entry for entry in absent.values() if entry.reason)
+    started = [entry for entry in absent.values() if entry.reason]
     if not results and not started:
         places = ", ".join(map(str, given))
         raise ResultError(f"{places}: no result.json below; expected the OUT folder of a trial or the root of a suite")
-    return Found(tuple(results), started)
+    return Found(tuple(results), tuple(started))
 
 
 def _absent(folder: Path) -> Absent:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
-from twinbench.report.grid import Table
+from twinbench.report.grid import Column, Table
 from twinbench.report.statistics import DECIMALS
 
 
@@ -26,7 +26,9 @@ class Gate:
     @property
     def what(self) -> str:
         """The threshold as it was asked for, without its number."""
-        return f"{self.method}{'/' if self.method else ''}{self.protocol}{':' if self.metric else ''}{self.metric}"
+        method = f"{self.method}/" if self.method else ""
+        metric = f":{self.metric}" if self.metric else ""
+        return f"{method}{self.protocol}{metric}"
 
 
 def parse_gates(texts: Iterable[str]) -> list[Gate]:
@@ -51,29 +53,38 @@ def _parse(text: str) -> Gate:
 
 def failures(table: Table, gates: Iterable[Gate]) -> list[str]:
     """Return one line for each threshold that a method misses; a number that is missing misses it too."""
-    return [line for gate in gates for line in _failures(table, gate)]
+    lines: list[str] = []
+    for gate in gates:
+        lines += _failures(table, gate)
+    return lines
 
 
 def _failures(table: Table, gate: Gate) -> list[str]:
     """Check one threshold, against the named recipe's column only and against complete data only."""
-    metric = gate.metric or find_protocol(gate.protocol).metric
-    columns = [
-        column
-        for column in table.columns
-        if (column.protocol, column.metric) == (gate.protocol, metric) and column.named
-    ]
-    methods = [gate.method] if gate.method else [name for name in table.methods if name not in table.published]
+    columns = _columns(table, gate)
     lines: list[str] = []
-    for method in methods:
+    for method in [gate.method] if gate.method else table.measured:
         cells = [table.cell(method, column) for column in columns]
-        measured = [cell for cell in cells if cell.values and cell.comparable]
-        if not measured:
-            why = (
-                cells[0].missing if cells and not cells[0].values else "no number on complete data by the named recipe"
-            )
+        means = [cell.mean for cell in cells if cell.values and cell.comparable]
+        if not means:
+            why = "no number on complete data by the named recipe"
+            if cells and not cells[0].values:
+                why = cells[0].missing
             lines.append(f"{gate.what}: {method}: {why}, expected at least {gate.percent:g}")
             continue
-        lowest = min(cell.mean for cell in measured)  # of one protocol on several data sets, each must reach it
+        lowest = min(means)  # of one protocol on several data sets, each must reach it
         if lowest < gate.percent:
-            lines.append(f"{gate.what}: {method} reaches {lowest:.{DECIMALS + 1}f}, expected {gate.percent:g}")
+            reached = f"{lowest:.{DECIMALS + 1}f}"
+            lines.append(f"{gate.what}: {method} reaches {reached}, expected {gate.percent:g}")
     return lines
+
+
+def _columns(table: Table, gate: Gate) -> list[Column]:
+    """Return the columns of the named recipe that a threshold speaks of, one for each data set."""
+    metric = gate.metric or find_protocol(gate.protocol).metric
+    found: list[Column] = []
+    for column in table.columns:
+        is_asked_for = column.protocol == gate.protocol and column.metric == metric
+        if is_asked_for and column.named:
+            found.append(column)
+    return found

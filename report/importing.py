@@ -103,37 +103,54 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def imported(log: Path, protocol: Protocol, method: str, seed: int, layer: str = "") -> Result:
-    """Return the last evaluation in a log as a result of `protocol`; ImportingError says what the log holds instead."""
+    """Return the last evaluation in a log as a result of `protocol`.
+
+    ImportingError says what the log holds instead.
+    """
     found = read_log(log)
-    if layer not in found.layers and (layer or len(found.layers) > 1):
-        known = ", ".join(sorted(found.layers))
-        raise ImportingError(f"{log}: evaluates {known}; choose one with --layer")
-    curves = found.layers[layer] if layer in found.layers else next(iter(found.layers.values()))
-    named = {_name(metric, protocol): points for metric, points in curves.items()}
+    named: dict[str, list[list[float]]] = {}
+    for metric, points in _curves(log, found, layer).items():
+        named[_name(metric, protocol)] = points
     if protocol.metric not in named:
         held = ", ".join(sorted(named))
         raise ImportingError(f"{log}: holds {held} of {found.program}, expected {protocol.metric} for {protocol.name}")
     last, headline = named[protocol.metric][-1]
     if not math.isfinite(headline):
         raise ImportingError(f"{log}: its last evaluation, at {last:g}, has {protocol.metric} {headline}, not a number")
-    evaluated = {name: points[-1][1] for name, points in named.items() if points[-1][0] == last}
+    metrics: dict[str, float] = {}
+    for name, points in named.items():
+        at, value = points[-1]
+        if at == last and math.isfinite(value):  # AP of no small object is none
+            metrics[name] = value
+    curve = [point for point in named[protocol.metric] if math.isfinite(point[1])]
     return Result(
         protocol=protocol.name,
         version=protocol.version,
         fingerprint=protocol.fingerprint,
         method=method,
         seed=seed,
-        metrics={name: value for name, value in evaluated.items() if math.isfinite(value)},  # AP of no small object
+        metrics=metrics,
         headline=protocol.metric,
         backbone_sha256="",
         overrides=dict(protocol.overrides),
         selected_on="nothing: the last evaluation in the log",
-        curves={protocol.metric: [point for point in named[protocol.metric] if math.isfinite(point[1])]},
+        curves={protocol.metric: curve},
         command=provenance.command(),
         code=provenance.code(),
         finished=provenance.now(),
         imported=found.program,
     )
+
+
+def _curves(log: Path, found: Found, layer: str) -> dict[str, list[list[float]]]:
+    """Return the curves of a layer, of the only one if none is named; ImportingError where several are there."""
+    if layer in found.layers:
+        return found.layers[layer]
+    if layer or len(found.layers) > 1:
+        known = ", ".join(sorted(found.layers))
+        raise ImportingError(f"{log}: evaluates {known}; choose one with --layer")
+    (curves,) = found.layers.values()
+    return curves
 
 
 def read_log(path: Path) -> Found:
@@ -197,6 +214,8 @@ def _name(metric: str, protocol: Protocol) -> str:
     """Return a metric under twinbench's name: top_1 is top1; a box's AP is box-AP on COCO and AP on VOC."""
     kind, _, plain = metric.rpartition(" ")
     if kind:
+        if protocol.data_set.layout == "voc" and kind == "bbox":
+            return plain
         prefix = {"bbox": "box-", "segm": "mask-"}[kind]
-        return plain if protocol.data_set.layout == "voc" and kind == "bbox" else f"{prefix}{plain}"
+        return f"{prefix}{plain}"
     return re.sub(r"[_-]", "", metric)

@@ -79,8 +79,8 @@ def _is_other_edition(result: Result) -> bool:
 
 def _counts(result: Result) -> str:
     """Say which split lacks (or exceeds) what."""
-    return ", ".join(
-        f"{result.images.get(split, 0)} of {count} {split} images"
-        for split, count in result.images_expected.items()
-        if result.images.get(split) != count
-    )
+    texts: list[str] = []
+    for split, count in result.images_expected.items():
+        if result.images.get(split) != count:
+            texts.append(f"{result.images.get(split, 0)} of {count} {split} images")
+    return ", ".join(texts)

@@ -141,10 +141,11 @@ def _check(path: Path, result: Result) -> None:
     for name, (hint, fits) in _checks().items():
         if not fits(getattr(result, name)):
             raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
-    if wrong := {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}:
+    wrong = {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}
+    if wrong:
         raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")
-    lengths = {len(point) for points in result.curves.values() for point in points}
-    if not lengths <= {2, 3}:
+    points = itertools.chain.from_iterable(result.curves.values())
+    if not set(map(len, points)) <= {2, 3}:
         raise ResultError(f"{path}: a curve has points that are not [x, y] or [x, y, std]")
     if result.convention and result.convention.keys() != CONVENTION:
         raise ResultError(

@@ -21,11 +21,12 @@ from twinbench.report.result import REQUIRED, SCHEMA, Result
 
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the result files of this version."""
-    hints, notes = typing.get_type_hints(Result), _notes()
-    properties: dict[str, dict[str, Any]] = {
-        field.name: {**_type(hints[field.name]), "description": notes.get(field.name, "")}
-        for field in dataclasses.fields(Result)
-    }
+    hints = typing.get_type_hints(Result)
+    notes = _notes()
+    properties: dict[str, dict[str, Any]] = {}
+    for field in dataclasses.fields(Result):
+        note = notes.get(field.name, "")
+        properties[field.name] = {**_type(hints[field.name]), "description": note}
     properties["schema"] |= {"minimum": 1, "maximum": SCHEMA}
     properties["metrics"]["additionalProperties"] |= {"minimum": 0, "maximum": 100}
     return {

@@ -26,7 +26,13 @@ def sample_std(values: Sequence[float]) -> float | None:
     if independent(values) < 2:
         return None
     center = mean(values)
-    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
+    squares = [(value - center) ** 2 for value in values]
+    return math.sqrt(math.fsum(squares) / (len(values) - 1))
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Return the square of the sample's standard deviation; 0 where there is no spread to speak of."""
+    return (sample_std(values) or 0.0) ** 2
 
 
 def independent(values: Collection[float]) -> int:
@@ -35,15 +41,23 @@ def independent(values: Collection[float]) -> int:
 
 
 def places(values: Sequence[float]) -> list[int]:
-    """Rank values from the highest, 1 = best; values equal in print share a place and leave the next one empty."""
+    """Rank values from the highest, 1 = best.
+
+    Values equal in print share a place and leave the next one empty.
+    """
     printed = [round(value, DECIMALS) for value in values]
-    return [1 + sum(other > value for other in printed) for value in printed]
+    descending = sorted(printed, reverse=True)
+    return [1 + descending.index(value) for value in printed]
 
 
 def shared_ranks(values: Sequence[float]) -> list[float]:
     """Rank values from the highest, 1 = best; values equal in print get the mean of the ranks they fill."""
     printed = [round(value, DECIMALS) for value in values]
-    return [place + (printed.count(value) - 1) / 2 for place, value in zip(places(values), printed, strict=True)]
+    ranks: list[float] = []
+    for place, value in zip(places(values), printed, strict=True):
+        sharing = printed.count(value)  # they fill the ranks place, ..., place + sharing - 1
+        ranks.append(place + (sharing - 1) / 2)
+    return ranks
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,8 @@ class Difference:
     low: float | None = None  # 95 % interval; None where there is no spread to judge by
     high: float | None = None
     p: float | None = None  # two-sided
-    seeds: int | None = None  # trials a method that would show a difference of this size; None: unknown, or too many
+    # Trials a method that would show a difference of this size; None: unknown, or too many
+    seeds: int | None = None
     test: str = ""  # paired t-test, Welch's t-test
 
     @property
@@ -64,12 +79,18 @@ class Difference:
 
     @property
     def shown(self) -> str:
-        """The difference as plain text: `+1.2 [0.8, 1.6]`, with the seeds that would decide it if it is undecided."""
+        """The difference as plain text: `+1.2 [+0.8, +1.6]`.
+
+        If it is undecided, the seeds that would decide it follow: ` ?12`.
+        """
         text = f"{self.value:+.{DECIMALS}f}"
         if self.low is None or self.high is None:
             return text
         text += f" [{self.low:+.{DECIMALS}f}, {self.high:+.{DECIMALS}f}]"
-        return text if self.decided else f"{text} ?{self.seeds or f'>{MOST_SEEDS}'}"
+        if self.decided:
+            return text
+        needed = self.seeds or f">{MOST_SEEDS}"
+        return f"{text} ?{needed}"
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
@@ -79,32 +100,36 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
     the test. One trial on either side, or trials that repeat to the last digit (which count as one), leave the
     difference without one.
     """
-    value = mean(list(ours.values())) - mean(list(theirs.values()))
-    if min(independent(ours.values()), independent(theirs.values())) < 2:
+    our_values, their_values = list(ours.values()), list(theirs.values())
+    value = mean(our_values) - mean(their_values)
+    if independent(our_values) < 2 or independent(their_values) < 2:
         return Difference(value)
     if ours.keys() == theirs.keys():
+        test, groups = "paired t-test", 1
         gaps = [ours[seed] - theirs[seed] for seed in ours]
-        spread = sample_std(gaps) or 0.0
-        error, freedom, test = spread / math.sqrt(len(gaps)), len(gaps) - 1.0, "paired t-test"
-        unit, groups = spread, 1
+        unit = sample_std(gaps) or 0.0
+        error = unit / math.sqrt(len(gaps))
+        freedom = len(gaps) - 1.0
     else:
-        (error, freedom), test = _welch(list(ours.values()), list(theirs.values())), "Welch's t-test"
-        stds = [sample_std(list(side.values())) or 0.0 for side in (ours, theirs)]
-        unit, groups = math.sqrt(mean([std**2 for std in stds])), 2
+        test, groups = "Welch's t-test", 2
+        unit = math.sqrt(mean([_variance(our_values), _variance(their_values)]))
+        error, freedom = _welch(our_values, their_values)
     if error == 0:  # every pair has the same gap: no spread to judge by
         return Difference(value)
     reach = float(_special().stdtrit(freedom, 1 - LEVEL / 2)) * error
     p = 2 * float(_special().stdtr(freedom, -abs(value) / error))
-    return Difference(value, value - reach, value + reach, p, seeds_to_separate(abs(value) / unit, groups), test)
+    seeds = seeds_to_separate(abs(value) / unit, groups)
+    return Difference(value, value - reach, value + reach, p, seeds, test)
 
 
 def _welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
     """Return the standard error and the degrees of freedom of a difference of means (Welch, Satterthwaite)."""
-    parts = [((sample_std(side) or 0.0) ** 2 / len(side), len(side) - 1) for side in (ours, theirs)]
-    total = sum(part for part, _ in parts)
-    if total == 0:
+    a = _variance(ours) / len(ours)  # the squared standard error of either mean
+    b = _variance(theirs) / len(theirs)
+    if a + b == 0:
         return 0.0, 1.0
-    return math.sqrt(total), total**2 / sum(part**2 / freedom for part, freedom in parts)
+    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
+    return math.sqrt(a + b), freedom
 
 
 def seeds_to_separate(effect: float, groups: int) -> int | None:
@@ -121,7 +146,9 @@ def seeds_to_separate(effect: float, groups: int) -> int | None:
         freedom = groups * (count - 1)
         center = effect * math.sqrt(count / groups)
         bound = float(special.stdtrit(freedom, 1 - LEVEL / 2))
-        return float(1 - special.nctdtr(freedom, center, bound) + special.nctdtr(freedom, center, -bound))
+        above = 1 - special.nctdtr(freedom, center, bound)
+        below = special.nctdtr(freedom, center, -bound)
+        return float(above + below)
 
     counts = range(2, MOST_SEEDS + 1)
     found = bisect_left(counts, POWER, key=power)

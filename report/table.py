@@ -40,21 +40,19 @@ def build(found: Found, options: Options | None = None, wanted: Sequence[Column]
     subjects = _subjects(found.results)
     _check_backbones(found.results)
     _check_trials(found.results, subjects)
-    grouped = _by_cell(found.results, subjects, wanted)
-    cells = {(method, column): _cell(column, trials) for (method, column), trials in grouped.items()}
+    cells: dict[tuple[str, Column], Cell] = {}
+    for (method, column), trials in _by_cell(found.results, subjects, wanted).items():
+        cells[method, column] = _cell(column, trials)
     for key, reasons in _absences(found, cells).items():
-        notes = tuple(f"{', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
-        words = {reason.partition(":")[0] for reason in reasons}
-        missing = next(word for word in ("failed", "running", "not finished") if word in words)
-        cell = cells.get(key, Cell(missing=missing))
-        cells[key] = replace(cell, notes=(*cell.notes, *notes))
+        cells[key] = _with_absences(cells.get(key), reasons)
     measured = [entry.result.method for entry in found.results]
-    methods = dict.fromkeys([*measured, *(lost.method for lost in found.absent)])
+    lost = [entry.method for entry in found.absent]
+    methods = tuple(dict.fromkeys([*measured, *lost]))
     columns = sorted({column for _, column in cells}, key=order)
     if wanted:
         columns = _wanted(wanted, columns)
     cells = _not_recorded(methods, columns, cells) | cells
-    table = add(Table(tuple(methods), tuple(columns), cells), options or Options())
+    table = add(Table(methods, tuple(columns), cells), options or Options())
     return _footnoted(_ranked(table, with_published=bool(options and options.rank_published)))
 
 
@@ -145,25 +143,29 @@ def _wanted(wanted: Sequence[Column], columns: Sequence[Column]) -> list[Column]
     found: list[Column] = []
     for column in wanted:
         recipe = replace(column, metric="")
-        measured = [other for other in columns if replace(other, metric="", data_sha256="") == recipe]
-        names = {other.data_sha256: other.data for other in measured}
-        found += [replace(column, data_sha256=sha256, data=name) for sha256, name in names.items()] or [column]
+        names: dict[str, str] = {}  # data_sha256 -> name
+        for other in columns:
+            if replace(other, metric="", data_sha256="") == recipe:
+                names[other.data_sha256] = other.data
+        on_data = [replace(column, data_sha256=sha256, data=name) for sha256, name in names.items()]
+        found += on_data or [column]
     return found
 
 
 def _cell(column: Column, trials: Sequence[Located]) -> Cell:
     """Return the cell of some trials, not ranked yet."""
     trials = sorted(trials, key=lambda entry: entry.result.seed)
-    values = tuple(float(entry.result.metrics[column.metric]) for entry in trials)
-    notes = [note for entry in trials for note in marks.notes(entry.result)]
+    values: list[float] = []
+    notes: list[str] = []
+    comparable = True
+    for entry in trials:
+        values.append(float(entry.result.metrics[column.metric]))
+        notes += marks.notes(entry.result)
+        if marks.is_on_other_images(entry.result):
+            comparable = False
     if independent(values) < len(values):
         notes.append(marks.REPEATED)
-    return Cell(
-        trials=tuple(trials),
-        values=values,
-        notes=tuple(dict.fromkeys(notes)),
-        comparable=not any(marks.is_on_other_images(entry.result) for entry in trials),
-    )
+    return Cell(tuple(trials), tuple(values), tuple(dict.fromkeys(notes)), comparable)
 
 
 def _not_recorded(methods: Iterable[str], columns: Sequence[Column], cells: Cells) -> dict[tuple[str, Column], Cell]:
@@ -187,6 +189,15 @@ def _absences(found: Found, cells: Cells) -> dict[tuple[str, Column], dict[str, 
     return gathered
 
 
+def _with_absences(cell: Cell | None, reasons: Mapping[str, Sequence[str]]) -> Cell:
+    """Return a cell, or one that says what became of its trials, with a note for each reason."""
+    words = {reason.partition(":")[0] for reason in reasons}
+    missing = next(word for word in ("failed", "running", "not finished") if word in words)
+    notes = [f"{', '.join(seeds)}: {reason}" for reason, seeds in reasons.items()]
+    cell = cell or Cell(missing=missing)
+    return replace(cell, notes=(*cell.notes, *notes))
+
+
 def _columns_of(lost: Absent, columns: Iterable[Column]) -> list[Column]:
     """Return the columns a lost trial belongs to: those of the named recipe, or all that carry the name.
 
@@ -204,8 +215,11 @@ def _columns_of(lost: Absent, columns: Iterable[Column]) -> list[Column]:
 
 
 def order(column: Column) -> tuple[object, ...]:
-    """Sort columns as the catalogue lists its protocols, the named recipe before its variants, a pair RECIPE@DATA after
-    its recipe, and data that was not recorded last."""
+    """Sort columns as the catalogue lists its protocols.
+
+    The named recipe stands before its variants, a pair RECIPE@DATA after its recipe, and data that was not recorded
+    last.
+    """
     names = list(PROTOCOLS)
     named = catalogued(column.protocol)
     data = not column.data_sha256, column.data_sha256
@@ -244,31 +258,33 @@ def _rivals(table: Table, column: Column, *, with_published: bool = False) -> di
 
 
 def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
-    """Return each measured method's rank averaged over the tasks that all of them finished, and their number.
+    """Return each measured method's rank averaged over the tasks that all finished, and their number.
 
     A task is a recipe, ranked by its headline metric; none are returned for fewer than two methods or tasks.
     """
-    measured = [method for method in table.methods if method not in table.published]
     gathered: dict[str, list[float]] = defaultdict(list)
     for column in table.columns:
         rivals = _rivals(table, column)
-        if list(rivals) != measured:
+        if list(rivals) != table.measured:
             continue
-        headlines = {trial.result.headline for cell in rivals.values() for trial in cell.trials}
+        headlines: set[str] = set()
+        for cell in rivals.values():
+            headlines.update(trial.result.headline for trial in cell.trials)
         if headlines == {column.metric}:
             ranks = shared_ranks([cell.mean for cell in rivals.values()])
             for method, rank in zip(rivals, ranks, strict=True):
                 gathered[method].append(rank)
     tasks = max(map(len, gathered.values()), default=0)
-    if len(measured) < 2 or tasks < 2:
+    if len(table.measured) < 2 or tasks < 2:
         return (), 0
     return tuple((method, mean(ranks)) for method, ranks in gathered.items()), tasks
 
 
 def _footnoted(table: Table) -> Table:
     """Return the table with a mark for each different note, in reading order."""
-    pairs = itertools.product(table.methods, table.columns)
-    texts = dict.fromkeys(note for method, column in pairs for note in table.cell(method, column).notes)
+    texts: dict[str, None] = {}  # each once
+    for method, column in itertools.product(table.methods, table.columns):
+        texts |= dict.fromkeys(table.cell(method, column).notes)
     return replace(table, footnotes=tuple(zip(_letters(), texts, strict=False)))
 
 
