@@ -13,12 +13,13 @@ import dataclasses
 import json
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twinbench.protocols import page
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol, load_own
 from twinbench.protocols.facts import facts
+from twinbench.protocols.house import aligned
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol, flat
 from twinbench.protocols.sources import pretraining_sources, pretraining_values
@@ -69,14 +70,9 @@ def as_json(protocol: Protocol) -> dict[str, Any]:
 def _list() -> str:
     """Return a line a protocol."""
     rows = [("name", "data", "metric", "trials", "fingerprint")]
-    rows += [
-        (entry.name, entry.data_set.name, entry.metric, str(entry.trials), entry.fingerprint)
-        for entry in PROTOCOLS.values()
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    for entry in PROTOCOLS.values():
+        rows.append((entry.name, entry.data_set.name, entry.metric, str(entry.trials), entry.fingerprint))
+    return "\n".join(aligned(rows))
 
 
 def _all_about(protocol: Protocol) -> str:
@@ -84,15 +80,17 @@ def _all_about(protocol: Protocol) -> str:
     from twinbench.protocols.published import published_for
     from twinbench.protocols.sources import sources_of
 
-    sources = sources_of(protocol)
-    recipe = dict(flat(protocol.recipe))
-    sourced = {name: f"{text}   [{sources[name]}]" if name in sources else text for name, text in recipe.items()}
-    parts = [f"{protocol.name}: {protocol.title}", *_lines(facts(protocol)), "recipe [source]", *_lines(sourced)]
+    recipe = _sourced(flat(protocol.recipe), sources_of(protocol))
+    parts = [f"{protocol.name}: {protocol.title}", *_lines(facts(protocol))]
+    parts += ["recipe [source]", *_lines(recipe)]
     numbers = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
-    papers = list(dict.fromkeys(entry.paper for entry in numbers))
-    if papers:
-        parts.append(f"published {protocol.metric} in {papers[0]}; {len(numbers)} numbers in all, see --json")
-        shown = {entry.method: f"{entry.value:g}  {entry.where}" for entry in numbers if entry.paper == papers[0]}
+    if numbers:
+        paper = numbers[0].paper
+        parts.append(f"published {protocol.metric} in {paper}; {len(numbers)} numbers in all, see --json")
+        shown: dict[str, str] = {}
+        for entry in numbers:
+            if entry.paper == paper:
+                shown[entry.method] = f"{entry.value:g}  {entry.where}"
         parts += _lines(shown)
     return "\n".join(parts)
 
@@ -101,22 +99,33 @@ def _pretraining(recipe: PretrainRecipe, *, as_json: bool) -> str:
     """Return everything about a pretraining recipe."""
     notes = pretraining_sources(recipe)
     if as_json:
-        whole = dataclasses.asdict(recipe) | {"fingerprint": recipe.fingerprint, "kind": "pretraining"}
-        return json.dumps({**whole, "sources": {name: note for name, note in notes.items() if note}}, indent=1)
+        whole = dataclasses.asdict(recipe)
+        whole |= {"fingerprint": recipe.fingerprint, "kind": "pretraining"}
+        whole["sources"] = {name: note for name, note in notes.items() if note}
+        return json.dumps(whole, indent=1)
     known = {"version": str(recipe.version), "fingerprint": recipe.fingerprint, "source": recipe.source}
+    parts = [f"{recipe.name}: pretraining", *_lines(known)]
+    parts += ["recipe [source]", *_lines(_sourced(pretraining_values(recipe), notes))]
+    return "\n".join(parts)
+
+
+def _sourced(values: Iterable[tuple[str, str]], notes: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> value of some settings, behind each value its source where there is one."""
     sourced: dict[str, str] = {}
-    for name, text in pretraining_values(recipe):
-        sourced[name] = f"{text}   [{notes[name]}]" if notes.get(name) else text
-    return "\n".join([f"{recipe.name}: pretraining", *_lines(known), "recipe [source]", *_lines(sourced)])
+    for name, text in values:
+        note = notes.get(name)
+        sourced[name] = f"{text}   [{note}]" if note else text
+    return sourced
 
 
 def _lines(entries: Mapping[str, str]) -> list[str]:
     """Return `name  text` lines, the texts wrapped to the terminal and aligned."""
-    name = max(map(len, entries)) + 2
-    room = max(shutil.get_terminal_size((100, 24)).columns - name - 2, 40)
-    shown = {key: textwrap.wrap(value, room) or [""] for key, value in entries.items()}
-    return [
-        f"  {key if first == 0 else '':{name}}{line}"
-        for key, wrapped in shown.items()
-        for first, line in enumerate(wrapped)
-    ]
+    width = max(map(len, entries)) + 2
+    room = max(shutil.get_terminal_size((100, 24)).columns - width - 2, 40)
+    lines: list[str] = []
+    for name, text in entries.items():
+        first, *others = textwrap.wrap(text, room) or [""]
+        lines.append(f"  {name:{width}}{first}")
+        for line in others:
+            lines.append(f"  {'':{width}}{line}")
+    return lines

@@ -118,8 +118,10 @@ def with_settings(recipe: RecipeT, settings: Mapping[str, object]) -> RecipeT:
     Values may be texts (from --set) or YAML values (from a suite file). Tuples are written `1,2,3`, a field of a
     nested dataclass `outer.inner`.
     """
-    known = {field.name for field in dataclasses.fields(recipe)}  # type: ignore[arg-type]
-    hints = {name: hint for name, hint in typing.get_type_hints(type(recipe)).items() if name in known}
+    types_by_name = typing.get_type_hints(type(recipe))  # of class variables, too
+    hints: dict[str, Any] = {}
+    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        hints[field.name] = types_by_name[field.name]
     changes: dict[str, Any] = {}
     for name, value in settings.items():
         outer, _, inner = name.partition(".")
@@ -138,14 +140,18 @@ def setting_values(recipe: object, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
         value: object = getattr(recipe, field.name)
-        nested = dataclasses.is_dataclass(value)
-        found |= setting_values(value, f"{prefix}{field.name}.") if nested else {prefix + field.name: value}
+        if dataclasses.is_dataclass(value):
+            found |= setting_values(value, f"{prefix}{field.name}.")
+        else:
+            found[f"{prefix}{field.name}"] = value
     return found
 
 
 def setting_text(value: object) -> str:
     """Return a value as --set takes it."""
-    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, cast("tuple[object, ...]", value)))
+    return str(value)
 
 
 def _fit(name: str, value: object, hint: Any) -> Any:

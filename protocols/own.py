@@ -51,7 +51,10 @@ class Registries:
             try:
                 self._read(path)
             except UserError as error:
-                raise ProtocolError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+                message = str(error)
+                if not message.startswith(str(path)):
+                    message = f"{path}: {message}"
+                raise ProtocolError(message) from None
             self.files.add(path.resolve())
 
     def _read(self, path: Path) -> None:
@@ -138,20 +141,26 @@ class _Entry:
 
 def _written_out(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
     """Return a recipe of a kind from all of its settings; what has a default may be left out."""
-    missing: list[str] = []
+    needed: list[str] = []
     blank: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         hint = typing.get_type_hints(kind)[field.name]
         if dataclasses.is_dataclass(hint):
-            parts = [part for part in dataclasses.fields(hint) if part.default is dataclasses.MISSING]
-            missing += [f"{field.name}.{part.name}" for part in parts if f"{field.name}.{part.name}" not in settings]
-            blank[field.name] = cast("Any", hint)(**{part.name: None for part in parts})
+            parts = _without_default(hint)
+            needed += [f"{field.name}.{part}" for part in parts]
+            blank[field.name] = cast("Any", hint)(**dict.fromkeys(parts))
         elif field.default is dataclasses.MISSING:
-            missing += [field.name] * (field.name not in settings)
+            needed.append(field.name)
             blank[field.name] = None
+    missing = [name for name in needed if name not in settings]
     if missing:
         raise SettingError(f"set: lacks {', '.join(missing)}, which a recipe of kind {kind.kind} needs")
     return with_settings(kind(**blank), settings)
+
+
+def _without_default(kind: Any) -> list[str]:
+    """Return the names of a dataclass's fields that must be given."""
+    return [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
 
 
 def _data_set(name: str, entry: object) -> DataSet:

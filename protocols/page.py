@@ -1,6 +1,6 @@
 """The page docs/protocols.md: every protocol from the data, each constant with its source."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 
 from twinbench.protocols.catalogue import PROTOCOLS
@@ -22,23 +22,34 @@ recipe as it ran: two results with the same fingerprint are comparable, two with
 
 def render(protocols: Sequence[Protocol]) -> str:
     """Return the page of some protocols."""
-    rows = [
-        (f"[{entry.name}](#{entry.name})", entry.title, entry.metric, str(entry.trials), f"`{entry.fingerprint}`")
-        for entry in protocols
-    ]
-    parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows), _abbreviations(FILES)]
-    return "\n".join([*parts, *map(_section, protocols), *_pretraining()])
+    rows: list[tuple[str, ...]] = []
+    for entry in protocols:
+        trials = str(entry.trials)
+        rows.append((_link(entry.name), entry.title, entry.metric, trials, f"`{entry.fingerprint}`"))
+    parts = [HEAD, _table(("name", "task", "metric", "trials", "fingerprint"), rows)]
+    parts.append(_abbreviations(FILES))
+    parts += [_section(entry) for entry in protocols]
+    parts += _pretraining()
+    return "\n".join(parts)
+
+
+def _link(name: str) -> str:
+    """Return a link to the section of that name."""
+    return f"[{name}](#{name})"
 
 
 def _pretraining() -> list[str]:
     """Return the sections of the pretraining recipes."""
-    lines = [(f"[{name}](#{name})", recipe.source, f"`{recipe.fingerprint}`") for name, recipe in RECIPES.items()]
-    parts = ["# Pretraining recipes\n", _table(("name", "source", "fingerprint"), lines)]
+    rows: list[tuple[str, ...]] = []
+    for name, recipe in RECIPES.items():
+        rows.append((_link(name), recipe.source, f"`{recipe.fingerprint}`"))
+    parts = ["# Pretraining recipes\n", _table(("name", "source", "fingerprint"), rows)]
     parts.append(_abbreviations(["pretraining.py"]))
     for recipe in RECIPES.values():
         parts += [f"## {recipe.name}\n", f"{recipe.source}. Version {recipe.version}, `{recipe.fingerprint}`.\n"]
         whole = recipe is BARLOW_TWINS
-        parts += [] if whole else [f"Everything else as in [{BARLOW_TWINS.name}](#{BARLOW_TWINS.name}).\n"]
+        if not whole:
+            parts.append(_everything_else(BARLOW_TWINS.name))
         parts.append(_table(("field", "value", "source"), _pretraining_fields(recipe, whole)))
     return parts
 
@@ -50,39 +61,58 @@ def _pretraining_fields(recipe: PretrainRecipe, whole: bool) -> list[tuple[str, 
     found: list[tuple[str, str, str]] = []
     for name, text in pretraining_values(recipe):
         if whole or text != first[name]:
-            found.append((f"`{name}`", f"`{text}`" if text else "", notes.get(name, "")))
+            found.append(_field(name, text, notes))
     return found
+
+
+def _field(name: str, text: str, notes: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the row of a recipe's field: its name, its value and its source."""
+    return f"`{name}`", f"`{text}`" if text else "", notes.get(name, "")
+
+
+def _everything_else(name: str) -> str:
+    """Return the line above a table that holds only what differs from another recipe."""
+    return f"Everything else as in {_link(name)}.\n"
 
 
 def _section(protocol: Protocol) -> str:
     """Return one protocol: its facts, its recipe with sources, its published numbers."""
     sources = sources_of(protocol)
     paper = PROTOCOLS.get(protocol.name.removeprefix("demo-"), protocol)
-    kept = set(flat(paper.recipe)) if paper != protocol else set[tuple[str, str]]()
-    recipe = [
-        (f"`{name}`", f"`{text}`" if text else "", sources.get(name, ""))
-        for name, text in flat(protocol.recipe)
-        if (name, text) not in kept
-    ]
+    kept: set[tuple[str, str]] = set()  # what a demo protocol has from the paper's
+    if paper != protocol:
+        kept = set(flat(paper.recipe))
+    fields: list[tuple[str, str, str]] = []
+    for name, text in flat(protocol.recipe):
+        if (name, text) not in kept:
+            fields.append(_field(name, text, sources))
     parts = [f"## {protocol.name}\n", f"{protocol.title}.\n"]
-    parts += [_table(("", ""), [(name, text) for name, text in facts(protocol).items()])]
-    parts += [f"Everything else as in [{paper.name}](#{paper.name}).\n"] if kept else []
-    parts += [_table(("field", "value", "source"), recipe)]
+    parts.append(_table(("", ""), facts(protocol).items()))
+    if kept:
+        parts.append(_everything_else(paper.name))
+    parts.append(_table(("field", "value", "source"), fields))
     published = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
     if published:
-        papers = {entry.paper: None for entry in published}
-        parts.append(f"{len(published)} published numbers ({protocol.metric}), from {', '.join(papers)}.\n")
+        papers = ", ".join(dict.fromkeys(entry.paper for entry in published))
+        parts.append(f"{len(published)} published numbers ({protocol.metric}), from {papers}.\n")
     return "\n".join(parts)
 
 
 def _abbreviations(files: Sequence[str]) -> str:
     """Return how the sources are abbreviated, as the modules that cite them say."""
-    texts = [import_module(f"twinbench.protocols.{name.removesuffix('.py')}").__doc__ or "" for name in files]
-    wanted = [part for text in texts for part in text.split("\n\n") if part.startswith("Sources, abbreviated")]
-    return "\n\n".join(part.strip() for part in wanted) + "\n"
+    wanted: list[str] = []
+    for name in files:
+        module = import_module(f"twinbench.protocols.{name.removesuffix('.py')}")
+        for part in (module.__doc__ or "").split("\n\n"):
+            if part.startswith("Sources, abbreviated"):
+                wanted.append(part.strip())
+    return "\n\n".join(wanted) + "\n"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table and an empty line."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+    lines: list[str] = []
+    for row in (header, ["---"] * len(header), *rows):
+        cells = [cell.replace("|", "&#124;") for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

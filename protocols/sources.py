@@ -34,10 +34,15 @@ def sources_of(protocol: Protocol) -> Notes:
     paper = PROTOCOLS.get(protocol.name.removeprefix("demo-"))
     if paper is None:
         return {}
-    kept, ours = dict(flat(paper.recipe)), dict(flat(protocol.recipe))
+    kept = dict(flat(paper.recipe))
     notes = recipe_sources().get(paper.name, {})
-    found = {name: notes.get(name, "") if ours[name] == kept[name] else "scaled down for the demo" for name in ours}
-    return {name: note for name, note in found.items() if note}
+    found: Notes = {}
+    for name, text in flat(protocol.recipe):
+        if text != kept[name]:
+            found[name] = "scaled down for the demo"
+        elif notes.get(name):
+            found[name] = notes[name]
+    return found
 
 
 def pretraining_values(recipe: PretrainRecipe) -> list[tuple[str, str]]:
@@ -47,7 +52,10 @@ def pretraining_values(recipe: PretrainRecipe) -> list[tuple[str, str]]:
 
 @cache
 def pretraining_sources(recipe: PretrainRecipe) -> Notes:
-    """Return field -> source of a pretraining recipe; a value that differs from the flagship's has its own, or none."""
+    """Return field -> source of a pretraining recipe.
+
+    A value that differs from the flagship's has its own, or none.
+    """
     module = _Module(Path(__file__).with_name("pretraining.py").read_text(encoding="utf-8"))
     notes = module.defaults("PretrainRecipe")
     for node in ast.walk(module.tree):
@@ -59,8 +67,12 @@ def pretraining_sources(recipe: PretrainRecipe) -> Notes:
 
 def _texts(call: ast.Call) -> list[str]:
     """Return the plain texts that a call is given."""
-    given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return [str(value.value) for value in given if isinstance(value, ast.Constant)]
+    return [str(value.value) for value in _given(call) if isinstance(value, ast.Constant)]
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    """Return the values that a call is given, by place and by name."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 class _Module:
@@ -68,9 +80,10 @@ class _Module:
 
     def __init__(self, text: str) -> None:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-        self.comments = {
-            token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
-        }
+        self.comments: dict[int, str] = {}  # by line
+        for token in tokens:
+            if token.type == tokenize.COMMENT:
+                self.comments[token.start[0]] = token.string.lstrip("# ")
         self.tree = ast.parse(text)
         self.recipes: dict[str, Notes] = {}
         for statement in self.tree.body:
@@ -84,9 +97,8 @@ class _Module:
         found: dict[str, Notes] = {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
-                given = [*node.args, *(keyword.value for keyword in node.keywords)]
                 names = [text for text in _texts(node) if text in PROTOCOLS]
-                notes = [note for note in map(self.notes, given) if note]
+                notes = [note for note in map(self.notes, _given(node)) if note]
                 if names and notes:
                     found[names[0]] = notes[0]
         return found
@@ -110,10 +122,13 @@ class _Module:
         found = dict(self.notes(value.args[0])) if value.args else {}
         for keyword in value.keywords:
             field = keyword.arg or ""
-            found = {name: note for name, note in found.items() if name.partition(".")[0] != field}
+            for name in list(found):
+                if name.partition(".")[0] == field:  # the base's note is of a value that no longer stands
+                    del found[name]
             comment = self.comments.get(keyword.value.end_lineno or 0)
             nested = self.notes(keyword.value)
-            found |= {f"{field}.{name}": comment or note for name, note in nested.items()}
+            for name, note in nested.items():
+                found[f"{field}.{name}"] = comment or note
             if comment and not nested:
                 found[field] = comment
         return found
