@@ -39,7 +39,10 @@ def find_protocol(name: str, room: str = "") -> Protocol:
 
 
 def own_data(name: str, tasks: tuple[Task, ...]) -> DataSet:
-    """Return the entry of a user's own data; ProtocolError for a name that no folder and no table can bear."""
+    """Return the entry of a user's own data.
+
+    ProtocolError for a name that no folder and no table can bear.
+    """
     if not name or not all(letter.isalnum() or letter in "._-" for letter in name) or name.startswith("."):
         raise ProtocolError(f"@{name}: expected a data set's name after @: letters, digits, '.', '_' or '-'")
     return DataSet(name, tasks)

@@ -15,7 +15,10 @@ Subset = Literal["100%", "10%", "1%"]  # of the training images, by a list
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set with its task; `classes` and `images` of a complete copy, 0 where any number is complete."""
+    """A data set with its task.
+
+    `classes` and `images` are of a complete copy, 0 where any number is complete.
+    """
 
     name: str
     tasks: tuple[Task, ...]  # what its labels can be read as, the fullest first

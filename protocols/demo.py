@@ -23,7 +23,10 @@ PROBE_EPOCHS = 8
 
 
 def _scaled(paper: Protocol) -> Protocol:
-    """Return the demo version of a paper's protocol; only sizes, lengths, width and counts differ."""
+    """Return the demo version of a paper's protocol.
+
+    Only sizes, lengths, width and counts differ.
+    """
     recipe = _BY_KIND[paper.recipe.kind](paper.recipe)
     measured = paper.metric in recipe.metrics()
     return replace(

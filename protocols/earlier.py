@@ -13,7 +13,10 @@ from twinbench.protocols.catalogue import PROTOCOLS
 
 
 def today(protocol: str, version: int, fingerprint: str) -> str:
-    """Return today's fingerprint of a recipe of twinbench 0.1; the given one where it is none of those."""
+    """Return today's fingerprint of a recipe of twinbench 0.1.
+
+    The given one where it is none of those.
+    """
     if (protocol, version, fingerprint) in _earlier() and protocol in PROTOCOLS:
         return PROTOCOLS[protocol].fingerprint
     return fingerprint

@@ -43,7 +43,10 @@ class Registries:
     files: set[Path] = dataclasses.field(default_factory=set[Path])
 
     def load(self, files: Iterable[Path | str] = ()) -> None:
-        """Add what `files` and those of the environment hold, each once; ProtocolError names the place of a mistake."""
+        """Add what `files` and those of the environment hold, each once.
+
+        ProtocolError names the place of a mistake.
+        """
         named = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
         for path in map(Path, (*named, *files)):
             if path.resolve() in self.files:

@@ -105,7 +105,10 @@ def flat(recipe: object) -> list[tuple[str, str]]:
 
 
 def fingerprint(identity: tuple[object, ...], recipe: object) -> str:
-    """Hash a frozen recipe dataclass and what it applies to; field order and number formatting do not matter."""
+    """Hash a frozen recipe dataclass and what it applies to.
+
+    Field order and number formatting do not matter.
+    """
     fields = dataclasses.asdict(recipe)  # type: ignore[call-overload]
     text = json.dumps([type(recipe).__name__, identity, fields], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -124,7 +127,10 @@ EntryT = TypeVar("EntryT", bound=Named)
 
 
 def registry(entries: Iterable[EntryT]) -> dict[str, EntryT]:
-    """Return the entries by their `name`; a repeated name is a mistake of ours and raises at import."""
+    """Return the entries by their `name`.
+
+    A repeated name is a mistake of ours and raises at import.
+    """
     by_name: dict[str, EntryT] = {}
     for entry in entries:
         if entry.name in by_name:

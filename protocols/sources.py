@@ -20,7 +20,10 @@ Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 
 @cache
 def recipe_sources() -> dict[str, Notes]:
-    """Return, for each protocol that is written out, field -> source; a field without a comment is left out."""
+    """Return, for each protocol that is written out, field -> source.
+
+    A field without a comment is left out.
+    """
     found: dict[str, Notes] = {}
     for name in FILES:
         found |= _Module(Path(__file__).with_name(name).read_text(encoding="utf-8")).protocols()
@@ -28,7 +31,10 @@ def recipe_sources() -> dict[str, Notes]:
 
 
 def sources_of(protocol: Protocol) -> Notes:
-    """Return field -> source of a protocol; a demo protocol has the paper's where it kept the paper's value."""
+    """Return field -> source of a protocol.
+
+    A demo protocol has the paper's where it kept the paper's value.
+    """
     if protocol.name in recipe_sources():
         return recipe_sources()[protocol.name]
     paper = PROTOCOLS.get(protocol.name.removeprefix("demo-"))

@@ -44,7 +44,10 @@ def add(table: Table, options: Options) -> Table:
 
 
 def _with_published(table: Table, options: Options) -> Table:
-    """Add a row for each published method, after its measured one if there is one, and measured minus published."""
+    """Add a row for each published method and the differences, measured minus published.
+
+    The row follows that of the method as measured, if there is one.
+    """
     for method in options.same:
         if method not in table.methods:
             raise OptionError(f"--same {method}=...: {unknown('method', method, table.methods)}")
@@ -75,7 +78,10 @@ def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
 
 
 def _beside_their_own(methods: Sequence[str], rows: Mapping[str, str], options: Options) -> tuple[str, ...]:
-    """Return the measured methods, each followed by its published rows (label -> name), and the other rows last."""
+    """Return the measured methods, each followed by its published rows, and the other rows last.
+
+    `rows` are the published ones: label -> name.
+    """
     order: list[str] = []
     for method in methods:
         name = _plain(options.same.get(method, method))
@@ -85,7 +91,10 @@ def _beside_their_own(methods: Sequence[str], rows: Mapping[str, str], options: 
 
 
 def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
-    """Return the cell of a published number; a source that gives two keeps the first and notes the other."""
+    """Return the cell of a published number.
+
+    A source that gives two keeps the first and notes the other.
+    """
     if earlier:
         return replace(earlier, notes=(*earlier.notes, f"{entry.citation}: {entry.value:g}"))
     return Cell(values=(entry.value,), notes=(entry.citation,), published=True)

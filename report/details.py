@@ -39,7 +39,10 @@ def details(cell: Cell, environments: dict[str, int]) -> Details:
 
 
 def recipe_fields(column: Column) -> dict[str, str]:
-    """Return every field of a column's recipe as --set takes it; nothing for a recipe that is not the named one."""
+    """Return every field of a column's recipe as --set takes it.
+
+    Nothing for a recipe that is not the named one.
+    """
     return dict(flat(column.named.recipe)) if column.named else {}
 
 

@@ -35,7 +35,10 @@ def gallery(wanted: list[tuple[str, Path, str]]) -> Iterator[Picture]:
 
 
 def _picture(caption: str, folder: Path, name: str) -> Picture:
-    """Read a picture that lies directly in `folder`, scaled down to the page; say so where it cannot be shown."""
+    """Read a picture that lies directly in `folder`, scaled down to the page.
+
+    Where it cannot be shown, the caption says so.
+    """
     if Path(name).name != name:
         return Picture(f"{caption} (not shown: not beside its result)")
     try:

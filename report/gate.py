@@ -52,7 +52,10 @@ def _parse(text: str) -> Gate:
 
 
 def failures(table: Table, gates: Iterable[Gate]) -> list[str]:
-    """Return one line for each threshold that a method misses; a number that is missing misses it too."""
+    """Return one line for each threshold that a method misses.
+
+    A number that is missing misses it too.
+    """
     lines: list[str] = []
     for gate in gates:
         lines += _failures(table, gate)

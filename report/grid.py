@@ -15,14 +15,20 @@ DIGITS = 6  # of a fingerprint or a sha256 in a header
 
 
 def catalogued(name: str) -> Protocol | None:
-    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's; None for one of one's own."""
+    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's.
+
+    None for one of one's own.
+    """
     recipe, _, _ = name.partition("@")
     return PROTOCOLS.get(recipe)
 
 
 @dataclass(frozen=True, order=True)
 class Column:
-    """What a column's numbers are numbers of; two that differ in anything but the data's name never share one."""
+    """What a column's numbers are numbers of.
+
+    Two that differ in anything but the data's name never share one.
+    """
 
     protocol: str
     version: int
@@ -33,8 +39,10 @@ class Column:
 
     @property
     def named(self) -> Protocol | None:
-        """The protocol of this twinbench, alone or in a pair RECIPE@DATA, whose very recipe this is; None if changed
-        or unknown."""
+        """The protocol of this twinbench, alone or in a pair RECIPE@DATA, whose very recipe this is.
+
+        None if it was changed or is unknown.
+        """
         found = catalogued(self.protocol)
         if found and (found.version, found.fingerprint) == (self.version, self.fingerprint):
             return found
@@ -42,7 +50,10 @@ class Column:
 
     @property
     def is_named_recipe(self) -> bool:
-        """Say whether the recipe is the one this twinbench has under the protocol's name; never of a pair."""
+        """Say whether the recipe is the one this twinbench has under the protocol's name.
+
+        Never of a pair.
+        """
         return self.named is not None and self.protocol in PROTOCOLS
 
     @property
@@ -55,7 +66,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials of one method in one column, or one published number; `missing` says why there is neither."""
+    """The trials of one method in one column, or one published number.
+
+    `missing` says why there is neither.
+    """
 
     trials: tuple[Located, ...] = ()
     values: tuple[float, ...] = ()  # percent, one a trial
@@ -87,7 +101,10 @@ class Cell:
 
     @property
     def spread(self) -> str:
-        """The spread and the number of trials as they are printed beside the mean; published numbers have none."""
+        """The spread and the number of trials as they are printed beside the mean.
+
+        Published numbers have none.
+        """
         if self.published:
             return ""
         return "(n=1)" if self.std is None else f"±{self.std:.{DECIMALS}f} ({self.count})"
@@ -131,7 +148,7 @@ class Table:
     cells: Mapping[tuple[str, Column], Cell]
     footnotes: tuple[tuple[str, str], ...] = ()  # (mark, text)
     published: frozenset[str] = frozenset()  # rows that hold published numbers
-    ranks: tuple[tuple[str, float], ...] = ()  # (method, average rank over the tasks that all of them finished)
+    ranks: tuple[tuple[str, float], ...] = ()  # (method, average over the tasks that all finished)
     ranked_tasks: int = 0
     contrasts: tuple[Contrast, ...] = ()
 
@@ -155,8 +172,10 @@ class Table:
         return all(column.protocol.startswith(DEMO) for column in self.columns)
 
     def header(self, column: Column) -> tuple[str, str, str]:
-        """Return a column's protocol, metric and what the name alone does not say (else an empty text): version and
-        fingerprint of the recipe, name and identity of the data."""
+        """Return a column's protocol, its metric and what the name alone does not say.
+
+        That is version and fingerprint of the recipe, name and identity of the data; else an empty text.
+        """
         name = column.protocol.removeprefix(DEMO) if self.is_demo else column.protocol
         more: list[str] = []
         if self.ambiguous(column):

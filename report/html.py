@@ -55,7 +55,10 @@ def render(table: Table, title: str = "twinbench") -> str:
 
 
 def _template() -> jinja2.Template:
-    """Return the template of the page; it escapes every value and fails on one that it is not given."""
+    """Return the template of the page.
+
+    It escapes every value and fails on one that it is not given.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,

@@ -143,7 +143,10 @@ def imported(log: Path, protocol: Protocol, method: str, seed: int, layer: str =
 
 
 def _curves(log: Path, found: Found, layer: str) -> dict[str, list[list[float]]]:
-    """Return the curves of a layer, of the only one if none is named; ImportingError where several are there."""
+    """Return the curves of a layer, of the only one if none is named.
+
+    ImportingError where several are there.
+    """
     if layer in found.layers:
         return found.layers[layer]
     if layer or len(found.layers) > 1:
@@ -211,7 +214,10 @@ def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _name(metric: str, protocol: Protocol) -> str:
-    """Return a metric under twinbench's name: top_1 is top1; a box's AP is box-AP on COCO and AP on VOC."""
+    """Return a metric under twinbench's name: top_1 is top1.
+
+    A box's AP is box-AP on COCO and AP on VOC.
+    """
     kind, _, plain = metric.rpartition(" ")
     if kind:
         if protocol.data_set.layout == "voc" and kind == "bbox":

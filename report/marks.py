@@ -57,7 +57,10 @@ def has_other_list(result: Result) -> bool:
 
 
 def _other_backbone(result: Result) -> str:
-    """Return what was measured if it is no ResNet-50, empty if it is one; random weights are named as recorded."""
+    """Return what was measured if it is no ResNet-50, empty if it is one.
+
+    Random weights are named as recorded.
+    """
     architecture = result.architecture or str(result.details.get("backbone", ""))
     if not architecture or architecture == "resnet50" or architecture.startswith("resnet50-w"):
         return ""

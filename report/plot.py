@@ -117,7 +117,10 @@ class _Axis:
 
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float, *, logarithmic: bool) -> "_Axis":
-        """Return an axis that covers `values`; logarithmic only where they grow like 1, 2, 4, 8, ..."""
+        """Return an axis that covers `values`.
+
+        Logarithmic only where they grow like 1, 2, 4, 8, ...
+        """
         distinct = sorted(set(values))
         first, last = distinct[0], distinct[-1]
         if logarithmic and _grow_by_factors(distinct):
@@ -133,7 +136,10 @@ class _Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> Ticks:
-        """Return (position, text) of the marks; a mark too near to its neighbour to be read has no text."""
+        """Return (position, text) of the marks.
+
+        A mark too near to its neighbour to be read has no text.
+        """
         shown: list[tuple[float, str]] = []
         for mark in self.marks:
             position = self.place(mark)
@@ -195,7 +201,10 @@ class Parallel:
 def parallel(
     tasks: Sequence[str], values: Mapping[str, Sequence[float | None]], series: Mapping[str, int]
 ) -> Parallel | None:
-    """Draw label -> one number a task (None: missing); None for fewer than three tasks or labels."""
+    """Draw label -> one number a task (None: missing).
+
+    None for fewer than three tasks or labels.
+    """
     if len(tasks) < 3 or len(values) < 3:
         return None
     spacing, margin = 110, 80

@@ -61,7 +61,10 @@ class Result:
 
     @property
     def identity(self) -> Identity:
-        """What the numbers are numbers of; parts that an older twinbench did not record are NOT_RECORDED."""
+        """What the numbers are numbers of.
+
+        Parts that an older twinbench did not record are NOT_RECORDED.
+        """
         backbone = NOT_RECORDED
         if self.backbone_sha256:  # an imported result does not know its weights
             backbone = backbone_identity(self.backbone_sha256, self.architecture, self.convention)
@@ -74,7 +77,10 @@ class Result:
         return f"{self.protocol}  {self.method}  seed {self.seed}  {values}"
 
     def write(self, folder: Path) -> Path:
-        """Write `folder/result.json` in one step and return its path; its presence means the trial is finished."""
+        """Write `folder/result.json` in one step and return its path.
+
+        Its presence means the trial is finished.
+        """
         path = folder / "result.json"
         with replacing(path) as beside:
             beside.write_text(json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n")
@@ -135,7 +141,10 @@ def read_result(path: Path) -> Result:
 
 
 def _check(path: Path, result: Result) -> None:
-    """Raise ResultError where a value has the wrong type; results come from other people's folders."""
+    """Raise ResultError where a value has the wrong type.
+
+    Results come from other people's folders.
+    """
     if type(result.schema) is int and result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
     for name, (hint, fits) in _checks().items():
@@ -162,7 +171,10 @@ def _checks() -> dict[str, tuple[Any, Callable[[Any], bool]]]:
 
 
 def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """Return a function that says whether a JSON value is of a type; a float must be finite, an int will do."""
+    """Return a function that says whether a JSON value is of a type.
+
+    A float must be finite, an int will do.
+    """
     parts = typing.get_args(hint)
     if typing.get_origin(hint) is dict:
         all_fit = _check_of_each(parts[1])
@@ -198,7 +210,10 @@ def _are_numbers(values: Collection[Any]) -> bool:
 
 
 def _are_lists_of_numbers(values: Collection[Any]) -> bool:
-    """Say whether all values are lists of numbers; curves have thousands of points, so all are asked at once."""
+    """Say whether all values are lists of numbers.
+
+    Curves have thousands of points, so all are asked at once.
+    """
     return set(map(type, values)) <= {list} and _are_numbers(list(itertools.chain.from_iterable(values)))
 
 

@@ -29,7 +29,10 @@ def table(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def _row(method: str, column: Column, cell: Cell) -> dict[str, Any]:
-    """Return one cell with all that says what it is a number of; its trials share everything but their seed."""
+    """Return one cell with all that says what it is a number of.
+
+    Its trials share everything but their seed.
+    """
     result = cell.trials[0].result
     seeds = [str(trial.result.seed) for trial in cell.trials]
     overrides = [f"{name}={value}" for name, value in sorted(result.overrides.items())]

@@ -31,7 +31,10 @@ def sample_std(values: Sequence[float]) -> float | None:
 
 
 def _variance(values: Sequence[float]) -> float:
-    """Return the square of the sample's standard deviation; 0 where there is no spread to speak of."""
+    """Return the square of the sample's standard deviation.
+
+    0 where there is no spread to speak of.
+    """
     return (sample_std(values) or 0.0) ** 2
 
 
@@ -51,7 +54,10 @@ def places(values: Sequence[float]) -> list[int]:
 
 
 def shared_ranks(values: Sequence[float]) -> list[float]:
-    """Rank values from the highest, 1 = best; values equal in print get the mean of the ranks they fill."""
+    """Rank values from the highest, 1 = best.
+
+    Values equal in print get the mean of the ranks they fill.
+    """
     printed = [round(value, DECIMALS) for value in values]
     ranks: list[float] = []
     for place, value in zip(places(values), printed, strict=True):

@@ -28,7 +28,7 @@ class TableError(ResultError):
 
 
 def read(paths: Iterable[Path | str], options: Options | None = None) -> Table:
-    """Return the table of every result below `paths`; ResultError or TableError where there can be none."""
+    """Return the table of all results below `paths`; ResultError or TableError if there can be none."""
     return build(find(paths), options)
 
 
@@ -62,7 +62,8 @@ def _subjects(results: Sequence[Located]) -> list[Column]:
     An imported result knows no data but by the importer's word: it stands on the data that the other results of its
     recipe were measured on, if there is only one such.
     """
-    names: dict[tuple[str, int, str], dict[str, str]] = defaultdict(dict)  # recipe -> data_sha256 -> its first name
+    # recipe -> data_sha256 -> its first name
+    names: dict[tuple[str, int, str], dict[str, str]] = defaultdict(dict)
     for entry in results:
         result = entry.result
         if result.data_sha256:
@@ -96,7 +97,7 @@ def _check_backbones(results: Sequence[Located]) -> None:
 
 
 def _backbone(result: Result) -> dict[str, Any]:
-    """Return the parts of a backbone's identity that a result records; an imported one may record none."""
+    """Return the parts of a backbone's identity that a result records; imported, it may record none."""
     parts = {
         "tensors": result.backbone_sha256,
         "architecture": result.architecture,
@@ -126,7 +127,7 @@ def _check_trials(results: Sequence[Located], subjects: Sequence[Column]) -> Non
 def _by_cell(
     results: Sequence[Located], subjects: Sequence[Column], wanted: Sequence[Column]
 ) -> dict[tuple[str, Column], list[Located]]:
-    """Group results by method and column; a protocol with further table metrics fills a column for each."""
+    """Group results by method and column; a protocol with further metrics fills a column for each."""
     asked = {column.metric: None for column in wanted}
     grouped: dict[tuple[str, Column], list[Located]] = defaultdict(list)
     for entry, subject in zip(results, subjects, strict=True):

@@ -118,7 +118,10 @@ def _blocks(rows: Sequence[str], columns: Sequence[_Printed], width: int) -> lis
 
 
 def _folded(columns: Sequence[_Printed], room: int) -> Iterator[Sequence[_Printed]]:
-    """Yield runs of columns that fit in `room` characters; a column that does not fit alone stands alone."""
+    """Yield runs of columns that fit in `room` characters.
+
+    A column that does not fit alone stands alone.
+    """
     start, used = 0, 0
     for index, column in enumerate(columns):
         size = len(GAP) + column.width

@@ -23,7 +23,10 @@ class TrialError(UserError):
 
 
 def as_seed(text: str) -> int:
-    """Return a seed that every generator takes; TrialError unless it is a whole number of 32 bits."""
+    """Return a seed that every generator takes.
+
+    TrialError unless it is a whole number of 32 bits.
+    """
     if not text.isdecimal() or int(text) >= 2**32:
         raise TrialError(f"--seed {text}: expected 0 or more, at most {2**32 - 1}")
     return int(text)
@@ -75,7 +78,10 @@ def asked_protocol(arguments: argparse.Namespace, room: Room) -> Protocol:
 
 
 def expected_images(protocol: Protocol) -> dict[str, int]:
-    """Return how many images complete data has, by split; nothing for a split of which any number is complete."""
+    """Return how many images complete data has, by split.
+
+    Nothing for a split of which any number is complete.
+    """
     train, test = protocol.images
     return {split: count for split, count in (("train", train), ("test", test)) if count}
 
@@ -139,7 +145,10 @@ class Trial:
         )
 
     def finished(self) -> Result | None:
-        """Return the result if this very trial is already measured; refuse a folder that holds another one."""
+        """Return the result if this very trial is already measured.
+
+        Refuse a folder that holds another one.
+        """
         path = self.out / "result.json"
         if not path.exists():
             return None
@@ -153,7 +162,10 @@ class Trial:
         return found
 
     def _differences(self, found: Result) -> list[str]:
-        """Return in words what tells a result from this trial's; nothing where it is this trial's."""
+        """Return in words what tells a result from this trial's.
+
+        Nothing where it is this trial's.
+        """
         differing = found.identity.differences(self.identity)
         words: list[str] = []
         if found.protocol != self.protocol.name:
@@ -178,7 +190,10 @@ class Trial:
         return words
 
     def _backbone_differences(self, found: Result) -> list[str]:
-        """Return in words which parts of the backbone differ; for parts that were not recorded, that they were not."""
+        """Return in words which parts of the backbone differ.
+
+        Of parts that were not recorded, it says that they were not.
+        """
         ours = self.backbone
         words: list[str] = []
         if found.backbone_sha256 != ours.sha256:

@@ -58,7 +58,10 @@ class Recipe:
         raise NotImplementedError
 
     def metrics(self) -> tuple[str, ...]:
-        """Return the names of what it measures, in percent; the last is the headline unless a protocol says so."""
+        """Return the names of what it measures, in percent.
+
+        The last is the headline unless a protocol says so.
+        """
         raise NotImplementedError
 
     def rules(self) -> Iterator[tuple[str, str]]:
@@ -77,7 +80,10 @@ class Recipe:
 
     @property
     def resnet_only(self) -> str:
-        """Say what in it only a ResNet-50 of twinbench can do; nothing where any model's pooled features do."""
+        """Say what in it only a ResNet-50 of twinbench can do.
+
+        Nothing where any model's pooled features do.
+        """
         return ""
 
     def length(self, classes: int) -> tuple[str, int]:

@@ -93,7 +93,10 @@ class FineTuningRecipe(SgdRecipe):
         return "trains its backbone, which only a ResNet-50 can be"
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """Gradients of a trained trunk need more than bfloat16's eight bits; groups are of one size."""
+        """Gradients of a trained trunk need more than bfloat16's eight bits.
+
+        Groups are of one size.
+        """
         yield from super().rules()
         if self.precision == "bf16":
             yield "precision", "fp32 or tf32 where the backbone is trained"
