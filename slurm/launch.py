@@ -51,7 +51,11 @@ def active_jobs(ledger: Ledger) -> dict[str, str]:
     queued = scheduler.queue(ledger.batches)
     ledger.adopt({entry.name: entry.slurm_id.partition("_")[0] for entry in queued})
     alive = {entry.slurm_id for entry in queued if entry.reason != "(DependencyNeverSatisfied)"}
-    return {name: slurm_id for name, (_, slurm_id) in ledger.latest().items() if slurm_id in alive}
+    active: dict[str, str] = {}
+    for name, (_, slurm_id) in ledger.latest().items():
+        if slurm_id in alive:
+            active[name] = slurm_id
+    return active
 
 
 def cancel_all(suite: Suite) -> int:

@@ -85,6 +85,11 @@ def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: 
     gpus = min(job.gpus, cluster.gpus_per_node) if job else 0  # of one node
     nodes = -(-job.gpus // gpus) if job and gpus else 1
     tasks = max(1, gpus)
+    more: dict[str, Any] = {"chdir": str(root), "requeue": True}
+    if dependency:
+        more["dependency"] = dependency
+    if "afterok" in dependency:
+        more["kill-on-invalid-dep"] = "yes"
     found: dict[str, Any] = {
         "job_name": name,
         "nodes": nodes,
@@ -96,12 +101,7 @@ def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: 
         "stderr_to_stdout": True,
         "setup": setup_lines(cluster, code),
         "srun_args": ("--kill-on-bad-exit=1",) if nodes * tasks > 1 else (),
-        "additional_parameters": {
-            "chdir": str(root),
-            "requeue": True,
-            **({"dependency": dependency} if dependency else {}),
-            **({"kill-on-invalid-dep": "yes"} if "afterok" in dependency else {}),
-        },
+        "additional_parameters": more,
     }
     if cluster.mem_gb_per_gpu:
         found["mem"] = f"{cluster.mem_gb_per_gpu * tasks}GB"

@@ -88,9 +88,10 @@ def prepare(folder: Path, *, quick: bool = False) -> Path:
     if folder.exists() and not folder.is_dir():
         raise SuiteError(f"{folder}: is a file, expected a folder for the demo or none yet; choose another DIR")
     whole = quick_suite() if quick else SUITE
-    kinds = [yaml.safe_dump(content, sort_keys=False) for content in (whole, without_detection(whole))]
+    with_all = yaml.safe_dump(whole, sort_keys=False)
+    without = yaml.safe_dump(without_detection(whole), sort_keys=False)
     if file.exists():
-        if file.read_text() not in kinds:
+        if file.read_text() not in (with_all, without):
             raise SuiteError(
                 f"{file}: is not what this demo writes; run it as it stands with `twinbench suite run {file}`, "
                 "or choose another DIR"
@@ -104,7 +105,7 @@ def prepare(folder: Path, *, quick: bool = False) -> Path:
             file=sys.stderr,
         )
     with replacing(file) as beside:
-        beside.write_text(kinds[0] if has_detectron2() else kinds[1])
+        beside.write_text(with_all if has_detectron2() else without)
     return file
 
 
@@ -115,24 +116,27 @@ def has_detectron2() -> bool:
 
 def without_detection(suite: Mapping[str, Any]) -> dict[str, Any]:
     """Return a demo's suite without its detection protocols and their data."""
-    protocols = {name: entry for name, entry in suite["protocols"].items() if find_protocol(name).room != "detection"}
-    folders = {find_protocol(name).data_set.folder for name in protocols} | {"imagenet"}  # what it pretrains on
+    protocols: dict[str, Any] = {}
+    folders = {"imagenet"}  # what it pretrains on, and what the protocols run on
+    for name, entry in suite["protocols"].items():
+        protocol = find_protocol(name)
+        if protocol.room != "detection":
+            protocols[name] = entry
+            folders.add(protocol.data_set.folder)
     data = {name: path for name, path in suite["data"].items() if name in folders}
     return {**suite, "protocols": protocols, "data": data}
 
 
 def quick_suite() -> dict[str, Any]:
     """Return the demo's suite at the smallest sizes."""
-    trained = {"pretrain": {**SUITE["methods"]["barlow-twins"]["pretrain"], "set": QUICK_PRETRAINING}}
-    return {
-        **SUITE,
-        "name": "demo-quick",
-        "methods": {**SUITE["methods"], "barlow-twins": trained},
-        "protocols": QUICK_PROTOCOLS,
-    }
+    pretraining = SUITE["methods"]["barlow-twins"]["pretrain"] | {"set": QUICK_PRETRAINING}
+    methods = SUITE["methods"] | {"barlow-twins": {"pretrain": pretraining}}
+    return SUITE | {"name": "demo-quick", "methods": methods, "protocols": QUICK_PROTOCOLS}
 
 
 def _whereabouts(suite: Suite) -> list[str]:
     """Return where the page and the pictures are."""
-    pictures = sorted({str(folder.parent) for folder in suite.root.glob("*/*/seed*/*.png")})
-    return [f"page:     {suite.root / 'report.html'}", *(f"pictures: {folder}" for folder in pictures)]
+    lines = [f"page:     {suite.root / 'report.html'}"]
+    for folder in sorted({str(picture.parent) for picture in suite.root.glob("*/*/seed*/*.png")}):
+        lines.append(f"pictures: {folder}")
+    return lines

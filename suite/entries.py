@@ -92,9 +92,11 @@ def as_settings(value: object, where: str) -> tuple[tuple[str, str], ...]:
         return ()
     if not isinstance(value, dict):
         raise SuiteError(f"{where}: is {shown(value)}, expected settings, as {{epochs: 50}}")
-    return tuple(
-        (str(key), ",".join(map(str, entry)) if isinstance(entry, list) else str(entry)) for key, entry in value.items()
-    )
+    settings: list[tuple[str, str]] = []
+    for key, entry in value.items():
+        text = ",".join(map(str, entry)) if isinstance(entry, list) else str(entry)
+        settings.append((str(key), text))
+    return tuple(settings)
 
 
 def as_count(value: object, where: str, at_least: int) -> int:

@@ -1,5 +1,6 @@
 """The end of a suite: its results as one table, in its root, in every format people ask for."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,9 +26,8 @@ def settle(statuses: Sequence[JobStatus]) -> None:
             continue
         job = status.job
         record = status.record or Record(status.state, job.identity, job.argv, starts=0)
-        replace(record, state=status.state, reason=status.reason, job_id=status.job_id, ended=time.time()).write(
-            job.out
-        )
+        told = replace(record, state=status.state, reason=status.reason, job_id=status.job_id, ended=time.time())
+        told.write(job.out)
 
 
 def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
@@ -36,17 +36,35 @@ def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
     Other seeds that lie in the same folders stay out, and so do stale trials, whose numbers are of something else: a
     footnote says why their place is empty.
     """
-    cells = [suite.root / method.name / entry.protocol.name for method in suite.methods for entry in suite.measurements]
-    found = find([cell for cell in cells if cell.is_dir()] or [suite.root])
-    trials = {job.out.resolve(): job for job in jobs if job.kind == "trial"}
-    stale = {out: standing for out, job in trials.items() if (standing := job.standing()).stale}
-    listed = {_place(job) for job in trials.values()}
-    results = [entry for entry in found.results if entry.path.parent.resolve() in trials.keys() - stale.keys()]
+    found = find(_cells(suite) or [suite.root])
+    wanted: set[Path] = set()  # folders of the trials whose results are the table's
+    listed: set[tuple[str, str, str]] = set()
+    stale: list[Absent] = []
+    for job in jobs:
+        if job.kind != "trial":
+            continue
+        listed.add(_place(job))
+        standing = job.standing()
+        if standing.stale:
+            stale.append(Absent(*_place(job), f"not finished: stale, {standing.reason}"))
+        else:
+            wanted.add(job.out.resolve())
+    results = [entry for entry in found.results if entry.path.parent.resolve() in wanted]
     absent = [entry for entry in found.absent if (entry.method, entry.protocol, entry.seed) in listed]
-    absent += [Absent(*_place(trials[out]), f"not finished: stale, {stale[out].reason}") for out in stale]
+    absent += stale
     if not results and not absent:
         raise ResultError(f"{suite.root}: no result of the suite's trials below; run it first")
     return build(Found(tuple(results), tuple(absent)))
+
+
+def _cells(suite: Suite) -> list[Path]:
+    """Return the folders of a method and protocol each, as far as they are there."""
+    folders: list[Path] = []
+    for method, entry in itertools.product(suite.methods, suite.measurements):
+        folder = suite.root / method.name / entry.protocol.name
+        if folder.is_dir():
+            folders.append(folder)
+    return folders
 
 
 def _place(job: Job) -> tuple[str, str, str]:

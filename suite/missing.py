@@ -10,5 +10,8 @@ def missing_jobs(jobs: Sequence[Job], active: Iterable[str] = ()) -> list[Job]:
     done = {job.name for job in jobs if job.done()}
     settled = done | set(active)
     trials = [job for job in jobs if job.kind == "trial" and job.name not in settled]
-    wanted = {need for job in trials for need in job.needs} - settled
-    return [job for job in jobs if job.name in wanted] + trials
+    needed: set[str] = set()
+    for trial in trials:
+        needed.update(trial.needs)
+    backbones = [job for job in jobs if job.name in needed - settled]
+    return backbones + trials

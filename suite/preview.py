@@ -37,25 +37,31 @@ def _lines(suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimat
     widths = [max(len(key[column]) for key in groups) for column in (0, 1)]
     lines = [f"{suite.name}: {describe_counts(statuses)}; root {suite.root}"]
     for (method, step), members in groups.items():
-        left = [status for status in members if status.state not in ("done", "stale")]
-        done = f"{sum(status.state == 'done' for status in members)}/{len(members)} done"
-        before = [*members[0].job.needs, *members[0].job.after]
-        needs = f"after {' and '.join(before)}" if before else ""
+        found = counts(members)
+        done = f"{found['done']}/{len(members)} done"
         words = [f"{method:{widths[0]}}", f"{step:{widths[1]}}", f"{done:>12}"]
-        stale = sum(status.state == "stale" for status in members)
-        if stale:
-            words.append(f"{stale} stale")
+        if found["stale"]:
+            words.append(f"{found['stale']} stale")
+        left = _left(members)
         if left:
+            before = [*members[0].job.needs, *members[0].job.after]
+            needs = f"after {' and '.join(before)}" if before else ""
             basis = costs[left[0].job.name].basis
             words.append(f"{_hours(left, costs):8.1f} GPU-h  {_megabytes(left, costs):7.0f} MB  ({basis})  {needs}")
         lines.append("  " + "  ".join(words).rstrip())
-    left = [status for status in statuses if status.state not in ("done", "stale")]
+    left = _left(statuses)
     total = f"{_hours(left, costs):.1f} GPU-hours at most and about {_megabytes(left, costs) / 1000:.1f} GB"
-    lines.append(f"  then report: {', '.join(('report.txt', 'report.md', 'report.csv', 'report.html'))}")
+    lines.append("  then report: report.txt, report.md, report.csv, report.html")
     lines.append(f"  missing: {len(left)} jobs, {total}")
-    if told := stale_line(suite, statuses):
-        lines.append(f"  {told}")
+    stale = stale_line(suite, statuses)
+    if stale:
+        lines.append(f"  {stale}")
     return lines
+
+
+def _left(statuses: Sequence[JobStatus]) -> list[JobStatus]:
+    """Return the jobs that a run would start."""
+    return [status for status in statuses if status.state not in ("done", "stale")]
 
 
 def _hours(statuses: Sequence[JobStatus], costs: dict[str, Estimate]) -> float:

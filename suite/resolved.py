@@ -14,14 +14,18 @@ FILE = "submitted.yaml"
 
 def write_resolved(suite: Suite) -> Path:
     """Write the suite into its root, and return the file; read again, it is the same suite."""
+    methods = {method.name: _method(method) for method in suite.methods}
+    protocols = {entry.protocol.name: _measurement(entry) for entry in suite.measurements}
+    roots = {data_set: str(root) for data_set, root in suite.data.items()}
+    cluster = asdict(suite.cluster) | {"setup": list(suite.cluster.setup)}
     content: dict[str, Any] = {
         "name": suite.name,
         "root": str(suite.root),
-        "methods": {method.name: _method(method) for method in suite.methods},
-        "protocols": {entry.protocol.name: _measurement(entry) for entry in suite.measurements},
-        "data": {layout: str(root) for layout, root in suite.data.items()},
-        "protocol_files": list(map(str, suite.protocol_files)),
-        "cluster": {**asdict(suite.cluster), "setup": list(suite.cluster.setup)},
+        "methods": methods,
+        "protocols": protocols,
+        "data": roots,
+        "protocol_files": [str(path) for path in suite.protocol_files],
+        "cluster": cluster,
     }
     path = suite.root / FILE
     with replacing(path) as beside:

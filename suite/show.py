@@ -25,14 +25,17 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
     spent = sum(status.gpu_hours for status in statuses)
     cost = f"; {spent:.1f} GPU-hours spent" if spent else ""
     lines = [f"{suite.name}: {describe_counts(statuses)}{cost}; root {suite.root}"]
-    lines += [f"  ! {told}" for told in (problem, stale_line(suite, statuses)) if told]
+    for warning in (problem, stale_line(suite, statuses)):
+        if warning:
+            lines.append(f"  ! {warning}")
     width = max(len(status.job.name) for status in statuses)
     for (method, step), members in grouped(statuses).items():
-        done = [status for status in members if status.state == "done"]
-        if len(done) == len(members) > 1:
-            lines.append(f"  {f'{method}/{step}':{width}}  done     all {len(members)}")
-            continue
-        lines += [_job_line(status, width) for status in members]
+        finished = all(status.state == "done" for status in members)
+        if finished and len(members) > 1:
+            group = f"{method}/{step}"
+            lines.append(f"  {group:{width}}  done     all {len(members)}")
+        else:
+            lines += [_job_line(status, width) for status in members]
     return lines
 
 
@@ -47,8 +50,11 @@ def stale_line(suite: Suite, statuses: Sequence[JobStatus]) -> str:
 
 def _job_line(status: JobStatus, width: int) -> str:
     """Return one job's line."""
-    words = [str(status.advance)] if status.advance else []
-    words += [status.reason] if status.reason else []
+    words: list[str] = []
+    if status.advance:
+        words.append(str(status.advance))
+    if status.reason:
+        words.append(status.reason)
     if status.record and status.record.starts > 1:
         words.append(f"start {status.record.starts}")
     if status.job_id and status.state != "done":
