@@ -76,5 +76,7 @@ class NormGroups:
 
 def collated(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
     """Stack a batch: (B, 3, H, W) and (B,). A small last one may leave a process without images: (0, 3, 1, 1)."""
-    images = torch.stack([image for image, _ in items]) if items else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    return images, torch.tensor([target for _, target in items], dtype=torch.int64)
+    targets = torch.tensor([target for _, target in items], dtype=torch.int64)
+    if not items:
+        return torch.empty(0, 3, 1, 1, dtype=torch.uint8), targets
+    return torch.stack([image for image, _ in items]), targets

@@ -76,9 +76,12 @@ def evaluate(
     **options: Any,
 ) -> Result | None:
     """Run a trial as `twinbench.evaluate` asks for it; `options` are the fields of Options."""
-    if unknown_options := options.keys() - {field.name for field in fields(Options)}:
-        raise TransferError(unknown("option", min(unknown_options), (field.name for field in fields(Options))))
-    return measure(Asked(protocol, backbone, data, out, method, seed, device, workers, convention), Options(**options))
+    known = [field.name for field in fields(Options)]
+    foreign = options.keys() - known
+    if foreign:
+        raise TransferError(unknown("option", min(foreign), known))
+    asked = Asked(protocol, backbone, data, out, method, seed, device, workers, convention)
+    return measure(asked, Options(**options))
 
 
 def measure(asked: Asked, options: Options = Options()) -> Result | None:

@@ -6,7 +6,6 @@ in between changes them.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,11 @@ def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
     MMSelfSup (`opencv`) rounds the long side down and the crop's corner to the nearest even pixel, as torchvision
     does; albumentations rounds the long side to the nearest even pixel and the corner down.
     """
-    pixels, rounds = np.asarray(image), recipe.backend == "albumentations"
+    pixels = np.asarray(image)
+    rounds = recipe.backend == "albumentations"
     if recipe.resize:
-        pixels = resized(pixels, *_sides(pixels.shape[0], pixels.shape[1], recipe.resize, round if rounds else int))
+        height, width = pixels.shape[:2]
+        pixels = resized(pixels, *_sides(height, width, recipe.resize, round if rounds else int))
     if recipe.shape == "squash":
         pixels = resized(pixels, recipe.crop, recipe.crop)
     found = torch.tensor(pixels).permute(2, 0, 1).contiguous()  # (3, H, W)
@@ -88,14 +89,14 @@ class Inputs:
     def __init__(self, convention: InputConvention, device: str) -> None:
         """Take order, scale, mean and std from the backbone's convention."""
         self.convention, self.device = convention, device
-        self.mean, self.std = (
-            torch.tensor(values, device=device)[:, None, None] for values in (convention.mean, convention.std)
-        )
+        self.mean = torch.tensor(convention.mean, device=device)[:, None, None]
+        self.std = torch.tensor(convention.std, device=device)[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 RGB (N, 3, H, W) to float32 of the same shape, channels last."""
         images = images.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
-        images = images.flip(1) if self.convention.order == "bgr" else images
+        if self.convention.order == "bgr":
+            images = images.flip(1)
         return (images.float().div_(255 / self.convention.scale) - self.mean).div_(self.std)
 
 
@@ -107,9 +108,7 @@ class TrainImages(Dataset[tuple[Tensor, int]]):
     ) -> None:
         """Take the images at `paths` with class indices `targets`; small sets are decoded at once."""
         self.paths, self.targets, self.transform, self.seed = paths, targets, transform, seed
-        sizes = accumulate(path.stat().st_size for path in paths)  # of a large set only the first few are asked for
-        small = all(size <= PRELOAD_BYTES for size in sizes)
-        self.decoded = [read_rgb(path) for path in paths] if small else None
+        self.decoded = [read_rgb(path) for path in paths] if _are_small(paths) else None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,3 +119,13 @@ class TrainImages(Dataset[tuple[Tensor, int]]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
             return self.transform(image), int(self.targets[index])
+
+
+def _are_small(paths: Sequence[Path]) -> bool:
+    """Say whether files have PRELOAD_BYTES at most together; of a large set only the first few are asked."""
+    total = 0
+    for path in paths:
+        total += path.stat().st_size
+        if total > PRELOAD_BYTES:
+            return False
+    return True

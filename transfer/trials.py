@@ -124,7 +124,9 @@ def _classes_with_enough_images(run: Run, recipe: SvmRecipe) -> np.ndarray:
 def measure_low_shot(run: Run) -> Fields | None:
     """Run a low-shot recipe: mAP by k as published, and at a cost that the test set had no say in."""
     recipe: LowShotSvmRecipe = run.recipe
-    samples = run.samples if run.samples is not None else _drawn(run, recipe)  # before the features: it may fail
+    samples = run.samples
+    if samples is None:
+        samples = _drawn(run, recipe)  # before the features: it may fail
     features = run.features()
     if features is None:
         return None
@@ -137,15 +139,25 @@ def measure_low_shot(run: Run) -> Fields | None:
         recipe=recipe,
         solver=choose_solver(run.solver, recipe, run.trial.seed, run.process.device),
     )
-    metrics = {f"mAP-k{k}": shot.mean for k, shot in found.items()}
-    metrics |= {f"mAP-heldout-k{k}": shot.heldout_mean for k, shot in found.items()}
-    by_k = {str(k): asdict(shot) for k, shot in found.items()}
-    told = {"samples": run.samples_are, "samples_sha256": samples_sha256(samples)}
+    published: dict[str, float] = {}
+    heldout: dict[str, float] = {}
+    curve: list[list[float]] = []
+    by_k: dict[str, Any] = {}
+    for k, shot in found.items():
+        published[f"mAP-k{k}"] = shot.mean
+        heldout[f"mAP-heldout-k{k}"] = shot.heldout_mean
+        curve.append([k, shot.mean, shot.deviation])
+        by_k[str(k)] = asdict(shot)
     return {
-        "metrics": metrics,
-        "curves": {"mAP by images per class": [[k, shot.mean, shot.deviation] for k, shot in found.items()]},
+        "metrics": published | heldout,
+        "curves": {"mAP by images per class": curve},
         "converged": all(shot.converged for shot in found.values()),
-        "details": {"solver": run.solver, "by_k": by_k, **told},
+        "details": {
+            "solver": run.solver,
+            "by_k": by_k,
+            "samples": run.samples_are,
+            "samples_sha256": samples_sha256(samples),
+        },
     }
 
 

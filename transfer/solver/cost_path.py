@@ -33,8 +33,10 @@ class CostPath:
     def empty(cls, costs: Sequence[float], y: Tensor, s: Tensor, axes: int) -> "CostPath":
         """Return a path with nothing solved."""
         count, problems, rows = len(costs), *y.shape
+        w = y.new_empty(count, problems, axes)
+        margins = y.new_empty(count, problems, rows)
         iterations = torch.zeros(count, problems, dtype=torch.int64, device=y.device)
-        return cls(costs, y, s, y.new_empty(count, problems, axes), y.new_empty(count, problems, rows), iterations)
+        return cls(costs, y, s, w, margins, iterations)
 
     def start(self, at: int, p: Tensor) -> Tensor:
         """Return where problems p begin at cost `at`, w (p, R): on the best of the polynomials of order 0, 1 and 2."""
@@ -47,7 +49,8 @@ class CostPath:
             ahead = self._ahead(self.w, at, p, order)
             new = objective((ahead * ahead).sum(1), self._ahead(self.margins, at, p, order), y, s, cost)
             better = new < value
-            w, value = torch.where(better[:, None], ahead, w), torch.where(better, new, value)
+            w = torch.where(better[:, None], ahead, w)
+            value = torch.where(better, new, value)
         return w
 
     def active(self, at: int, p: Tensor) -> Tensor:
@@ -57,21 +60,36 @@ class CostPath:
         and by that through their margins where the last dual variable is 0.
         """
         y, s = self.y[p], self.s[p]
-        if at < 2:
-            return (s > 0) & (y * self.margins[0, p] < 1) if at else s > 0
-        last, before = (2 * self.costs[k] * s * (1 - y * self.margins[k, p]).clamp(min=0) for k in (at - 1, at - 2))
+        counts = s > 0
+        if at == 0:
+            return counts
+        if at == 1:
+            return counts & (y * self.margins[0, p] < 1)
+        last, before = self._duals(at - 1, p), self._duals(at - 2, p)
         one, other = self._coefficients(at, 1)
         margins = self._ahead(self.margins, at, p, 1)
-        return (s > 0) & torch.where(last == 0, y * margins < 1, one * last + other * before > 0)
+        return counts & torch.where(last == 0, y * margins < 1, one * last + other * before > 0)
+
+    def _duals(self, at: int, p: Tensor) -> Tensor:
+        """Return the dual variables (p, N) of the solutions at cost `at`."""
+        slack = (1 - self.y[p] * self.margins[at, p]).clamp(min=0)
+        return 2 * self.costs[at] * self.s[p] * slack
 
     def _ahead(self, solved: Tensor, at: int, p: Tensor, order: int) -> Tensor:
         """Return where the polynomial of `order` through the last solutions is at cost `at`."""
-        terms = [c * solved[at - 1 - j, p] for j, c in enumerate(self._coefficients(at, order))]
-        return sum(terms[1:], start=terms[0])
+        first, *others = self._coefficients(at, order)
+        ahead = first * solved[at - 1, p]
+        for back, c in enumerate(others, 2):
+            ahead = ahead + c * solved[at - back, p]
+        return ahead
 
     def _coefficients(self, at: int, order: int) -> list[float]:
         """Return Lagrange's coefficients for cost `at` of the last order + 1 solutions, the last one first."""
         u = [math.log(cost / (cost + TURN)) for cost in self.costs[at - 1 - order : at + 1]]
         past = u[-2::-1]
         now = min(u[-1], past[0] + MAX_REACH * (past[0] - past[1]))
-        return [math.prod((now - b) / (a - b) for b in past if b != a) for a in past]
+        coefficients: list[float] = []
+        for a in past:
+            others = [b for b in past if b != a]
+            coefficients.append(math.prod((now - b) / (a - b) for b in others))
+        return coefficients
