@@ -32,13 +32,17 @@ class InputConvention:
 
         The numbers are floats whatever they were given as: a backbone's identity hashes their text.
         """
-        mean, std = ([float(value) for value in values] for values in (self.mean, self.std))
-        return {"mean": mean, "std": std, "order": self.order, "scale": float(self.scale)}
+        return {
+            "mean": [float(value) for value in self.mean],
+            "std": [float(value) for value in self.std],
+            "order": self.order,
+            "scale": float(self.scale),
+        }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "InputConvention":
         """Read what `as_dict` wrote. Raises ValueError for anything else."""
-        mean, std = (_three(fields.get(name)) for name in ("mean", "std"))
+        mean, std = _three(fields.get("mean")), _three(fields.get("std"))
         order, scale = fields.get("order"), fields.get("scale")
         if mean is None or std is None or min(std) <= 0 or order not in ("rgb", "bgr") or scale not in (1.0, 255.0):
             raise ValueError("no input convention")
@@ -46,7 +50,8 @@ class InputConvention:
 
     def __str__(self) -> str:
         """Say it in words: `RGB in [0, 1], mean 0.485 0.456 0.406, std 0.229 0.224 0.225`."""
-        mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        mean = " ".join(f"{value:g}" for value in self.mean)
+        std = " ".join(f"{value:g}" for value in self.std)
         return f"{self.order.upper()} in [0, {self.scale:g}], mean {mean}, std {std}"
 
 

@@ -40,18 +40,23 @@ def find(contents: Contents, layout: str | None = None, drop: Sequence[str] = ()
     Raises CheckpointError if no row of the table fits, with the problems of the one that fits best, and if backbones of
     different layouts do.
     """
-    tried = [found for row in _rows(contents, layout) if (found := _try(contents, row, drop))]
-    whole = [found for found in tried if not found.problems]
-    if any(found.layout.name != whole[0].layout.name and not _same_place(found, whole[0]) for found in whole):
-        places = ", ".join(f"--layout {found.layout.label}" for found in whole)
-        raise CheckpointError(f"{contents.name}: holds {len(whole)} complete backbones; choose one: {places}")
+    tried: list[Found] = []
+    for row in _rows(contents, layout):
+        found = _try(contents, row, drop)
+        if found:
+            tried.append(found)
     if not tried:
         raise CheckpointError(_nothing(contents))
+    whole = [found for found in tried if not found.problems]
     if not whole:
-        best = min(tried, key=lambda found: sum(map(_faults, found.problems)))
+        best = min(tried, key=_faults)
         raise CheckpointError(_failure(contents, best))
-    others = (found.layout.label for found in whole if not _same_place(found, whole[0]))
-    return replace(whole[0], others=tuple(others))
+    first = whole[0]
+    elsewhere = [found for found in whole if not _same_place(found, first)]
+    if any(found.layout.name != first.layout.name for found in elsewhere):
+        places = ", ".join(f"--layout {found.layout.label}" for found in whole)
+        raise CheckpointError(f"{contents.name}: holds {len(whole)} complete backbones; choose one: {places}")
+    return replace(first, others=tuple(found.layout.label for found in elsewhere))
 
 
 def _rows(contents: Contents, layout: str | None) -> Sequence[Layout]:
@@ -66,27 +71,33 @@ def _same_place(one: Found, other: Found) -> bool:
     return (one.layout.at, one.prefix) == (other.layout.at, other.prefix)
 
 
-def _faults(problem: str) -> int:
-    """Return the number at the start of a phrase such as `3 missing: ...`."""
-    return int(problem.split(" ", 1)[0])
+def _faults(found: Found) -> int:
+    """Return how many faults a row has: the numbers at the start of phrases such as `3 missing: ...`, added up."""
+    return sum(int(problem.split(" ", 1)[0]) for problem in found.problems)
 
 
 def _chosen(layout: str) -> tuple[Layout, ...]:
     """Return the rows that --layout names: `moco`, `moco:key`, or a place of the user's own such as `model/net.`."""
     if "/" in layout:
-        *at, prefix = layout.split("/")
-        return (Layout("given", "--layout", tuple(key for key in at if key), prefix),)
-    rows = tuple(row for row in LAYOUTS if layout in (row.name, row.label))
-    if not rows:
-        raise CheckpointError(f"{unknown('layout', layout, {row.label for row in LAYOUTS})}; or KEYS/PREFIX")
-    return tuple(row for row in rows if row.label == layout) or rows
+        *keys, prefix = layout.split("/")
+        at = tuple(filter(None, keys))
+        return (Layout("given", "--layout", at, prefix),)
+    labelled = tuple(row for row in LAYOUTS if row.label == layout)
+    if labelled:
+        return labelled
+    named = tuple(row for row in LAYOUTS if row.name == layout)
+    if not named:
+        labels = {row.label for row in LAYOUTS}
+        raise CheckpointError(f"{unknown('layout', layout, labels)}; or KEYS/PREFIX")
+    return named
 
 
 def _stem(contents: Contents, row: Layout) -> tuple[str, str] | None:
     """Return `module.` or nothing, and the name of the first convolution if it is where the row says."""
     node = contents.at(row.at)
     names = [str(name) for name in fields(node)]
-    lead = "module." if names and all(name.startswith("module.") for name in names) else ""
+    parallel = bool(names) and all(name.startswith("module.") for name in names)
+    lead = "module." if parallel else ""
     stem = f"{lead}{row.prefix}{row.naming.spell('conv1.weight')}"
     if row.naming.nested:
         names = [f"{name}/{inner}" for name, value in fields(node).items() for inner in fields(value)]
@@ -95,24 +106,32 @@ def _stem(contents: Contents, row: Layout) -> tuple[str, str] | None:
 
 def _try(contents: Contents, row: Layout, drop: Sequence[str]) -> Found | None:
     """Return what a row finds in the file, or None if its first convolution is not where the row says."""
-    if not (place := _stem(contents, row)):
+    place = _stem(contents, row)
+    if not place:
         return None
     lead, stem = place
     stored = _tensors(contents, row, contents.at(row.at))
     if stem not in stored:
         return None
-    spelled = {f"{lead}{row.prefix}{row.naming.spell(name)}": name for name in expected_shapes(1.0)}
-    tensors = {name: _restored(stored[key], row) for key, name in spelled.items() if key in stored}
-    others = [key for key in stored if key not in spelled]
-    known = {key: None for key in others if _is_head(key, lead, row) or _matches(key.removeprefix(lead), drop)}
-    left_over = tuple(key for key in others if key not in known)
+    tensors: dict[str, Stored] = {}
+    spelled: set[str] = set()  # how the file would write the names of a ResNet-50
+    for name in expected_shapes(1.0):
+        key = f"{lead}{row.prefix}{row.naming.spell(name)}"
+        spelled.add(key)
+        if key in stored:
+            tensors[name] = _restored(stored[key], row)
+    heads: list[str] = []
+    left_over: list[str] = []
+    for key in stored:
+        if key in spelled:
+            continue
+        is_known = _is_head(key, lead, row) or _matches(key.removeprefix(lead), drop)
+        (heads if is_known else left_over).append(key)
     width = prove.width_of(tensors["conv1.weight"], contents.name)
     unknown_names = [key.removeprefix(lead + row.prefix) for key in left_over]
-    problems = [
-        *prove.differences(tensors, width, unknown_names),
-        *prove.listed("left over that are no known head", list(left_over)),
-    ]
-    return Found(row, lead, tensors, tuple(known), left_over, tuple(problems))
+    problems = prove.differences(tensors, width, unknown_names)
+    problems += prove.listed("left over that are no known head", left_over)
+    return Found(row, lead, tensors, tuple(heads), tuple(left_over), tuple(problems))
 
 
 def _tensors(contents: Contents, row: Layout, node: object) -> dict[str, Stored]:
@@ -169,18 +188,26 @@ def _failure(contents: Contents, found: Found) -> str:
 def _nothing(contents: Contents) -> str:
     """Return what the file holds instead of a ResNet-50 in a known place."""
     keys = [str(key)[:40] for key in fields(contents.tree)]
+    shown = ", ".join(keys[:6]) or "none"
+    more = " ..." if len(keys) > 6 else ""
     place = _elsewhere(contents)
     hint = f"; its conv1.weight is at {place}: try twinbench convert --layout {place}" if place else ""
-    return (
-        f"{contents.name}: no ResNet-50 in any known layout; top-level keys: {', '.join(keys[:6]) or 'none'}"
-        f"{' ...' if len(keys) > 6 else ''}{hint}"
-    )
+    return f"{contents.name}: no ResNet-50 in any known layout; top-level keys: {shown}{more}{hint}"
 
 
 def _elsewhere(contents: Contents) -> str | None:
     """Return KEYS/PREFIX of a first convolution under a name that no layout has."""
-    for at in ((), *((key,) for key in fields(contents.tree) if isinstance(key, str))):
+    places: list[tuple[str, ...]] = [()]
+    for key in fields(contents.tree):
+        if isinstance(key, str):
+            places.append((key,))
+    for at in places:
         for name in fields(contents.at(at)):
-            if isinstance(name, str) and re.search(r"(^|\.)conv1\.weight$", name) and not re.search(r"layer\d", name):
+            if isinstance(name, str) and _is_stem(name):
                 return "/".join((*at, name.removesuffix("conv1.weight")))[:200]
     return None
+
+
+def _is_stem(name: str) -> bool:
+    """Say whether a name is that of a first convolution, not of one in a block."""
+    return re.search(r"(^|\.)conv1\.weight$", name) is not None and re.search(r"layer\d", name) is None

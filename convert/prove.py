@@ -38,18 +38,19 @@ def differences(found: Mapping[str, Stored], width: float, others: Sequence[str]
     expected = expected_shapes(width)
     if not any(name.endswith(COUNTER) for name in found):
         expected = {name: shape for name, shape in expected.items() if not name.endswith(COUNTER)}
-    missing = [name for name in expected if name not in found]
-    missing[:NAMED] = [_nearest(name, others) for name in missing[:NAMED]]
-    misshapen = [
-        f"{name} is {shape_text(found[name].shape)}, expected {shape_text(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name].shape != shape
-    ]
-    mistyped = [
-        f"{name} is {str(found[name].dtype).removeprefix('torch.')}"
-        for name in expected
-        if name in found and found[name].dtype != (torch.int64 if name.endswith(COUNTER) else torch.float32)
-    ]
+    missing: list[str] = []
+    misshapen: list[str] = []
+    mistyped: list[str] = []
+    for name, shape in expected.items():
+        tensor = found.get(name)
+        if tensor is None:
+            missing.append(_nearest(name, others) if len(missing) < NAMED else name)
+            continue
+        if tensor.shape != shape:
+            misshapen.append(f"{name} is {shape_text(tensor.shape)}, expected {shape_text(shape)}")
+        dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
+        if tensor.dtype != dtype:
+            mistyped.append(f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
     return [
         *listed("missing", missing),
         *listed("misshapen", misshapen),
@@ -126,8 +127,9 @@ def listed(what: str, items: list[str], limit: int = NAMED) -> list[str]:
     """Return `["2 missing: a, b"]`, or nothing for no items; only the first few are named."""
     if not items:
         return []
+    named = ", ".join(item[:120] for item in items[:limit])
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return [f"{len(items)} {what}: {', '.join(item[:120] for item in items[:limit])}{more}"]
+    return [f"{len(items)} {what}: {named}{more}"]
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

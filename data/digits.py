@@ -52,7 +52,8 @@ class Placed:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """The smallest box around the mask: left, top, right, bottom in pixels, right and bottom exclusive."""
-        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        columns = np.flatnonzero(self.mask.any(axis=0))
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
@@ -63,12 +64,17 @@ def sources() -> tuple[Source, Source]:
     pixels, digits = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(digits))  # one split for all seeds
     test, train = np.split(order, [round(len(order) * TEST_SHARE)])
-    photographs = [load_sample_image(name).astype(np.float32) / 255 for name in ("china.jpg", "flower.jpg")]
-    halves = [np.split(photograph, [photograph.shape[1] // 2], axis=1) for photograph in photographs]
     scans = pixels.astype(np.float32).reshape(-1, 8, 8) / 16  # (N, 64) -> (N, 8, 8)
+    lefts: list[np.ndarray] = []
+    rights: list[np.ndarray] = []
+    for name in ("china.jpg", "flower.jpg"):
+        photograph = load_sample_image(name).astype(np.float32) / 255
+        middle = photograph.shape[1] // 2
+        lefts.append(photograph[:, :middle])
+        rights.append(photograph[:, middle:])
     return (
-        Source(scans[train], digits[train], tuple(left for left, _ in halves)),
-        Source(scans[test], digits[test], tuple(right for _, right in halves)),
+        Source(scans[train], digits[train], tuple(lefts)),
+        Source(scans[test], digits[test], tuple(rights)),
     )
 
 
@@ -116,14 +122,21 @@ def _free_squares(rng: np.random.Generator, count: int) -> list[tuple[int, int, 
         for _ in range(30):
             side = int(rng.integers(SMALL[0], SMALL[1] + 1))
             left, top = (int(value) for value in rng.integers(0, SIZE - side + 1, 2))
-            if all(
-                min(left + side, x + s) - max(left, x) < OVERLAP * min(s, side)
-                or min(top + side, y + s) - max(top, y) < OVERLAP * min(s, side)
-                for x, y, s in squares
-            ):
-                squares.append((left, top, side))
+            square = (left, top, side)
+            if all(_lie_apart(square, other) for other in squares):
+                squares.append(square)
                 break
     return squares
+
+
+def _lie_apart(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    """Say whether two squares (left, top, side) overlap little, along one axis at least."""
+    left, top, side = one
+    other_left, other_top, other_side = other
+    most = OVERLAP * min(side, other_side)
+    across = min(left + side, other_left + other_side) - max(left, other_left)
+    down = min(top + side, other_top + other_side) - max(top, other_top)
+    return across < most or down < most
 
 
 def _paint(

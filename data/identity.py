@@ -189,12 +189,19 @@ def _watched(root: Path, part: _Part) -> set[Path]:
     """Return what a hint depends on: sources, some images, and every folder from `root` down to any of them."""
     count = len(part.paths)
     images = {part.paths[index] for index in range(0, count, count // WATCHED + 1)}
-    folders = {path.parent for path in part.sources}
-    if isinstance(part.paths, PathList):
-        names = {name.rpartition("/")[0] for name in map(part.paths.name, range(count))}
-        folders |= {part.paths.root / name for name in names}
-    else:
-        folders |= {path.parent for path in part.paths}
-    for folder in list(folders):
-        folders.update(above for above in folder.parents if above.is_relative_to(root))
-    return folders.union(part.sources, images)
+    folders = _folders(part.paths) | {path.parent for path in part.sources}
+    above: set[Path] = set()
+    for folder in folders:
+        above.update(parent for parent in folder.parents if parent.is_relative_to(root))
+    return folders.union(above, part.sources, images)
+
+
+def _folders(paths: Sequence[Path]) -> set[Path]:
+    """Return the folders that images lie in; of a PathList without making a Path of each image."""
+    if not isinstance(paths, PathList):
+        return {path.parent for path in paths}
+    names: set[str] = set()
+    for index in range(len(paths)):
+        folder, _, _ = paths.name(index).rpartition("/")
+        names.add(folder)
+    return {paths.root / name for name in names}

@@ -33,7 +33,8 @@ def read_imagenet(root: Path, split: str, fraction: str = "100%", subset: Path |
     """
     part = split_folder(root, split)
     classes = class_folders(root / "train" if (root / "train").is_dir() else root / part)
-    if split == "test" and (found := class_folders(root / part)) != classes:
+    found = class_folders(root / part) if split == "test" else classes
+    if found != classes:
         odd = sorted(set(classes) ^ set(found))
         raise DataError(
             f"{root}: {len(classes)} classes in train, {len(found)} in {part}; {odd[0]} is in one only; expected the"

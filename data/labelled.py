@@ -35,7 +35,8 @@ def require_counts(
     require_same_classes(root, train, test)
     found = (len(train.paths), len(test.paths), len(train.classes))
     expected = (*images, classes)
-    if any(wanted and wanted != number for wanted, number in zip(expected, found, strict=True)):
+    wrong = [wanted and wanted != number for wanted, number in zip(expected, found, strict=True)]
+    if any(wrong):
         words = [str(wanted) if wanted else "any number" for wanted in expected]
         raise DataError(
             f"{root}: {found[0]} training and {found[1]} test images of {found[2]} classes; the protocol expects"

@@ -31,7 +31,8 @@ def polygons(mask: np.ndarray) -> list[list[int]]:
             chain = above[0] if alone else []
             chain.append((row, left, right))
             still_open.append(chain)
-        closed += [chain for chain in open_chains if not any(chain is other for other in still_open)]
+        kept = {id(chain) for chain in still_open}
+        closed += [chain for chain in open_chains if id(chain) not in kept]
         open_chains = still_open
     return [_outline(chain) for chain in closed + open_chains]
 
@@ -52,6 +53,9 @@ def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 def _outline(chain: list[tuple[int, int, int]]) -> list[int]:
     """Return the outline of rows stacked without a gap: down the left side, up the right one."""
-    down = [point for row, left, _ in chain for point in ((left, row), (left, row + 1))]
-    up = [point for row, _, right in reversed(chain) for point in ((right, row + 1), (right, row))]
-    return [value for point in down + up for value in point]
+    outline: list[int] = []
+    for row, left, _ in chain:
+        outline += [left, row, left, row + 1]
+    for row, _, right in reversed(chain):
+        outline += [right, row + 1, right, row]
+    return outline

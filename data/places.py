@@ -42,7 +42,8 @@ def read_places(root: Path, split: str) -> LabelledImages:
 def _listed(root: Path, path: Path, train_path: Path) -> LabelledImages:
     """Return the images of the list `path`; the classes are those of the training list."""
     names, labels = read_list(path)
-    classes = _classes(train_path, *(read_list(train_path) if path != train_path else (names, labels)))
+    train_list = (names, labels) if path == train_path else read_list(train_path)
+    classes = _classes(train_path, *train_list)
     for name, label in zip(names, labels, strict=True):
         if label >= len(classes) or classes[label] != class_of(name):
             raise DataError(
