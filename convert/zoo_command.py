@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from twinbench.convert.zoo import Entry, ZooError, entry_named, zoo
+from twinbench.protocols.house import aligned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,10 +69,9 @@ def _table(entries: list[Entry]) -> str:
     rows = [("name", "method", "epochs", "top-1", "layout", "licence", "hash", "here")]
     for entry in entries:
         top1 = "" if entry.top1 is None else f"{entry.top1:g}"
-        here = "cached" if is_cached(entry) else "by hand" if entry.by_hand else ""
-        rows.append(
-            (entry.name, entry.method, str(entry.epochs or ""), top1, entry.layout, entry.licence, entry.hash, here)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", "top-1: ImageNet linear evaluation as published with the file, percent"])
+        epochs = str(entry.epochs or "")
+        here = "by hand" if entry.by_hand else ""
+        if is_cached(entry):
+            here = "cached"
+        rows.append((entry.name, entry.method, epochs, top1, entry.layout, entry.licence, entry.hash, here))
+    return "\n".join([*aligned(rows), "", "top-1: ImageNet linear evaluation as published with the file, percent"])
