@@ -18,7 +18,6 @@ from twinbench.runtime.stopping import StopAsked, Stopper
 
 KEPT = 2  # the newest and, against a bad disk, the one before
 DIGITS = 12  # of a sha256, in a message
-SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
 
 
 class ResumeError(UserError):

@@ -15,12 +15,15 @@ config.yaml, model_final.pth and, while it trains, the newest checkpoints.
 import argparse
 import importlib.util
 
+from twinbench.detection.options import Options
 from twinbench.detection.scaling import linear_rule
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
+from twinbench.report.asked import Asked
 from twinbench.report.trial import add_trial_arguments, trial_protocol
+from twinbench.runtime.options import add_options, read_options
 
 
 class DetectionError(UserError):
@@ -38,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale batch, rate and schedule from the papers' 8 GPUs to N by the linear rule; is recorded (default: as "
         "the protocol says, on however many processes there are)",
     )
-    parser.add_argument(
-        "--evaluator",
-        choices=("pycocotools", "faster-coco-eval"),
-        default="pycocotools",
-        help="who computes COCO's AP (default pycocotools; the other gives the same numbers several times faster)",
-    )
+    add_options(parser, Options)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,22 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     from twinbench.detection.chatter import chatter_to
 
     with chatter_to(arguments.out / "log.txt"):
-        from twinbench.detection.trial import Asked, Options, measure
+        from twinbench.detection.trial import measure
 
-        asked = Asked(
-            protocol,
-            arguments.backbone,
-            arguments.data,
-            arguments.out,
-            arguments.method,
-            arguments.seed,
-            arguments.device,
-            arguments.workers,
-        )
-        result = measure(asked, Options(evaluator=arguments.evaluator))
+        result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
     if result:
-        numbers = "  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
-        print(f"{result.protocol}  {result.method}  seed {result.seed}  {numbers}")
+        print(result.line)
     return 0
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -15,13 +15,13 @@ from detectron2.utils import comm
 from torch import nn
 
 from twinbench.detection.datasets import DetectionData
+from twinbench.detection.options import Evaluator
 from twinbench.detection.stream import Checked, image_mapper
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
 
 RECALLS = np.linspace(0, 1, 101)  # at which curves are drawn; also COCO's own thresholds
 KINDS = {"bbox": "box", "segm": "mask"}
-Evaluator = Literal["pycocotools", "faster-coco-eval"]  # who computes COCO's AP; the numbers are the same
 
 
 @dataclass

@@ -26,7 +26,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.convert.files import load, save
-from twinbench.detection.checkpoint import SECONDS, Checkpoints, Owner, State, checkpoints
+from twinbench.detection.checkpoint import Checkpoints, Owner, State, checkpoints
+from twinbench.detection.options import SECONDS
 from twinbench.detection.stream import (
     Checked,
     Record,

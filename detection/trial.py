@@ -1,25 +1,24 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
 import sys
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from twinbench.convert.load import Backbone, open_backbone
 from twinbench.data.identity import contents
-from twinbench.detection.checkpoint import SECONDS
 from twinbench.detection.config import detectron2_config
 from twinbench.detection.datasets import DetectionData, layout_of, open_data
-from twinbench.detection.evaluate import Evaluator, Scores, evaluate
+from twinbench.detection.evaluate import Scores, evaluate
+from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
-from twinbench.protocols.house import replacing, unknown
+from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
-from twinbench.protocols.schema import Protocol
+from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
 from twinbench.runtime.distributed import from_main
@@ -30,49 +29,22 @@ from twinbench.runtime.progress import read_log
 PICTURE, CURVES = "predictions.png", "precision-recall.png"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a detection trial takes beside what every trial does."""
-
-    evaluator: Evaluator = "pycocotools"
-    checkpoint_seconds: float = SECONDS
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A trial as it was asked for: a protocol, settings applied, on a backbone and data, into a folder."""
-
-    protocol: Protocol
-    backbone: str  # a path, or `random`
-    data: Path
-    out: Path
-    method: str | None = None  # None: where the backbone comes from
-    seed: int = 0
-    device: str = "auto"
-    workers: int | None = None  # None: what suits the machine
-
-
-def evaluate_protocol(
-    protocol: Protocol, backbone: object, data: Path, out: Path, *, convention: object, **given: Any
-) -> Result | None:
-    """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Asked and Options."""
-    if not isinstance(backbone, str) or convention is not None:
+def evaluate_protocol(asked: Asked, given: Mapping[str, Any]) -> Result | None:
+    """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Options."""
+    if not isinstance(asked.backbone, str) or asked.convention is not None:
         raise TrialError(
-            f"{protocol.name}: trains a detector, whose trunk only a ResNet-50 can be; expected a checkpoint's path, "
-            "zoo:NAME or `random`, with the convention that it brings"
+            f"{asked.protocol.name}: trains a detector, whose trunk only a ResNet-50 can be; expected a checkpoint's "
+            "path, zoo:NAME or `random`, with the convention that it brings"
         )
-    names = [entry.name for entry in fields(Options)]
-    options = {name: given.pop(name) for name in names if name in given}
-    if strange := given.keys() - {entry.name for entry in fields(Asked)}:
-        raise TrialError(unknown("option", min(strange), names))
-    return measure(Asked(protocol, backbone, data, out, **given), Options(**options))
+    return measure(asked, options_of(Options, given))
 
 
-def measure(asked: Asked, options: Options = Options()) -> Result | None:
+def measure(asked: Asked, options: Options | None = None) -> Result | None:
     """Run the trial, or find its result already there; return it in the main process, None in the others.
 
     Raises StopAsked where the training was told to stop and has saved its state.
     """
+    options = options or Options()
     recipe = asked.protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
     process = current_process(asked.device)

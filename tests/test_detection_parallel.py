@@ -23,7 +23,9 @@ PAIR = """
 import os, signal, sys, torch
 from pathlib import Path
 from detectron2.engine import SimpleTrainer
-from twinbench.detection.trial import Asked, Options, measure
+from twinbench.detection.options import Options
+from twinbench.detection.trial import measure
+from twinbench.report.asked import Asked
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 torch.set_num_threads(1)

@@ -20,9 +20,10 @@ from PIL import Image
 from twinbench.detection import command
 from twinbench.detection import train as training
 from twinbench.detection.checkpoint import checkpoints
-from twinbench.detection.trial import PICTURE, Asked, measure
+from twinbench.detection.trial import PICTURE, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
+from twinbench.report.asked import Asked
 from twinbench.report.result import read_result
 
 CLASSES = ("blue", "red")

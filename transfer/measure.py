@@ -3,31 +3,27 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from twinbench.convert.convention import InputConvention
 from twinbench.convert.load import Backbone
 from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.own import sniff_layout
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
-from twinbench.protocols.house import UserError, resolved, unknown
+from twinbench.protocols.house import UserError, resolved
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.schema import Protocol
+from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.transfer.models import open_any
-from twinbench.transfer.trials import Run, SolverName
+from twinbench.transfer.options import Options
+from twinbench.transfer.trials import Run
 
-Convention = InputConvention | Mapping[str, Any] | str | None
 log = logging.getLogger(__name__)
 FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends
 
@@ -36,57 +32,14 @@ class TransferError(UserError):
     """Data that does not belong to the protocol."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a classification trial takes beside what every trial does."""
-
-    solver: SolverName = "batched"
-    list: Path | None = None  # of training images, where the data set is a list's choice; None: the one in the data
-    targets: Path | None = None  # low-shot samples of others; None: drawn from the seed
-    partial: bool = False  # go on with incomplete data or another list; the row is marked
-    cache: Path | None = None  # of features; None: below OUT until the result is written
+def evaluate(asked: Asked, given: Mapping[str, Any]) -> Result | None:
+    """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Options."""
+    return measure(asked, options_of(Options, given))
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A trial as it was asked for: a protocol, settings applied, on a backbone and data, into a folder."""
-
-    protocol: Protocol
-    backbone: str | nn.Module
-    data: Path
-    out: Path
-    method: str | None = None  # None: the checkpoint's name
-    seed: int = 0
-    device: str = "auto"
-    workers: int | None = None
-    convention: Convention = None  # of an own module; None: ImageNet's
-
-
-def evaluate(
-    protocol: Protocol,
-    backbone: str | nn.Module,
-    data: Path,
-    out: Path,
-    *,
-    method: str | None,
-    seed: int,
-    device: str,
-    workers: int | None,
-    convention: Convention,
-    **options: Any,
-) -> Result | None:
-    """Run a trial as `twinbench.evaluate` asks for it; `options` are the fields of Options."""
-    known = [field.name for field in fields(Options)]
-    foreign = options.keys() - known
-    if foreign:
-        raise TransferError(unknown("option", min(foreign), known))
-    asked = Asked(protocol, backbone, data, out, method, seed, device, workers, convention)
-    return measure(asked, Options(**options))
-
-
-def measure(asked: Asked, options: Options = Options()) -> Result | None:
+def measure(asked: Asked, options: Options | None = None) -> Result | None:
     """Run the trial, or find its result already there; return it in the main process, None in the others."""
-    protocol = asked.protocol
+    protocol, options = asked.protocol, options or Options()
     _refuse_foreign_options(protocol, options)
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)

@@ -10,7 +10,6 @@ Letters: N rows, F features, K classes, C costs, P = K (folds + 1) problems.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,11 +20,10 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.svm import LinearSvmRecipe, SvmRecipe
 from twinbench.protocols.svm import VISSL_SVM
 from twinbench.transfer.metrics import Ignored, counted, precision_areas
+from twinbench.transfer.options import SolverName
 from twinbench.transfer.solver.batched import Batched
 from twinbench.transfer.solver.liblinear import Liblinear
 from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
-
-SolverName = Literal["batched", "liblinear"]
 
 
 class SvmError(UserError):

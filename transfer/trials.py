@@ -7,7 +7,7 @@ process and None in the others.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +24,11 @@ from twinbench.transfer.cache import cached_features
 from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
+from twinbench.transfer.options import SolverName
 from twinbench.transfer.probe import Probe
 from twinbench.transfer.svm import SvmError, choose_solver, evaluate_svm
 
 Fields = dict[str, Any]  # of a Result
-SolverName = Literal["batched", "liblinear"]
 
 
 @dataclass(frozen=True)

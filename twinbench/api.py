@@ -42,5 +42,6 @@ def evaluate(
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.with_settings(settings or {})
     source = str(backbone) if isinstance(backbone, Path) else backbone
-    shared = {"method": method, "seed": seed, "device": device, "workers": workers, "convention": convention}
-    return resolved(EVALUATORS[chosen.room])(chosen, source, Path(data), Path(out), **shared, **options)
+    make_asked = resolved("report.asked:Asked")
+    asked = make_asked(chosen, source, Path(data), Path(out), method, seed, device, workers, convention)
+    return resolved(EVALUATORS[chosen.room])(asked, options)

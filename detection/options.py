@@ -1,0 +1,20 @@
+"""What a detection trial takes beside what every trial does."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from twinbench.runtime.options import Option
+
+Evaluator = Literal["pycocotools", "faster-coco-eval"]
+SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `twinbench detection`, and of `twinbench.evaluate` on a detection protocol."""
+
+    evaluator: Annotated[
+        Evaluator,
+        Option("who computes COCO's AP (default pycocotools; the other gives the same numbers several times faster)"),
+    ] = "pycocotools"
+    checkpoint_seconds: float = SECONDS
