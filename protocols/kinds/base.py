@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from twinbench.protocols.house import SettingError, setting_text, setting_values
 from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
@@ -48,7 +48,7 @@ class Recipe:
 
     kind: ClassVar[str]  # its name in the registry
     room: ClassVar[Room]  # the worker that measures it
-    measured_by: ClassVar[str]  # MODULE:FUNCTION below twinbench, imported when it is measured
+    measured_by: ClassVar[Any]  # MODULE:FUNCTION below twinbench, imported when it is measured; of own kinds a function
     takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
     takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
 
