@@ -60,9 +60,3 @@ def named_model(spec: str) -> NamedModel | None:
             f"{label}={RANDOM} for random ones"
         )
     return NamedModel(library, name, weights)
-
-
-def stamp(file: Path) -> str:
-    """Hint that a file is the one it was: not its identity, which is its content's."""
-    seen = file.stat()
-    return f"{file.name} ({seen.st_size} bytes, changed {seen.st_mtime_ns})"
