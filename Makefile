@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test test-slurm check bench
+.PHONY: setup demo test test-slurm test-gpu rehearse-gpu check bench bench-gpu
 setup: $(STAMP)
 
 $(STAMP):
@@ -23,11 +23,18 @@ demo: setup
 	$(BIN)/twinbench demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest --ignore tests/slurm_cluster
+	$(BIN)/python -m pytest --ignore tests/slurm_cluster --ignore tests/gpu
 
 # Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh, else skips.
 test-slurm: setup
 	$(BIN)/python -m pytest tests/slurm_cluster
+
+# The same inputs on a CUDA device and on the processor; skips where there is no device, where rehearse-gpu runs them.
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+rehearse-gpu: setup
+	TWINBENCH_TEST_DEVICE=cpu $(BIN)/python -m pytest -m gpu tests/gpu
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -36,3 +43,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Speeds and memory on a CUDA device, in 8 minutes; appends to benchmarks/RESULTS.md.
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu

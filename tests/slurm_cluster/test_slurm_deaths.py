@@ -111,8 +111,9 @@ def test_a_disk_that_fills_up_costs_one_run_and_no_result(small_disk, site):
 
 
 def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
-    site.pace(0.5, 20)
+    site.pace(0.1, 20)
     site.write(seeds=2, cluster="max_running: 1")
+    site.fault("random.0", "hold")
     assert site.run() == 0
     name = site.trial(0)
     site.started(name)
@@ -124,6 +125,7 @@ def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
         status = site.statuses()[name]
         assert status.state == "running"
         assert "follows is from files" in site.problem
+        site.fault("random.0", "")
         site.wait(lambda: site.result_exists(0))
         assert site.states()[name] == "done"
         assert site.run() == 2
