@@ -12,8 +12,9 @@ from twinbench.slurm.ledger import Ledger
 
 
 def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
-    site.pace(0.4, 20)
+    site.pace(0.1, 20)
     site.write(seeds=1)
+    site.fault("random.0", "hold")
     assert site.run() == 0
     status = site.started(site.trial(0))
     epochs = find_protocol(site.protocol).recipe.epochs
@@ -21,6 +22,7 @@ def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
     assert status.advance
     assert status.advance.total == epochs
     subprocess.run(["scontrol", "requeue", status.job_id], check=True)
+    site.fault("random.0", "")
     assert site.run() == 0
     assert len(Ledger(site.root).batches) == 2
     site.wait(site.settled, 90)
@@ -29,11 +31,13 @@ def test_a_job_requeued_by_hand_resumes_and_is_not_submitted_again(site):
 
 
 def test_a_job_whose_node_dies_resumes_elsewhere_to_the_same_number(site):
-    site.pace(0.4, 20)
+    site.pace(0.1, 20)
     site.write(seeds=1)
+    site.fault("random.0", "hold")
     assert site.run() == 0
     node = site.started(site.trial(0)).reason
     site.service("kill", node)
+    site.fault("random.0", "")
     try:
         site.wait(lambda: site.result_exists(0), 90)
     finally:
@@ -47,8 +51,9 @@ def test_a_job_whose_node_dies_resumes_elsewhere_to_the_same_number(site):
 def test_a_preempted_job_gives_way_and_resumes(site, blow):
     if blow == "preemption without warning":
         site.preempt_without_warning()
-    site.pace(0.5, 24)
+    site.pace(0.1, 24)
     site.write(seeds=1, cluster="partition: low")
+    site.fault("random.0", "hold")
     assert site.run() == 0
     status = site.started(site.trial(0))
     if blow == "warning":
@@ -57,6 +62,7 @@ def test_a_preempted_job_gives_way_and_resumes(site, blow):
         asked = ("--partition=high", "--nodes=2", "--gpus-per-node=4", "--output=/dev/null", "--wrap=sleep 3")
         subprocess.run(["sbatch", *asked], check=True, capture_output=True)
     site.wait(lambda: site.record(0).state == "stopped")
+    site.fault("random.0", "")
     assert "Slurm starts it again" in site.record(0).reason
     site.wait(site.settled)
     assert site.result(0)["metrics"]["top1"] == site.value(0, steps=24)
@@ -78,9 +84,10 @@ def test_a_job_out_of_time_is_warned_and_goes_on_in_a_second_run(site):
 
 
 def test_what_only_slurm_knows_is_told(site):
-    site.pace(0.3, 12)
+    site.pace(0.1, 12)
     site.write(seeds=3, cluster="mem_gb_per_gpu: 1")
     site.fault("random.0", "memory")
+    site.fault("random.1", "hold")
     assert site.run() == 0
     names = [site.trial(seed) for seed in range(3)]
     site.wait(lambda: (site.root / names[1] / "log.jsonl").exists())
@@ -141,14 +148,18 @@ def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
 
 
 def test_a_submission_that_was_killed_half_way_is_found_again(site, monkeypatch):
-    site.pace(0.3, 10)
+    site.pace(0.1, 10)
     site.write(seeds=2)
+    for seed in (0, 1):
+        site.fault(f"random.{seed}", "hold")
     confirm = Ledger.confirm
     monkeypatch.setattr(Ledger, "confirm", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert site.run() == 130
     monkeypatch.setattr(Ledger, "confirm", confirm)
     assert len(site.queued()) == 2
     assert site.run() == 0
+    for seed in (0, 1):
+        site.fault(f"random.{seed}", "")
     assert [len(batch.jobs) for batch in Ledger(site.root).batches.values()] == [2, 1]  # the array, and now the report
     site.wait(site.settled)
     assert site.result(1)["details"]["starts"] == 1
