@@ -16,7 +16,7 @@ from twinbench.data import voc
 from twinbench.data.coco import read_coco_images
 from twinbench.data.errors import DataError, read_text, unreadable
 from twinbench.data.paths import PathList
-from twinbench.data.sizes import in_order, size, sizes
+from twinbench.data.sizes import in_order, size
 from twinbench.protocols.house import unknown
 from twinbench.runtime.download import digest
 
@@ -52,7 +52,7 @@ class AnnotatedImages:
             labels = repeat(None, len(self.paths))
         else:
             labels = in_order(lambda index: _text_sha256(self.annotations[index]), len(self.paths))
-        for index, (count, label) in enumerate(zip(sizes(self.paths), labels, strict=True)):
+        for index, (count, label) in enumerate(zip(self.paths.sizes(), labels, strict=True)):
             yield self.paths.name(index), count, label
 
 

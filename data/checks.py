@@ -13,6 +13,7 @@ from typing import Any
 
 from twinbench.data.decode import proven_size, read_size
 from twinbench.data.errors import DataError
+from twinbench.data.items import ImageFile
 from twinbench.data.scenes import read_marker
 from twinbench.data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
 from twinbench.protocols.house import unknown
@@ -72,7 +73,8 @@ def check(layout: str, root: Path, fast: bool = False, processes: int = 0) -> Re
     answers = _answers(findings.splits, fast, processes or min(len(os.sched_getaffinity(0)), 1 + total // CHUNK))
     for path, problem in bar(answers, what="images", total=total, unit="img"):
         if problem:
-            findings.note("unreadable images" if os.path.exists(path) else "missing images", problem)
+            missing = isinstance(path, Path) and not path.exists()
+            findings.note("missing images" if missing else "unreadable images", problem)
     expected, expected_from = _expectation(layout, root)
     _compare(findings, expected)
     return Report(layout, str(root), expected_from, findings.counts, expected, tuple(findings.problems.values()))
@@ -97,7 +99,7 @@ def _compare(findings: Survey, expected: dict[str, int]) -> None:
             findings.note("counts", f"{name}: {found:,}, expected {count:,}")
 
 
-def _answers(splits: Iterable[Split], fast: bool, processes: int) -> Iterator[tuple[Path, str]]:
+def _answers(splits: Iterable[Split], fast: bool, processes: int) -> Iterator[tuple[ImageFile, str]]:
     """Yield each image file with what is wrong with it, or nothing, in order."""
     with _mapper(processes) as mapper:
         for split in splits:
@@ -124,10 +126,10 @@ def _mapper(processes: int) -> Generator[Callable[..., Iterable[Any]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def examine(path: Path, size: tuple[int, int] | None = None, fast: bool = False) -> str:
+def examine(path: ImageFile, size: tuple[int, int] | None = None, fast: bool = False) -> str:
     """Return what is wrong with an image file, or nothing. `size` is what its annotation says, (width, height)."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        if isinstance(path, Path) and path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
         found = read_size(path) if fast else proven_size(path)
         if size and found != size:

@@ -15,10 +15,11 @@ from typing import Any
 from twinbench.data import hints
 from twinbench.data.annotated import Item, read_annotated
 from twinbench.data.errors import DataError
+from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.paths import PathList
-from twinbench.data.sizes import sizes
+from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity
 
@@ -36,14 +37,14 @@ class Contents:
     classes: int
 
 
-def identify(layout: str, root: Path, **options: Any) -> dict[str, str]:
-    """Return split -> sha256 of the data set at `root`; the options are those of `contents`."""
-    return {split: found.sha256 for split, found in contents(layout, root, **options).items()}
+def identify(layout: str, data: Path | Source, **options: Any) -> dict[str, str]:
+    """Return split -> sha256 of the data at `data`; the options are those of `contents`."""
+    return {split: found.sha256 for split, found in contents(layout, data, **options).items()}
 
 
 def contents(
     layout: str,
-    root: Path,
+    data: Path | Source,
     *,
     fraction: str = "100%",
     subset: Path | None = None,
@@ -51,7 +52,7 @@ def contents(
     read: Mapping[str, LabelledImages] | None = None,
     anew: bool = False,
 ) -> dict[str, Contents]:
-    """Return what is in each split of the data set at `root`, for a `task` of TASKS; DataError for what does not fit.
+    """Return what is in each split of the data at `data`, for a `task` of TASKS; DataError for what does not fit.
 
     `fraction` and `subset` are those of `read_labelled`; `read` holds splits that were read already, with these. Large
     sets are counted once and then known by a hint, see `hints.py`. Who measures says `anew`: the files themselves are
@@ -60,17 +61,20 @@ def contents(
     if task not in TASKS:
         raise DataError(unknown("task", task, TASKS))
     splits, reader = TASKS[task]
-    question = [VERSION, task, layout, os.path.realpath(root), fraction, os.path.realpath(subset) if subset else ""]
+    source = Source.of(data)
+    place = os.path.realpath(source.place) if source.is_folder else source.place
+    question = [VERSION, task, layout, source.form, place, *sorted(map("=".join, source.options.items())), fraction]
+    question.append(os.path.realpath(subset) if subset else "")
     kept = _recall(question)
     if kept and not anew:
         return kept
     began = hints.now()
     found: dict[str, Contents] = {}
-    watched: set[Path] = {root}
+    watched: set[Path] = {source.path} if source.is_folder else set()
     for split in splits:
-        part = reader(_Source(layout, root, split, fraction if split == "train" else "100%", subset, read or {}))
+        part = reader(_Split(layout, source, split, fraction if split == "train" else "100%", subset, read or {}))
         found[split] = Contents(split_identity(part.items), len(part.paths), len(part.classes))
-        watched |= _watched(root, part)
+        watched |= _watched(source, part)
     if kept != found:
         hints.forget(question)
     if not read and sum(part.images for part in found.values()) >= HINTED_FROM:
@@ -78,22 +82,12 @@ def contents(
     return found
 
 
-def identity_of(images: LabelledImages) -> str:
-    """Return the sha256 of a split with its labels: class names, or for several labels an image its row of targets."""
-    return split_identity(_items(images.paths, images.root, _labels(images)))
-
-
-def identify_images(paths: Sequence[Path], root: Path) -> str:
-    """Return the sha256 of images below `root` whose labels, if they have any, are not looked at."""
-    return split_identity(_items(paths, root, repeat(None, len(paths))))
-
-
 @dataclass(frozen=True)
-class _Source:
+class _Split:
     """Where a split is read from."""
 
     layout: str
-    root: Path
+    source: Source
     split: str
     fraction: str
     subset: Path | None
@@ -103,49 +97,49 @@ class _Source:
         """Return the split with one or several labels an image."""
         if self.split in self.read:
             return self.read[self.split]
-        return read_labelled(self.layout, self.root, self.split, self.fraction, self.subset)
+        return read_labelled(self.layout, self.source, self.split, self.fraction, self.subset)
 
 
 @dataclass(frozen=True)
 class _Part:
     """One split as a task sees it."""
 
-    paths: Sequence[Path]
+    paths: ImageList
     classes: tuple[str, ...]
     items: Iterator[Item]
     sources: tuple[Path, ...]  # files and folders, apart from the images' own, that the items were read from
 
 
-def _classified(source: _Source) -> _Part:
+def _classified(wanted: _Split) -> _Part:
     """Return images with their labels."""
-    images = source.labelled()
+    images = wanted.labelled()
     return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
 
 
-def _unlabelled(source: _Source) -> _Part:
+def _unlabelled(wanted: _Split) -> _Part:
     """Return images whose labels are not looked at."""
-    images = source.labelled()
+    images = wanted.labelled()
     items = _items(images.paths, images.root, repeat(None, len(images.paths)))
     return _Part(images.paths, images.classes, items, images.sources)
 
 
-def _annotated(source: _Source) -> _Part:
+def _annotated(wanted: _Split) -> _Part:
     """Return images with their annotations."""
-    images = read_annotated(source.layout, source.root, source.split)
+    images = read_annotated(wanted.layout, wanted.source.folder("detection"), wanted.split)
     return _Part(images.paths, images.classes, images.items(), images.files)
 
 
 # task: the splits that it trains and reports on, and how they are read
-TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Source], _Part]]] = {
+TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Split], _Part]]] = {
     "classification": (("train", "test"), _classified),  # one label an image, or several
     "detection": (("train", "test"), _annotated),
     "pretraining": (("train",), _unlabelled),
 }
 
 
-def _items(paths: Sequence[Path], root: Path, labels: Iterable[object]) -> Iterator[Item]:
-    """Yield the items that are hashed: path relative to `root`, size in bytes, label."""
-    return zip(_names(paths, root), sizes(paths), labels, strict=True)
+def _items(paths: ImageList, root: Path, labels: Iterable[object]) -> Iterator[Item]:
+    """Yield the items that are hashed: name, of a file its path relative to `root`; size in bytes; label."""
+    return zip(_names(paths, root), paths.sizes(), labels, strict=True)
 
 
 def _recall(question: list[str]) -> dict[str, Contents] | None:
@@ -157,19 +151,16 @@ def _recall(question: list[str]) -> dict[str, Contents] | None:
         return None
 
 
-def _names(paths: Sequence[Path], root: Path) -> Iterator[str]:
-    """Yield each path relative to `root`, with forward slashes; DataError for one that is not below it."""
-    try:
-        if isinstance(paths, PathList):
-            above = paths.root.relative_to(root).as_posix()
-            prefix = "" if above == "." else f"{above}/"
-            for index in range(len(paths)):
-                yield prefix + paths.name(index)
-            return
-        for path in paths:
-            yield path.relative_to(root).as_posix()
-    except ValueError as error:
-        raise DataError(f"{error}; expected images below the data set's root; give the folder that holds all") from None
+def _names(paths: ImageList, root: Path) -> Iterator[str]:
+    """Yield each name, with forward slashes; DataError for a file that is not below `root`."""
+    prefix = ""
+    if isinstance(paths, PathList):
+        if not paths.root.is_relative_to(root):
+            raise DataError(f"{paths.root}: not below {root}; expected images below the data set's root; give that")
+        above = paths.root.relative_to(root).as_posix()
+        prefix = "" if above == "." else f"{above}/"
+    for index in range(len(paths)):
+        yield prefix + paths.name(index)
 
 
 def _labels(images: LabelledImages) -> Iterator[object]:
@@ -185,21 +176,22 @@ def _labels(images: LabelledImages) -> Iterator[object]:
         yield titles[target]
 
 
-def _watched(root: Path, part: _Part) -> set[Path]:
-    """Return what a hint depends on: sources, some images, and every folder from `root` down to any of them."""
+def _watched(source: Source, part: _Part) -> set[Path]:
+    """Return what a hint depends on: sources, some images, and every folder from the root down to any of them."""
+    watched = {*part.sources, *part.paths.watched()}
+    if not isinstance(part.paths, PathList):
+        return watched
     count = len(part.paths)
-    images = {part.paths[index] for index in range(0, count, count // WATCHED + 1)}
+    images = {part.paths.one(index) for index in range(0, count, count // WATCHED + 1)}
     folders = _folders(part.paths) | {path.parent for path in part.sources}
     above: set[Path] = set()
     for folder in folders:
-        above.update(parent for parent in folder.parents if parent.is_relative_to(root))
-    return folders.union(above, part.sources, images)
+        above.update(parent for parent in folder.parents if parent.is_relative_to(source.path))
+    return watched.union(folders, above, images)
 
 
-def _folders(paths: Sequence[Path]) -> set[Path]:
-    """Return the folders that images lie in; of a PathList without making a Path of each image."""
-    if not isinstance(paths, PathList):
-        return {path.parent for path in paths}
+def _folders(paths: PathList) -> set[Path]:
+    """Return the folders that images lie in, without making a Path of each image."""
     names: set[str] = set()
     for index in range(len(paths)):
         folder, _, _ = paths.name(index).rpartition("/")

@@ -12,6 +12,7 @@ from twinbench.data.decode import SUFFIXES
 from twinbench.data.errors import DataError, read_text, require_folder, unreadable
 from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.paths import PathList
+from twinbench.data.source import Source
 from twinbench.runtime.download import alone, fetch_file
 
 # By preference. ImageNet has a test/, too, whose labels are not public; others call the part that they report on so.
@@ -26,11 +27,12 @@ CLASSES = 1000  # of ILSVRC 2012, and so of SimCLR's lists; a data set of other 
 HOLDS = "train/<class>/*.JPEG and val/<class>/*.JPEG"
 
 
-def read_imagenet(root: Path, split: str, fraction: str = "100%", subset: Path | None = None) -> LabelledImages:
+def read_imagenet(source: Source, split: str, fraction: str = "100%", subset: Path | None = None) -> LabelledImages:
     """Return one split by class name, then file name; with a fraction, in the order of its list.
 
-    The list is `subset`, by default the one in `root`.
+    The list is `subset`, by default the one in the folder.
     """
+    root = source.path
     part = split_folder(root, split)
     classes = class_folders(root / "train" if (root / "train").is_dir() else root / part)
     found = class_folders(root / part) if split == "test" else classes

@@ -3,20 +3,20 @@
 Any data set with two such files is read: train*.json and val*.json or test*.json, image names relative to the root.
 """
 
-from pathlib import Path
-
 from twinbench.data.errors import DataError, require_folder
 from twinbench.data.json_lists import by_id, is_known, read_json_lists
 from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
+from twinbench.data.source import Source
 
 FILES = {"train": "train2018.json", "test": "val2018.json"}
 HOLDS = "train2018.json, val2018.json and train_val2018/"
 
 
-def read_inat(root: Path, split: str) -> LabelledImages:
+def read_inat(source: Source, split: str) -> LabelledImages:
     """Return one split in the order of the image ids; class index = rank of the category id."""
+    root = source.path
     path = split_file(root, split, FILES[split])
     if not path.exists():
         require_folder(root, FILES[split], HOLDS)

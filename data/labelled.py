@@ -1,23 +1,25 @@
 """What a reader returns: the images of one split with their labels, and what two splits owe each other."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from twinbench.data.errors import DataError
+from twinbench.data.items import ImageList
+from twinbench.data.source import Source
 
 
 @dataclass(frozen=True)
 class LabelledImages:
     """One split. `targets` is (N,) int64 class indices, or (N, K) int8 in {1, 0, -1} with -1 = ignore (VOC)."""
 
-    paths: Sequence[Path]
+    paths: ImageList
     targets: np.ndarray
     classes: tuple[str, ...]
-    root: Path = Path("/")  # that an identity's names start from: equal names in every copy of the data set
+    root: Path = Path("/")  # that an identity's names of files start from: equal names in every copy of the data set
     sources: tuple[Path, ...] = ()  # the lists and folders, apart from the images' own, that say what is in the split
+    left_out: dict[str, int] = field(default_factory=dict)  # what else lies there: why it is no image, how many
 
 
 def as_targets(labels: list[int]) -> np.ndarray:
@@ -26,7 +28,7 @@ def as_targets(labels: list[int]) -> np.ndarray:
 
 
 def require_counts(
-    root: Path, train: LabelledImages, test: LabelledImages, images: tuple[int, int], classes: int
+    root: Path | Source, train: LabelledImages, test: LabelledImages, images: tuple[int, int], classes: int
 ) -> None:
     """Raise DataError unless the splits hold `images` (training, test) and `classes`, as a protocol expects them.
 
@@ -45,7 +47,7 @@ def require_counts(
         )
 
 
-def require_same_classes(root: Path, train: LabelledImages, test: LabelledImages) -> None:
+def require_same_classes(root: Path | Source, train: LabelledImages, test: LabelledImages) -> None:
     """Raise DataError if the two splits do not have the same classes in the same order."""
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))

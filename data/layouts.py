@@ -17,16 +17,18 @@ from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import read_imagenet
 from twinbench.data.inat import read_inat
 from twinbench.data.labelled import LabelledImages, require_counts, require_same_classes
+from twinbench.data.own import sniff_layout
 from twinbench.data.places import read_places
+from twinbench.data.source import FORMS, Source
 from twinbench.data.voc import read_voc07
 from twinbench.protocols.house import unknown
 
 # Those of the ground modules stand here, too: who reads a data set needs them beside `read_labelled`.
 __all__ = ["LAYOUTS", "DataError", "LabelledImages", "read_labelled", "require_counts", "require_same_classes"]
 
-Reader = Callable[[Path, str], LabelledImages]  # (root, "train" or "test")
+Reader = Callable[[Source, str], LabelledImages]  # (the folder, with options; "train" or "test")
 
-# The registry: a new layout is a module with such a reader, and one line here.
+# The registry: a new layout of a folder is a module with such a reader, and one line here.
 READERS: dict[str, Reader] = {
     "imagenet": read_imagenet,
     "voc": read_voc07,
@@ -37,23 +39,28 @@ LAYOUTS = tuple(READERS)
 
 
 def read_labelled(
-    layout: str, root: Path, split: str, fraction: str = "100%", subset: Path | None = None
+    layout: str, data: Path | Source, split: str, fraction: str = "100%", subset: Path | None = None
 ) -> LabelledImages:
-    """Return the `train` or `test` split of the data set at `root`.
+    """Return the `train` or `test` split of the data set at `data`.
 
-    `fraction` is `100%`, or `10%` or `1%` of ImageNet's training images by the list `subset`, by default the one in
-    `root`. The order is the same on every machine: VOC by image id, the others by path or by their list. DataError
-    names what does not fit.
+    `layout` is a folder's: a key of READERS, or empty where it is to be seen from what the folder holds; other sources
+    say themselves how they are read. `fraction` is `100%`, or `10%` or `1%` of ImageNet's training images by the list
+    `subset`, by default the one in the folder. The order is the same on every machine: VOC by image id, the others by
+    path or by their list. DataError names what does not fit.
     """
-    if layout not in READERS:
-        raise DataError(unknown("layout", layout, READERS))
+    source = Source.of(data)
     if split not in ("train", "test"):
         raise DataError(unknown("split", split, ("train", "test")))
-    if fraction != "100%" and (layout, split) != ("imagenet", "train"):
-        raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
     try:
-        if fraction != "100%":
-            return read_imagenet(root, split, fraction, subset)
-        return READERS[layout](root, split)
+        if not source.is_folder:
+            return FORMS[source.form].read(source, split)
+        layout = layout or sniff_layout(source.path, "classification")
+        if layout not in READERS:
+            raise DataError(unknown("layout", layout, READERS))
+        if fraction == "100%":
+            return READERS[layout](source, split)
+        if (layout, split) != ("imagenet", "train"):
+            raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
+        return read_imagenet(source, split, fraction, subset)
     except OSError as error:
         raise unreadable(error) from None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from twinbench.data.errors import DataError, unreadable
+from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 
 PREFIXES = {"train": ("train",), "test": ("val", "test")}
@@ -20,6 +21,13 @@ KNOWN_BY = {
         "coco": "annotations/instances_*.json",
     },
 }
+
+
+def layout_of(given: str, source: Source, task: str = "classification") -> str:
+    """Return the layout of a folder: the one that is `given`, or else seen from it; of other sources their form."""
+    if not source.is_folder:
+        return source.form
+    return given or sniff_layout(source.path, task)
 
 
 def sniff_layout(root: Path, task: str) -> str:

@@ -2,16 +2,17 @@
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 from twinbench.data.errors import DataError
+from twinbench.data.items import ImageList
+from twinbench.data.sizes import in_order, size
 
 
-class PathList(Sequence[Path]):
+class PathList(ImageList):
     """The files `names` below `root`, kept as one block of bytes; a Path is made when it is asked for.
 
     A million Path objects take 0.4 GB, and each worker process forked from a training comes to hold its own copy, as
@@ -31,19 +32,30 @@ class PathList(Sequence[Path]):
         """Return the number of files."""
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> "PathList": ...
-    def __getitem__(self, index: int | slice) -> "Path | PathList":
-        """Return one path, or the list of a slice."""
-        if isinstance(index, slice):
-            return PathList(self.root, map(self.name, range(*index.indices(len(self)))))
-        return self.root / self.name(range(len(self))[index])  # range knows negative and too large indices
+    def one(self, index: int) -> Path:
+        """Return one path."""
+        return self.root / self.name(index)
+
+    def select(self, indices: Sequence[int]) -> "PathList":
+        """Return the files at these places."""
+        return PathList(self.root, map(self.name, indices))
 
     def name(self, index: int) -> str:
         """Return name `index` (from 0), relative to the root."""
         return os.fsdecode(self._block[self._ends[index] : self._ends[index + 1]])
+
+    def sizes(self) -> Iterator[int]:
+        """Ask for the size of each file, without making a Path, which takes longer than to ask."""
+        return in_order(lambda index: size(f"{self.root}/{self.name(index)}"), len(self))
+
+    def watched(self) -> tuple[Path, ...]:
+        """Return nothing: each image is a file."""
+        return ()
+
+
+def file_list(paths: Iterable[Path]) -> PathList:
+    """Return the list of files that may lie anywhere."""
+    return PathList(Path("/"), (str(path.absolute()).lstrip("/") for path in paths))
 
 
 def _encoded(root: Path, name: str) -> bytes:

@@ -13,6 +13,7 @@ from twinbench.data.imagenet import read_imagenet
 from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
+from twinbench.data.source import Source
 
 LISTS = {"train": "train_places205.csv", "test": "val_places205.csv"}
 LIST_FOLDERS = ("", "trainvalsplit_places205")
@@ -25,13 +26,14 @@ IMAGE_FOLDERS = (
 HOLDS = "train_places205.csv, val_places205.csv and the images; or train/<class>/ and val/<class>/"
 
 
-def read_places(root: Path, split: str) -> LabelledImages:
+def read_places(source: Source, split: str) -> LabelledImages:
     """Return one split in the order of its list, or by class folder."""
+    root = source.path
     for folder in LIST_FOLDERS:
         if (root / folder / LISTS[split]).is_file():
             return _listed(root, root / folder / LISTS[split], root / folder / LISTS["train"])
     if (root / "train").is_dir():
-        return read_imagenet(root, split)
+        return read_imagenet(source, split)
     own = split_file(root, split, LISTS[split])
     if own.is_file():
         return _listed(root, own, split_file(root, "train", LISTS["train"]))

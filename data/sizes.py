@@ -1,27 +1,21 @@
-"""How large every file of a list is, asked by several threads at once, in the order of the list.
+"""Asking the disk about every file of a list, by several threads at once, in the order of the list.
 
 On a local disk threads neither help nor harm. On a network file system each answer is a round trip of up to a
 millisecond: a million of them in turn take a quarter of an hour.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from twinbench.data.errors import DataError, unreadable
-from twinbench.data.paths import PathList
 
 THREADS = 16
 CHUNK = 1024  # files handed to a thread at a time
 
 T = TypeVar("T")
-
-
-def sizes(paths: Sequence[Path]) -> Iterator[int]:
-    """Yield the size in bytes of each file; DataError names the first that is not there or that nobody may see."""
-    return in_order(lambda index: size(_file(paths, index)), len(paths))
 
 
 def size(file: str | Path) -> int:
@@ -49,8 +43,3 @@ def in_order(ask: Callable[[int], T], count: int) -> Iterator[T]:
             yield from answers
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _file(paths: Sequence[Path], index: int) -> str | Path:
-    """Return file `index`; of a PathList without making a Path, which takes longer than to ask for its size."""
-    return f"{paths.root}/{paths.name(index)}" if isinstance(paths, PathList) else paths[index]

@@ -10,6 +10,7 @@ from pathlib import Path
 from twinbench.data import coco, voc
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.items import ImageList
 from twinbench.data.layouts import read_labelled
 
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
@@ -29,7 +30,7 @@ SHOWN = 3  # examples of each kind of problem; a missing folder can make million
 class Split:
     """The image files that should be there, and where annotations say so their (width, height)."""
 
-    paths: Sequence[Path]
+    paths: ImageList
     sizes: Sequence[tuple[int, int]] = ()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from twinbench.data.errors import DataError, read_text, require_folder
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.paths import PathList
+from twinbench.data.source import Source
 
 HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"
 RECODED = {"1": 1, "-1": 0, "0": -1}  # VISSL's label files: present, absent, ignore (difficult only)
@@ -81,8 +82,9 @@ def object_classes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def read_voc07(root: Path, split: str) -> LabelledImages:
+def read_voc07(source: Source, split: str) -> LabelledImages:
     """Return VOC2007 trainval (`train`) or test by image id; targets (N, K) int8, 1 present, 0 absent, -1 ignore."""
+    root = source.path
     part = {"train": "trainval", "test": "test"}[split]
     folder = year_folder(root, 2007)
     ids, classes = image_ids(root, 2007, part), class_names(root, 2007)

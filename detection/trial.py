@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from twinbench.convert.load import Backbone, open_backbone
 from twinbench.data.identity import contents
+from twinbench.data.source import Source
 from twinbench.detection.config import detectron2_config
 from twinbench.detection.datasets import DetectionData, layout_of, open_data
 from twinbench.detection.evaluate import Scores, evaluate
@@ -65,7 +67,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         )
         result = trial.finished()
         if result is None:
-            data = open_data(asked.protocol, asked.data)
+            data = open_data(asked.protocol, _root(asked))
             result = _run(trial, backbone, data, process, workers, options)
     return result if process.is_main else None
 
@@ -118,9 +120,15 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options)
     )
 
 
+def _root(asked: Asked) -> Path:
+    """Return the data set's root folder."""
+    return Source.of(asked.data).folder(asked.protocol.name)
+
+
 def _data_sha256(asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
-    splits = contents(layout_of(asked.protocol, asked.data), asked.data, task="detection", anew=True)
+    root = _root(asked)
+    splits = contents(layout_of(asked.protocol, root), root, task="detection", anew=True)
     return data_identity({split: found.sha256 for split, found in splits.items()})
 
 

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from twinbench.data.source import Source
 from twinbench.pretrain.options import Options
 from twinbench.protocols.house import parse_settings, with_settings
 from twinbench.protocols.pretraining import RECIPES
@@ -23,7 +24,9 @@ from twinbench.runtime.options import add_options, read_options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench pretrain` takes."""
-    parser.add_argument("data", metavar="DATA", type=Path, help="ImageNet's root, or any folder with train/<class>/*")
+    parser.add_argument(
+        "data", metavar="DATA", help="ImageNet's root, or any source of images, see: twinbench data --help"
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the checkpoint, the backbone and the log")
     parser.add_argument(
         "--recipe", default="barlow-twins", metavar="NAME", help=f"one of {', '.join(RECIPES)} (default barlow-twins)"
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = read_options(Options, arguments)
     process = current_process(arguments.device)
     try:
-        path = pretrain(arguments.data, arguments.out, recipe, arguments.seed, options, process)
+        path = pretrain(Source.of(arguments.data), arguments.out, recipe, arguments.seed, options, process)
     except OSError as error:  # a full disk under the log, a file system that went away
         print(f"twinbench pretrain: {error}; run the same command again when it is mended", file=sys.stderr)
         return 1

@@ -7,7 +7,6 @@ processes while the device is at work.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.images import read_rgb
+from twinbench.data.items import ImageFile
 from twinbench.data.layouts import DataError
 from twinbench.pretrain import augment, reference
 from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops
@@ -124,7 +124,7 @@ class Corrupt:
             raise DataError(message + more)
 
 
-def decode_all(paths: Sequence[Path], corrupt: Corrupt) -> Tensor | None:
+def decode_all(paths: Sequence[ImageFile], corrupt: Corrupt) -> Tensor | None:
     """Return all images as uint8 (N, 3, H, W), or None where they differ in size or take too much memory."""
     images: list[np.ndarray] = []
     for path in bar(paths, what="decode", unit="image"):
@@ -138,7 +138,7 @@ def decode_all(paths: Sequence[Path], corrupt: Corrupt) -> Tensor | None:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else None
 
 
-def _decode(path: Path) -> np.ndarray | str:
+def _decode(path: ImageFile) -> np.ndarray | str:
     """Return the image as (H, W, 3), or what is wrong with it."""
     try:
         return np.asarray(read_rgb(path))
@@ -166,7 +166,7 @@ def views_from_memory(
 
 
 def views_from_files(
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     plan: Plan,
     process: Process,
     device: torch.device,
@@ -225,7 +225,7 @@ class _Places:
 class Pairs(Dataset[tuple[Tensor, list[str]]]):
     """Both views of an image (2, 3, crop, crop): uint8 crops, or whole views where the recipe says `pil`."""
 
-    def __init__(self, paths: Sequence[Path], plan: Plan) -> None:
+    def __init__(self, paths: Sequence[ImageFile], plan: Plan) -> None:
         self.paths, self.plan = paths, plan
 
     def __getitem__(self, place: tuple[int, int, int]) -> tuple[Tensor, list[str]]:

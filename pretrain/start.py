@@ -7,6 +7,7 @@ from pathlib import Path
 from twinbench.convert import files
 from twinbench.data.identity import identify
 from twinbench.data.labelled import LabelledImages
+from twinbench.data.source import Source
 from twinbench.pretrain.record import NAME, REMEDY, Record, ResumeError, read_record, require_same, write_record
 from twinbench.pretrain.state import OutError, recorded
 from twinbench.protocols.identity import FRESH, NOT_RECORDED, Identity, data_identity
@@ -15,7 +16,7 @@ from twinbench.protocols.pretraining import PretrainRecipe
 BACKBONE, CHECKPOINT = "resnet50.pth", "checkpoint.pth"
 
 
-def record_of(data: Path, split: LabelledImages, recipe: PretrainRecipe, seed: int, precision: str) -> Record:
+def record_of(data: Source, split: LabelledImages, recipe: PretrainRecipe, seed: int, precision: str) -> Record:
     """Return what a run that starts now is of. Every image is asked for its size: some minutes on a slow disk."""
     found = identify("imagenet", data, task="pretraining", read={"train": split}, anew=True)
     identity = Identity(recipe.fingerprint, FRESH, data_identity(found), seed)

@@ -9,14 +9,16 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from twinbench.data.items import ImageList
 from twinbench.data.layouts import read_labelled
+from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
 from twinbench.pretrain.lars import LARS
@@ -40,7 +42,7 @@ from twinbench.runtime.stopping import Late, StopAsked, Stopper
 _log = logging.getLogger(__name__)
 
 
-def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: Options, process: Process) -> Path:
+def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options: Options, process: Process) -> Path:
     """Run `recipe` on the images of `data`/train, or go on with it, and return the backbone's file in `out`.
 
     Raises UserError for what cannot be started as asked, RunError for a run that failed, StopAsked for one that was
@@ -67,7 +69,7 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
 
 
 def _train(
-    paths: Sequence[Path],
+    paths: ImageList,
     out: Path,
     recipe: PretrainRecipe,
     record: Record,

@@ -19,7 +19,7 @@ class Asked:
 
     protocol: Protocol
     backbone: Any  # as the command line names it, or a torch.nn.Module
-    data: Path
+    data: str  # a folder, or FORM:PLACE, see data/source.py
     out: Path
     method: str | None = None  # None: where the backbone comes from
     seed: int = 0

@@ -53,7 +53,9 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint in any known layout, zoo:NAME, `random`, or another library's model: timm:NAME=FILE, "
         "=pretrained or =random, torchvision:NAME=...",
     )
-    parser.add_argument("data", metavar="DATA", type=Path, help="the data set's usual root folder")
+    parser.add_argument(
+        "data", metavar="DATA", help="the data set's usual root folder, or a source; see: twinbench data --help"
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
     parser.add_argument(
         "--method", type=as_label, metavar="LABEL", help="row of the table (default: the checkpoint's file name)"

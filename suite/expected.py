@@ -8,11 +8,11 @@ differs from it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from twinbench.data.identity import identify
-from twinbench.data.own import sniff_layout
+from twinbench.data.own import layout_of
 from twinbench.data.samples import read_samples, samples_sha256
+from twinbench.data.source import Source
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, data_identity
@@ -36,10 +36,10 @@ class Expected:
     def trial(self, method: Method, measurement: Measurement, seed: int) -> Parts:
         """Return the parts of a trial."""
         protocol = measurement.protocol
-        root = self.suite.data[protocol.data_set.folder]
+        source = self.suite.data[protocol.data_set.folder]
         return {
             "recipe": protocol.fingerprint,
-            "data": self._identified(root, TrialData(protocol.data_set, protocol.room, measurement.inputs)),
+            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs)),
             "seed": str(seed),
             "checkpoint": self._source(method),
         }
@@ -64,12 +64,12 @@ class Expected:
             return f"{method.model.label}={told}"
         return "random" if method.checkpoint == "random" else f"{method.name}/backbone"
 
-    def _identified(self, root: Path, read: Callable[[Path], str]) -> str:
-        """Return the identity of the data at `root` as `read` tells it, asked once."""
-        question = root, read
+    def _identified(self, source: Source, read: Callable[[Source], str]) -> str:
+        """Return the identity of the data at `source` as `read` tells it, asked once."""
+        question = source, read
         if question not in self._data:
             try:
-                self._data[question] = read(root)
+                self._data[question] = read(source)
             except (UserError, OSError):  # whoever reads the data will say so; what was measured on it stays as it is
                 self._data[question] = NOT_RECORDED
         return self._data[question]
@@ -83,16 +83,16 @@ class TrialData:
     room: str
     inputs: Inputs
 
-    def __call__(self, root: Path) -> str:
-        """Return the identity of the splits at `root`, and of samples that come from a file."""
+    def __call__(self, source: Source) -> str:
+        """Return the identity of the splits at `source`, and of samples that come from a file."""
         task = "detection" if self.room == "detection" else "classification"
-        layout = self.data_set.layout or sniff_layout(root, task)
-        splits = identify(layout, root, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
+        layout = layout_of(self.data_set.layout, source, task)
+        splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
             splits["samples"] = samples_sha256(read_samples(self.inputs.targets))
         return data_identity(splits)
 
 
-def pretraining_data(root: Path) -> str:
-    """Return the identity of the images that a pretraining at `root` trains on; their labels are not looked at."""
-    return data_identity(identify("imagenet", root, task="pretraining"))
+def pretraining_data(source: Source) -> str:
+    """Return the identity of the images that a pretraining at `source` trains on; their labels are not looked at."""
+    return data_identity(identify("imagenet", source, task="pretraining"))

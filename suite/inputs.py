@@ -34,8 +34,8 @@ def takes(key: str, protocol: Protocol) -> bool:
     return protocol.data_set.subset != "100%" if key == "list" else protocol.recipe.takes_samples
 
 
-def read_inputs(protocol: Protocol, data: Path, entry: Mapping[str, object], file: Path, where: str) -> Inputs:
-    """Return what `entry` names beside the images in `data`; SuiteError unless it is there and the protocol's."""
+def read_inputs(protocol: Protocol, entry: Mapping[str, object], file: Path, where: str) -> Inputs:
+    """Return what `entry` names beside the images; SuiteError unless it is there and the protocol's."""
     for key in ("list", "targets"):
         if key in entry and not takes(key, protocol):
             known = ", ".join(name for name, other in PROTOCOLS.items() if takes(key, other))

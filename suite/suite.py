@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinbench.convert.named import ModelError, NamedModel, named_model
+from twinbench.data.errors import DataError
+from twinbench.data.source import Source
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.datasets import DATA_SETS
 from twinbench.protocols.house import SettingError, unknown, with_settings
@@ -94,7 +96,7 @@ class Suite:
     root: Path
     methods: tuple[Method, ...]
     measurements: tuple[Measurement, ...]
-    data: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, Source] = field(default_factory=dict)
     protocol_files: tuple[Path, ...] = ()  # own protocols, see protocols/own.py
     cluster: Cluster = field(default_factory=Cluster)
 
@@ -147,22 +149,33 @@ def _protocol_files(file: Path, value: object) -> tuple[Path, ...]:
     return tuple(as_path(path, file, f"{file}: protocol_files") for path in value)
 
 
-def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Path]:
-    """Return the data roots by name: a published set's, or one of `own`, as in RECIPE@NAME; each must be a folder."""
+def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Source]:
+    """Return the data by name, a published set's or one of `own` as in RECIPE@NAME; what has a place must be there."""
     known = {*(data_set.folder for data_set in DATA_SETS.values()), *filter(None, own)}
     if not isinstance(value, dict):
         raise SuiteError(f"{file}: data: is {shown(value)}, expected layouts and folders, as {{voc: /datasets/VOC}}")
-    roots: dict[str, Path] = {}
+    sources: dict[str, Source] = {}
     for layout, path in value.items():
         if layout not in known:
             raise SuiteError(f"{file}: data: {unknown('data set', str(layout), known)}")
-        roots[layout] = as_path(path, file, f"{file}: data.{layout}")
-        if not roots[layout].is_dir():
-            raise SuiteError(f"{file}: data.{layout}: {roots[layout]} is no folder; expected the data set's root")
-    return roots
+        sources[layout] = _source(file, f"{file}: data.{layout}", path)
+    return sources
 
 
-def _method(file: Path, data: Mapping[str, Path], name: str, value: object) -> Method:
+def _source(file: Path, where: str, value: object) -> Source:
+    """Return where one data set lies; SuiteError unless a folder is there."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise SuiteError(f"{where}: is {shown(value)}, expected a folder, or a source such as list:FILE")
+    try:
+        source = Source.of(value, file.parent)
+    except DataError as error:
+        raise SuiteError(f"{where}: {error}") from None
+    if source.is_folder and not source.path.is_dir():
+        raise SuiteError(f"{where}: {source.place} is no folder; expected the data set's root")
+    return source
+
+
+def _method(file: Path, data: Mapping[str, Source], name: str, value: object) -> Method:
     """Return one method, its checkpoint found or its pretraining checked."""
     where = f"{file}: methods.{name}"
     if name in OURS:
@@ -189,7 +202,7 @@ def _method(file: Path, data: Mapping[str, Path], name: str, value: object) -> M
     return method
 
 
-def _pretraining(data: Mapping[str, Path], where: str, value: object) -> Pretraining:
+def _pretraining(data: Mapping[str, Source], where: str, value: object) -> Pretraining:
     """Return a pretraining whose data, recipe and settings exist."""
     entry = as_mapping(value, where, Pretraining, without=("settings",), plus=("set",))
     layout = entry.get("data", "imagenet")
@@ -201,7 +214,7 @@ def _pretraining(data: Mapping[str, Path], where: str, value: object) -> Pretrai
     return Pretraining(layout, recipe.name, settings, as_count(entry.get("seed", 0), f"{where}.seed", at_least=0))
 
 
-def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object) -> Measurement:
+def _measurement(file: Path, data: Mapping[str, Source], name: str, value: object) -> Measurement:
     """Return one protocol with its settings, seeds and size."""
     where = f"{file}: protocols.{name}"
     protocol = find_protocol(name)
@@ -219,7 +232,7 @@ def _measurement(file: Path, data: Mapping[str, Path], name: str, value: object)
     if not isinstance(entry.get("partial", False), bool):
         raise SuiteError(f"{where}.partial: is {shown(entry['partial'])}, expected true or false")
     seeds = _seeds(where, entry.get("seeds", protocol.trials))
-    inputs = read_inputs(protocol, data[folder], entry, file, where)
+    inputs = read_inputs(protocol, entry, file, where)
     return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs)
 
 

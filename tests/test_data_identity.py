@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 
 from twinbench.data import hints, identity
 from twinbench.data.errors import DataError
-from twinbench.data.identity import Contents, contents, identify, identify_images, identity_of
+from twinbench.data.identity import Contents, contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
-from twinbench.data.paths import PathList
-from twinbench.data.sizes import CHUNK, sizes
+from twinbench.data.paths import PathList, file_list
+from twinbench.data.sizes import CHUNK
 from twinbench.protocols.identity import data_identity
 
 CLASSIFICATION = {"imagenet": "imagenet", "voc": "VOCdevkit", "inat": "inat", "places": "places"}
@@ -58,6 +59,11 @@ def classes_tree(root: Path) -> Path:
 
 
 # Known answers, from the documented line format.
+
+
+def identity_of(images: LabelledImages) -> str:
+    """The identity of one split that was read already."""
+    return identify("", images.root, read={"train": images, "test": images})["train"]
 
 
 def test_one_label_an_image(tmp_path: Path) -> None:
@@ -109,10 +115,12 @@ def test_images_without_labels(tmp_path: Path) -> None:
     root = classes_tree(tmp_path / "pets")
     expected = sha256('["train/cat/a.jpg",1,null]\n["train/dog/b.JPEG",2,null]\n')
     assert identify("imagenet", root, task="pretraining") == {"train": expected}
-    assert identify_images(read_labelled("imagenet", root, "train").paths, root) == expected
-    assert identify_images([root / "train/cat/a.jpg", root / "train/dog/b.JPEG"], root) == expected
+
+
+def test_images_that_lie_elsewhere_are_none_of_the_data_sets(tmp_path: Path) -> None:
+    train = read_labelled("imagenet", classes_tree(tmp_path / "pets"), "train")
     with pytest.raises(DataError, match=r"pets.*; expected images below the data set's root"):
-        identify_images([root / "train/cat/a.jpg"], root / "val")
+        identity_of(replace(train, root=tmp_path / "pets" / "val"))
 
 
 # What is the same, and what is not.
@@ -224,7 +232,7 @@ def test_detectors_train_without_voc2012_where_it_is_not(copy) -> None:
 def test_two_classes_of_one_name_are_two() -> None:
     def labelled(targets: list[int]) -> str:
         here = Path(__file__)
-        return identity_of(LabelledImages([here, here], np.array(targets), ("cat", "cat"), root=here.parent))
+        return identity_of(LabelledImages(file_list([here, here]), np.array(targets), ("cat", "cat"), root=here.parent))
 
     assert labelled([0, 1]) != labelled([0, 0])
 
@@ -267,10 +275,10 @@ def test_threads_answer_in_order(tmp_path: Path) -> None:
     for number, name in enumerate(names):
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, number)
-    assert list(sizes(PathList(tmp_path, names))) == list(range(len(names)))
+    assert list(PathList(tmp_path, names).sizes()) == list(range(len(names)))
     (tmp_path / names[2 * CHUNK]).unlink()
     with pytest.raises(DataError, match=f"{names[2 * CHUNK]}: no such image"):
-        list(sizes(PathList(tmp_path, names)))
+        list(PathList(tmp_path, names).sizes())
 
 
 def test_no_torch_is_needed(scenes: Path) -> None:

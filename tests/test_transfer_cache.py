@@ -15,6 +15,7 @@ from PIL import Image
 
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.load import open_backbone
+from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import Process
 from twinbench.transfer import cache, features
@@ -48,7 +49,7 @@ def paths(tmp_path):
     for i in range(8):
         found.append(tmp_path / "images" / f"{i}.png")
         Image.fromarray(draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(found[-1])
-    return found
+    return file_list(found)
 
 
 def cached(folder, backbone, paths):
@@ -97,7 +98,7 @@ def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, 
 
 def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
     key = cache_key(backbone, paths, CROP, "gap", "fp32")
-    assert key == cache_key(backbone, list(paths), CROP, "gap", "fp32")
+    assert key == cache_key(backbone, paths[:], CROP, "gap", "fp32")
     others = [
         cache_key(replace(backbone, sha256="0" * 64), paths, CROP, "gap", "fp32"),
         cache_key(replace(backbone, convention=IMAGENET_BGR), paths, CROP, "gap", "fp32"),
@@ -114,7 +115,7 @@ def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
 def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path):
     moved = tmp_path / "elsewhere"
     (tmp_path / "images").rename(moved)
-    there = cache_key(backbone, sorted(moved.iterdir()), CROP, "gap", "fp32")
+    there = cache_key(backbone, file_list(sorted(moved.iterdir())), CROP, "gap", "fp32")
     moved.rename(tmp_path / "images")
     assert there == cache_key(backbone, paths, CROP, "gap", "fp32")
 

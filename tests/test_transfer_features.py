@@ -10,6 +10,7 @@ from torchvision.transforms import functional as tf
 from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.data.images import read_rgb
+from twinbench.data.paths import file_list
 from twinbench.data.resize import resized
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import SettingError
@@ -43,7 +44,7 @@ def paths(tmp_path_factory):
         pixels = draw.integers(0, 255, size=(50 + 3 * i, 70 - i, 3), dtype=np.uint8)
         found.append(folder / f"{i}.png")
         Image.fromarray(pixels).save(found[-1])
-    return found
+    return file_list(found)
 
 
 def inputs(recipe, image, convention=IMAGENET):
@@ -150,7 +151,7 @@ def test_training_crops_depend_on_seed_epoch_and_image_only(paths):
 def test_a_large_set_is_not_touched_file_by_file(paths, monkeypatch):
     monkeypatch.setattr(transforms, "PRELOAD_BYTES", sum(path.stat().st_size for path in paths))
     assert TrainImages(paths, [0] * 7, train_transform(CROP), 0).decoded is not None  # just small enough
-    images = TrainImages([*paths, paths[0], Path("of a network disk")], [0] * 9, train_transform(CROP), 0)
+    images = TrainImages(file_list([*paths, paths[0], Path("of a network disk")]), [0] * 9, train_transform(CROP), 0)
     assert images.decoded is None  # known after the eighth file; the ninth does not even exist
 
 

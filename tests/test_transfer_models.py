@@ -15,6 +15,7 @@ from twinbench.convert import write_backbone
 from twinbench.convert.convention import IMAGENET, UNIT, ConventionError, InputConvention
 from twinbench.convert.named import ModelError, NamedModel, named_model
 from twinbench.data.layouts import LabelledImages
+from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR
 from twinbench.protocols.house import UserError
@@ -40,7 +41,7 @@ def paths(tmp_path_factory):
     for i in range(6):
         found.append(folder / f"{i}.png")
         Image.fromarray(draw.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(found[-1])
-    return found
+    return file_list(found)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_timm_models_bring_their_own_convention(paths):
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
     backbone = opened("torchvision:resnet18=random")
-    images = LabelledImages(tuple(paths), np.arange(6) % 2, ("a", "b"))
+    images = LabelledImages(paths, np.arange(6) % 2, ("a", "b"))
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
     outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path, cache=tmp_path / "cache").run()
     assert outcome.metrics.keys() == {"top1", "top5"}

@@ -13,6 +13,7 @@ from torch import nn
 from twinbench.convert import files
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
+from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI
 from twinbench.protocols.kinds.base import ImageTransform
@@ -54,7 +55,7 @@ def splits(tmp_path_factory):
             pixels = draw.integers(0, 90, size=(40, 44, 3)) + 150 * targets[i]
             paths.append(folder / f"{split}{i}.png")
             Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
-        made.append(LabelledImages(tuple(paths), targets.astype(np.int64), ("dark", "bright")))
+        made.append(LabelledImages(file_list(paths), targets.astype(np.int64), ("dark", "bright")))
     return made
 
 

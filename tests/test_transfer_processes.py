@@ -58,7 +58,7 @@ with process_group(process):
     for name in sys.argv[4:]:
         recipe, count = recipes[name]
         paths = sorted(folder.iterdir())[:count]
-        split = LabelledImages(tuple(paths), np.arange(count) % 2, ("a", "b"))
+        split = LabelledImages(file_list(paths), np.arange(count) % 2, ("a", "b"))
         given = {"identity": name, "out": out / name, "cache": out / "cache", "process": process}
         probe = Probe(backbone, recipe, split, split, **given)
         if recipe.train_backbone:  # in float64: a random network blows up what float32 rounds

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from twinbench.data.layouts import LabelledImages
+from twinbench.data.paths import file_list
 from twinbench.data.samples import PUBLISHED, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.transfer.lowshot import draw_samples
 
@@ -20,7 +21,7 @@ def train() -> LabelledImages:
     draw = np.random.default_rng(0)
     targets = (draw.random((40, 3)) < 0.35).astype(np.int8)
     targets[draw.random(targets.shape) < 0.1] = -1
-    return LabelledImages([Path(f"{i:06}.jpg") for i in range(40)], targets, ("bird", "cat", "cow"))
+    return LabelledImages(file_list(Path(f"{i:06}.jpg") for i in range(40)), targets, ("bird", "cat", "cow"))
 
 
 @pytest.fixture

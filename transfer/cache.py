@@ -27,6 +27,7 @@ import numpy as np
 
 from twinbench.convert.files import ABANDONED, writing
 from twinbench.convert.load import Backbone
+from twinbench.data.items import ImageList
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.precision import Precision
@@ -47,22 +48,22 @@ class CacheError(UserError):
 
 
 def cache_key(
-    backbone: Backbone, paths: Sequence[Path], transform: ImageTransform, pooling: str, precision: Precision
+    backbone: Backbone, paths: ImageList, transform: ImageTransform, pooling: str, precision: Precision
 ) -> str:
     """Return 32 hex digits that no other features have."""
-    names = [os.fspath(path) for path in paths]
+    names = [paths.name(index) for index in range(len(paths))]
     root = os.path.commonpath({os.path.dirname(name) for name in names})
     what = [backbone.identity, dataclasses.asdict(transform), pooling, precision]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-    for name in names:
-        found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip(os.sep)}\0{os.stat(name).st_size}"))
+    for name, size in zip(names, paths.sizes(), strict=True):
+        found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip('/')}\0{size}"))
     return found.hexdigest()[:32]
 
 
 def cached_features(
     cache: Path,
     backbone: Backbone,
-    paths: Sequence[Path],
+    paths: ImageList,
     transform: ImageTransform,
     pooling: str,
     *,

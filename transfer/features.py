@@ -3,7 +3,6 @@
 import ctypes
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 from twinbench.convert.load import Backbone
 from twinbench.convert.resnet import ResNet50
 from twinbench.data.images import ImageDataset
+from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.precision import Precision, network_precision
@@ -46,7 +46,7 @@ def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
 
 
 def feature_loader(
-    paths: Sequence[Path], transform: ImageTransform, device: str, workers: int
+    paths: Sequence[ImageFile], transform: ImageTransform, device: str, workers: int
 ) -> DataLoader[tuple[Tensor, int]]:
     """Return batches of (uint8 images (B, 3, H, W), their places among `paths` (B,)), in order."""
     dataset = ImageDataset(paths, evaluation_transform(transform))
@@ -57,7 +57,7 @@ def feature_loader(
 @torch.inference_mode()
 def extract(
     backbone: Backbone,
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     transform: ImageTransform,
     pooling: str,
     *,

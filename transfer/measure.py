@@ -9,8 +9,9 @@ from twinbench.convert.load import Backbone
 from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
-from twinbench.data.own import sniff_layout
+from twinbench.data.own import layout_of
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
+from twinbench.data.source import Source
 from twinbench.protocols.house import UserError, resolved
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.schema import Protocol
@@ -45,8 +46,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     workers = loader_workers(process, asked.workers)
     backbone = _open(asked)
     with process_group(process):
-        source = _Source(asked, options)
-        identity = from_main(process, source.identity)  # it asks for the size of every file: once is enough
+        data = _Data(asked, options)
+        identity = from_main(process, data.identity)  # it asks for the size of every file: once is enough
         trial = Trial(
             protocol,
             asked.method or backbone.source,
@@ -57,24 +58,24 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             asked.out,
         )
         log.info("backbone %s, %s, sha256 %s", backbone.source, backbone.architecture, backbone.sha256)
-        log.info("data %s at %s, layout %s, identity %s", protocol.data_set.name, asked.data, source.layout, identity)
+        log.info("data %s at %s, layout %s, identity %s", protocol.data_set.name, asked.data, data.layout, identity)
         result = trial.finished()
         if result:
             log.info("%s: finished before", asked.out)
         else:
-            result = _run(trial, backbone, source, process, workers)
+            result = _run(trial, backbone, data, process, workers)
     if result and process.is_main and not options.cache:  # also of a trial that was killed right after its result
         shutil.rmtree(asked.out / FEATURES, ignore_errors=True)
     return result if process.is_main else None
 
 
-class _Source:
+class _Data:
     """The images and labels of a trial, and what else of others' making it rests on."""
 
     def __init__(self, asked: Asked, options: Options) -> None:
-        self.protocol, self.root, self.options = asked.protocol, asked.data, options
+        self.protocol, self.source, self.options = asked.protocol, Source.of(asked.data), options
         self.data_set = asked.protocol.data_set
-        self.layout = self.data_set.layout or sniff_layout(asked.data, "classification")
+        self.layout = layout_of(self.data_set.layout, self.source)
         self.samples: Samples | None = read_samples(options.targets) if options.targets else None
         self.train = self._split("train", self.data_set.subset)
         self.test = self._split("test", "100%")
@@ -84,7 +85,7 @@ class _Source:
         """Return the data identity: of both splits, and of samples that come from files."""
         read = {"train": self.train, "test": self.test}
         subset = {"fraction": self.data_set.subset, "subset": self.options.list}
-        splits = identify(self.layout, self.root, **subset, read=read, anew=True)
+        splits = identify(self.layout, self.source, **subset, read=read, anew=True)
         if self.samples is not None:
             splits["samples"] = samples_sha256(self.samples)
         return data_identity(splits)
@@ -92,17 +93,17 @@ class _Source:
     def require_complete(self) -> None:
         """Raise DataError unless the images are all of the data set, or at least of one set of classes."""
         if not self.options.partial:
-            require_counts(self.root, self.train, self.test, self.data_set.images, self.data_set.classes)
+            require_counts(self.source, self.train, self.test, self.data_set.images, self.data_set.classes)
         else:
-            require_same_classes(self.root, self.train, self.test)
+            require_same_classes(self.source, self.train, self.test)
 
     def _split(self, split: str, fraction: str) -> LabelledImages:
-        found = read_labelled(self.layout, self.root, split, fraction, self.options.list)
+        found = read_labelled(self.layout, self.source, split, fraction, self.options.list)
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
-                f"{self.root}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has "
-                f"{self.data_set.classes}; check it with: twinbench data check {self.layout} {self.root}; or name your "
-                f"own data: {self.protocol.name}@NAME"
+                f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
+                f" {self.data_set.classes}; check it with: twinbench data check {self.layout} {self.source}; or name"
+                f" your own data: {self.protocol.name}@NAME"
             )
         return found
 
@@ -110,9 +111,10 @@ class _Source:
         """Raise TransferError if the labels of own data are not what the recipe runs on."""
         task = "single-label" if self.train.targets.ndim == 1 else "multi-label"
         if task not in self.protocol.recipe.tasks:
+            tasks = " or ".join(self.protocol.recipe.tasks)
             raise TransferError(
-                f"{self.root}: {task} data, but {self.protocol.name} runs on {' or '.join(self.protocol.recipe.tasks)} "
-                "data; see twinbench protocols for one that fits"
+                f"{self.source}: {task} data, but {self.protocol.name} runs on {tasks} data; see twinbench"
+                " protocols for one that fits"
             )
 
     def details(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class _Source:
         if self.data_set.subset == "100%":
             return {}
         name = LISTS[self.data_set.subset]
-        path = self.options.list or self.root / name
+        path = self.options.list or self.source.path / name
         sha256 = list_sha256(path)
         if self.data_set.classes != CLASSES:
             return {"list_sha256": sha256}
@@ -133,12 +135,12 @@ class _Source:
         return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
 
 
-def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, workers: int) -> Result | None:
+def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, workers: int) -> Result | None:
     """Read the images, run the recipe and write the result (in the main process)."""
-    listed = source.details()
-    source.require_complete()
-    log.info("%d training and %d test images on %s", len(source.train.paths), len(source.test.paths), process.device)
-    train, test, options = source.train, source.test, source.options
+    listed = data.details()
+    data.require_complete()
+    log.info("%d training and %d test images on %s", len(data.train.paths), len(data.test.paths), process.device)
+    train, test, options = data.train, data.test, data.options
     run = Run(
         trial,
         backbone,
@@ -149,7 +151,7 @@ def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, wo
         options.cache or trial.out / FEATURES,
         options.partial,
         options.solver,
-        *_fitting_samples(source, train),
+        *_fitting_samples(data, train),
     )
     function = resolved(trial.protocol.recipe.measured_by)
     with network_precision("fp32", process.device):  # solvers and neighbours; a network may set its own
@@ -160,14 +162,14 @@ def _run(trial: Trial, backbone: Backbone, source: _Source, process: Process, wo
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
 
 
-def _fitting_samples(source: _Source, train: LabelledImages) -> tuple[Samples | None, str]:
+def _fitting_samples(data: _Data, train: LabelledImages) -> tuple[Samples | None, str]:
     """Return the low-shot samples of others, proven against the labels, and where they come from."""
-    path = source.options.targets
-    if source.samples is None or path is None:
+    path = data.options.targets
+    if data.samples is None or path is None:
         return None, DRAWN
-    recipe: Any = source.protocol.recipe  # of a kind that takes samples
-    told = "published" if samples_sha256(source.samples) == PUBLISHED else "from a file"
-    return fitting(source.samples, path, train, recipe.shots, recipe.samples), told
+    recipe: Any = data.protocol.recipe  # of a kind that takes samples
+    told = "published" if samples_sha256(data.samples) == PUBLISHED else "from a file"
+    return fitting(data.samples, path, train, recipe.shots, recipe.samples), told
 
 
 def _refuse_foreign_options(protocol: Protocol, options: Options) -> None:

@@ -6,7 +6,6 @@ in between changes them.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torchvision.transforms import InterpolationMode, functional
 
 from twinbench.convert.convention import InputConvention
 from twinbench.data.images import read_rgb
+from twinbench.data.items import ImageList
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
@@ -103,9 +103,7 @@ class Inputs:
 class TrainImages(Dataset[tuple[Tensor, int]]):
     """Training crops by key (epoch, index) -> (input (3, crop, crop), target)."""
 
-    def __init__(
-        self, paths: Sequence[Path], targets: Sequence[int] | np.ndarray, transform: Transform, seed: int
-    ) -> None:
+    def __init__(self, paths: ImageList, targets: Sequence[int] | np.ndarray, transform: Transform, seed: int) -> None:
         """Take the images at `paths` with class indices `targets`; small sets are decoded at once."""
         self.paths, self.targets, self.transform, self.seed = paths, targets, transform, seed
         self.decoded = [read_rgb(path) for path in paths] if _are_small(paths) else None
@@ -121,11 +119,11 @@ class TrainImages(Dataset[tuple[Tensor, int]]):
             return self.transform(image), int(self.targets[index])
 
 
-def _are_small(paths: Sequence[Path]) -> bool:
-    """Say whether files have PRELOAD_BYTES at most together; of a large set only the first few are asked."""
+def _are_small(paths: ImageList) -> bool:
+    """Say whether images have PRELOAD_BYTES at most together; of a large set only the first few are asked."""
     total = 0
-    for path in paths:
-        total += path.stat().st_size
+    for size in paths.sizes():
+        total += size
         if total > PRELOAD_BYTES:
             return False
     return True

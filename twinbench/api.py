@@ -43,5 +43,5 @@ def evaluate(
     chosen = chosen.with_settings(settings or {})
     source = str(backbone) if isinstance(backbone, Path) else backbone
     make_asked = resolved("report.asked:Asked")
-    asked = make_asked(chosen, source, Path(data), Path(out), method, seed, device, workers, convention)
+    asked = make_asked(chosen, source, str(data), Path(out), method, seed, device, workers, convention)
     return resolved(EVALUATORS[chosen.room])(asked, options)

@@ -1,0 +1,144 @@
+"""Where data lie and how they are read, in one word: what DATA is in commands, suites and Python.
+
+    /datasets/imagenet                       a folder; its layout is the protocol's, or seen from what it holds
+    /datasets/pets?train=trainval&test=test  the same, with split names of its own
+    FORM:PLACE                               one of FORMS, each with a reader of its own
+
+Options follow a question mark: `train=NAME`, `test=NAME` name the splits, `classes=FILE` lists the classes to keep.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from twinbench.data.errors import DataError
+from twinbench.protocols.house import resolved, unknown
+
+if TYPE_CHECKING:
+    from twinbench.data.labelled import LabelledImages
+
+FOLDER = "folder"
+SPLITS = ("train", "test")
+COMMON = (*SPLITS, "classes")  # options that every form takes
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way that images with labels are kept, other than a folder in a known layout."""
+
+    example: str
+    holds: str  # in a sentence
+    reader: str  # "module:function" below twinbench, (Source, "train" or "test") -> LabelledImages
+    options: tuple[str, ...] = ()  # besides COMMON
+    is_path: bool = True  # a place on this machine, relative to a suite's folder; else a name
+
+    def read(self, source: "Source", split: str) -> "LabelledImages":
+        """Return one split."""
+        reader: Callable[[Source, str], LabelledImages] = resolved(self.reader)
+        return reader(source, split)
+
+
+# The registry: a new form is a module with such a reader, and one entry here.
+FORMS: dict[str, Form] = {}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place with data. `str` gives it back as it is typed."""
+
+    place: str
+    form: str = FOLDER
+    options: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: "str | os.PathLike[str] | Source", base: Path | None = None) -> "Source":
+        """Return what `data` means; DataError for an unknown form or option.
+
+        A folder or file that is there under the whole text is meant, whatever its name looks like. With a `base`, a
+        suite's folder, relative places start there, and the source's are absolute.
+        """
+        if isinstance(data, Source):
+            return data
+        whole = data if base is None else base / Path(data).expanduser()
+        if isinstance(data, os.PathLike) or os.path.exists(whole):
+            return cls(os.fspath(data))._below(base)
+        text, mark, query = data.partition("?")
+        form, colon, place = text.partition(":")
+        if not colon or "/" in form:
+            form, place = FOLDER, text
+        if not place:
+            raise DataError(f"DATA {data!r}: names no place; expected a folder or FORM:PLACE, such as {_examples()}")
+        if form != FOLDER and form not in FORMS:
+            raise DataError(f"DATA {data}: {unknown('form of data', form, FORMS)}; or is it a folder? give ./{data}")
+        return cls(place, form, _options(data, form, query) if mark else {})._below(base)
+
+    @property
+    def is_folder(self) -> bool:
+        """Say whether this is a folder with a layout."""
+        return self.form == FOLDER
+
+    @property
+    def path(self) -> Path:
+        """The place, as a path."""
+        return Path(self.place)
+
+    def folder(self, who: str) -> Path:
+        """Return the folder; DataError where the data are something else, which `who` does not read."""
+        if not self.is_folder:
+            raise DataError(f"{self}: {who} reads folders only; expected the data set's root folder; unpack it")
+        return self.path
+
+    def named(self, split: str) -> str:
+        """Return the user's name for a split (`train` or `test`); empty where there is none."""
+        return self.options.get(split, "")
+
+    def absolute(self) -> "Source":
+        """Return this source with places that do not depend on the working folder."""
+        return self._below(Path.cwd())
+
+    def _below(self, base: Path | None) -> "Source":
+        """Return this source with relative places made absolute, as starting at `base`."""
+        if base is None:
+            return self
+        options = dict(self.options)
+        if "classes" in options:
+            options["classes"] = _joined(base, options["classes"])
+        is_path = self.is_folder or FORMS[self.form].is_path
+        return Source(_joined(base, self.place) if is_path else self.place, self.form, options)
+
+    def __str__(self) -> str:
+        """Return the source as DATA is typed."""
+        lead = "" if self.is_folder else f"{self.form}:"
+        query = f"?{urlencode(self.options, safe='/')}" if self.options else ""
+        return f"{lead}{self.place}{query}"
+
+    def __hash__(self) -> int:
+        """Hash it by its text."""
+        return hash(str(self))
+
+
+def _joined(base: Path, place: str) -> str:
+    """Return an absolute path; a relative one starts at `base`."""
+    return os.path.abspath(base / Path(place).expanduser())
+
+
+def _options(data: str, form: str, query: str) -> dict[str, str]:
+    """Return the options after the question mark."""
+    known = COMMON if form == FOLDER else (*COMMON, *FORMS[form].options)
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise DataError(f"DATA {data}: {unknown('option', name, known)}")
+        if not value or name in options:
+            raise DataError(f"DATA {data}: option {name} is {'empty' if not value else 'given twice'}; give one value")
+        options[name] = value
+    if not options:
+        raise DataError(f"DATA {data}: nothing after the ?; expected options such as ?train=trainval&test=test")
+    return options
+
+
+def _examples() -> str:
+    return ", ".join(form.example for form in FORMS.values()) or "/datasets/imagenet"
