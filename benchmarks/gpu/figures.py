@@ -70,6 +70,7 @@ class Place:
         if self.device != "cpu":
             import torch
 
+            torch.cuda.init()  # else there may be no allocator yet to reset
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def memory(self, name: str) -> Iterator[Figure]:

@@ -60,7 +60,7 @@ TINY = Size(TINY_RECIPE, 2, 4, 1, 4, 2)
 
 
 def measure(place: Place) -> Iterator[Figure]:
-    """Yield ours alone, ours from files, then plain ones beside it."""
+    """Yield ours alone, plain ones beside it, and ours from files."""
     size = TINY if place.rehearsal else FULL
     px, name = f"{size.recipe.crop} px", size.recipe.precision
 
@@ -73,7 +73,6 @@ def measure(place: Place) -> Iterator[Figure]:
     yield Figure(f"pretraining, {px}, {name}, batch of {batch}", rate, "images/s")
     if "memory_gib" in found:
         yield Figure(f"pretraining, {name}, batch of {batch}: memory", found["memory_gib"], "GiB")
-    yield from from_files(place, size, min(batch, size.files_batch))
 
     plain_batch, plain = largest(
         lambda batch: plain_rate(place, size, batch, "fp32"), max(2, batch // 4), size.last_batch
@@ -86,6 +85,8 @@ def measure(place: Place) -> Iterator[Figure]:
         yield Figure(f"pretraining, {name}", rate / tf32, TIMES, of="plain loop, tf32")
     other = ours(batch, "bf16")["images_per_s"]
     yield Figure(f"pretraining, bf16, batch of {batch}", other, "images/s")
+    # Last: what a machine lacks for loaders (shared memory, cores) must not cost the figures above.
+    yield from from_files(place, size, min(batch, size.files_batch))
 
 
 def largest(work: Callable[[int], FoundT], first: int, last: int) -> tuple[int, FoundT]:
@@ -124,6 +125,7 @@ def same_views(recipe: PretrainRecipe, device: str) -> Iterator[Views]:
 
 def trained(place: Place, recipe: PretrainRecipe, steps: int, views: Iterator[Views]) -> dict[str, Any]:
     """Train `steps` steps on `views` to warm up and as many again; return the log's line for the latter."""
+    released()
     device, process = torch.device(place.device), Process(device=place.device)
     plan = Plan(recipe, recipe.batch_size * STEPS_AHEAD, seed=0)
     record = Record(
@@ -142,7 +144,6 @@ def from_files(place: Place, size: Size, batch: int) -> Iterator[Figure]:
     device, process = torch.device(place.device), Process(device=place.device)
     workers = loader_workers(process, None)
     ready = trained(place, recipe, size.steps, same_views(recipe, place.device))["images_per_s"]
-    released()
     with tempfile.TemporaryDirectory() as folder:
         photos = photographs(Path(folder))
         paths = list(itertools.islice(itertools.cycle(photos), batch * STEPS_AHEAD))
@@ -159,11 +160,11 @@ def from_files(place: Place, size: Size, batch: int) -> Iterator[Figure]:
     fed = line["images_per_s"] / ready
     yield Figure("pretraining from JPEGs", fed, TIMES, of=f"views that are there, batch of {batch}", least=LEAST_FED)
     yield Figure(f"{name}: waiting", 100 * line["waiting"], "% of the time", most=MOST_WAITING)
-    released()
 
 
 def plain_rate(place: Place, size: Size, batch: int, precision: Precision) -> float:
     """Return the images per second of a plain loop in `precision`."""
+    released()
     recipe = replace(size.recipe, batch_size=batch)
     plan = Plan(recipe, batch * STEPS_AHEAD, seed=0)
     torch.manual_seed(0)

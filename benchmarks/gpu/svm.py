@@ -51,7 +51,7 @@ def _whole(place: Place, arrays: Arrays, goal: float | None) -> Iterator[Figure]
 
     place.forget_peak()
     first = place.seconds(work)
-    spent = [place.seconds(work) for _ in range(REPEATS)]
+    spent = [place.seconds(work) for _ in range(1 if place.rehearsal else REPEATS)]
     yield Figure(name, statistics.median(spent), "s", most=goal)
     yield Figure(f"{name}: the first time", first, "s")
     yield from place.memory(name)

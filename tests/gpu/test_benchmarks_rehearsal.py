@@ -9,14 +9,14 @@ import torch
 from benchmarks.gpu.figures import TIMES, Place
 from benchmarks.gpu.runner import BENCHMARKS
 
-FIGURES = {  # that a rehearsal gives: what only a card has, such as its memory, is not among them
-    "pretraining": 7,
-    "svm": 8,
-    "extraction": 10,
-    "detection": 9,
-    "loss": 3,
-    "inat": 6,
-    "lowshot": 2,
+UNITS = {  # of what each is to measure; a card's memory is not among a rehearsal's figures
+    "pretraining": {"images/s", "% of the time", TIMES},
+    "svm": {"s", "points", TIMES},
+    "extraction": {"images/s", TIMES},
+    "detection": {"s", "h"},
+    "loss": {"ms", TIMES},
+    "inat": {"s", "min"},
+    "lowshot": {"s"},
 }
 
 
@@ -31,9 +31,9 @@ def rehearsed(request, on_gpu):
     return request.param, list(module.measure(Place("cpu", rehearsal=True)))
 
 
-def test_all_figures_are_there(rehearsed):
+def test_all_that_is_to_be_measured_is(rehearsed):
     name, figures = rehearsed
-    assert len(figures) == FIGURES[name]
+    assert {figure.unit for figure in figures} == UNITS[name]
 
 
 def test_every_figure_is_a_number(rehearsed):
