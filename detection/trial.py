@@ -15,6 +15,7 @@ from twinbench.detection.datasets import DetectionData, layout_of, open_data
 from twinbench.detection.evaluate import Scores, evaluate
 from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
+from twinbench.detection.roialign import repeatable_roi_align
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.house import replacing
@@ -23,6 +24,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
+from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
@@ -53,7 +55,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     workers = loader_workers(process, asked.workers)
     # tf32 is what PyTorch does by itself on GPUs that have it, convolutions only: how others run Detectron2 there.
     precision = network_precision(recipe.precision, process.device, exact_products=True)
-    with precision, process_group(process):
+    repeatable = options.deterministic
+    with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
         backbone = open_backbone(asked.backbone, asked.protocol.width)
         data_sha256 = from_main(process, lambda: _data_sha256(asked))
         trial = Trial(
@@ -111,6 +114,8 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options)
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     if data.layout == "coco":
         details["evaluator"] = options.evaluator
+    if options.deterministic:
+        details["deterministic"] = True
     return trial.finish(
         scores.metrics,
         data.images,
