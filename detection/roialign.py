@@ -13,24 +13,26 @@ Two matrix products for each image, then, and two more on the way back, which a 
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import torch
-from detectron2.layers import roi_align as layer
 from torch import Tensor
 
+LAYER: Any = import_module("detectron2.layers.roi_align")  # the package shows the function in place of this module
 REGIONS = 128  # at once: a C4 map of 1024 x 50 x 84 takes 0.4 GB in between
 
 
 @contextmanager
 def repeatable_roi_align(wanted: bool = True) -> Generator[None]:
     """Have Detectron2's ROIAlign layers compute by matrix products for the length of the block."""
-    theirs = layer.roi_align
+    theirs = LAYER.roi_align
     if wanted:
-        layer.roi_align = roi_align
+        LAYER.roi_align = roi_align
     try:
         yield
     finally:
-        layer.roi_align = theirs
+        LAYER.roi_align = theirs
 
 
 def roi_align(
