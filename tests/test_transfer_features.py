@@ -188,7 +188,7 @@ def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
 
 def test_a_schedulers_signal_to_the_loaders_of_an_evaluation_ends_no_run(paths):
     """They get it, too, as members of the job: torch ended the run, without its state, with "killed by signal"."""
-    batches = iter(feature_loader(paths * 9, CROP, "cpu", workers=1))
+    batches = iter(feature_loader([*paths] * 9, CROP, "cpu", workers=1))
     next(batches)
     for worker in batches._workers:
         os.kill(worker.pid, signal.SIGTERM)

@@ -19,6 +19,7 @@ from torch import nn
 from twinbench.convert import prove
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.load import build_model, random_backbone
+from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
@@ -70,7 +71,7 @@ def paths(tmp_path_factory, on_gpu):
         pixels = np.asarray(coarse) * 0.8 + draw.integers(0, 50, (230, 240, 3))
         found.append(folder / f"{number:02}.png")
         Image.fromarray(pixels.astype(np.uint8)).save(found[-1])
-    return found
+    return file_list(found)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def devkit(request, scenes):
 def followed(path):
     """Return the photograph that a link means, which some copies of voc-mini hold as text."""
     start = path.read_bytes()[:200]
-    return path if start[:2] == b"\xff\xd8" else path.parent / start.decode().strip()
+    return path if start[:2] == b"\xff\xd8" else (path.parent / start.decode().strip()).resolve()
 
 
 def labelled(devkit):
@@ -213,7 +214,7 @@ def labelled(devkit):
         rows = [[line.split() for line in file.read_text().splitlines()] for file in files]
         paths = [followed(devkit / "JPEGImages" / f"{name}.jpg") for name, _ in rows[0]]
         marks = np.array([[int(mark) for _, mark in column] for column in rows]).T
-        parts[split] = paths, np.select([marks == 1, marks == -1], [1, 0], -1).astype(np.int8)
+        parts[split] = file_list(paths), np.select([marks == 1, marks == -1], [1, 0], -1).astype(np.int8)
     enough = ((parts["trainval"][1] == 1).sum(0) >= 3) & (parts["test"][1] == 1).any(0)
     return [(paths, targets[:, enough]) for paths, targets in parts.values()]
 
