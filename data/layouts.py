@@ -52,14 +52,21 @@ def read_labelled(
     path or by their list. DataError names what does not fit.
     """
     source = Source.of(data)
+    images = read_images(layout, source, split, fraction, subset)
+    require_both_sides(source, split, images)
+    return images
+
+
+def read_images(
+    layout: str, source: Source, split: str, fraction: str = "100%", subset: Path | None = None
+) -> LabelledImages:
+    """Return what `read_labelled` does for whom labels do not matter: a class may have no positives or no negatives."""
     if split not in ("train", "test"):
         raise DataError(unknown("split", split, ("train", "test")))
     try:
-        images = keep_classes(_read(layout, source, split, fraction, subset), source)
+        return keep_classes(_read(layout, source, split, fraction, subset), source)
     except OSError as error:
         raise unreadable(error) from None
-    require_both_sides(source, split, images)
-    return images
 
 
 def _read(layout: str, source: Source, split: str, fraction: str, subset: Path | None) -> LabelledImages:

@@ -79,6 +79,8 @@ class _Places:
         if "/" in name:
             return None
         place = self.last.get(name)
+        if place == -1:  # ImageNet's images have their class's name before theirs
+            place = self.whole.get(f"{name.rpartition('_')[0]}/{name}", -1)
         if place == -1:
             raise DataError(
                 f"{self.path}: {name} is the name of several images; expected `folder/{name}`; add the folders"

@@ -5,6 +5,7 @@ Labels from annotations follow VOC's lists: 1 where an object of the class is no
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from twinbench.data.classes import kept_classes
 from twinbench.data.errors import DataError
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.leavings import is_leaving
+from twinbench.data.paths import PathList
 from twinbench.data.source import Source
 from twinbench.data.voc import files_of, listed_classes, listed_ids, parse_xml, read_class_list, year_folder
 
@@ -23,8 +25,45 @@ DEFAULTS = (
 )
 
 
+@dataclass(frozen=True)
+class VocImages:
+    """The images of one split, and the names of the lists of both splits."""
+
+    folder: Path  # that holds ImageSets
+    names: dict[str, str]
+    ids: tuple[str, ...]  # sorted
+    files: PathList
+    lists: tuple[Path, ...]  # of images, of both splits
+
+    @property
+    def main(self) -> Path:
+        """The folder of the lists."""
+        return self.folder / "ImageSets" / "Main"
+
+
 def read_voc(source: Source, split: str) -> LabelledImages:
-    """Return one split by image id; targets (N, K) int8, 1 present, 0 absent, -1 ignore.
+    """Return one split by image id; targets (N, K) int8, 1 present, 0 absent, -1 ignore."""
+    found = voc_images(source, split)
+    trained, part = found.names["train"], found.names[split]
+    classes, others = (listed_classes(found.folder, name) for name in (trained, part))
+    if classes != others:
+        odd = sorted(set(classes) ^ set(others))[0]
+        raise DataError(
+            f"{found.main}: {len(classes)} class lists for {trained}, {len(others)} for {part}; '{odd}' has only one;"
+            " expected the same classes in both"
+        )
+    if classes:
+        classes = kept_classes(classes, source)
+        files = [found.main / f"{name}_{part}.txt" for name in classes]
+        targets = np.stack([read_class_list(path, found.ids) for path in files], axis=1)  # (N, K)
+    else:
+        files = _annotations(found)
+        classes, targets = _from_annotations(found, files)
+    return LabelledImages(found.files, targets, classes, root=found.folder.parent, sources=(*found.lists, *files))
+
+
+def voc_images(source: Source, split: str) -> VocImages:
+    """Return the images of one split by id.
 
     Of VOC2007 trainval (`train`) and test; of another devkit without trainval.txt train and test, or train and val.
     """
@@ -32,24 +71,14 @@ def read_voc(source: Source, split: str) -> LabelledImages:
     names = _split_names(source, folder)
     ids = listed_ids(folder, names[split])
     files = files_of(folder, ids)
-    _require_files(folder, names[split], files.root, [files.name(index) for index in range(len(files))])
-    main = folder / "ImageSets" / "Main"
-    classes, found = (listed_classes(folder, names[each]) for each in ("train", split))
-    if classes or found:
-        if classes != found:
-            odd = sorted(set(classes) ^ set(found))[0]
-            raise DataError(
-                f"{main}: {len(classes)} class lists for {names['train']}, {len(found)} for {names[split]}; '{odd}' has"
-                " only one; expected the same classes in both"
-            )
-        classes = kept_classes(classes, source)
-        lists = [main / f"{name}_{names[split]}.txt" for name in classes]
-        targets = np.stack([read_class_list(path, ids) for path in lists], axis=1)  # (N, K)
-    else:
-        lists = _annotations(folder, names)
-        classes, targets = _from_annotations(folder, names, ids)
-    sources = (main / f"{names['train']}.txt", main / f"{names[split]}.txt", *lists)
-    return LabelledImages(files, targets, classes, root=folder.parent, sources=sources)
+    _require_files(folder, names[split], files)
+    lists = tuple(folder / "ImageSets" / "Main" / f"{names[each]}.txt" for each in ("train", split))
+    return VocImages(folder, names, ids, files, lists)
+
+
+def is_voc(root: Path) -> bool:
+    """Say whether a folder holds VOC2007, under that name, or is such a folder."""
+    return any(map(_has_lists, (root / "VOC2007", root / "VOCdevkit" / "VOC2007", root)))
 
 
 def voc_folder(root: Path) -> Path:
@@ -96,9 +125,10 @@ def _plain(source: Source, split: str) -> str:
     return name
 
 
-def _require_files(folder: Path, split: str, images: Path, names: Sequence[str]) -> None:
+def _require_files(folder: Path, split: str, files: PathList) -> None:
     """Raise DataError unless each image of a split is there."""
-    present = {path.name for path in images.iterdir()} if images.is_dir() else set[str]()
+    present = {path.name for path in files.root.iterdir()} if files.root.is_dir() else set[str]()
+    names = [files.name(index) for index in range(len(files))]
     absent = [name for name in names if name not in present]
     if absent:
         raise DataError(
@@ -107,22 +137,24 @@ def _require_files(folder: Path, split: str, images: Path, names: Sequence[str])
         )
 
 
-def _annotations(folder: Path, names: dict[str, str]) -> list[Path]:
+def _annotations(found: VocImages) -> list[Path]:
     """Return the annotation files of both splits: together they say which classes there are."""
-    ids = sorted({image for name in names.values() for image in listed_ids(folder, name)})
-    return [folder / "Annotations" / f"{image}.xml" for image in ids]
+    ids = {image for name in found.names.values() for image in listed_ids(found.folder, name)}
+    return [found.folder / "Annotations" / f"{image}.xml" for image in sorted(ids)]
 
 
-def _from_annotations(folder: Path, names: dict[str, str], ids: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the classes of both splits, sorted, and the targets (N, K) of the images `ids`."""
-    objects = {path.stem: _objects(path) for path in _annotations(folder, names)}
-    classes = tuple(sorted({name for found in objects.values() for name in found}))
+def _from_annotations(found: VocImages, files: Sequence[Path]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the classes of both splits, sorted, and the targets (N, K) of the split's images."""
+    objects = {path.name: _objects(path) for path in files}
+    classes = tuple(sorted({name for shown in objects.values() for name in shown}))
     if not classes:
-        raise DataError(f"{folder}/Annotations: no object in any file; expected boxes with the names of their classes")
+        raise DataError(
+            f"{found.folder}/Annotations: no object in any file; expected boxes with the names of their classes"
+        )
     column = {name: index for index, name in enumerate(classes)}
-    targets = np.zeros((len(ids), len(classes)), dtype=np.int8)
-    for row, image in enumerate(ids):
-        for name, value in objects[image].items():
+    targets = np.zeros((len(found.ids), len(classes)), dtype=np.int8)
+    for row, image in enumerate(found.ids):
+        for name, value in objects[f"{image}.xml"].items():
             targets[row, column[name]] = value
     return classes, targets
 

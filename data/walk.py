@@ -111,7 +111,6 @@ def _node(folder: Path | str) -> Node:
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield what is in a folder, in the order of the disk; DataError if it cannot be listed."""
     try:
-        with os.scandir(folder) as entries:
-            yield from entries
+        yield from os.scandir(folder)
     except OSError as error:
         raise unreadable(error) from None
