@@ -21,7 +21,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
-from twinbench.runtime.distributed import from_main
+from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
@@ -63,9 +63,10 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             _device(process.device),
             asked.out,
         )
-        result = trial.finished()
+        result = from_main(process, trial.finished)
         if result is None:
             data = open_data(asked.protocol, asked.data)
+            require_equal(process, backbone=backbone.sha256, images=data.images)
             result = _run(trial, backbone, data, process, workers, options)
     return result if process.is_main else None
 

@@ -31,10 +31,11 @@ from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_sta
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
-from twinbench.runtime.distributed import from_main, meet
+from twinbench.runtime.distributed import from_main, meet, require_equal
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, process_group
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import Late, StopAsked, Stopper
 
 _log = logging.getLogger(__name__)
@@ -48,10 +49,11 @@ def pretrain(data: Path, out: Path, recipe: PretrainRecipe, seed: int, options: 
     """
     backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    split = read_labelled("imagenet", data, "train")
-    _log.info("%d images found in %s", len(split.paths), data)
     # All that is not the network computes in exact float32.
     with process_group(process) as device, network_precision("fp32", device):
+        split = read_labelled("imagenet", data, "train")
+        _log.info("%d images found in %s", len(split.paths), data)
+        require_equal(process, images=len(split.paths))
         precision = resolve_precision(recipe.precision, device)
 
         def settle() -> tuple[Record, bool]:
@@ -141,7 +143,7 @@ class Run:
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""
-        found = state.load(self.path, self.plan, self.record)
+        found = state.load(self.path, self.plan, self.record) if is_there(self.path, self.process) else None
         if found is None:
             return 0
         state.restore(found, self.model, self.optimizer)
