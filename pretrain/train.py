@@ -35,10 +35,11 @@ from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_sta
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
-from twinbench.runtime.distributed import from_main, meet
+from twinbench.runtime.distributed import from_main, meet, require_equal
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, process_group
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import Late, StopAsked, Stopper
 
 _log = logging.getLogger(__name__)
@@ -52,13 +53,14 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
     """
     backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    split = read_pool(data)
-    _log.info("%d images found in %s", len(split.paths), data)
-    if left_out := told_left_out(split):
-        _log.warning("%s: left out: %s", data, left_out)
-    require_content(data, "training", split.paths)
     # All that is not the network computes in exact float32.
     with process_group(process) as device, network_precision("fp32", device):
+        split = read_pool(data)
+        _log.info("%d images found in %s", len(split.paths), data)
+        if left_out := told_left_out(split):
+            _log.warning("%s: left out: %s", data, left_out)
+        require_content(data, "training", split.paths)
+        require_equal(process, images=len(split.paths))
         precision = resolve_precision(recipe.precision, device)
 
         def settle() -> tuple[Record, bool]:
@@ -148,7 +150,7 @@ class Run:
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""
-        found = state.load(self.path, self.plan, self.record)
+        found = state.load(self.path, self.plan, self.record) if is_there(self.path, self.process) else None
         if found is None:
             return 0
         state.restore(found, self.model, self.optimizer)
