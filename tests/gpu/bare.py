@@ -11,7 +11,6 @@ which git ignores. Exit code: the command's; 2 for a mistake, told in one line.
 """
 
 import argparse
-import compileall
 import operator
 import os
 import re
@@ -122,7 +121,7 @@ def run(command: str, arguments: list[str], wheels: Path | None) -> int:
         unpack(sorted((wheels or WHEELS).glob("*.whl")), packages)
         if lacking := still_missing(packages):
             print(f"bare.py: neither here nor carried, so what needs it will fail: {', '.join(lacking)}")
-        compileall.compile_dir(packages, quiet=2, workers=0)
+        subprocess.run([sys.executable, "-m", "compileall", "-qq", "-j", "0", packages])
         paths = [str(packages), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         settings = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         sys.stdout.flush()
