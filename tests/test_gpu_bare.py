@@ -236,3 +236,11 @@ def test_packing_touches_no_folder_that_holds_something(tmp_path: Path, monkeypa
 def test_each_package_that_is_carried_has_its_version() -> None:
     pinned = {bare.canonical(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert {*bare.CARRIED, *bare.BUILT} <= pinned
+
+
+def test_processes_that_gpu_tests_and_benchmarks_start_keep_what_was_unpacked() -> None:
+    """A killed and restarted pretraining was given PYTHONPATH anew, and did not find Kornia on a bare machine."""
+    written = [*(ROOT / "tests" / "gpu").glob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    texts = {path.name: path.read_text() for path in written}
+    forgetful = [name for name, text in texts.items() if '"PYTHONPATH": ' in text and 'get("PYTHONPATH"' not in text]
+    assert not forgetful
