@@ -1,9 +1,13 @@
 """Carrying the GPU tests to a bare machine, by wheels that the tests make and a pip that they play."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +22,20 @@ from tests.gpu import bare
 ROOT = Path(__file__).resolve().parent.parent
 # What runs in the place of pytest: tells what it saw, and ends as it is told.
 PROBE = """
-import json, os, sys
+import json, os, signal, sys, time
 import helper
+signals = []
+def write_down(number, frame):
+    signals.append(number)
+    time.sleep(0.5)
+    sys.exit(2 + len(signals))
+signal.signal(signal.SIGTERM, write_down)
 told = {"arguments": sys.argv[1:], "folder": os.getcwd()}
-open(os.environ["PROBE_TELLS"], "w").write(json.dumps(told))
+open(os.environ["PROBE_TELLS"] + ".part", "w").write(json.dumps(told))
+os.rename(os.environ["PROBE_TELLS"] + ".part", os.environ["PROBE_TELLS"])
 if "die" in sys.argv:
     os.kill(os.getpid(), 9)
+time.sleep(60 * ("wait" in sys.argv))
 sys.exit(7)
 """
 
@@ -51,7 +63,7 @@ def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(bare, "MODULES", {"test": ("probe", "first")})
     monkeypatch.setenv("PROBE_TELLS", str(tells))
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    return SimpleNamespace(root=root, wheels=wheels, told=lambda: json.loads(tells.read_text()))
+    return SimpleNamespace(root=root, wheels=wheels, tells=tells, told=lambda: json.loads(tells.read_text()))
 
 
 def files(folder: Path) -> set[str]:
@@ -64,6 +76,21 @@ def test_a_run_ends_with_the_code_of_what_it_ran(probe: SimpleNamespace) -> None
 
 def test_a_run_that_a_signal_ended_says_so_as_a_shell_does(probe: SimpleNamespace) -> None:
     assert bare.main(["test", "--wheels", str(probe.wheels), "die"]) == 128 + 9
+
+
+def test_what_runs_may_end_in_order_when_it_is_told_to_stop(probe: SimpleNamespace) -> None:
+    """Told twice, as by `timeout`: the benchmarks write down what they have, and a second signal would end that."""
+
+    def stop() -> None:
+        while not probe.tells.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    assert bare.main(["test", "--wheels", str(probe.wheels), "wait"]) == 3
 
 
 def test_arguments_that_are_not_its_own_go_on_to_what_it_runs(probe: SimpleNamespace) -> None:

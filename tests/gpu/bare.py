@@ -14,6 +14,7 @@ import argparse
 import operator
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,9 +126,29 @@ def run(command: str, arguments: list[str], wheels: Path | None) -> int:
         paths = [str(packages), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         settings = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         sys.stdout.flush()
-        called = [sys.executable, "-m", *MODULES[command], *arguments]
-        code = subprocess.run(called, cwd=ROOT, env=os.environ | settings).returncode
-    return code if code >= 0 else 128 - code  # as a shell tells a signal
+        return call([sys.executable, "-m", *MODULES[command], *arguments], settings)
+
+
+def call(command: list[str], settings: dict[str, str]) -> int:
+    """Run a command in the repository; return its exit code, 128 and more where a signal ended it, as shells do.
+
+    SIGINT and SIGTERM are handed on and the end is waited for: the benchmarks write down what they have. Once, and by
+    a session of the command's own: `timeout` and terminals send them to all that they started, and a second one would
+    end the writing.
+    """
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, start_new_session=True)
+
+    def hand_on(number: int, _: object) -> None:
+        signal.signal(number, lambda *_: None)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def unpack(wheels: Iterable[Path], folder: Path) -> None:
