@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -129,20 +128,22 @@ def test_files_lie_in_no_gpu(on_device: Path) -> None:
 
 
 def test_bf16_learns_as_well(digits: Path, device: str, on_gpu: bool, tmp_path: Path) -> None:
-    """Neighbours of the same digit, with the demo's own rates, within three standard errors of the processor's fp32.
+    """With the demo's rates, which make every rounding grow: as near to fp32 as two seeds of fp32 are to each other.
 
-    Of a difference of two shares p of n images: sqrt(2 p (1 - p) / n), 4 points at p = 0.7.
+    Four seeds on a processor ended at 73.4, 76.2, 79.3 and 81.6 % neighbours of the same digit, a deviation of 3.6, and
+    losses of 43 to 53 after 103 to 120: three deviations of a difference are 15 points, and 30 % of the loss.
     """
     more = (f"--set=epochs={8 if on_gpu else 2}", "--monitor", str(digits / "train"))
     pretrain(digits, tmp_path / "exact", "cpu", "--precision=fp32", *more)
     pretrain(digits, tmp_path / "half", device, "--precision=bf16", *more)
     found, expected = (
-        next(line["knn_accuracy"] / 100 for line in read_log(tmp_path / out / "log.jsonl") if "knn_accuracy" in line)
+        next(line["knn_accuracy"] for line in read_log(tmp_path / out / "log.jsonl") if "knn_accuracy" in line)
         for out in ("half", "exact")
     )
-    share = (found + expected) / 2
-    assert abs(found - expected) < 3 * sqrt(2 * share * (1 - share) / IMAGES)
-    assert losses(tmp_path / "half")[0] != losses(tmp_path / "exact")[0]
+    half, exact = losses(tmp_path / "half"), losses(tmp_path / "exact")
+    assert found == pytest.approx(expected, abs=15)
+    assert half[-1] == pytest.approx(exact[-1], rel=0.3)
+    assert half[0] != exact[0]
 
 
 def test_a_compiled_network(digits: Path, on_device: Path, device: str, only_gpu: None, tmp_path: Path) -> None:
