@@ -78,6 +78,7 @@ LVIS = DataSet(
     MASKS,
     classes=1203,
     images=(100_170, 19_809),
+    is_read=False,
     about=About(
         title="LVIS 1.0",
         source="lvisdataset.org, download page; classes: TFDS object_detection/lvis/lvis.py",
@@ -98,6 +99,7 @@ CITYSCAPES = DataSet(
     PIXELS,
     classes=19,
     images=(2975, 500),
+    is_read=False,
     about=About(
         title="Cityscapes, fine annotations",
         source="mcordts/cityscapesScripts, README.md; classes: those it evaluates",
@@ -112,6 +114,7 @@ ADE20K = DataSet(
     PIXELS,
     classes=150,
     images=(20_210, 2000),
+    is_read=False,
     about=About(
         title="ADE20K, scene parsing 2016",
         source="CSAILVision/sceneparsing, README.md",
@@ -132,6 +135,7 @@ NYUV2 = DataSet(
     PIXELS,
     classes=40,
     images=(795, 654),
+    is_read=False,
     about=About(
         title="NYU Depth v2, labelled",
         source="FCN, arXiv:1411.4038, section 5",
@@ -147,6 +151,7 @@ VOC12_SEG = DataSet(
     PIXELS,
     classes=21,  # with the background
     images=(1464, 1449),
+    is_read=False,
     about=replace(
         VOC0712.about,
         title="PASCAL VOC 2012, segmentation",

@@ -66,6 +66,7 @@ class DataSet:
     classes: int = 0
     images: tuple[int, int] = (0, 0)  # training, test
     subset: Subset = "100%"
+    is_read: bool = True  # whether anything here reads its labels
     trains_on: str = ""  # of a set that only tests: the data set whose training images its head learns from
     about: About = About()
 

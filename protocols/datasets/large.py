@@ -83,6 +83,7 @@ IMAGENET_REAL = DataSet(
     ("multi-label",),
     classes=1000,
     images=(0, 50_000),
+    is_read=False,
     trains_on="imagenet",
     about=About(
         title="ImageNet's val with reassessed labels",
