@@ -16,8 +16,8 @@ from twinbench.data.items import ImageFile
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
 
 
-# Pillow converts these with their whole range. Alpha is dropped, as by every loader of the field: pixels keep the colour
-# that lies beneath their transparency.
+# Pillow converts these with their whole range. Alpha is dropped, as by every loader of the field: pixels keep the
+# colour that lies beneath their transparency.
 WHOLE_RANGE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 SCALED_TO_16_BITS = ("PPM", "PNG")  # formats whose mode "I" is 0 to 65535, whatever the file's largest value is
@@ -121,8 +121,8 @@ def _require_range(path: ImageFile, image: Image.Image) -> None:
     known = image.mode in WHOLE_RANGE or image.mode in SIXTEEN_BITS
     if not known and not (image.mode == "I" and image.format in SCALED_TO_16_BITS):
         raise DataError(
-            f"{path}: pixels of mode {image.mode}, which have no range that says what black and white are; expected 8 or"
-            " 16 bits a channel, grey or colour; convert the images, for example to 8-bit PNG"
+            f"{path}: pixels of mode {image.mode}, which have no range that says what black and white are; expected 8"
+            " or 16 bits a channel, grey or colour; convert the images, for example to 8-bit PNG"
         )
 
 
