@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twinbench.data.checked import Report, compare
+from twinbench.data.content import require_content
 from twinbench.data.decode import prove, read_size
 from twinbench.data.errors import DataError
 from twinbench.data.items import ImageFile
@@ -49,9 +50,9 @@ def check(what: str, data: Path | str | Source, fast: bool = False, processes: i
     findings = survey(aim.way, aim.source)
     repeats = Repeats(findings.splits, looked_for=not fast)
     flat = _examine_all(findings, repeats, fast, processes)
-    total = sum(len(split.paths) for split in findings.splits)
-    if total and flat == total:
-        findings.note("constant images", f"{source}: all {total} images have one colour each; expected photographs")
+    for split in findings.splits:
+        with findings.noting("constant images"):
+            require_content(source, "test" if split.is_test else "training", split.paths)
     problems, notes = compare(aim, findings)
     return Report(
         layout=aim.title,

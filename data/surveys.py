@@ -16,7 +16,7 @@ from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
-from twinbench.data.layouts import read_labelled
+from twinbench.data.layouts import LAYOUTS, read_labelled
 from twinbench.data.source import Source
 
 SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
@@ -134,15 +134,25 @@ def _voc(parts: Sequence[tuple[int, str]], source: Source, findings: Survey) -> 
 
 
 def _own_voc(source: Source, findings: Survey) -> None:
-    """Survey data of one's own in VOC's layout: labels, and boxes where there are annotations."""
+    """Survey data of one's own in VOC's layout: labels, and boxes where detectors would find some."""
     _labelled("voc", ("train", "test"), source, findings)
+    if source.options or findings.problems or not _has_boxes(source.path):
+        return
     with findings.noting("annotations"):
-        folder = voc.year_folder(source.path, voc.EVALUATED_YEAR)
-        if (folder / "Annotations").is_dir() and not findings.problems:
-            classes = voc.object_classes(source.path)
-            for year, split in ((voc.EVALUATED_YEAR, "trainval"), (voc.EVALUATED_YEAR, "test")):
-                voc.check_annotations(source.path, year, split, classes)
-            _as_workers_read("voc", source, findings, boxes=True)
+        classes = voc.object_classes(source.path)
+        for part in ("trainval", "test"):
+            voc.check_annotations(source.path, voc.EVALUATED_YEAR, part, classes)
+    _as_workers_read("voc", source, findings, boxes=True)
+
+
+def _has_boxes(root: Path) -> bool:
+    """Say whether this is a devkit that detectors read: VOC2007 with annotations, trainval.txt and test.txt."""
+    try:
+        folder = voc.year_folder(root, voc.EVALUATED_YEAR)
+    except DataError:
+        return False
+    lists = [folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("trainval", "test")]
+    return (folder / "Annotations").is_dir() and all(path.is_file() for path in lists)
 
 
 def _coco(source: Source, findings: Survey) -> None:
@@ -162,10 +172,10 @@ def _as_workers_read(layout: str, source: Source, findings: Survey, boxes: bool)
         return
     for split in ("train", "test"):
         with findings.noting("layout"):
+            if layout in LAYOUTS:
+                read_labelled(layout, source, split)
             if boxes:
                 read_annotated(layout, source.path, split)
-            else:
-                read_labelled(layout, source, split)
 
 
 def _only_tests(source: Source, findings: Survey) -> None:
