@@ -17,6 +17,7 @@ from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
 from twinbench.data.layouts import LAYOUTS, read_labelled
+from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 
 SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
@@ -189,6 +190,15 @@ def _only_tests(source: Source, findings: Survey) -> None:
         findings.left_out |= {f"test: {why}": count for why, count in images.left_out.items()}
 
 
+def _pool(source: Source, findings: Survey) -> None:
+    """Survey images to pretrain on: neither labels nor a second split are needed."""
+    with findings.noting("layout"):
+        images = read_pool(source)
+        findings.counts["train"] = len(images.paths)
+        findings.splits.append(Split(images.paths))
+        findings.left_out |= {f"train: {why}": count for why, count in images.left_out.items()}
+
+
 _VOC07 = ((2007, "trainval"), (2007, "test"))
 SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "imagenet": _imagenet,
@@ -200,4 +210,5 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "places": partial(_labelled, "places", ("train", "val")),
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read
     "only tests": _only_tests,
+    "pool": _pool,
 }

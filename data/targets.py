@@ -1,7 +1,8 @@
 """What a check is about: which data set, how its source is gone through, and what a complete copy holds.
 
 A check is asked for by the name of a data set (`oxford-pets`), by a layout (`coco`, which means the published set of
-that layout), or by neither: then the layout is seen from the folder, and the counts tell which set it may be.
+that layout), as a `pool` of images to pretrain on, or by none of these: then the layout is seen from the folder, and
+the counts tell which set it may be.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ LAYOUTS = {  # what a layout's name alone stands for
     "inat": "inat18",
     "places": "places205",
 }
+POOL = "pool"
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 
@@ -46,9 +48,11 @@ class Target:
 
 def target(what: str, source: Source) -> Target:
     """Return what is checked when `source` is said to be `what`: a data set's name, a layout's, or nothing."""
+    if what == POOL:
+        return Target("images to pretrain on", source, POOL)
     if what not in LAYOUTS and what not in DATA_SETS:
         if what:
-            raise DataError(unknown("layout or data set", what, {*LAYOUTS, *DATA_SETS}))
+            raise DataError(unknown("layout or data set", what, {POOL, *LAYOUTS, *DATA_SETS}))
         return _seen(source)
     entry = DATA_SETS[LAYOUTS.get(what, what)]
     source, way = _read_by(entry, source)
@@ -87,13 +91,21 @@ def _seen(source: Source) -> Target:
     if not source.is_folder:
         return Target(source.form, source, "labelled")
     try:
-        layout = sniff_layout(source.path, "classification")
+        layout = sniff_layout(source, "classification")
+    except DataError as error:
+        layout = _boxes_of(source)
+        if not layout:
+            raise DataError(f"{error}; to check images to pretrain on: twinbench data check {POOL} {source}") from None
+    return Target(f"{layout} layout", source, "own voc" if layout == "voc" else layout)
+
+
+def _boxes_of(source: Source) -> str:
+    """Return the layout of a folder that holds boxes and no labels; nothing for any other."""
+    try:
+        layout = sniff_layout(source, "detection")
     except DataError:
-        if not source.path.is_dir():
-            raise
-        layout = sniff_layout(source.path, "detection")
-    way = "own voc" if layout == "voc" else layout
-    return Target(f"{layout} layout", source, way)
+        return ""
+    return layout if layout == "coco" else ""
 
 
 def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
@@ -120,7 +132,7 @@ def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
 def _has_layout(source: Source) -> bool:
     """Say whether a folder is in one of the layouts, whatever the copies of its data set are usually like."""
     try:
-        return bool(sniff_layout(source.path, "classification"))
+        return bool(sniff_layout(source, "classification"))
     except DataError:
         if not source.path.is_dir():
             raise

@@ -18,7 +18,7 @@ from twinbench.data.errors import DataError
 from twinbench.data.identity import Contents, contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
-from twinbench.data.paths import PathList, file_list
+from twinbench.data.paths import PathList
 from twinbench.data.pool import read_pool
 from twinbench.data.sizes import CHUNK
 from twinbench.data.source import Source
@@ -234,7 +234,9 @@ def test_detectors_train_without_voc2012_where_it_is_not(copy) -> None:
 def test_two_classes_of_one_name_are_two() -> None:
     def labelled(targets: list[int]) -> str:
         here = Path(__file__)
-        return identity_of(LabelledImages(file_list([here, here]), np.array(targets), ("cat", "cat"), root=here.parent))
+        return identity_of(
+            LabelledImages(PathList(here.parent, [here.name] * 2), np.array(targets), ("cat", "cat"), root=here.parent)
+        )
 
     assert labelled([0, 1]) != labelled([0, 0])
 

@@ -66,7 +66,8 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
     assert semi.seeds == (4, 2)
     assert semi.protocol.overrides == (("epochs", "5"),)
     assert (boxes.seeds, boxes.gpus, boxes.minutes, boxes.partial) == ((0, 1), 8, 90, True)
-    assert suite.data == {"voc": folder / "sets/voc", "imagenet": folder / "sets/in"}
+    places = {name: source.path for name, source in suite.data.items()}
+    assert places == {"voc": folder / "sets/voc", "imagenet": folder / "sets/in"}
     assert suite.cluster.setup == ("module load x, y",)
     assert suite.cluster.environment == {"A": "1"}
 

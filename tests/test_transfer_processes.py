@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
+from twinbench.data.paths import file_list
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI, INAT_LINEAR
@@ -57,8 +58,8 @@ backbone = open_backbone("random", 0.125)
 with process_group(process):
     for name in sys.argv[4:]:
         recipe, count = recipes[name]
-        paths = sorted(folder.iterdir())[:count]
-        split = LabelledImages(file_list(paths), np.arange(count) % 2, ("a", "b"))
+        paths = file_list(sorted(folder.iterdir())[:count])
+        split = LabelledImages(paths, np.arange(count) % 2, ("a", "b"))
         given = {"identity": name, "out": out / name, "cache": out / "cache", "process": process}
         probe = Probe(backbone, recipe, split, split, **given)
         if recipe.train_backbone:  # in float64: a random network blows up what float32 rounds
