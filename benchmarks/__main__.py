@@ -1,4 +1,7 @@
-"""Run benchmarks: `python -m benchmarks [NAME...]`, all of them by default. Each prints a table and its targets."""
+"""Run benchmarks: `python -m benchmarks [NAME...]`, all of them by default. Each prints a table and its targets.
+
+Those that need a GPU are run by `python -m benchmarks.gpu`.
+"""
 
 import importlib
 import pkgutil
@@ -10,9 +13,11 @@ from twinbench.protocols.house import UserError, unknown
 
 def main(names: list[str]) -> int:
     """Run the benchmarks called `names`; return 1 if one misses a target, 2 for an unknown name."""
-    known = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    known.remove("__main__")
+    found = pkgutil.iter_modules([str(Path(__file__).parent)])
+    known = sorted(module.name for module in found if not module.ispkg and module.name != "__main__")
     for name in names:
+        if name == "gpu":
+            raise UserError("benchmark 'gpu': runs by itself, on a CUDA device; run: python -m benchmarks.gpu")
         if name not in known:
             raise UserError(f"{unknown('benchmark', name, known)}; run: python -m benchmarks NAME")
     missed = [name for name in names or known if importlib.import_module(f"benchmarks.{name}").main()]

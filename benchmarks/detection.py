@@ -1,10 +1,10 @@
-"""What detection costs beside Detectron2: exact resume and COCO's evaluation; on a GPU, the recipes at full size.
+"""What detection costs beside Detectron2: exact resume and COCO's evaluation.
 
 resume      CPU seconds of the same iterations by our trainer and by Detectron2's own loader and trainer, by turns, on a
             slim detector and small pictures, where whatever is done beside the network weighs most
 evaluation  pycocotools and faster-coco-eval on the same made-up detections
-full size   seconds per iteration of one GPU of eight (2 images), and the hours that a whole protocol would take without
-            loading of images, evaluation and waiting; images are noise of the sizes that the recipe trains on
+
+Seconds per iteration of the recipes at full size need a GPU: `python -m benchmarks.gpu detection`.
 """
 
 import contextlib
@@ -25,8 +25,7 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader
 from detectron2.engine import SimpleTrainer, hooks
 from detectron2.solver import build_lr_scheduler, build_optimizer
-from detectron2.structures import Boxes, Instances, PolygonMasks
-from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.events import JSONWriter
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import frPyObjects
@@ -53,18 +52,12 @@ COCO_TRAIN, OBJECTS, CLASSES = 118_287, 7, 80  # images of train2017; 860,001 ob
 EVALUATED, DETECTIONS = 1000, 25  # images, and detections an image
 FASTER = {"bbox": 2.0, "segm": 2.0}  # times pycocotools
 MOST_APART = 1e-9
-FULL_SIZE = ("voc0712-frcnn-c4", "coco-mrcnn-c4-1x", "coco-mrcnn-fpn-1x")
-WARMUP, TIMED = 5, 20
 
 
 def main() -> int:
     """Print the figures; return 1 if a target is missed."""
     torch.set_num_threads(1)
     missed = [resume(), evaluation()]
-    if torch.cuda.is_available():
-        full_size()
-    else:
-        print("full size: seconds per iteration of the C4 and FPN recipes need a GPU; none here, not measured")
     return int(any(missed))
 
 
@@ -220,61 +213,6 @@ def made_up_detections() -> list[dict[str, Any]]:
             runs: Any = frPyObjects(made["segmentation"], 480, 640)[0]
             found.append(made | {"score": round(float(rng.random()), 3), "segmentation": runs})
     return found
-
-
-# --- full size
-
-
-def full_size() -> None:
-    """Print a line for each recipe; there is no target, since these are Detectron2's own kernels."""
-    print(f"full size: {torch.cuda.get_device_name()}, 2 images an iteration")
-    for name in FULL_SIZE:
-        recipe = find_protocol(name).recipe
-        assert isinstance(recipe, DetectionRecipe)
-        with tempfile.TemporaryDirectory() as folder, chatter_to(Path(folder) / "log.txt"):
-            seconds = seconds_per_iteration(name, "cuda", Path(folder), WARMUP, TIMED)
-        memory, hours = torch.cuda.max_memory_allocated() / 1e9, seconds * recipe.iterations / 3600
-        torch.cuda.reset_peak_memory_stats()
-        print(f"full size: {name:20} {seconds:7.3f} s/iteration  {memory:5.1f} GB  ", end="")
-        print(f"{hours:7.1f} h for {recipe.iterations} iterations", flush=True)
-
-
-def seconds_per_iteration(name: str, device: str, folder: Path, warmup: int, timed: int) -> float:
-    """Return the median seconds of an iteration on two images."""
-    protocol = find_protocol(name)
-    recipe = protocol.recipe
-    assert isinstance(recipe, DetectionRecipe)
-    config, model = detector(protocol, device, folder)
-    model.train()
-    optimizer: Any = build_optimizer(config, model)
-    rng, spent = np.random.default_rng(0), []
-    with EventStorage():
-        for _ in range(warmup + timed):
-            batch = [noise_image(recipe, rng) for _ in range(2)]
-            began = time.perf_counter()
-            losses = model(batch)
-            optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            optimizer.step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            spent.append(time.perf_counter() - began)
-    return statistics.median(spent[warmup:])
-
-
-def noise_image(recipe: DetectionRecipe, rng: np.random.Generator) -> Record:
-    """Return one training example of a 4:3 image at a random training size, with as many objects as COCO has."""
-    height = int(rng.choice(recipe.min_size_train))
-    width = min(round(height * 4 / 3), recipe.max_size)
-    x, y, w, h = (boxes(OBJECTS, rng) * (width / 640, height / 480, width / 640, height / 480)).T
-    objects = Instances((height, width))
-    objects.gt_boxes = Boxes(torch.tensor(np.stack([x, y, x + w, y + h], axis=1), dtype=torch.float32))
-    objects.gt_classes = torch.tensor(rng.integers(0, 20, OBJECTS))
-    if recipe.architecture != "frcnn-c4":
-        outlines = np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)
-        objects.gt_masks = PolygonMasks([[outline] for outline in outlines])
-    image = torch.tensor(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
-    return {"image": image, "instances": objects, "height": height, "width": width}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,10 +22,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.loss import status
-from twinbench.protocols.catalogue import find_protocol
-from twinbench.protocols.kinds.svm import OneVsRestSvmRecipe
+from twinbench.protocols.svm import INAT_SVM
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
-from twinbench.transfer.solver.linear_problems import Solve
+from twinbench.transfer.solver.linear_problems import Solve, Solver
 from twinbench.transfer.svm import choose_solver
 
 SIZES = ((5_000, 50), (5_000, 200), (20_000, 50), (20_000, 200), (40_000, 200))  # rows, classes
@@ -47,23 +47,30 @@ def features(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(x, 0, out=x), np.arange(rows) % classes
 
 
-def measure(rows: int, classes: int) -> dict[str, float]:
-    """Evaluate one size in this process."""
-    recipe = find_protocol("inat18-svm").recipe
-    assert isinstance(recipe, OneVsRestSvmRecipe)
-    machine = choose_solver("batched", recipe)
-    operations, shared = FlopCounterMode(display=False), {}
+def noting_setup(machine: Solver, note: Callable[[], None]) -> Solver:
+    """Return `machine`, which calls `note` when it has done what all classes share."""
 
     def solver(train: Tensor, test: Tensor) -> Solve:
         solve = machine(train, test)
-        shared.update(setup=time.process_time() - began, setup_operations=operations.get_total_flops())
+        note()
         return solve
 
+    return solver
+
+
+def measure(rows: int, classes: int) -> dict[str, float]:
+    """Evaluate one size in this process."""
+    operations, shared = FlopCounterMode(display=False), {}
+
+    def note() -> None:
+        shared.update(setup=time.process_time() - began, setup_operations=operations.get_total_flops())
+
+    solver = noting_setup(choose_solver("batched", INAT_SVM), note)
     x, y = features(rows + TEST_ROWS, classes)
     before, began = status("VmRSS"), time.process_time()
     with operations:
         found = evaluate_one_vs_rest(
-            x[:rows], y[:rows], x[rows:], y[rows:], classes=classes, recipe=recipe, solver=solver
+            x[:rows], y[:rows], x[rows:], y[rows:], classes=classes, recipe=INAT_SVM, solver=solver
         )
     seconds, peak = time.process_time() - began, (status("VmHWM") - before) / 1024
     answer = {"seconds": seconds, "operations": operations.get_total_flops(), "peak_mb": peak}

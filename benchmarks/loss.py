@@ -33,26 +33,29 @@ def plain(z1: Tensor, z2: Tensor, lambd: float = 0.0051) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"plain": plain, "ours": barlow_twins_loss}
 
 
-def inputs(images: int, features: int) -> tuple[Tensor, Tensor]:
+def inputs(images: int, features: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Two views that agree about as much as in training."""
     torch.manual_seed(0)
-    z1 = torch.randn(images, features)
-    return z1.clone().requires_grad_(), (z1 + torch.randn(images, features)).requires_grad_()
+    z1, apart = (torch.randn(images, features, device=device) for _ in range(2))
+    return z1.clone().requires_grad_(), (z1 + apart).requires_grad_()
 
 
 def seconds(name: str, z1: Tensor, z2: Tensor) -> float:
-    """Time one forward and backward pass."""
+    """Time one forward and backward pass, on a GPU to its end."""
     z1.grad = z2.grad = None
+    wait = torch.cuda.synchronize if z1.is_cuda else lambda: None
+    wait()
     began = time.perf_counter()
     LOSSES[name](z1, z2).backward()
+    wait()
     return time.perf_counter() - began
 
 
-def times(images: int, features: int) -> dict[str, list[float]]:
+def times(images: int, features: int, device: str = "cpu", repeats: int = REPEATS) -> dict[str, list[float]]:
     """Time both by turns, after one pass to warm up."""
-    z1, z2 = inputs(images, features)
+    z1, z2 = inputs(images, features, device)
     found: dict[str, list[float]] = {name: [] for name in LOSSES}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name in LOSSES:
             spent = seconds(name, z1, z2)
             if repeat:
