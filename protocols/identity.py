@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 NOT_RECORDED = ""  # an identity that a file of an older twinbench does not have: equal to nothing, not to itself
+SAMPLES = "samples"  # beside the splits: low-shot samples that come from files
 FRESH = "fresh"  # what a pretraining starts from
 
 

@@ -15,7 +15,7 @@ from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
-from twinbench.protocols.identity import NOT_RECORDED, data_identity
+from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.suite.content import file_sha256
 from twinbench.suite.inputs import Inputs
@@ -89,7 +89,7 @@ class TrialData:
         layout = layout_of(self.data_set.layout, source, task)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
-            splits["samples"] = samples_sha256(read_samples(self.inputs.targets))
+            splits[SAMPLES] = samples_sha256(read_samples(self.inputs.targets))
         return data_identity(splits)
 
 
