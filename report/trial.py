@@ -54,7 +54,9 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "=pretrained or =random, torchvision:NAME=...",
     )
     parser.add_argument(
-        "data", metavar="DATA", help="the data set's usual root folder, or a source; see: twinbench data --help"
+        "data",
+        metavar="DATA",
+        help="the data set's usual root folder, or a source such as list:FILE where images are classified",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
     parser.add_argument(
