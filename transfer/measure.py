@@ -102,7 +102,7 @@ class _Data:
     def _split(self, split: str, fraction: str) -> LabelledImages:
         found = read_labelled(self.layout, self.source, split, fraction, self.options.list)
         if left_out := told_left_out(found):
-            log.info("%s split, left out: %s", split, left_out)
+            log.warning("%s: of the %s split left out: %s", self.source, split, left_out)
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
                 f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
