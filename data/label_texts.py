@@ -4,9 +4,9 @@ Classes are sorted: whole numbers by their value, names as text; a column a clas
 training list says which classes there are, and whether an image has one label or several.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def scheme_of(rows: Rows, separator: str) -> Scheme:
     if rows.columns:
         return Scheme(rows.columns, columns=True)
     texts = dict.fromkeys(rows.labels)
-    between = _separator(rows.file, texts, separator)
+    between = _separator(rows, texts, separator)
     if between:
         parts = {part for text in texts for part in _parts(text, between)}
         return Scheme(_sorted(parts), between)
@@ -93,7 +93,7 @@ def scheme_of(rows: Rows, separator: str) -> Scheme:
     return Scheme(_sorted(texts))
 
 
-def _separator(file: Path, texts: Iterable[str], given: str) -> str:
+def _separator(rows: Rows, texts: Iterable[str], given: str) -> str:
     """Return what stands between several labels of an image; empty where each has one."""
     if given in SEPARATORS or given in SEPARATORS.values():
         if given:
@@ -107,8 +107,14 @@ def _separator(file: Path, texts: Iterable[str], given: str) -> str:
     found = {letter for letter in SEEN if any(letter in text for text in texts)}
     if len(found) > 1:
         raise DataError(
-            f"{file}: both | and ; in labels; expected one of them between several labels; say which: ?separator=pipe"
-            " or ?separator=semicolon, or ?separator=none for one label an image"
+            f"{rows.file}: both | and ; in labels; expected one of them between several labels; say which:"
+            " ?separator=pipe or ?separator=semicolon, or ?separator=none for one label an image"
+        )
+    odd = next((text for text in texts if rows.says_several and not found and re.search("[ ,]", text)), None)
+    if odd is not None:  # Kaggle's planet has `haze primary`: 449 classes instead of 17
+        raise DataError(
+            f"{rows.file}: '{odd[:80]}' in a column of labels, without | or ; between them; expected to know whether it"
+            " is one: say ?separator=space or ?separator=comma for several, ?separator=none for one"
         )
     return found.pop() if found else ""
 

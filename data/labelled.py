@@ -9,7 +9,6 @@ from twinbench.data.errors import DataError
 from twinbench.data.items import ImageList
 from twinbench.data.source import Source
 
-
 UNLABELLED = ("",)  # the classes of images whose labels are not known: one, for all of them
 
 
