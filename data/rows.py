@@ -21,7 +21,7 @@ from twinbench.data.lines import lines_of
 
 _SUFFIX = "|".join(re.escape(suffix) for suffix in SUFFIXES)
 _LABELLED = re.compile(rf"(.*(?:{_SUFFIX}))([\s,;]+)(.*)", re.IGNORECASE | re.DOTALL)
-CODES = {"1": 1, "0": 0, "-1": -1}
+CODES = {"1", "0", "-1"}
 EXPECTED = "expected `image` or `image label` a line, or a header that names the columns"
 
 
@@ -116,4 +116,4 @@ def _numbered(path: Path, labels: dict[str, str]) -> tuple[str, ...]:
 
 def _are_codes(label: str) -> bool:
     """Say whether a label is nothing but codes."""
-    return CODES.keys() >= set(label.split(" "))
+    return set(label.split(" ")) <= CODES
