@@ -144,7 +144,7 @@ def _is_called(path: Path, root: Path, given: str, split: str) -> bool:
 def _roots(source: Source, file: Path) -> list[Path]:
     """Return the folders that images may lie in, the likeliest first: COCO's is annotations/ beside train2017/."""
     if "images" in source.options:
-        return [Path(source.options["images"])]
+        return [Path(source.options["images"]).expanduser()]
     part = file.stem.removeprefix("instances_")
     near = (file.parent, file.absolute().parent.parent)
     inner = (part, f"images/{part}", *WORDS["train"], *WORDS["test"], "images", "JPEGImages", "")

@@ -172,6 +172,6 @@ def _roots(source: Source, file: Path) -> Sequence[Path]:
     splits/ beside theirs (mmpretrain), or names its own folder, too (CheXpert).
     """
     if "root" in source.options:
-        return [Path(source.options["root"])]
+        return [Path(source.options["root"]).expanduser()]
     folder = file.parent
     return [inner for near in (folder, folder.absolute().parent) for inner in (near, near / file.stem, near / IMAGES)]

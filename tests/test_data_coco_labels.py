@@ -127,6 +127,7 @@ def test_in_lvis_a_class_is_absent_only_where_the_image_says_so(tmp_path: Path) 
         ({"annotations": [{"id": 1, "image_id": [5], "category_id": {}}]}, r"an annotation of image \[5\]"),
         ({"images": [*IMAGES, {"id": 6, "file_name": "1.jpg"}]}, "two images of one file_name"),
         ({"images": [*IMAGES, {"id": 6, "file_name": "4.jpg\0"}]}, "image 6 has no file_name"),
+        ({"images": [{"id": 5, "file_name": "\ud800/1.jpg"}], "annotations": ANNOTATIONS[:1]}, "its first"),
         ({"categories": [*CATEGORIES, {"id": 3, "name": "cow"}]}, "4 categories, 3 different ids"),
     ],
 )

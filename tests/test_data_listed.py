@@ -13,6 +13,7 @@ from twinbench.data.identity import contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_images, read_labelled
 from twinbench.data.listed import REPEATED
+from twinbench.data.own import sniff_layout
 from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 
@@ -251,7 +252,7 @@ def test_images_are_found_near_their_list(tmp_path: Path, place: str, name: str)
     (root / place).parent.mkdir(exist_ok=True)
     (root / place).write_text(f"{name} a\n{name.replace('1', '2')} b\n")
     images = read_labelled("", Source.of(f"list:{root / place}"), "train")
-    assert [Path(path).resolve() for path in images.paths] == [root / "train/1.png", root / "train/2.png"]
+    assert [Path(str(path)).resolve() for path in images.paths] == [root / "train/1.png", root / "train/2.png"]
 
 
 def test_images_in_another_folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -334,6 +335,19 @@ def test_a_test_label_that_no_training_image_has(root: Path) -> None:
     assert "a/1.jpg is labelled 'snake', as no training image is; expected one of 2 classes such as cat" in refused(
         root, "a/1.jpg cat\na/2.jpg dog\n", split="test"
     )
+
+
+def test_remarks_taken_for_labels_do_not_take_the_memory(root: Path) -> None:
+    text = "".join(f"{number}.jpg,remark {number}|other\n" for number in range(40_000))
+    assert "40,000 images by 40,001 classes; expected 1,000,000,000 labels at most" in refused(
+        root, f"path,labels\n{text}", name="train.csv"
+    )
+
+
+def test_a_table_that_places_would_read_is_places_still(root: Path) -> None:
+    for part in ("train", "val"):
+        (root / f"{part}.csv").write_text("a/1.jpg,0\nb/1.png,1\n")
+    assert sniff_layout(root, "classification") == "places"
 
 
 def test_what_is_no_list(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
