@@ -109,7 +109,7 @@ class _Data:
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
                 f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
-                f" {self.data_set.classes}; check it with: twinbench data check {self.layout} {self.source}; or name"
+                f" {self.data_set.classes}; check it with: twinbench data check {self.source}; or name"
                 f" your own data: {self.protocol.name}@NAME"
             )
         return found
