@@ -10,6 +10,9 @@ from twinbench.data.items import ImageList
 from twinbench.data.source import Source
 
 
+UNLABELLED = ("",)  # the classes of images whose labels are not known: one, for all of them
+
+
 @dataclass(frozen=True)
 class LabelledImages:
     """One split. `targets` is (N,) int64 class indices, or (N, K) int8 in {1, 0, -1} with -1 = ignore (VOC)."""
@@ -64,11 +67,13 @@ def require_same_classes(root: Path | Source, train: LabelledImages, test: Label
 
 
 def require_both_sides(source: Path | Source, split: str, images: LabelledImages) -> None:
-    """Raise DataError for a class with several-label targets that has no positive or no negative.
+    """Raise DataError for images without labels, and for one of several classes without a positive or a negative.
 
     Every ranking of its images is perfect, or none has a value. Lists of 1 and 0 or of 1 and -1 are about whose 0 or -1
     was meant as absent and reads as ignored: with nothing but positives left, each class had an AP of 100.
     """
+    if images.classes == UNLABELLED:
+        raise DataError(f"{source}: {split} images without labels; expected some; only pretraining goes without")
     if images.targets.ndim == 1:
         return
     for column, name in enumerate(images.classes):

@@ -5,6 +5,7 @@ from pathlib import Path
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.leavings import is_leaving
 from twinbench.data.source import Source
+from twinbench.data.suggest import suggested
 from twinbench.protocols.house import unknown
 
 PREFIXES = {"train": ("train",), "test": ("val", "test")}
@@ -52,7 +53,8 @@ def sniff_layout(data: Path | Source, task: str) -> str:
         raise DataError(
             f"{root}: both {found[0]} and {found[1]}; looked for {looked_for}; give a folder that holds one"
         )
-    raise DataError(f"{root}: no data for {task}; looked for {looked_for}; give the data set's root folder")
+    hint = (suggested(root) if task == "classification" else "") or "give the data set's root folder"
+    raise DataError(f"{root}: no data for {task}; looked for {looked_for}; {hint}")
 
 
 def _is_imagenet(source: Source) -> bool:
