@@ -70,6 +70,14 @@ FORMS: dict[str, Form] = {
         is_path=False,
         absolute="data.places_of_libraries:torchvision_place",
     ),
+    "hf": Form(
+        "hf:ORG/NAME?image=image&label=label",
+        "a copy of the datasets library: from its cache, a folder of save_to_disk, or a folder of Parquet files",
+        "data.hugging_face:read_hugging_face",
+        options=("config", "image", "label", "revision"),
+        is_path=False,
+        absolute="data.places_of_libraries:hugging_face_place",
+    ),
 }
 
 
@@ -158,7 +166,7 @@ class Source:
     def __str__(self) -> str:
         """Return the source as DATA is typed."""
         lead = "" if self.is_folder else f"{self.form}:"
-        query = f"?{urlencode(self.options, safe='/+', quote_via=quote)}" if self.options else ""
+        query = f"?{urlencode(self.options, safe='/+,:[]', quote_via=quote)}" if self.options else ""
         return f"{lead}{self.place}{query}"
 
     def __hash__(self) -> int:
