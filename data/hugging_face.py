@@ -31,7 +31,7 @@ TESTS = ("test", "validation", "val", "valid")  # the first of these that is the
 def read_hugging_face(source: Source, split: str) -> LabelledImages:
     """Return the `train` or `test` split."""
     source = source.absolute()
-    for kept in (tables_at, _table, _column):  # what was opened before may have been written anew since
+    for kept in (tables_at, _table, _columns):  # what was opened before may have been written anew since
         kept.cache_clear()
     tables = tables_at(source)
     defaults = _defaults(source, tables)
@@ -46,7 +46,7 @@ def read_hugging_face(source: Source, split: str) -> LabelledImages:
             raise DataError(f"{source}: {unknown('split', name, tables.splits)}")
     wanted = Part(str(source), names, image_column(source, tables.features))
     labels = label_columns(source, tables.features)
-    images = TableImages(wanted, np.arange(len(_column(wanted))))
+    images = TableImages(wanted, np.arange(len(_columns(wanted).encoded)))
     if not len(images):
         raise DataError(f"{source}: no images in {'+'.join(names)}; expected some; fetch it again")
     if not labels:
@@ -86,12 +86,12 @@ class TableImage(Stored):
     @property
     def name(self) -> str:
         """The row, and the name of the file that it was, if that is kept."""
-        path = _scalar(self._part, self._row).path
+        path = _columns(self._part).path_of(self._row)
         return f"{self._row:07}-{os.path.basename(path)}" if path else f"{self._row:07}"
 
     def content(self) -> bytes:
         """Return the encoded image."""
-        encoded = _scalar(self._part, self._row).encoded
+        encoded = _columns(self._part).encoded[self._row].as_py()
         if encoded is None:
             raise DataError(f"{self}: a row without an image; expected one; correct the table")
         return encoded
@@ -119,9 +119,7 @@ class TableImages(ImageList):
     def sizes(self) -> Iterator[int]:
         """Yield the size of each encoded image; DataError for a row without an image."""
         compute: Any = importlib.import_module("pyarrow.compute")  # its functions are made when it is imported
-        column = _column(self._part)
-        encoded = compute.struct_field(column, "bytes") if _is_struct(column) else column
-        sizes = compute.fill_null(compute.binary_length(encoded), -1).to_numpy()
+        sizes = compute.fill_null(compute.binary_length(_columns(self._part).encoded), -1).to_numpy()
         for row in self._rows:
             yield int(sizes[row]) if sizes[row] >= 0 else _outside(self._part, int(row))
 
@@ -135,37 +133,25 @@ class TableImages(ImageList):
 
     def one(self, index: int) -> ImageFile:
         """Return one image: a row, or the file that it names where the table does not hold its bytes."""
-        row = int(self._rows[index])
-        found = _scalar(self._part, row)
-        if found.encoded is None and found.path:
-            return Path(found.path)
-        return TableImage(self._part, row)
+        row, columns = int(self._rows[index]), _columns(self._part)
+        path = columns.path_of(row)
+        return Path(path) if path and not columns.encoded[row].is_valid else TableImage(self._part, row)
 
 
-class _Scalar(NamedTuple):
-    """What a row holds of an image."""
+class _Columns(NamedTuple):
+    """The images of a table, apart from their paths: asking for names must not read the 140 GB of ImageNet's images."""
 
-    encoded: bytes | None
-    path: str | None
+    encoded: Any  # pyarrow.ChunkedArray, null where an image is a file of its own
+    paths: Any  # the same, or None
 
-
-def _scalar(part: Part, row: int) -> _Scalar:
-    """Return one row of the images."""
-    column = _column(part)
-    value = column[row].as_py()
-    if _is_struct(column):
-        return _Scalar(value.get("bytes"), value.get("path")) if value else _Scalar(None, None)
-    return _Scalar(value, None)
-
-
-def _is_struct(column: Any) -> bool:
-    """Say whether a column holds pairs of bytes and path, not bytes alone."""
-    return column.type.num_fields > 0
+    def path_of(self, row: int) -> str | None:
+        """Return the path that a row names: of the file that the image was, or is."""
+        return None if self.paths is None else self.paths[row].as_py()
 
 
 def _outside(part: Part, row: int) -> int:
     """Return the size of an image that is a file of its own; DataError where there is none."""
-    path = _scalar(part, row).path
+    path = _columns(part).path_of(row)
     try:
         return os.stat(path).st_size if path else len(TableImage(part, row).content())
     except OSError as error:
@@ -188,9 +174,13 @@ def _table(source: str, names: tuple[str, ...]) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _column(part: Part) -> Any:
-    """Return the images, pyarrow.ChunkedArray."""
-    return _table(part.source, part.names).column(part.column)
+def _columns(part: Part) -> _Columns:
+    """Return the images of a split."""
+    compute: Any = importlib.import_module("pyarrow.compute")
+    column = _table(part.source, part.names).column(part.column)
+    if not column.type.num_fields:  # bytes alone
+        return _Columns(column, None)
+    return _Columns(compute.struct_field(column, "bytes"), compute.struct_field(column, "path"))
 
 
 def _defaults(source: Source, tables: Tables) -> dict[str, str]:

@@ -14,7 +14,6 @@ from twinbench.data.errors import DataError
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 
-
 # What the library and Arrow raise on a damaged copy, besides the library's own
 DAMAGED = (ValueError, OSError, LookupError, TypeError, AttributeError)
 

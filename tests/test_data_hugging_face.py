@@ -396,3 +396,17 @@ def test_a_fetch_that_fails_is_one_line(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset_builder", gone)
     with pytest.raises(DataError, match=r"could not be fetched \(no route\)"):
         hugging_face.fetch("org/pets", {})
+
+
+def test_a_column_of_bytes_alone_holds_images_where_it_is_named(tmp_path):
+    values = {"png": [encoded(1), encoded(2)], "label": [0, 1]}
+    features = datasets.Features(png=datasets.Value("binary"), label=single())
+    data = saved(tmp_path / "set", datasets.Dataset.from_dict(values, features=features))
+    assert [image.content() for image in read(f"{data}?image=png").paths] == values["png"]
+
+
+def test_rows_keep_the_names_of_their_files(tmp_path):
+    values = {"image": [{"bytes": encoded(1), "path": "/somewhere/a/1.png"}], "label": [0]}
+    features = datasets.Features(image=datasets.Image(decode=False), label=single())
+    data = saved(tmp_path / "set", datasets.Dataset.from_dict(values, features=features))
+    assert read(data).paths.name(0) == "train/0000000-1.png"

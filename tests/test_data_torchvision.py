@@ -23,6 +23,7 @@ from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 from twinbench.data.torchvision_sets import fetch
 from twinbench.data.torchvision_table import ROWS
+from twinbench.protocols.datasets import DATA_SETS
 
 SPLITS = [(name, split) for name, row in ROWS.items() for split in ("train", row.test and "test") if split]
 UNORDERED = ("SUN397", "INaturalist")  # torchvision lists these in the disk's order
@@ -275,6 +276,16 @@ def test_a_fetch_that_fails_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(published.DTD, "_URL", (tmp_path / "gone.tar.gz").as_uri())
     with pytest.raises(DataError, match="torchvision could not download it"):
         fetch(f"DTD={tmp_path}/mine", {})
+
+
+FORMS = [entry.about.form for entry in DATA_SETS.values() if entry.about.form.startswith("torchvision:")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_usual_form_of_a_known_data_set_is_understood(form, tmp_path, monkeypatch):
+    name = form.removeprefix("torchvision:").partition("=")[0]
+    make(name, tmp_path, monkeypatch)
+    assert len(read(form.replace("FOLDER", str(tmp_path)), "test").paths)
 
 
 def test_what_torchvision_cannot_download_is_said(tmp_path):
