@@ -17,7 +17,7 @@ import numpy as np
 
 from twinbench.data.errors import DataError
 from twinbench.data.json_lists import by_id, is_known, read_json_lists
-from twinbench.data.labelled import LabelledImages
+from twinbench.data.labelled import LabelledImages, absent
 from twinbench.data.placed import placed, tidy
 from twinbench.data.source import Source
 
@@ -36,7 +36,7 @@ def read_coco_labels(source: Source, split: str) -> LabelledImages:
     groups = _groups(categories, lists["annotations"])
     columns = {category: column for column, category in enumerate(sorted(categories.keys() - groups))}
     order = sorted(images)
-    targets = _absent([images[image] for image in order], columns)
+    targets = _absent(file, [images[image] for image in order], columns)
     rows = {image: row for row, image in enumerate(order)}
     for annotation in lists["annotations"]:
         image, category = annotation.get("image_id"), annotation.get("category_id")
@@ -54,14 +54,15 @@ def read_coco_labels(source: Source, split: str) -> LabelledImages:
     return LabelledImages(found, targets, _titles(categories, list(columns)), found.root, (file,), left_out)
 
 
-def _absent(images: Sequence[dict[str, Any]], columns: Mapping[int, int]) -> np.ndarray:
+def _absent(file: Path, images: Sequence[dict[str, Any]], columns: Mapping[int, int]) -> np.ndarray:
     """Return (N, K) int8 as if no class were present: 0, or -1 where a class is not known to be absent."""
+    targets = absent(file, len(images), len(columns))
     if not any("neg_category_ids" in image for image in images):
-        return np.zeros((len(images), len(columns)), dtype=np.int8)
-    targets = np.full((len(images), len(columns)), -1, dtype=np.int8)
+        return targets
+    targets -= 1
     for row, image in enumerate(images):
-        absent = image.get("neg_category_ids")
-        for category in absent if isinstance(absent, list) else ():
+        lacking = image.get("neg_category_ids")
+        for category in lacking if isinstance(lacking, list) else ():
             if is_known(category, columns):
                 targets[row, columns[category]] = 0
     return targets
@@ -143,7 +144,7 @@ def _is_called(path: Path, root: Path, given: str, split: str) -> bool:
 def _roots(source: Source, file: Path) -> list[Path]:
     """Return the folders that images may lie in, the likeliest first: COCO's is annotations/ beside train2017/."""
     if "images" in source.options:
-        return [Path(source.options["images"])]
+        return [Path(source.options["images"]).expanduser()]
     part = file.stem.removeprefix("instances_")
     near = (file.parent, file.absolute().parent.parent)
     inner = (part, f"images/{part}", *WORDS["train"], *WORDS["test"], "images", "JPEGImages", "")

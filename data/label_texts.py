@@ -4,18 +4,20 @@ Classes are sorted: whole numbers by their value, names as text; a column a clas
 training list says which classes there are, and whether an image has one label or several.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from twinbench.data.errors import DataError
-from twinbench.data.labelled import UNLABELLED
-from twinbench.data.rows import CODES, Rows
+from twinbench.data.labelled import UNLABELLED, absent
+from twinbench.data.rows import Rows
 
 SEPARATORS = {"pipe": "|", "semicolon": ";", "comma": ",", "space": " ", "none": ""}
 SEEN = "|;"  # between labels, where nothing else is said: no name of a class is known to have one
+
+_Placed = tuple[np.ndarray, np.ndarray | int]  # columns of a row of targets, and what stands in them
 
 
 @dataclass(frozen=True)
@@ -34,46 +36,48 @@ class Scheme:
             raise DataError(
                 f"{rows.file}: images without labels; expected one of the training list's for each; add them"
             )
-        if self.columns:
-            row_of = self._from_columns(rows)
-        elif self.separator:
-            row_of = self._from_parts(rows)
-        else:
-            number = {name: index for index, name in enumerate(self.classes)}
-            _require_known(rows, number.keys(), set(rows.labels), self.classes)
-            return np.fromiter((number[label] for label in rows.labels), dtype=np.int64, count=len(rows.labels))
-        different = {text: place for place, text in enumerate(row_of)}
-        places = np.fromiter((different[label] for label in rows.labels), dtype=np.int64, count=len(rows.labels))
-        return np.array(list(row_of.values()), dtype=np.int8).reshape(len(row_of), len(self.classes))[places]
+        if self.columns or self.separator:
+            rows_of = self._from_columns(rows) if self.columns else self._from_parts(rows)
+            targets = absent(rows.file, len(rows.labels), len(self.classes))
+            for place, label in enumerate(rows.labels):
+                where, codes = rows_of[label]
+                targets[place, where] = codes
+            return targets
+        number = {name: index for index, name in enumerate(self.classes)}
+        if odd := set(rows.labels) - number.keys():
+            raise self._unknown(rows, min(odd), min(odd))
+        return np.fromiter((number[label] for label in rows.labels), dtype=np.int64, count=len(rows.labels))
 
-    def _from_columns(self, rows: Rows) -> dict[str, list[int]]:
-        """Return the row of targets of each text of codes."""
+    def _from_columns(self, rows: Rows) -> dict[str, _Placed]:
+        """Return the columns and codes of each text of codes."""
         if set(rows.columns) != set(self.classes):
-            odd = sorted(set(rows.columns) ^ set(self.classes))[0]
+            odd = min(set(rows.columns) ^ set(self.classes))
             raise DataError(
                 f"{rows.file}: {len(rows.columns)} columns of classes, {len(self.classes)} in the training list;"
                 f" '{odd}' is in one only; expected the same; are these two data sets?"
             )
-        order = [rows.columns.index(name) for name in self.classes]
-        found: dict[str, list[int]] = {}
-        for text in dict.fromkeys(rows.labels):
-            codes = [CODES[code] for code in text.split(" ")]
-            found[text] = [codes[column] for column in order]
-        return found
-
-    def _from_parts(self, rows: Rows) -> dict[str, list[int]]:
-        """Return the row of targets of each text of several labels: 1 for those that it names, 0 for the others."""
         number = {name: index for index, name in enumerate(self.classes)}
-        found: dict[str, list[int]] = {}
+        where = np.array([number[name] for name in rows.columns])
+        return {text: (where, np.array(text.split(" "), dtype=np.int8)) for text in dict.fromkeys(rows.labels)}
+
+    def _from_parts(self, rows: Rows) -> dict[str, _Placed]:
+        """Return the columns of the labels that each text of several names, and 1 for them."""
+        number = {name: index for index, name in enumerate(self.classes)}
+        found: dict[str, _Placed] = {}
         for text in dict.fromkeys(rows.labels):
             parts = _parts(text, self.separator)
-            if unknown := [part for part in parts if part not in number]:
-                _require_known(rows, number.keys(), {text}, self.classes, unknown[0])
-            row = [0] * len(self.classes)
-            for part in parts:
-                row[number[part]] = 1
-            found[text] = row
+            if odd := [part for part in parts if part not in number]:
+                raise self._unknown(rows, text, odd[0])
+            found[text] = np.array([number[part] for part in parts], dtype=np.int64), 1
         return found
+
+    def _unknown(self, rows: Rows, text: str, label: str) -> DataError:
+        """Return what is wrong with a label that no training image has, in the first line with this text."""
+        name = rows.names[rows.labels.index(text)]
+        return DataError(
+            f"{rows.file}: {name} is labelled '{label[:80]}', as no training image is; expected one of"
+            f" {len(self.classes)} classes such as {self.classes[0]}; correct the list"
+        )
 
 
 def scheme_of(rows: Rows, separator: str) -> Scheme:
@@ -83,7 +87,7 @@ def scheme_of(rows: Rows, separator: str) -> Scheme:
     if rows.columns:
         return Scheme(rows.columns, columns=True)
     texts = dict.fromkeys(rows.labels)
-    between = _separator(rows.file, texts, separator)
+    between = _separator(rows, texts, separator)
     if between:
         parts = {part for text in texts for part in _parts(text, between)}
         return Scheme(_sorted(parts), between)
@@ -93,7 +97,7 @@ def scheme_of(rows: Rows, separator: str) -> Scheme:
     return Scheme(_sorted(texts))
 
 
-def _separator(file: Path, texts: Iterable[str], given: str) -> str:
+def _separator(rows: Rows, texts: Iterable[str], given: str) -> str:
     """Return what stands between several labels of an image; empty where each has one."""
     if given in SEPARATORS or given in SEPARATORS.values():
         if given:
@@ -107,8 +111,14 @@ def _separator(file: Path, texts: Iterable[str], given: str) -> str:
     found = {letter for letter in SEEN if any(letter in text for text in texts)}
     if len(found) > 1:
         raise DataError(
-            f"{file}: both | and ; in labels; expected one of them between several labels; say which: ?separator=pipe"
-            " or ?separator=semicolon, or ?separator=none for one label an image"
+            f"{rows.file}: both | and ; in labels; expected one of them between several labels; say which:"
+            " ?separator=pipe or ?separator=semicolon, or ?separator=none for one label an image"
+        )
+    odd = next((text for text in texts if rows.says_several and not found and re.search("[ ,]", text)), None)
+    if odd is not None:  # Kaggle's planet has `haze primary`: 449 classes instead of 17
+        raise DataError(
+            f"{rows.file}: '{odd[:80]}' in a column of labels, without | or ; between them; expected to know whether it"
+            " is one: say ?separator=space or ?separator=comma for several, ?separator=none for one"
         )
     return found.pop() if found else ""
 
@@ -130,17 +140,3 @@ def _is_number(name: str) -> bool:
     """Say whether a label is a whole number as programs write it: `07` is a name."""
     digits = name.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) < 19 and str(int(name)) == name
-
-
-def _require_known(
-    rows: Rows, known: Iterable[str], texts: set[str], classes: tuple[str, ...], shown: str | None = None
-) -> None:
-    """Raise DataError for the first image with a label that no training image has."""
-    odd = texts if shown is not None else texts - set(known)
-    if odd:
-        place = next(place for place, label in enumerate(rows.labels) if label in odd)
-        label = rows.labels[place] if shown is None else shown
-        raise DataError(
-            f"{rows.file}: {rows.names[place]} is labelled '{label[:80]}', as no training image is; expected one of"
-            f" {len(classes)} classes such as {classes[0]}; correct the list"
-        )

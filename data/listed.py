@@ -14,6 +14,7 @@ in which the images are found, or from `?root=DIR`.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from twinbench.data.classes import OTHERS, kept_classes
@@ -147,7 +148,7 @@ def _of_kept_classes(
 def _once(rows: Rows) -> tuple[Rows, int]:
     """Return the lines without those that repeat one, and their number; DataError for an image with two labels."""
     names = tidy(rows.names)
-    rows = Rows(rows.file, names, rows.labels, rows.splits, rows.columns)
+    rows = replace(rows, names=names)
     first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
     if len(first) == len(names):
         return rows, 0
@@ -171,6 +172,6 @@ def _roots(source: Source, file: Path) -> Sequence[Path]:
     splits/ beside theirs (mmpretrain), or names its own folder, too (CheXpert).
     """
     if "root" in source.options:
-        return [Path(source.options["root"])]
+        return [Path(source.options["root"]).expanduser()]
     folder = file.parent
     return [inner for near in (folder, folder.absolute().parent) for inner in (near, near / file.stem, near / IMAGES)]

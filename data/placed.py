@@ -93,7 +93,7 @@ def _entries(root: Path, names: Sequence[str]) -> Iterator[str]:
         try:
             with os.scandir(f"{root}/{folder}") as entries:
                 yield from (lead + entry.name for entry in entries if entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no folder can have
             continue
         except OSError as error:
             raise unreadable(error) from None

@@ -12,7 +12,7 @@
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from twinbench.data.decode import SUFFIXES
@@ -21,7 +21,7 @@ from twinbench.data.lines import lines_of
 
 _SUFFIX = "|".join(re.escape(suffix) for suffix in SUFFIXES)
 _LABELLED = re.compile(rf"(.*(?:{_SUFFIX}))([\s,;]+)(.*)", re.IGNORECASE | re.DOTALL)
-CODES = {"1": 1, "0": 0, "-1": -1}
+CODES = {"1", "0", "-1"}
 EXPECTED = "expected `image` or `image label` a line, or a header that names the columns"
 
 
@@ -34,11 +34,13 @@ class Rows:
     labels: list[str] = field(default_factory=list)  # of a list with a column for each class, its codes: "1 0 -1"
     splits: list[str] = field(default_factory=list)
     columns: tuple[str, ...] = ()  # the classes that have a column each
+    says_several: bool = False  # by the name of its column, such as `tags`
 
     def select(self, places: list[int]) -> "Rows":
         """Return the lines at these places."""
         labels = [self.labels[place] for place in places] if self.labels else []
-        return Rows(self.file, [self.names[place] for place in places], labels, [], self.columns)
+        names = [self.names[place] for place in places]
+        return replace(self, names=names, labels=labels, splits=[])
 
 
 def read_plain(path: Path) -> Rows:
@@ -114,4 +116,4 @@ def _numbered(path: Path, labels: dict[str, str]) -> tuple[str, ...]:
 
 def _are_codes(label: str) -> bool:
     """Say whether a label is nothing but codes."""
-    return CODES.keys() >= set(label.split(" "))
+    return set(label.split(" ")) <= CODES

@@ -25,10 +25,8 @@ IMAGES = (
     ("path", "image", "img", "file", "filename", "filepath", "imagepath", "imgpath", "imagefile", "relpath", "fpath"),
     ("imageid", "imagename", "imageindex", "imgid", "imgname", "id", "idcode", "name"),
 )
-LABELS = (
-    *("label", "labels", "class", "classes", "classname", "classid", "category", "categories", "categoryid"),
-    *("target", "tag", "tags", "findinglabels"),
-)
+SEVERAL = ("labels", "classes", "categories", "targets", "tags", "findinglabels")
+LABELS = ("label", "class", "classname", "classid", "category", "categoryid", "target", "tag", *SEVERAL)
 SPLITS = ("split", "subset", "partition", "set", "dataset", "usage", "phase")
 INDEX = re.compile(r"unnamed:\s*\d+|", re.IGNORECASE)  # what pandas calls or leaves its row numbers
 DELIMITERS = (",", "\t", ";")
@@ -103,7 +101,8 @@ def _read(path: Path, reader: Any, header: list[str], columns: _Columns, blank: 
             split = row[columns.split].strip()
             splits.append(same.setdefault(split, split))
     classes = tuple(header[place] for place in columns.labels) if columns.is_wide else ()
-    return Rows(path, names, labels, splits, classes)
+    says_several = bool(columns.labels) and _plain(header[columns.labels[0]]) in SEVERAL
+    return Rows(path, names, labels, splits, classes, says_several)
 
 
 def _code(path: Path, line: int, column: str, cell: str, blank: str) -> str:
