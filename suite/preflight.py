@@ -3,8 +3,10 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+from twinbench.data.source import FORMS
 from twinbench.protocols.house import UserError
 from twinbench.report.provenance import code
 from twinbench.suite.estimate import disk_bytes
@@ -57,19 +59,20 @@ def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
     """Yield the data that a worker of a missing job would refuse, in the words of its reader, each once.
 
-    A library that only the workers' machines have is no problem: login nodes have no torch.
+    What takes a library that is not here is left to the workers: login nodes have no torch.
     """
     missing = {job.name for job in jobs if not job.product.exists()}
     told: set[str] = set()
     for name, source, read in data_of(suite, missing):
+        library = "" if source.is_folder else FORMS[source.form].library
+        if library and not find_spec(library):
+            continue
         try:
             read(source)
         except (UserError, OSError) as error:
             if str(error) not in told:
                 told.add(str(error))
                 yield f"data.{name}: {error}"
-        except ImportError:
-            continue
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
