@@ -1,112 +1,103 @@
 """Is a data set complete? Counts, lists, annotations and every single image, before any job runs."""
 
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from twinbench.data.decode import proven_size, read_size
+from twinbench.data.checked import Report, compare
+from twinbench.data.content import require_content
+from twinbench.data.decode import prove, read_size
 from twinbench.data.errors import DataError
 from twinbench.data.items import ImageFile
-from twinbench.data.scenes import read_marker
-from twinbench.data.surveys import EXPECTED, OPTIONAL, Problem, Split, Survey, survey
-from twinbench.protocols.house import unknown
+from twinbench.data.repeats import Repeats
+from twinbench.data.source import Source
+from twinbench.data.surveys import Split, Survey, survey
+from twinbench.data.targets import target
 from twinbench.runtime.progress import bar
 
 CHUNK = 64  # images handed to a process at a time
 BLOCK = 200 * CHUNK  # images handed out before the first answers are read: bounds the memory
 
 
-@dataclass(frozen=True)
-class Report:
-    """The outcome of a check. `counts` and `expected` go by split, and `classes`."""
+class Seen(NamedTuple):
+    """What was seen of one image."""
 
-    layout: str
-    root: str
-    expected_from: str
-    counts: dict[str, int]
-    expected: dict[str, int]
-    problems: tuple[Problem, ...]
-
-    @property
-    def complete(self) -> bool:
-        """True if nothing is wrong."""
-        return not self.problems
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the report as plain data for JSON."""
-        return {**asdict(self), "complete": self.complete}
-
-    def as_text(self) -> str:
-        """Return the report for people: a line a count, then a line a problem."""
-        state = "complete" if self.complete else "not complete"
-        lines = [f"{self.layout} at {self.root}: {state} (expected: {self.expected_from})"]
-        for name in {**self.expected, **self.counts}:
-            expected = f" of {self.expected[name]:,}" if name in self.expected else ""
-            if name in self.counts or name not in OPTIONAL:
-                lines.append(f"  {name:14} {self.counts.get(name, 0):>11,}{expected}")
-        for problem in self.problems:
-            lines.append(f"  {problem.kind}: {problem.count:,} problem{'s' * (problem.count > 1)}")
-            lines += [f"    {line}" for line in problem.examples]
-            lines += ["    ..."] * (problem.count > len(problem.examples))
-        return "\n".join(lines)
+    problem: str = ""
+    is_flat: bool = False  # one colour all over
+    digest: bytes = b""  # of its bytes, where it was asked for
 
 
-def check(layout: str, root: Path, fast: bool = False, processes: int = 0) -> Report:
-    """Return what is at `root`, compared with the published data set, or with the marker of demo scenes.
+def check(what: str, data: Path | str | Source, fast: bool = False, processes: int = 0) -> Report:
+    """Return what is at `data`, compared with what a complete copy holds.
 
-    Each image is decoded by one of `processes` (0: one a core); `fast` reads headers only. All problems are found,
-    none is raised; only an unknown layout or a missing folder is a DataError.
+    `what` is a data set's name, or a layout's, which stands for the published set of that layout, or empty: then
+    nothing is expected but data that a worker can use. Each image is decoded by one of `processes` (0: one a core), and
+    those whose size in bytes both splits have are compared by their bytes; `fast` reads headers only. All problems are
+    found, none is raised; only an unknown name and a missing folder are DataErrors.
     """
-    if layout not in EXPECTED:
-        raise DataError(unknown("layout", layout, EXPECTED))
-    if not os.path.isdir(root):
-        raise DataError(f"{root}: no such folder; expected the root of {layout}; check the path")
-    findings = survey(layout, root)
+    source = Source.of(data)
+    if source.is_folder and not os.path.isdir(source.place):
+        state = "not a folder" if os.path.exists(source.place) else "no such folder"
+        raise DataError(f"{source.place}: {state}; expected the data set's root folder; check the path")
+    aim = target(what, source)
+    findings = survey(aim.way, aim.source)
+    repeats = Repeats(findings.splits, looked_for=not fast)
+    flat = _examine_all(findings, repeats, fast, processes)
+    for split in findings.splits:
+        with findings.noting("constant images"):
+            require_content(source, "test" if split.is_test else "training", split.paths)
+    problems, notes = compare(aim, findings)
+    return Report(
+        layout=aim.title,
+        root=str(aim.source),
+        expected_from=aim.expected_from,
+        counts=findings.counts,
+        expected=aim.expected,
+        optional=tuple(sorted(aim.optional)),
+        problems=problems,
+        left_out=findings.left_out,
+        constant=flat,
+        in_both=repeats.count,
+        notes=notes,
+    )
+
+
+def _examine_all(findings: Survey, repeats: Repeats, fast: bool, processes: int) -> int:
+    """Look at every image, note what is wrong with it, and return how many have one colour all over."""
     total = sum(len(split.paths) for split in findings.splits)
-    answers = _answers(findings.splits, fast, processes or min(len(os.sched_getaffinity(0)), 1 + total // CHUNK))
-    for path, problem in bar(answers, what="images", total=total, unit="img"):
-        if problem:
+    number = processes or min(len(os.sched_getaffinity(0)), 1 + total // CHUNK)
+    flat = 0
+    for split, path, seen in bar(
+        _answers(findings.splits, repeats, fast, number), what="images", total=total, unit="img"
+    ):
+        flat += seen.is_flat
+        repeats.meet(split, seen.digest)
+        if seen.problem:
             missing = isinstance(path, Path) and not path.exists()
-            findings.note("missing images" if missing else "unreadable images", problem)
-    expected, expected_from = _expectation(layout, root)
-    _compare(findings, expected)
-    return Report(layout, str(root), expected_from, findings.counts, expected, tuple(findings.problems.values()))
+            findings.note("missing images" if missing else "unreadable images", seen.problem)
+    return flat
 
 
-def _expectation(layout: str, root: Path) -> tuple[dict[str, int], str]:
-    """Return the counts that a complete data set has, and who says so."""
-    for tree in (root, root / "VOCdevkit"):
-        if marker := read_marker(tree):
-            counts = {split: count for split, count in marker["images"].items() if split in EXPECTED[layout]}
-            if "trainval07+12" in EXPECTED[layout]:
-                counts["trainval07+12"] = counts["2007-trainval"] + counts["2012-trainval"]
-            return {**counts, "classes": 10}, "the demo scenes' marker"
-    return EXPECTED[layout], "the published data set"
-
-
-def _compare(findings: Survey, expected: dict[str, int]) -> None:
-    """Note each count that is not as expected."""
-    for name, count in expected.items():
-        found = findings.counts.get(name, count if name in OPTIONAL else 0)
-        if found != count:
-            findings.note("counts", f"{name}: {found:,}, expected {count:,}")
-
-
-def _answers(splits: Iterable[Split], fast: bool, processes: int) -> Iterator[tuple[ImageFile, str]]:
-    """Yield each image file with what is wrong with it, or nothing, in order."""
+def _answers(
+    splits: Iterable[Split], repeats: Repeats, fast: bool, processes: int
+) -> Iterator[tuple[Split, ImageFile, Seen]]:
+    """Yield each image with its split and what was seen of it, in order."""
     with _mapper(processes) as mapper:
         for split in splits:
             for start in range(0, len(split.paths), BLOCK):
                 block = split.paths[start : start + BLOCK]
                 sizes = split.sizes[start : start + BLOCK] if split.sizes else repeat(None, len(block))
-                yield from zip(block, mapper(partial(examine, fast=fast), block, sizes), strict=True)
+                digested = repeats.candidates(split, start, len(block))
+                answers = mapper(partial(examine, fast=fast), block, sizes, digested)
+                for path, seen in zip(block, answers, strict=True):
+                    yield split, path, seen
 
 
 @contextmanager
@@ -126,16 +117,26 @@ def _mapper(processes: int) -> Generator[Callable[..., Iterable[Any]]]:
         pool.shutdown(cancel_futures=True)
 
 
-def examine(path: ImageFile, size: tuple[int, int] | None = None, fast: bool = False) -> str:
-    """Return what is wrong with an image file, or nothing. `size` is what its annotation says, (width, height)."""
+def examine(path: ImageFile, size: tuple[int, int] | None = None, digested: bool = False, fast: bool = False) -> Seen:
+    """Return what is wrong with an image, or nothing, and whether it is flat.
+
+    `size` is what its annotation says, (width, height); where `digested`, the digest of its bytes is returned, too.
+    """
     try:
         if isinstance(path, Path) and path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
-        found = read_size(path) if fast else proven_size(path)
+        proof = None if fast else prove(path)
+        found = proof.size if proof else read_size(path)
         if size and found != size:
             raise DataError(
                 f"{path}: {found[0]} x {found[1]} pixels, annotated {size[0]} x {size[1]}; fetch both again"
             )
     except DataError as error:
-        return str(error)
-    return ""
+        return Seen(str(error))
+    return Seen("", bool(proof and proof.is_flat), _digest(path) if digested else b"")
+
+
+def _digest(path: ImageFile) -> bytes:
+    """Return a digest of an image's bytes, or of its pixels where it was never encoded."""
+    content = path.read_bytes() if isinstance(path, Path) else path.content()
+    return hashlib.blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()

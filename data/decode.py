@@ -1,11 +1,13 @@
-"""One image file in, one RGB image out, or one clear line. Needs Pillow only."""
+"""One image file in, one RGB image out, or one clear line. Needs Pillow and NumPy only."""
 
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from twinbench.data.errors import DataError
@@ -14,26 +16,66 @@ from twinbench.data.items import ImageFile
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
 
 
+# Pillow converts these with their whole range. Alpha is dropped, as by every loader of the field: pixels keep the
+# colour that lies beneath their transparency.
+WHOLE_RANGE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+SCALED_TO_16_BITS = ("PPM", "PNG")  # formats whose mode "I" is 0 to 65535, whatever the file's largest value is
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What decoding an image to its end has shown."""
+
+    size: tuple[int, int]  # width, height
+    is_flat: bool  # one colour all over
+
+
 def read_rgb(path: ImageFile) -> Image.Image:
     """Return the image as RGB, decoded to the last pixel; DataError names a file that is missing or damaged.
 
-    An image of more pixels than Pillow's MAX_IMAGE_PIXELS (about 89 million) is refused: a small file that unpacks to
-    gigabytes is an attack or an accident, and no data set here holds one.
+    Of 16 bits a channel the upper 8 are kept, as libpng and Pillow do with colour images. Modes without a known range
+    (32-bit, floating point) and Lab are refused by name. An image of more pixels than Pillow's MAX_IMAGE_PIXELS (about
+    89 million) is refused, too: a small file that unpacks to gigabytes is an attack or an accident, and no data set
+    here holds one.
     """
     with _opened(path) as image:
+        return _as_rgb(image)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of a mode that `_opened` lets through.
+
+    Pillow's own conversion cuts 16 bits off at 255: whole data sets of 16-bit PNG turned white and gave a number.
+    """
+    if image.mode in WHOLE_RANGE:
         return image.convert("RGB")
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
 
 
-def proven_size(path: ImageFile) -> tuple[int, int]:
-    """Return width and height, proven: the file is decoded to its end. DataError just where `read_rgb` has one.
+def is_flat(image: Image.Image) -> bool:
+    """Say whether an RGB image has one colour all over."""
+    return all(low == high for low, high in image.getextrema())  # type: ignore[misc]  # a pair for each channel
 
-    A JPEG is decoded at an eighth of its size: every bit of it is read, but most of the arithmetic is left out.
+
+def prove(path: ImageFile) -> Proof:
+    """Decode the file to its end; DataError just where `read_rgb` has one.
+
+    A JPEG is decoded at an eighth of its size: every bit of it is read, but most of the arithmetic is left out. One
+    that is flat at that size is decoded in full before it is called so.
     """
     with _opened(path) as image:
         size = image.size
         image.draft("RGB", (1, 1))
-        image.load()
-        return size
+        flat = is_flat(_as_rgb(image))
+    if flat and image.size != size:
+        flat = is_flat(read_rgb(path))
+    return Proof(size, flat)
+
+
+def proven_size(path: ImageFile) -> tuple[int, int]:
+    """Return width and height, proven; see `prove`."""
+    return prove(path).size
 
 
 def read_size(path: ImageFile) -> tuple[int, int]:
@@ -50,6 +92,7 @@ def _opened(path: ImageFile) -> Generator[Image.Image]:
             warnings.simplefilter("ignore")  # remarks on metadata, which nobody here uses
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _image(path) as image:
+                _require_range(path, image)
                 yield image
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; the data set is incomplete, see `twinbench data check`") from None
@@ -71,6 +114,16 @@ def _image(path: ImageFile) -> Image.Image:
         return Image.open(path)
     content = path.content()
     return Image.open(BytesIO(content)) if isinstance(content, bytes) else Image.fromarray(content)
+
+
+def _require_range(path: ImageFile, image: Image.Image) -> None:
+    """Raise DataError for a mode whose values have no known black and white."""
+    known = image.mode in WHOLE_RANGE or image.mode in SIXTEEN_BITS
+    if not known and not (image.mode == "I" and image.format in SCALED_TO_16_BITS):
+        raise DataError(
+            f"{path}: pixels of mode {image.mode}, which have no range that says what black and white are; expected 8"
+            " or 16 bits a channel, grey or colour; convert the images, for example to 8-bit PNG"
+        )
 
 
 def _names_a_file(path: ImageFile) -> bool:

@@ -42,15 +42,30 @@ def _nearby(root: Path, needs: str) -> str:
 
 
 def read_text(path: Path, advice: str, at_most: int = 500_000_000) -> str:
-    """Return a text file of up to `at_most` bytes; DataError, which ends in `advice`, if there is none to be read."""
+    """Return a text file of up to `at_most` bytes; DataError, which ends in `advice`, if there is none to be read.
+
+    The mark that Windows' editors put first (BOM) is no part of it: the first name of a list was not found for it.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; {advice}")
         if status.st_size > at_most:
             raise DataError(f"{path}: {status.st_size} bytes, too many: such files have {at_most} at most; {advice}")
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {advice}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+
+
+def read_lines(path: Path, advice: str, at_most: int = 500_000_000) -> list[str]:
+    """Return the lines of a list without blanks around them, empty ones left out; DataError as in `read_text`.
+
+    Only line ends divide it: a name may hold any other letter, such as U+2028, which `str.splitlines` splits at.
+    """
+    text = read_text(path, advice, at_most)
+    if "\0" in text:
+        raise DataError(f"{path}: no plain text (is it UTF-16?); expected UTF-8: save the list as that; {advice}")
+    lines = (line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    return [line for line in lines if line]

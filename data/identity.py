@@ -19,11 +19,12 @@ from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.paths import PathList
+from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity
 
-VERSION = "1"  # raised when other lines are hashed, when a reader returns something else, or when hints hold more
+VERSION = "2"  # raised when other lines are hashed, when a reader returns something else, or when hints hold more
 HINTED_FROM = 20_000  # images; fewer are counted anew each time, in about a tenth of a second
 WATCHED = 1000  # images of a split, evenly spread: one program that rewrites all of them in place moves no folder
 
@@ -118,7 +119,7 @@ def _classified(wanted: _Split) -> _Part:
 
 def _unlabelled(wanted: _Split) -> _Part:
     """Return images whose labels are not looked at."""
-    images = wanted.labelled()
+    images = wanted.read.get(wanted.split) or read_pool(wanted.source)
     items = _items(images.paths, images.root, repeat(None, len(images.paths)))
     return _Part(images.paths, images.classes, items, images.sources)
 

@@ -1,22 +1,28 @@
 """ImageNet as everybody unpacks it: train/<class>/*, val/<class>/*, and SimCLR's 1 % and 10 % lists beside them.
 
-Any data set of that shape is read, with any class folder names. torchvision's ImageFolder gives the same order.
+Any data set of that shape is read, with any class folder names and images at any depth below them. torchvision's
+ImageFolder gives the same order.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from twinbench.data.classes import kept_classes
 from twinbench.data.decode import SUFFIXES
-from twinbench.data.errors import DataError, read_text, require_folder, unreadable
-from twinbench.data.labelled import LabelledImages, as_targets
+from twinbench.data.errors import DataError, require_folder
+from twinbench.data.flat_val import has_flat_images, read_flat
+from twinbench.data.labelled import LabelledImages
 from twinbench.data.paths import PathList
 from twinbench.data.source import Source
+from twinbench.data.subset import file_names, places_on
+from twinbench.data.walk import Walk
 from twinbench.runtime.download import alone, fetch_file
 
 # By preference. ImageNet has a test/, too, whose labels are not public; others call the part that they report on so.
-FOLDERS = {"train": ("train",), "test": ("val", "test")}
+FOLDERS = {"train": ("train",), "test": ("val", "valid", "validation", "test")}
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 LISTS_ADDRESS = "https://raw.githubusercontent.com/google-research/simclr/master/imagenet_subsets"
 LISTS_SHA256 = {  # of that source's files
@@ -28,75 +34,102 @@ HOLDS = "train/<class>/*.JPEG and val/<class>/*.JPEG"
 
 
 def read_imagenet(source: Source, split: str, fraction: str = "100%", subset: Path | None = None) -> LabelledImages:
-    """Return one split by class name, then file name; with a fraction, in the order of its list.
+    """Return one split by class name, then as ImageFolder goes through a class; with a fraction, as on its list.
 
-    The list is `subset`, by default the one in the folder.
+    The list is `subset`, by default the one in the folder. A val/ without class folders is read by its label file.
     """
     root = source.path
-    part = split_folder(root, split)
-    classes = class_folders(root / "train" if (root / "train").is_dir() else root / part)
-    found = class_folders(root / part) if split == "test" else classes
+    folder = root / split_folder(source, split)
+    train = root / train_folder(source)
+    classes = kept_classes(class_folders(train if train.is_dir() else folder), source)
+    if split == "test" and train.is_dir() and has_flat_images(folder, classes):
+        return read_flat(source, folder, classes)
+    walk = Walk(root)
+    _require_classes(source, classes, walk.classes(folder), folder.name)
+    names, counts = _images(folder, classes, walk)
+    targets = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+    sources = (train if train.is_dir() else folder, *walk.empty)  # whose folders are the classes; where images may come
+    if fraction != "100%":
+        path = subset or root / LISTS[fraction]
+        places = places_on(path, folder, [names.name(index) for index in range(len(names))])
+        names, targets, sources = names.select(places), targets[places], (*sources, path)
+    return LabelledImages(names, targets, classes, root=root, sources=sources, left_out=dict(walk.left_out))
+
+
+def _images(folder: Path, classes: tuple[str, ...], walk: Walk) -> tuple[PathList, list[int]]:
+    """Return the images of all classes, class by class, and how many each has; DataError for a class without."""
+    counts = [0] * len(classes)
+
+    def names() -> Iterator[str]:
+        for label, name in enumerate(classes):
+            for file in walk.images(folder / name):
+                counts[label] += 1
+                yield f"{name}/{file}"
+            if not counts[label]:
+                raise DataError(
+                    f"{folder / name}: no images in it; expected images of one class ({', '.join(SUFFIXES)}); is the"
+                    " data set complete?"
+                )
+
+    return PathList(folder, names()), counts
+
+
+def _require_classes(source: Source, classes: tuple[str, ...], found: tuple[str, ...], part: str) -> None:
+    """Raise DataError unless a split has the class folders of the training images; others may be told to stay out."""
+    if "classes" in source.options:
+        found = tuple(name for name in found if name in classes)
     if found != classes:
         odd = sorted(set(classes) ^ set(found))
         raise DataError(
-            f"{root}: {len(classes)} classes in train, {len(found)} in {part}; {odd[0]} is in one only; expected the"
-            " same class folders in both; ImageNet's val images must be sorted into class folders"
+            f"{source.path}: {len(classes)} classes in train, {len(found)} in {part}; {odd[0]} is in one only; expected"
+            " the same class folders in both; ImageNet's val images must be sorted into class folders, or named with"
+            " their classes in val.txt; or list the classes to keep: DATA?classes=FILE"
         )
-    names = {name: image_names(root / part / name) for name in classes}
-    sources = (root / "train",)  # whose folders are the classes
-    if fraction == "100%":
-        listed = [(name, file) for name in names for file in names[name]]
-    else:
-        path = subset or root / LISTS[fraction]
-        listed = _listed(root, path, names)
-        sources = (*sources, path)
-    label_of = {name: label for label, name in enumerate(classes)}
-    return LabelledImages(
-        PathList(root / part, (f"{name}/{file}" for name, file in listed)),
-        as_targets([label_of[name] for name, _ in listed]),
-        classes,
-        root=root,
-        sources=sources,
-    )
 
 
-def split_folder(root: Path, split: str) -> str:
-    """Return the name of the folder that holds a split; DataError if `root` has none."""
+def train_folder(source: Source) -> str:
+    """Return the name of the folder of training images, which may not be there."""
+    return _named_folder(source, "train") or FOLDERS["train"][0]
+
+
+def split_folder(source: Source, split: str) -> str:
+    """Return the name of the folder that holds a split; DataError if there is none."""
+    given = _named_folder(source, split)
+    if given:
+        require_folder(source.path, given.partition("/")[0], f"{given}/<class>/ as ?{split}={given} says")
+        if not (source.path / given).is_dir():
+            raise DataError(f"{source.path / given}: not a folder; expected class folders in it; check ?{split}=")
+        return given
     for name in FOLDERS[split]:
-        if (root / name).is_dir():
+        if (source.path / name).is_dir():
             return name
-    require_folder(root, FOLDERS[split][0], HOLDS)
+    require_folder(source.path, FOLDERS[split][0], f"{HOLDS}; other names go by DATA?train=NAME&test=NAME")
     return FOLDERS[split][0]
+
+
+def _named_folder(source: Source, split: str) -> str:
+    """Return the user's name for a split; DataError for one that leads out of the data set."""
+    given = source.named(split).strip("/")
+    if ".." in given.split("/"):
+        raise DataError(f"{source}: ?{split}={given} leads out of the folder; expected a folder in it; give its root")
+    return given
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the class folders in `folder`, sorted; DataError if there are none."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    except OSError as error:
-        raise unreadable(error) from None
+    names = Walk(folder.parent).classes(folder)
     if not names:
         raise DataError(f"{folder}: no class folders in it; expected {HOLDS}; sort the images into class folders")
-    return tuple(names)
-
-
-def image_names(folder: Path) -> list[str]:
-    """Return the image files of a class folder, sorted; DataError if there are none."""
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
-    except OSError as error:
-        raise unreadable(error) from None
-    if not names:
-        raise DataError(f"{folder}: no images in it; expected images of one class; is the data set complete?")
     return names
 
 
 def list_sha256(path: Path) -> str:
     """Return the sha256 of a list, one image name a line: that of SimCLR's file for any copy of it.
 
-    Copies are about that differ in line ends or lack the last one; they name the same images.
+    Copies are about that differ in line ends, lack the last one, or have folders and labels around the names; they
+    name the same images.
     """
-    lines = "".join(f"{name}\n" for name in _read_list(path))
+    lines = "".join(f"{name}\n" for name in file_names(path))
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
@@ -117,28 +150,3 @@ def fetch_lists(folder: Path) -> Iterator[Path]:
                 f"{path}: sha256 {found[:12]}..., expected SimCLR's {sha256[:12]}...; move it away and run again"
             )
         yield path
-
-
-def _read_list(path: Path) -> list[str]:
-    """Return the image names on a list, `<class>_<number>.JPEG` each."""
-    advice = (
-        "expected SimCLR's list; fetch it with `twinbench data lists FOLDER`, name it with --list (`list` in a suite)"
-    )
-    names = read_text(path, advice).split()
-    if not names or len(set(names)) != len(names):
-        raise DataError(f"{path}: {len(names)} lines, {len(set(names))} different ones; expected one image name a line")
-    return names
-
-
-def _listed(root: Path, path: Path, names: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Return (class, file name) of each image on the list at `path`."""
-    known = {name: set(files) for name, files in names.items()}
-    listed = [(line.rpartition("_")[0], line) for line in _read_list(path)]
-    for name, file in listed:
-        if name not in known:
-            raise DataError(
-                f"{path}: {file} belongs to no class folder of {root}/train; is it another data set's list?"
-            )
-        if file not in known[name]:
-            raise DataError(f"{path}: {file} is not in {root}/train; the data set is incomplete, or the list another's")
-    return listed

@@ -17,7 +17,7 @@ HOLDS = "train2018.json, val2018.json and train_val2018/"
 def read_inat(source: Source, split: str) -> LabelledImages:
     """Return one split in the order of the image ids; class index = rank of the category id."""
     root = source.path
-    path = split_file(root, split, FILES[split])
+    path = split_file(source, split, FILES[split])
     if not path.exists():
         require_folder(root, FILES[split], HOLDS)
     lists = read_json_lists(path)

@@ -22,6 +22,11 @@ class LabelledImages:
     left_out: dict[str, int] = field(default_factory=dict)  # what else lies there: why it is no image, how many
 
 
+def told_left_out(images: LabelledImages) -> str:
+    """Return what a reader has left out, in words; empty if nothing."""
+    return ", ".join(f"{count:,} {why}" for why, count in sorted(images.left_out.items()) if count)
+
+
 def as_targets(labels: list[int]) -> np.ndarray:
     """Return class indices as (N,) int64."""
     return np.asarray(labels, dtype=np.int64).reshape(len(labels))
@@ -56,3 +61,22 @@ def require_same_classes(root: Path | Source, train: LabelledImages, test: Label
             f"{root}: {len(train.classes)} training and {len(test.classes)} test classes; {first}; expected the same"
             " list; are these two data sets?"
         )
+
+
+def require_both_sides(source: Path | Source, split: str, images: LabelledImages) -> None:
+    """Raise DataError for a class with several-label targets that has no positive or no negative.
+
+    Every ranking of its images is perfect, or none has a value. Lists of 1 and 0 or of 1 and -1 are about whose 0 or -1
+    was meant as absent and reads as ignored: with nothing but positives left, each class had an AP of 100.
+    """
+    if images.targets.ndim == 1:
+        return
+    for column, name in enumerate(images.classes):
+        targets = images.targets[:, column]
+        counts = {code: int((targets == code).sum()) for code in (1, 0, -1)}
+        if not counts[1] or not counts[0]:
+            raise DataError(
+                f"{source}: class '{name}' has {counts[1]} positive, {counts[0]} negative and {counts[-1]} ignored"
+                f" {split} images; expected at least one positive and one negative; correct its labels, or leave it out"
+                " by a list of the classes to keep: DATA?classes=FILE"
+            )

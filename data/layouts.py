@@ -3,24 +3,27 @@
 | layout   | DATA is the folder that holds                                                              |
 |----------|--------------------------------------------------------------------------------------------|
 | imagenet | train/<class>/*.JPEG, val/<class>/*.JPEG; for 1 % and 10 %: 1percent.txt, 10percent.txt    |
-| voc      | VOC2007/ (or VOCdevkit/VOC2007/) with Annotations, ImageSets/Main, JPEGImages              |
+| voc      | VOC2007/ or another such folder (also below VOCdevkit/), or it is one, with JPEGImages,    |
+|          | ImageSets/Main and Annotations                                                             |
 | inat     | train2018.json, val2018.json, train_val2018/<supercategory>/<category id>/*.jpg            |
 | places   | train_places205.csv, val_places205.csv and the images; or train/<class>/, val/<class>/     |
 
 The `test` split is the one that papers report on: val of ImageNet, iNaturalist 2018 and Places205, test of VOC2007.
+Other names of splits go by `?train=NAME&test=NAME`, and `?classes=FILE` lists the classes to keep.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+from twinbench.data.classes import keep_classes
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import read_imagenet
 from twinbench.data.inat import read_inat
-from twinbench.data.labelled import LabelledImages, require_counts, require_same_classes
+from twinbench.data.labelled import LabelledImages, require_both_sides, require_counts, require_same_classes
 from twinbench.data.own import sniff_layout
 from twinbench.data.places import read_places
 from twinbench.data.source import FORMS, Source
-from twinbench.data.voc import read_voc07
+from twinbench.data.voc_labels import read_voc
 from twinbench.protocols.house import unknown
 
 # Those of the ground modules stand here, too: who reads a data set needs them beside `read_labelled`.
@@ -31,7 +34,7 @@ Reader = Callable[[Source, str], LabelledImages]  # (the folder, with options; "
 # The registry: a new layout of a folder is a module with such a reader, and one line here.
 READERS: dict[str, Reader] = {
     "imagenet": read_imagenet,
-    "voc": read_voc07,
+    "voc": read_voc,
     "inat": read_inat,
     "places": read_places,
 }
@@ -49,18 +52,32 @@ def read_labelled(
     path or by their list. DataError names what does not fit.
     """
     source = Source.of(data)
+    images = read_images(layout, source, split, fraction, subset)
+    require_both_sides(source, split, images)
+    return images
+
+
+def read_images(
+    layout: str, source: Source, split: str, fraction: str = "100%", subset: Path | None = None
+) -> LabelledImages:
+    """Return what `read_labelled` does for whom labels do not matter: a class may have no positives or no negatives."""
     if split not in ("train", "test"):
         raise DataError(unknown("split", split, ("train", "test")))
     try:
-        if not source.is_folder:
-            return FORMS[source.form].read(source, split)
-        layout = layout or sniff_layout(source.path, "classification")
-        if layout not in READERS:
-            raise DataError(unknown("layout", layout, READERS))
-        if fraction == "100%":
-            return READERS[layout](source, split)
-        if (layout, split) != ("imagenet", "train"):
-            raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
-        return read_imagenet(source, split, fraction, subset)
+        return keep_classes(_read(layout, source, split, fraction, subset), source)
     except OSError as error:
         raise unreadable(error) from None
+
+
+def _read(layout: str, source: Source, split: str, fraction: str, subset: Path | None) -> LabelledImages:
+    """Return what the reader of the layout or form finds."""
+    if not source.is_folder:
+        return FORMS[source.form].read(source, split)
+    layout = layout or sniff_layout(source, "classification")
+    if layout not in READERS:
+        raise DataError(unknown("layout", layout, READERS))
+    if fraction == "100%":
+        return READERS[layout](source, split)
+    if (layout, split) != ("imagenet", "train"):
+        raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
+    return read_imagenet(source, split, fraction, subset)

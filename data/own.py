@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from twinbench.data.errors import DataError, unreadable
+from twinbench.data.leavings import is_leaving
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 
@@ -14,7 +15,7 @@ KNOWN_BY = {
         "imagenet": "train/<class>/ beside val/<class>/ or test/<class>/",
         "inat": "train*.json",
         "places": "train*.csv",
-        "voc": "VOC2007/",
+        "voc": "VOC2007/ or another folder with ImageSets/Main and JPEGImages",
     },
     "detection": {
         "voc": "VOC2007/",
@@ -27,11 +28,13 @@ def layout_of(given: str, source: Source, task: str = "classification") -> str:
     """Return the layout of a folder: the one that is `given`, or else seen from it; of other sources their form."""
     if not source.is_folder:
         return source.form
-    return given or sniff_layout(source.path, task)
+    return given or sniff_layout(source, task)
 
 
-def sniff_layout(root: Path, task: str) -> str:
-    """Return the layout of the data at `root`, of those that hold data of `task`; DataError unless it is just one."""
+def sniff_layout(data: Path | Source, task: str) -> str:
+    """Return the layout of the folder `data`, of those that hold data of `task`; DataError unless it is just one."""
+    source = Source.of(data)
+    root = source.path
     if task not in KNOWN_BY:
         raise DataError(unknown("task", task, KNOWN_BY))
     if not root.is_dir():
@@ -39,7 +42,7 @@ def sniff_layout(root: Path, task: str) -> str:
         raise DataError(f"{root}: {state}; expected the folder that holds a data set for {task}; check the path")
     signs = KNOWN_BY[task]
     try:
-        found = [layout for layout in signs if _SNIFFERS[layout](root)]
+        found = [layout for layout in signs if _SNIFFERS[layout](source)]
     except OSError as error:
         raise unreadable(error) from None
     if len(found) == 1:
@@ -52,46 +55,79 @@ def sniff_layout(root: Path, task: str) -> str:
     raise DataError(f"{root}: no data for {task}; looked for {looked_for}; give the data set's root folder")
 
 
-def _is_imagenet(root: Path) -> bool:
-    return _has_folders(root / "train") and (_has_folders(root / "val") or _has_folders(root / "test"))
+def _is_imagenet(source: Source) -> bool:
+    tests = [source.named("test")] if source.named("test") else ["val", "valid", "validation", "test"]
+    train = source.path / (source.named("train") or "train")
+    return _has_folders(train) and any((source.path / test).is_dir() for test in tests)
 
 
-def _is_inat(root: Path) -> bool:
-    return any(root.glob("train*.json"))
+def _is_inat(source: Source) -> bool:
+    return _has_list(source, ".json")
 
 
-def _is_places(root: Path) -> bool:
-    return any(root.glob("train*.csv")) or (root / "trainvalsplit_places205").is_dir()
+def _is_places(source: Source) -> bool:
+    return _has_list(source, ".csv") or (source.path / "trainvalsplit_places205").is_dir()
 
 
-def _is_voc(root: Path) -> bool:
-    return (root / "VOC2007").is_dir() or (root / "VOCdevkit" / "VOC2007").is_dir()
+def _is_voc(source: Source) -> bool:
+    devkits = [source.path, source.path / "VOCdevkit"]
+    return any(_is_voc_folder(folder) for devkit in devkits for folder in (devkit, *_folders(devkit)))
 
 
-def _is_coco(root: Path) -> bool:
-    return any(root.glob("annotations/instances_*.json"))
+def _is_coco(source: Source) -> bool:
+    return any(source.path.glob("annotations/instances_*.json"))
+
+
+def _is_voc_folder(folder: Path) -> bool:
+    return folder.name == "VOC2007" or ((folder / "ImageSets" / "Main").is_dir() and (folder / "JPEGImages").is_dir())
+
+
+def _has_list(source: Source, suffix: str) -> bool:
+    given = source.named("train")
+    if given:
+        return (source.path / given).suffix == suffix or (source.path / f"{given}{suffix}").is_file()
+    return any(source.path.glob(f"train*{suffix}"))
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir() if entry.is_dir() and not is_leaving(entry.name)]
 
 
 def _has_folders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+    return bool(_folders(folder))
 
 
 _SNIFFERS = {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc, "coco": _is_coco}
 
 
-def split_file(root: Path, split: str, published: str) -> Path:
-    """Return the list of a split in `root`: the one of the `published` name, or the only one called like the split.
+def split_file(source: Source, split: str, published: str) -> Path:
+    """Return the list of a split: the one that the user names, of the `published` name, or called like the split.
 
     The published name, too, where there is none.
     """
+    root, suffix = source.path, Path(published).suffix
+    given = source.named(split)
+    if given:
+        return _named_file(source, split, given, suffix)
     if (root / published).exists():
         return root / published
-    suffix = Path(published).suffix
     for prefix in PREFIXES[split]:
         found = sorted(root.glob(f"{prefix}*{suffix}"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:3])
-            raise DataError(f"{root}: {len(found)} lists for {split}: {names}; expected one; move the others away")
+            raise DataError(
+                f"{root}: {len(found)} lists for {split}: {names}; expected one; name it: DATA?{split}={found[0].name}"
+            )
         if found:
             return found[0]
     return root / published
+
+
+def _named_file(source: Source, split: str, given: str, suffix: str) -> Path:
+    """Return the list that the user names, with or without its suffix; DataError if there is none."""
+    for name in (given, f"{given}{suffix}"):
+        if ".." not in name.split("/") and (source.path / name.lstrip("/")).is_file():
+            return source.path / name.lstrip("/")
+    raise DataError(f"{source.path}/{given}: no such list; expected a file in the data's folder; check ?{split}=")

@@ -9,11 +9,11 @@ Any data set with two such lists is read: train*.csv and val*.csv or test*.csv, 
 from pathlib import Path
 
 from twinbench.data.errors import DataError, require_folder
-from twinbench.data.imagenet import read_imagenet
+from twinbench.data.imagenet import read_imagenet, train_folder
 from twinbench.data.labelled import LabelledImages, as_targets
 from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
-from twinbench.data.source import Source
+from twinbench.data.source import SPLITS, Source
 
 LISTS = {"train": "train_places205.csv", "test": "val_places205.csv"}
 LIST_FOLDERS = ("", "trainvalsplit_places205")
@@ -29,14 +29,15 @@ HOLDS = "train_places205.csv, val_places205.csv and the images; or train/<class>
 def read_places(source: Source, split: str) -> LabelledImages:
     """Return one split in the order of its list, or by class folder."""
     root = source.path
-    for folder in LIST_FOLDERS:
+    named = any(map(source.named, SPLITS))
+    for folder in () if named else LIST_FOLDERS:
         if (root / folder / LISTS[split]).is_file():
             return _listed(root, root / folder / LISTS[split], root / folder / LISTS["train"])
-    if (root / "train").is_dir():
+    if (root / train_folder(source)).is_dir():
         return read_imagenet(source, split)
-    own = split_file(root, split, LISTS[split])
+    own = split_file(source, split, LISTS[split])
     if own.is_file():
-        return _listed(root, own, split_file(root, "train", LISTS["train"]))
+        return _listed(root, own, split_file(source, "train", LISTS["train"]))
     require_folder(root, LISTS[split], HOLDS)
     raise DataError(f"{root}/{LISTS[split]}: not a file; expected {HOLDS}")
 
@@ -67,7 +68,7 @@ def read_list(path: Path) -> tuple[list[str], list[int]]:
     if not path.is_file():
         raise DataError(f"{path}: no such list; expected {' and '.join(LISTS.values())} side by side; fetch them")
     names, labels = [], []
-    with path.open(errors="surrogateescape") as lines:  # two and a half million of them: one at a time
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # millions: one at a time
         for number, line in enumerate(lines, 1):
             name, _, label = line.strip().replace(",", " ").rpartition(" ")
             if not name or not label.isascii() or not label.isdigit() or len(label) > 9:

@@ -1,4 +1,7 @@
-"""What each layout holds at a root: its splits, class lists and annotations, with every problem noted, none raised."""
+"""What is found at a source: its splits, class lists and annotations, with every problem noted, none raised.
+
+Each survey ends with the readers that the workers call: what passes here runs, and what they would refuse is told.
+"""
 
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -8,30 +11,25 @@ from functools import partial
 from pathlib import Path
 
 from twinbench.data import coco, voc
+from twinbench.data.annotated import read_annotated
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.items import ImageList
-from twinbench.data.layouts import read_labelled
+from twinbench.data.labelled import LabelledImages, require_same_classes
+from twinbench.data.layouts import LAYOUTS, read_labelled
+from twinbench.data.pool import read_pool
+from twinbench.data.source import Source
 
-OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
-EXPECTED = {
-    # layout: images per split and classes of the published data set
-    "imagenet": {"train": 1_281_167, "val": 50_000, "classes": CLASSES} | OPTIONAL,  # ILSVRC 2012
-    "voc07": {"2007-trainval": 5011, "2007-test": 4952, "classes": 20},
-    "voc": {"2007-trainval": 5011, "2007-test": 4952, "2012-trainval": 11_540, "trainval07+12": 16_551, "classes": 20},
-    "coco": {"train": 118_287, "val": 5000, "classes": 80},  # COCO 2017
-    "inat": {"train": 437_513, "val": 24_426, "classes": 8142},  # iNaturalist 2018
-    "places": {"train": 2_448_873, "val": 20_500, "classes": 205},  # Places205
-}
 SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
 
 
 @dataclass(frozen=True)
 class Split:
-    """The image files that should be there, and where annotations say so their (width, height)."""
+    """The images that should be there, and where annotations say so their (width, height)."""
 
     paths: ImageList
     sizes: Sequence[tuple[int, int]] = ()
+    is_test: bool = False
 
 
 @dataclass
@@ -45,11 +43,12 @@ class Problem:
 
 @dataclass
 class Survey:
-    """The findings: image and class counts, the files of each split, and what is wrong."""
+    """The findings: image and class counts, the files of each split, what else lies there, and what is wrong."""
 
     counts: dict[str, int] = field(default_factory=dict)
     splits: list[Split] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # "train: why it is no image of the data" -> how many
 
     def note(self, kind: str, line: str) -> None:
         """Note one problem: a line that says where it is, what was expected and what to do."""
@@ -76,44 +75,53 @@ class Survey:
             self.note("classes", f"{split} has {len(classes)} classes, other splits have {self.counts['classes']}")
 
 
-def survey(layout: str, root: Path) -> Survey:
-    """Return what is found at `root`; `layout` is a key of EXPECTED."""
+def survey(way: str, source: Source) -> Survey:
+    """Return what is found at `source`, gone through in a `way` of SURVEYS."""
     findings = Survey()
-    _SURVEYS[layout](root, findings)
+    SURVEYS[way](source, findings)
     return findings
 
 
-def _labelled(layout: str, root: Path, findings: Survey) -> None:
-    """Survey a layout with one class an image."""
-    for split, name in (("train", "train"), ("test", "val")):
+def _labelled(layout: str, names: tuple[str, str], source: Source, findings: Survey) -> None:
+    """Survey a source with one or several classes an image, as the workers read it; `names` are its splits'."""
+    found: list[LabelledImages] = []
+    for split, name in zip(("train", "test"), names, strict=True):
         with findings.noting("layout"):
-            images = read_labelled(layout, root, split)
-            findings.add(name, Split(images.paths), images.classes)
+            images = read_labelled(layout, source, split)
+            findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
+            findings.left_out |= {f"{name}: {why}": count for why, count in images.left_out.items()}
+            found.append(images)
+    if len(found) == 2 and "classes" not in findings.problems:
+        with findings.noting("classes"):
+            require_same_classes(source, *found)
 
 
-def _imagenet(root: Path, findings: Survey) -> None:
+def _imagenet(source: Source, findings: Survey) -> None:
     """Survey ImageNet, and the lists of 1 % and 10 % where they are."""
-    _labelled("imagenet", root, findings)
+    _labelled("imagenet", ("train", "val"), source, findings)
     for fraction, name in LISTS.items():
-        if "train" in findings.counts and os.path.lexists(root / name):
+        path = source.path / name
+        if "train" in findings.counts and os.path.lexists(path):
             with findings.noting("lists"):
-                findings.counts[name] = len(read_labelled("imagenet", root, "train", fraction).paths)
-                found = list_sha256(root / name)
-                if findings.counts["classes"] == EXPECTED["imagenet"]["classes"] and found != LISTS_SHA256[name]:
+                findings.counts[name] = len(read_labelled("imagenet", source, "train", fraction).paths)
+                found = list_sha256(path)
+                if findings.counts["classes"] == CLASSES and found != LISTS_SHA256[name]:
                     findings.note(
                         "lists",
-                        f"{root / name}: sha256 {found[:12]}..., expected SimCLR's {LISTS_SHA256[name][:12]}...; "
+                        f"{path}: sha256 {found[:12]}..., expected SimCLR's {LISTS_SHA256[name][:12]}...; "
                         f"published numbers rest on that list: `twinbench data lists FOLDER` fetches it",
                     )
 
 
-def _voc(parts: Sequence[tuple[int, str]], root: Path, findings: Survey) -> None:
+def _voc(parts: Sequence[tuple[int, str]], source: Source, findings: Survey) -> None:
     """Survey splits of a VOC devkit: image lists, class lists and every annotation."""
+    root = source.path
     for year, split in parts:
         with findings.noting("layout"):
             ids, classes = voc.image_ids(root, year, split), voc.class_names(root, year, split)
             folder = voc.year_folder(root, year)
-            findings.add(f"{year}-{split}", Split(voc.image_files(root, year, ids)), classes)
+            images = Split(voc.image_files(root, year, ids), is_test=split == "test")
+            findings.add(f"{year}-{split}", images, classes)
             for title in classes:
                 with findings.noting("class lists"):
                     voc.read_class_list(folder / "ImageSets" / "Main" / f"{title}_{split}.txt", ids)
@@ -123,24 +131,84 @@ def _voc(parts: Sequence[tuple[int, str]], root: Path, findings: Survey) -> None
                     voc.check_annotation(folder / "Annotations" / f"{name}.xml", known, year == voc.EVALUATED_YEAR)
     if len(parts) == 3:
         findings.counts["trainval07+12"] = sum(findings.counts.get(f"{year}-trainval", 0) for year in (2007, 2012))
+    _as_workers_read("voc", source, findings, boxes=len(parts) == 3)
 
 
-def _coco(root: Path, findings: Survey) -> None:
+def _own_voc(source: Source, findings: Survey) -> None:
+    """Survey data of one's own in VOC's layout: labels, and boxes where detectors would find some."""
+    _labelled("voc", ("train", "test"), source, findings)
+    if source.options or findings.problems or not _has_boxes(source.path):
+        return
+    with findings.noting("annotations"):
+        classes = voc.object_classes(source.path)
+        for part in ("trainval", "test"):
+            voc.check_annotations(source.path, voc.EVALUATED_YEAR, part, classes)
+    _as_workers_read("voc", source, findings, boxes=True)
+
+
+def _has_boxes(root: Path) -> bool:
+    """Say whether this is a devkit that detectors read: VOC2007 with annotations, trainval.txt and test.txt."""
+    try:
+        folder = voc.year_folder(root, voc.EVALUATED_YEAR)
+    except DataError:
+        return False
+    lists = [folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("trainval", "test")]
+    return (folder / "Annotations").is_dir() and all(path.is_file() for path in lists)
+
+
+def _coco(source: Source, findings: Survey) -> None:
     """Survey COCO: images, classes and every annotation."""
     for split in ("train", "val"):
         with findings.noting("layout"):
-            part = coco.read_coco(root, split)
-            findings.add(split, Split(part.paths, part.sizes), part.classes)
+            part = coco.read_coco(source.folder("a check of boxes"), split)
+            findings.add(split, Split(part.paths, part.sizes, split == "val"), part.classes)
             for problem in part.problems:
                 findings.note("annotations", problem)
+    _as_workers_read("coco", source, findings, boxes=True)
+
+
+def _as_workers_read(layout: str, source: Source, findings: Survey, boxes: bool) -> None:
+    """Read both splits once more as a worker does, unless it is known already that it could not."""
+    if findings.problems:
+        return
+    for split in ("train", "test"):
+        with findings.noting("layout"):
+            if layout in LAYOUTS:
+                read_labelled(layout, source, split)
+            if boxes:
+                read_annotated(layout, source.path, split)
+
+
+def _only_tests(source: Source, findings: Survey) -> None:
+    """Survey a folder of class folders that is only tested on: its images, which train nothing."""
+    folder = source.folder("a check of test images")
+    whole = Path(os.path.abspath(folder))
+    alone = Source(str(whole.parent), options={"train": whole.name, "test": whole.name})
+    with findings.noting("layout"):
+        images = read_labelled("imagenet", alone, "test")
+        findings.add("test", Split(images.paths, is_test=True), images.classes)
+        findings.left_out |= {f"test: {why}": count for why, count in images.left_out.items()}
+
+
+def _pool(source: Source, findings: Survey) -> None:
+    """Survey images to pretrain on: neither labels nor a second split are needed."""
+    with findings.noting("layout"):
+        images = read_pool(source)
+        findings.counts["train"] = len(images.paths)
+        findings.splits.append(Split(images.paths))
+        findings.left_out |= {f"train: {why}": count for why, count in images.left_out.items()}
 
 
 _VOC07 = ((2007, "trainval"), (2007, "test"))
-_SURVEYS: dict[str, Callable[[Path, Survey], None]] = {
+SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "imagenet": _imagenet,
     "voc07": partial(_voc, _VOC07),
     "voc": partial(_voc, (*_VOC07, (2012, "trainval"))),
+    "own voc": _own_voc,
     "coco": _coco,
-    "inat": partial(_labelled, "inat"),
-    "places": partial(_labelled, "places"),
+    "inat": partial(_labelled, "inat", ("train", "val")),
+    "places": partial(_labelled, "places", ("train", "val")),
+    "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read
+    "only tests": _only_tests,
+    "pool": _pool,
 }

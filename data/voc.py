@@ -4,17 +4,19 @@ A class list, ImageSets/Main/<class>_<split>.txt, says for each image of the spl
 not) or 0 (only in a form that the annotators called difficult).
 """
 
+import glob
 import math
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from twinbench.data.errors import DataError, read_text, require_folder
-from twinbench.data.labelled import LabelledImages
+from twinbench.data.decode import SUFFIXES
+from twinbench.data.errors import DataError, read_lines, read_text, require_folder
+from twinbench.data.leavings import is_leaving
 from twinbench.data.paths import PathList
-from twinbench.data.source import Source
 
 HOLDS = "VOC2007/ with Annotations, ImageSets/Main and JPEGImages"
 RECODED = {"1": 1, "-1": 0, "0": -1}  # VISSL's label files: present, absent, ignore (difficult only)
@@ -33,9 +35,15 @@ def year_folder(root: Path, year: int) -> Path:
 
 def image_ids(root: Path, year: int, split: str) -> tuple[str, ...]:
     """Return the image ids of `split` (trainval, test, ...), sorted, the order that cross-validation folds rely on."""
-    path = year_folder(root, year) / "ImageSets" / "Main" / f"{split}.txt"
+    return listed_ids(year_folder(root, year), split)
+
+
+def listed_ids(folder: Path, split: str) -> tuple[str, ...]:
+    """Return the image ids of `split`, sorted, for the folder that holds ImageSets."""
+    path = folder / "ImageSets" / "Main" / f"{split}.txt"
     archive = ", which come in an archive of their own" if split == "test" else ""
-    ids = read_text(path, f"expected the image ids of {split}{archive}; unpack them there").split()
+    advice = f"expected the image ids of {split}{archive}; unpack them there"
+    ids = read_lines(path, f"{advice}, or name the lists: DATA?train=NAME&test=NAME")
     if not ids or len(set(ids)) != len(ids):
         raise DataError(f"{path}: {len(ids)} ids, {len(set(ids))} different ones; expected one image id a line")
     return tuple(sorted(ids))
@@ -51,17 +59,52 @@ def detection_parts(root: Path) -> dict[str, tuple[tuple[int, str], ...]]:
 
 def image_files(root: Path, year: int, ids: Sequence[str]) -> PathList:
     """Return the image file of each id."""
-    return PathList(year_folder(root, year) / "JPEGImages", (f"{name}.jpg" for name in ids))
+    return files_of(year_folder(root, year), ids)
+
+
+def files_of(folder: Path, ids: Sequence[str]) -> PathList:
+    """Return the image file of each id in JPEGImages: a .jpg where there is one, as in VOC, or one of SUFFIXES.
+
+    An id without a file is given as .jpg, for whoever says what is missing.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(os.listdir(folder / "JPEGImages")) if (folder / "JPEGImages").is_dir() else ():
+        stem, dot, suffix = name.rpartition(".")
+        if f".{suffix.lower()}" in SUFFIXES and not is_leaving(name) and (suffix == "jpg" or stem not in found):
+            found[stem] = name
+    return PathList(folder / "JPEGImages", (found.get(name, f"{name}.jpg") for name in ids))
 
 
 def class_names(root: Path, year: int, split: str = "trainval") -> tuple[str, ...]:
     """Return the classes that have a list for `split`, in alphabetical order, which is VOC's."""
-    main = year_folder(root, year) / "ImageSets" / "Main"
-    names = sorted(path.name.removesuffix(f"_{split}.txt") for path in main.glob(f"*_{split}.txt"))
-    names = [name for name in names if "_" not in name]  # as VISSL: other lists may have longer names
+    folder = year_folder(root, year)
+    names = listed_classes(folder, split)
     if not names:
-        raise DataError(f"{main}: no class lists <class>_{split}.txt; expected one for each class; unpack them there")
-    return tuple(names)
+        raise DataError(
+            f"{folder}/ImageSets/Main: no class lists <class>_{split}.txt; expected one for each class; unpack them"
+            " there"
+        )
+    return names
+
+
+def listed_classes(folder: Path, split: str) -> tuple[str, ...]:
+    """Return the classes that have a list for `split`, sorted; none where there are no class lists.
+
+    A class list is known by its lines, an image and 1, -1 or 0, not by its name: a class may be called `red_cell`, and
+    `old_test.txt` may be a list of images.
+    """
+    suffix = f"_{split}.txt"
+    paths = [path for path in (folder / "ImageSets" / "Main").glob(f"*{glob.escape(suffix)}") if path.is_file()]
+    return tuple(sorted(path.name.removesuffix(suffix) for path in paths if _is_class_list(path)))
+
+
+def _is_class_list(path: Path) -> bool:
+    """Say whether the first line of a list, which is no leaving, has two fields; an empty list is told later."""
+    if is_leaving(path.name):
+        return False
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        first = next((line for line in lines if line.strip()), "")
+    return not first or len(first.split()) == 2
 
 
 def object_classes(root: Path) -> tuple[str, ...]:
@@ -82,43 +125,12 @@ def object_classes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def read_voc07(source: Source, split: str) -> LabelledImages:
-    """Return VOC2007 trainval (`train`) or test by image id; targets (N, K) int8, 1 present, 0 absent, -1 ignore."""
-    root = source.path
-    part = {"train": "trainval", "test": "test"}[split]
-    folder = year_folder(root, 2007)
-    ids, classes = image_ids(root, 2007, part), class_names(root, 2007)
-    if (found := class_names(root, 2007, part)) != classes:
-        odd = sorted(set(classes) ^ set(found))[0]
-        raise DataError(
-            f"{folder}/ImageSets/Main: {len(classes)} class lists for trainval, {len(found)} for {part}; '{odd}' has"
-            " only one; expected the same classes in both"
-        )
-    main = folder / "ImageSets" / "Main"
-    lists = [main / f"{name}_{part}.txt" for name in classes]
-    targets = [read_class_list(path, ids) for path in lists]
-    present = {path.name for path in (folder / "JPEGImages").glob("*.jpg")}
-    absent = [name for name in ids if f"{name}.jpg" not in present]
-    if absent:
-        raise DataError(
-            f"{folder}/JPEGImages: lacks {len(absent)} of the {len(ids)} images of {part}, {absent[0]}.jpg first;"
-            " expected all; unpack the data set again"
-        )
-    return LabelledImages(
-        image_files(root, 2007, ids),
-        np.stack(targets, axis=1),  # (N, K)
-        classes,
-        root=folder.parent,
-        sources=(main / "trainval.txt", main / f"{part}.txt", *lists),
-    )
-
-
 def read_class_list(path: Path, ids: Sequence[str]) -> np.ndarray:
     """Return the (N,) int8 column of one class for `ids`; DataError unless the list has exactly these images."""
     values: dict[str, int] = {}
-    text = read_text(path, "expected one list for each class; unpack them there")
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split()
+    lines = read_lines(path, "expected one list for each class; unpack them there")
+    for number, line in enumerate(lines, 1):
+        fields = line.rsplit(None, 1)  # an id may have blanks
         if len(fields) != 2 or fields[1] not in RECODED:
             raise DataError(f"{path}, line {number}: '{line[:80]}'; expected an image id and 1, -1 or 0")
         values[fields[0]] = RECODED[fields[1]]

@@ -1,4 +1,4 @@
-"""Pretrain a ResNet-50 with Barlow Twins on DATA/train, labels unused.
+"""Pretrain a ResNet-50 with Barlow Twins on the images below DATA/train, or DATA where there is no train/; no labels.
 
 Examples:
     twinbench pretrain /datasets/imagenet runs/bt --recipe barlow-twins
@@ -25,7 +25,9 @@ from twinbench.runtime.options import add_options, read_options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench pretrain` takes."""
     parser.add_argument(
-        "data", metavar="DATA", help="ImageNet's root, or any source of images, see: twinbench data --help"
+        "data",
+        metavar="DATA",
+        help="ImageNet's root, a folder of images, or any other source, see: twinbench data --help",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the checkpoint, the backbone and the log")
     parser.add_argument(

@@ -12,9 +12,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from twinbench.data.imagenet import class_folders, image_names
+from twinbench.data.imagenet import class_folders
 from twinbench.data.images import ImageDataset
 from twinbench.data.layouts import DataError
+from twinbench.data.walk import Walk
 from twinbench.pretrain.augment import MEAN, STD
 from twinbench.runtime.process import Process
 from twinbench.runtime.stopping import ignore_signals
@@ -33,9 +34,12 @@ class Monitor:
         if set(names) <= {"train", "val"}:
             raise DataError(f"{folder}: holds {' and '.join(names)}, not classes; give one of them to --monitor")
         self.paths: list[Path] = []
+        walk = Walk(folder)
         labels: list[int] = []
         for label, name in enumerate(names):
-            found = [folder / name / image for image in image_names(folder / name)]
+            found = [folder / name / image for image in walk.images(folder / name)]
+            if not found:
+                raise DataError(f"{folder / name}: no images in it; expected images of one class; is it complete?")
             self.paths += found
             labels += [label] * len(found)
         if len(names) < 2 or len(self.paths) < 3:

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from twinbench.data.content import require_content
 from twinbench.data.items import ImageList
-from twinbench.data.layouts import read_labelled
+from twinbench.data.labelled import told_left_out
+from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
@@ -43,15 +45,18 @@ _log = logging.getLogger(__name__)
 
 
 def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options: Options, process: Process) -> Path:
-    """Run `recipe` on the images of `data`/train, or go on with it, and return the backbone's file in `out`.
+    """Run `recipe` on the training images of `data`, or go on with it, and return the backbone's file in `out`.
 
     Raises UserError for what cannot be started as asked, RunError for a run that failed, StopAsked for one that was
     told to stop and has saved its state.
     """
     backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    split = read_labelled("imagenet", data, "train")
+    split = read_pool(data)
     _log.info("%d images found in %s", len(split.paths), data)
+    if left_out := told_left_out(split):
+        _log.info("left out: %s", left_out)
+    require_content(data, "training", split.paths)
     # All that is not the network computes in exact float32.
     with process_group(process) as device, network_precision("fp32", device):
         precision = resolve_precision(recipe.precision, device)

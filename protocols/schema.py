@@ -52,6 +52,16 @@ class Protocol:
                 f"{self.name}: a recipe of kind {self.recipe.kind} runs on {' or '.join(self.recipe.tasks)} data, but "
                 f"{self.data_set.name} is {' or '.join(self.data_set.tasks)}; see twinbench protocols"
             )
+        if not self.data_set.is_read:
+            raise ProtocolError(
+                f"{self.name}: nothing reads {self.data_set.name}'s labels yet; expected data that a recipe runs on;"
+                " see twinbench data list"
+            )
+        if self.data_set.trains_on:
+            raise ProtocolError(
+                f"{self.name}: {self.data_set.name} only tests heads that were trained on {self.data_set.trains_on},"
+                " and no recipe does that yet; expected a data set with training images; see twinbench data list"
+            )
 
     @property
     def room(self) -> Room:

@@ -38,10 +38,10 @@ def alone(path: Path) -> Generator[None]:
         yield
 
 
-def fetch_file(address: str, path: Path, *, what: str, sha256: str = "") -> None:
+def fetch_file(address: str, path: Path, *, what: str, sha256: str = "", md5: str = "") -> None:
     """Fetch a file beside `path`, going on where a killed run stopped, and move it there when it is whole.
 
-    Bytes of another `sha256` than the one given are thrown away. `what` names the file in the progress bar.
+    Bytes of another `sha256` or `md5` than the one given are thrown away. `what` names the file in the progress bar.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -57,9 +57,10 @@ def fetch_file(address: str, path: Path, *, what: str, sha256: str = "") -> None
     if page:
         part.unlink()
         raise FetchError(address, path, "it answers with a web page instead of the file")
-    if sha256 and (found := digest(part, "sha256")) != sha256:
-        part.unlink()
-        raise FetchError(address, path, f"its sha256 is {found[:12]}..., expected {sha256[:12]}...")
+    for algorithm, expected in (("sha256", sha256), ("md5", md5)):
+        if expected and (found := digest(part, algorithm)) != expected:
+            part.unlink()
+            raise FetchError(address, path, f"its {algorithm} is {found[:12]}..., expected {expected[:12]}...")
     os.replace(part, path)
 
 
@@ -71,7 +72,10 @@ def digest(path: Path, algorithm: str) -> str:
 
 def _download(address: str, part: Path, what: str) -> int | None:
     """Write what is missing of `part`; return how many bytes the whole file has, if the server says so."""
-    with _opened(address, part.stat().st_size if part.exists() else 0) as (answer, start):
+    had = part.stat().st_size if part.exists() else 0
+    with _opened(address, had) as (answer, start):
+        if answer is None:
+            return had
         left = answer.headers.get("Content-Length")
         total = start + int(left) if left and left.isdigit() else None
         with open(part, "ab" if start else "wb") as file:
@@ -85,7 +89,11 @@ def _download(address: str, part: Path, what: str) -> int | None:
 
 @contextmanager
 def _opened(address: str, start: int) -> Generator[tuple[Any, int]]:
-    """Open an http(s) address from byte `start` on; yield the answer and where it really starts."""
+    """Open an http(s) address from byte `start` on; yield the answer and where it really starts.
+
+    The answer is None where the file has just `start` bytes: a run that was killed before it moved a file of 120 GB
+    had fetched it all.
+    """
     if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
         raise ValueError(f"not an http address: {address}")
     headers = {"User-Agent": "twinbench", **({"Range": f"bytes={start}-"} if start else {})}
@@ -94,6 +102,9 @@ def _opened(address: str, start: int) -> Generator[tuple[Any, int]]:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            yield None, start
+            return
         answer = urllib.request.urlopen(urllib.request.Request(address), timeout=TIMEOUT)  # the part is too long: anew
     with answer:
         yield answer, start if answer.status == http.client.PARTIAL_CONTENT else 0

@@ -14,7 +14,8 @@ from twinbench import main
 from twinbench.data.checks import check
 from twinbench.data.errors import DataError
 from twinbench.data.imagenet import LISTS_SHA256
-from twinbench.data.surveys import EXPECTED
+from twinbench.data.targets import expected_counts
+from twinbench.protocols.datasets import DATA_SETS
 
 TREES = {"imagenet": "imagenet", "voc": "VOCdevkit", "voc07": "VOCdevkit", "coco": "coco", "inat": "inat"}
 TREES["places"] = "places"
@@ -52,11 +53,16 @@ def test_the_published_counts(scenes: Path, tmp_path: Path) -> None:
         "val: 20, expected 5,000",
         "classes: 10, expected 80",
     ]
-    assert (
-        EXPECTED["voc"]["trainval07+12"]
-        == EXPECTED["voc"]["2007-trainval"] + EXPECTED["voc"]["2012-trainval"]
-        == 16_551
-    )
+
+
+def test_what_the_voc_devkit_holds() -> None:
+    assert expected_counts(DATA_SETS["voc0712"], "voc") == {
+        "2007-trainval": 5011,
+        "2012-trainval": 11_540,
+        "2007-test": 4952,
+        "trainval07+12": 16_551,
+        "classes": 20,
+    }
 
 
 def test_subset_lists_are_counted_where_they_are(scenes: Path, tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_subset_lists_are_counted_where_they_are(scenes: Path, tmp_path: Path) -
 def test_on_imagenets_classes_the_lists_must_be_simclrs(scenes: Path, tmp_path: Path, monkeypatch) -> None:
     root = Path(shutil.copytree(scenes / "imagenet", tmp_path / "imagenet"))
     (root / "scenes.json").unlink()
-    monkeypatch.setitem(EXPECTED["imagenet"], "classes", 10)
+    monkeypatch.setattr("twinbench.data.surveys.CLASSES", 10)
     (wrong,) = [problem for problem in check("imagenet", root).problems if problem.kind == "lists"]
     assert wrong.count == 2
     assert "expected SimCLR's 71e82a48ba78..." in wrong.examples[1]
@@ -128,7 +134,7 @@ def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Pa
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the stand-in reaches forked readers only")
 def test_a_killed_reader_is_told(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinbench.data.checks.proven_size", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("twinbench.data.checks.prove", lambda path: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError, match="was killed, perhaps for memory; run again with --processes 1"):
         check("coco", scenes / "coco", processes=2)
 
@@ -180,7 +186,7 @@ def test_the_command(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["check", "imagnet", "."], "unknown layout 'imagnet'. Did you mean 'imagenet'"),
+        (["check", "imagnet", "."], "unknown layout or data set 'imagnet'. Did you mean 'imagenet'"),
         (["check", "voc", "/nowhere"], "/nowhere: no such folder"),
         (["check", "voc", ".", "--processes", "-1"], "--processes -1: expected a number"),
         (["make", "/dev/null"], "/dev/null: a file"),

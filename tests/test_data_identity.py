@@ -19,7 +19,9 @@ from twinbench.data.identity import Contents, contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.paths import PathList
+from twinbench.data.pool import read_pool
 from twinbench.data.sizes import CHUNK
+from twinbench.data.source import Source
 from twinbench.protocols.identity import data_identity
 
 CLASSIFICATION = {"imagenet": "imagenet", "voc": "VOCdevkit", "inat": "inat", "places": "places"}
@@ -310,7 +312,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         splits.append(split)
         return read_labelled(layout, root, split, *rest)
 
+    def pool(source: Source) -> LabelledImages:
+        splits.append("train")
+        return read_pool(source)
+
     monkeypatch.setattr(identity, "read_labelled", read)
+    monkeypatch.setattr(identity, "read_pool", pool)
     return splits
 
 

@@ -150,7 +150,7 @@ def test_a_folder_inside_the_data_set_points_at_its_root(scenes: Path) -> None:
         with pytest.raises(DataError, match=f"inside the data set: give {scenes}/imagenet"):
             read_labelled("imagenet", scenes / "imagenet" / inside, "train")
     with pytest.raises(DataError, match=f"inside the data set: give {scenes}/VOCdevkit"):
-        read_labelled("voc", scenes / "VOCdevkit" / "VOC2007", "train")
+        read_labelled("voc", scenes / "VOCdevkit" / "VOC2007" / "JPEGImages", "train")
 
 
 def test_imagenet_problems_are_named(copy) -> None:

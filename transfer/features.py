@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,8 +22,11 @@ from twinbench.runtime.progress import bar
 from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, evaluation_transform
 
+_log = logging.getLogger(__name__)
 BATCH, CPU_BATCH = 64, 16  # images a forward pass; a processor's is small, so that activations stay near its caches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+SAME = 1e-6  # of the largest feature: float32's rounding over a network's sums
 
 
 class FeatureError(UserError):
@@ -75,17 +79,38 @@ def extract(
     model = build_trunk(backbone).to(device).to(memory_format=torch.channels_last)
     loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
     features: np.ndarray | None = None
+    flat = 0
     with bar(loader, what=what, unit="batch") as batches, network_precision(precision, device):
         for images, index in batches:
             rows = pooled(model, inputs(images), pooling).flatten(1).float().cpu().numpy()  # (B, F)
             if features is None:
                 features = np.empty((len(paths), rows.shape[1]), dtype=np.float32)
             features[index.numpy()] = rows
+            flat += int((images.flatten(2).amin(2) == images.flatten(2).amax(2)).all(1).sum())
     if features is None:
         raise FeatureError("no images to extract features from; expected at least one")
+    if flat:
+        _log.warning("%s: %d of %d images are one colour all over where the network sees them", what, flat, len(paths))
     if not np.isfinite(features).all():
         raise FeatureError("the backbone's features are not finite; expected numbers: is the checkpoint damaged?")
     return features
+
+
+def require_spread(features: np.ndarray, what: str) -> None:
+    """Raise FeatureError if all rows (N, F), features of `what`, are the same: no label can be told from them.
+
+    The same but for rounding, which differs with the size of a batch. The first block that differs ends the search.
+    """
+    if len(features) < 2:
+        return
+    rounding = SAME * float(np.abs(features[0]).max())
+    for start in range(0, len(features), CPU_BATCH):
+        if np.abs(features[start : start + CPU_BATCH] - features[0]).max() > rounding:
+            return
+    raise FeatureError(
+        f"{what}: the same numbers for each of {len(features)} images; expected features that differ: does the backbone"
+        " look at its input, and do the images show anything?"
+    )
 
 
 def _reuse_freed_memory() -> None:

@@ -23,7 +23,7 @@ from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
 from twinbench.transfer.metrics import counted, precision_areas
 from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
-from twinbench.transfer.svm import normalized, require_costs
+from twinbench.transfer.svm import normalized, require_costs, require_tested
 
 
 class LowShotError(UserError):
@@ -111,9 +111,10 @@ def evaluate_low_shot(
 
     x: (N, F) raw features; y: (N, K) in {1, 0, -1}; `samples` maps (sample, k) to targets (N, K), -1 = not drawn, or
     to how often each row is drawn, (N,). The recipe's `ignored_in_training` is for the latter: the former have no
-    ignored rows.
+    ignored rows. SvmError if a class has no positives or no negatives among the test targets.
     """
     require_costs(recipe.costs)
+    require_tested(test_y, recipe)
     for key, chosen in samples.items():
         if chosen.shape not in (train_y.shape, train_y.shape[:1]):
             raise LowShotError(f"sample {key}: targets {chosen.shape}, but the training set has {train_y.shape}")
@@ -137,6 +138,7 @@ def _one_k(
     weights = torch.where(positive, recipe.positive_weight, 1.0) * times
     problems = Problems(torch.where(positive, 1.0, -1.0), weights)
     shape = len(drawn), train_y.shape[1]  # (S, K)
+    _require_both_sides(positive, weights > 0, shape)
     train_target, test_target = (torch.as_tensor(y).repeat(1, len(drawn)) for y in (train_y, test_y))
     tested = counted(test_target, recipe.ignored_at_test)
     free = (times == 0) & counted(train_target, recipe.ignored_at_test)  # each class was not trained on them
@@ -151,6 +153,16 @@ def _one_k(
         held_out.append(100 * ap.unflatten(0, shape).nanmean(1))
         fits.append(found)
     return _over_samples(rising, torch.stack(test), torch.stack(held_out), fits)
+
+
+def _require_both_sides(positive: Tensor, used: Tensor, shape: tuple[int, int]) -> None:
+    """Raise LowShotError if a sample has no positive or no negative of a class; both (N, S K)."""
+    for what, rows in (("positives", positive & used), ("negatives", ~positive & used)):
+        if not rows.any(0).all():
+            sample, k = divmod(int(rows.any(0).int().argmin()), shape[1])
+            raise LowShotError(
+                f"sample {sample + 1}, class {k}: 0 {what} drawn; expected at least one of each: two classes or more"
+            )
 
 
 def _drawn(chosen: np.ndarray, targets: np.ndarray, recipe: LowShotSvmRecipe) -> tuple[Tensor, Tensor]:

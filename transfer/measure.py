@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from twinbench.convert.load import Backbone
+from twinbench.data.content import require_content
 from twinbench.data.identity import identify
 from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.labelled import told_left_out
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
 from twinbench.data.own import layout_of
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
@@ -99,6 +101,8 @@ class _Data:
 
     def _split(self, split: str, fraction: str) -> LabelledImages:
         found = read_labelled(self.layout, self.source, split, fraction, self.options.list)
+        if left_out := told_left_out(found):
+            log.info("%s split, left out: %s", split, left_out)
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
                 f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
@@ -139,6 +143,8 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
     """Read the images, run the recipe and write the result (in the main process)."""
     listed = data.details()
     data.require_complete()
+    for what, images in (("training", data.train), ("test", data.test)):
+        require_content(data.source, what, images.paths)
     log.info("%d training and %d test images on %s", len(data.train.paths), len(data.test.paths), process.device)
     train, test, options = data.train, data.test, data.options
     run = Run(

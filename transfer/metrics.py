@@ -51,7 +51,7 @@ def precision_areas(scores: Tensor, positive: Tensor, counted: Tensor, curve: Cu
     """Return the average precision (P,), float64 in [0, 1], of each column of `scores` (N, P).
 
     `positive` and `counted` are boolean (N, P); rows not counted are left out of their column. A column without
-    counted positives is NaN.
+    counted positives, or without counted negatives, is NaN: there is nothing to tell apart.
     """
     scores = torch.where(counted, -scores, torch.inf).T.contiguous()  # (P, N), rising is better first
     order = _order(scores)
@@ -68,7 +68,8 @@ def precision_areas(scores: Tensor, positive: Tensor, counted: Tensor, curve: Cu
         ranks = torch.arange(count, device=scores.device).expand_as(order)
         following = torch.where(last, ranks, count - 1).flip(1).cummin(1).values.flip(1)
         height = precision.gather(1, following)
-    return (hit * height).sum(1) / hit.sum(1)  # each positive raises recall by 1 / positives
+    area = (hit * height).sum(1) / hit.sum(1)  # each positive raises recall by 1 / positives
+    return area.where(hit.sum(1) < counted.sum(1), torch.nan)
 
 
 def _order(scores: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from twinbench.protocols.house import UserError
-from twinbench.protocols.kinds.svm import LinearSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LinearSvmRecipe, LowShotSvmRecipe, SvmRecipe
 from twinbench.protocols.svm import VISSL_SVM
 from twinbench.transfer.metrics import Ignored, counted, precision_areas
 from twinbench.transfer.options import SolverName
@@ -184,8 +184,13 @@ def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y:
         raise SvmError(f"train {train_x.shape}, {train_y.shape} and test {test_x.shape}, {test_y.shape} do not match")
     least = max(1, recipe.folds)
     _require(train_y == 1, least, "training positives")
-    _require(test_y == 1, 1, "test positives")
     _require(_negative(train_y, recipe.ignored_in_training), least, "training negatives")
+    require_tested(test_y, recipe)
+
+
+def require_tested(test_y: np.ndarray, recipe: SvmRecipe | LowShotSvmRecipe) -> None:
+    """Raise SvmError unless every class has positives and negatives among the test targets (N, K)."""
+    _require(test_y == 1, 1, "test positives")
     _require(_negative(test_y, recipe.ignored_at_test), 1, "test negatives")
 
 

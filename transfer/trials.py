@@ -21,6 +21,7 @@ from twinbench.report.trial import Trial
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
+from twinbench.transfer.features import require_spread
 from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
@@ -56,6 +57,8 @@ class Run:
         """Return the features (N, F) of both splits in the main process, None in the others."""
         train = self._features_of(self.train, "train features")
         test = self._features_of(self.test, "test features")
+        require_spread(train, "train features")
+        require_spread(test, "test features")
         meet(self.process)  # all have found the features before any may finish and remove them
         return (train, test) if self.process.is_main else None
 

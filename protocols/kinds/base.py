@@ -8,7 +8,7 @@ from twinbench.protocols.house import SettingError, setting_text, setting_values
 from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
 Room = Literal["transfer", "detection"]
-Task = Literal["single-label", "multi-label", "boxes", "masks"]  # what the labels of a data set look like
+Task = Literal["single-label", "multi-label", "boxes", "masks", "pixels"]  # what the labels of a data set look like
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
 
 

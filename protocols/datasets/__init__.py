@@ -1,0 +1,43 @@
+"""The data sets that are known by name: how they lie on disk, what complete means, where to get them.
+
+A recipe runs on every data set of its task; what is special about one (its counts, the name it is published under)
+stands here. Own data needs no entry: `RECIPE@NAME` takes classes and counts from what is there. A new data set is one
+entry, typed once more from its source in tests/oracles/datasets/.
+"""
+
+from twinbench.protocols.datasets import detection, large, suites
+from twinbench.protocols.datasets.detection import COCO17, VOC07, VOC0712
+from twinbench.protocols.datasets.entry import About, DataSet, File, Layout, OtherCopy, Subset
+from twinbench.protocols.datasets.large import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205
+from twinbench.protocols.datasets.scenes import SCENES
+
+__all__ = [
+    "COCO17",
+    "DATA_SETS",
+    "IMAGENET",
+    "IMAGENET_10PCT",
+    "IMAGENET_1PCT",
+    "INAT18",
+    "PLACES205",
+    "PUBLISHED",
+    "SCENES",
+    "VOC07",
+    "VOC0712",
+    "About",
+    "DataSet",
+    "File",
+    "Layout",
+    "OtherCopy",
+    "Subset",
+]
+
+PUBLISHED = (
+    *detection.PAPER,
+    *large.PAPER,
+    *suites.TWELVE,
+    *suites.MORE,
+    *large.SIBLINGS,
+    *detection.DENSE,
+)
+
+DATA_SETS: dict[str, DataSet] = {entry.name: entry for entry in (*PUBLISHED, *SCENES.values())}

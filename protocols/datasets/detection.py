@@ -1,0 +1,167 @@
+"""Data sets with boxes, masks or a class a pixel: VOC, COCO, LVIS; Cityscapes, ADE20K, NYUv2."""
+
+from dataclasses import replace
+
+from twinbench.protocols.datasets.entry import BOXES, MASKS, MULTI, PIXELS, About, DataSet, File
+
+_VOC = "https://thor.robots.ox.ac.uk/pascal/VOC/"  # digests: torchvision datasets/voc.py
+_VOC07_FILES = (
+    File(f"{_VOC}voc2007/VOCtrainval_06-Nov-2007.tar", "md5:c52e279531787c972589f7e41ab4ae64"),
+    File(f"{_VOC}voc2007/VOCtest_06-Nov-2007.tar", "md5:b6e924de25625d8de591ea690078ad9f"),
+)
+_VOC12_FILE = File(f"{_VOC}voc2012/VOCtrainval_11-May-2012.tar", "md5:6cd6e144f989b92b3379bac3b3de84fd")
+
+VOC07 = DataSet(
+    "voc07",
+    MULTI,
+    "voc",
+    "voc",
+    20,
+    (5011, 4952),  # trainval, test
+    about=About(
+        title="PASCAL VOC 2007, classification",
+        source="VOC2007's lists; BYOL, table 10: 2501 / 2510 / 4952",
+        splits=(("train", 2501), ("val", 2510), ("test", 4952)),
+        metric="mAP: area under the envelope (VISSL) or 11 points (BYOL, Kornblith)",
+        suites=("BYOL",),
+        home="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/",
+        files=_VOC07_FILES,
+        note="class lists say 1, -1 and 0 for difficult; copies with lists of 1 and 0 are about",
+    ),
+)
+VOC0712 = DataSet(
+    "voc0712",
+    BOXES,
+    "voc",
+    "voc",
+    20,
+    (16_551, 4952),  # VOC2007 + VOC2012 trainval, VOC2007 test
+    about=About(
+        title="PASCAL VOC 2007 and 2012, detection",
+        source="the lists of VOC2007 and VOC2012",
+        splits=(("2007-trainval", 5011), ("2012-trainval", 11_540), ("2007-test", 4952)),
+        metric="AP, AP50, AP75",
+        home="http://host.robots.ox.ac.uk/pascal/VOC/",
+        files=(*_VOC07_FILES, _VOC12_FILE),
+    ),
+)
+
+_COCO = "http://images.cocodataset.org/"  # digests: TFDS url_checksums/coco.txt
+_COCO_IMAGES = (
+    File(f"{_COCO}zips/train2017.zip", "sha256:69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929"),
+    File(f"{_COCO}zips/val2017.zip", "sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05"),
+)
+COCO17 = DataSet(
+    "coco17",
+    MASKS,
+    "coco",
+    "coco",
+    80,
+    (118_287, 5000),
+    about=About(
+        title="COCO 2017",
+        source="the lists of instances_train2017.json and instances_val2017.json",
+        splits=(("train", 118_287), ("val", 5000)),
+        metric="AP of boxes and of masks",
+        home="https://cocodataset.org",
+        files=(
+            *_COCO_IMAGES,
+            File(
+                f"{_COCO}annotations/annotations_trainval2017.zip",
+                "sha256:113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+            ),
+        ),
+    ),
+)
+LVIS = DataSet(
+    "lvis",
+    MASKS,
+    classes=1203,
+    images=(100_170, 19_809),
+    is_read=False,
+    about=About(
+        title="LVIS 1.0",
+        source="lvisdataset.org, download page; classes: TFDS object_detection/lvis/lvis.py",
+        splits=(("train", 100_170), ("val", 19_809)),
+        metric="AP of masks, and of rare, common and frequent classes",
+        home="https://www.lvisdataset.org",
+        files=(
+            *_COCO_IMAGES,
+            File("https://dl.fbaipublicfiles.com/LVIS/lvis_v1_train.json.zip"),
+            File("https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip"),
+        ),
+        note="val has 15,000 of its images in COCO's train2017; no recipe measures LVIS's federated AP yet",
+    ),
+)
+
+CITYSCAPES = DataSet(
+    "cityscapes",
+    PIXELS,
+    classes=19,
+    images=(2975, 500),
+    is_read=False,
+    about=About(
+        title="Cityscapes, fine annotations",
+        source="mcordts/cityscapesScripts, README.md; classes: those it evaluates",
+        splits=(("train", 2975), ("val", 500), ("test", 1525)),
+        metric="mIoU on val",
+        home="https://www.cityscapes-dataset.com",
+        get="sign up there for leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+    ),
+)
+ADE20K = DataSet(
+    "ade20k",
+    PIXELS,
+    classes=150,
+    images=(20_210, 2000),
+    is_read=False,
+    about=About(
+        title="ADE20K, scene parsing 2016",
+        source="CSAILVision/sceneparsing, README.md",
+        splits=(("training", 20_210), ("validation", 2000)),
+        metric="mIoU on validation",
+        home="http://sceneparsing.csail.mit.edu",
+        files=(  # TFDS url_checksums/ade20k.txt
+            File(
+                "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+                "sha256:7ff1be44964418441f542a7cc1e1a650e7dc0fc275f5d23252bc9bbdbc977b29",
+            ),
+        ),
+        note="0 in a mask is no class; the full ADE20K is another data set",
+    ),
+)
+NYUV2 = DataSet(
+    "nyuv2",
+    PIXELS,
+    classes=40,
+    images=(795, 654),
+    is_read=False,
+    about=About(
+        title="NYU Depth v2, labelled",
+        source="FCN, arXiv:1411.4038, section 5",
+        splits=(("train", 795), ("test", 654)),
+        metric="mIoU of 40 classes, or RMSE of depth",
+        home="https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
+        files=(File("http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"),),
+        note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own",
+    ),
+)
+VOC12_SEG = DataSet(
+    "voc12-seg",
+    PIXELS,
+    classes=21,  # with the background
+    images=(1464, 1449),
+    is_read=False,
+    about=replace(
+        VOC0712.about,
+        title="PASCAL VOC 2012, segmentation",
+        source="VOC2012, ImageSets/Segmentation",
+        splits=(("train", 1464), ("val", 1449)),
+        metric="mIoU on val",
+        files=(_VOC12_FILE,),
+        note="VOC12aug adds SBD's masks to train: another data set",
+    ),
+)
+
+PAPER = (VOC07, VOC0712, COCO17)
+DENSE = (LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG)
