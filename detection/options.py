@@ -17,4 +17,8 @@ class Options:
         Evaluator,
         Option("who computes COCO's AP (default pycocotools; the other gives the same numbers several times faster)"),
     ] = "pycocotools"
+    deterministic: Annotated[
+        bool,
+        Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same weights; slower"),
+    ] = False
     checkpoint_seconds: float = SECONDS

@@ -15,6 +15,7 @@ from twinbench.detection.datasets import DetectionData, layout_of, open_data
 from twinbench.detection.evaluate import Scores, evaluate
 from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
+from twinbench.detection.roialign import repeatable_roi_align
 from twinbench.detection.train import Run, train
 from twinbench.detection.weights import build_detector
 from twinbench.protocols.house import replacing
@@ -23,6 +24,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
+from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
@@ -53,7 +55,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     workers = loader_workers(process, asked.workers)
     # tf32 is what PyTorch does by itself on GPUs that have it, convolutions only: how others run Detectron2 there.
     precision = network_precision(recipe.precision, process.device, exact_products=True)
-    with precision, process_group(process):
+    repeatable = options.deterministic
+    with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
         backbone = open_backbone(asked.backbone, asked.protocol.width)
         data_sha256 = from_main(process, lambda: _data_sha256(asked))
         trial = Trial(
@@ -68,7 +71,10 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         result = trial.finished()
         if result is None:
             data = open_data(asked.protocol, _root(asked))
-            result = _run(trial, backbone, data, process, workers, options)
+            try:
+                result = _run(trial, backbone, data, process, workers, options)
+            except torch.OutOfMemoryError as error:
+                raise TrialError(_out_of_memory(recipe, process, error)) from None
     return result if process.is_main else None
 
 
@@ -99,6 +105,16 @@ def _run(
     return _finish(trial, data, scores, options)
 
 
+def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOfMemoryError) -> str:
+    """Return what to do where a GPU's memory is short: the recipes put 2 of 16 images on each of 8."""
+    said = str(error).partition(". ")[0]
+    share = recipe.batch_size // process.world
+    return (
+        f"{process.device}: {share} images of up to {recipe.max_size} px do not fit into its memory ({said}); end what "
+        "else computes there, start more processes, or take fewer images with --gpus N"
+    )
+
+
 def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
     notes = list(scores.notes)
@@ -111,6 +127,8 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options)
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     if data.layout == "coco":
         details["evaluator"] = options.evaluator
+    if options.deterministic:
+        details["deterministic"] = True
     return trial.finish(
         scores.metrics,
         data.images,

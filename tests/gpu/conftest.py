@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Deterministic mode needs it, and cuBLAS reads it once, before its first product in this process.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 HERE = Path(__file__).parent
 VARIABLE = "TWINBENCH_TEST_DEVICE"
 
