@@ -128,7 +128,7 @@ def random_backbone(width: float = 1.0) -> Backbone:
     from twinbench.convert.resnet import ResNet50
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
+        torch.default_generator.manual_seed(RANDOM_SEED)  # torch.manual_seed would leave GPUs' generators changed
         state_dict = dict(ResNet50(width).state_dict())
     return Backbone(state_dict, "random", "", prove.identity(state_dict.items()), width, source="random")
 

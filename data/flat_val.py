@@ -40,7 +40,7 @@ def read_flat(source: Source, folder: Path, classes: tuple[str, ...]) -> Labelle
     texts = _texts(file, names, numbers)
     if "classes" in source.options:
         names = [name for name in names if texts[name] in numbers]
-    _require_from_zero(file, set(texts.values()), numbers)
+    _require_from_zero(file, set(texts.values()), numbers, len(classes))
     for name in names:
         if texts[name] not in numbers:
             raise DataError(
@@ -108,11 +108,11 @@ def _divided(line: str, numbers: Collection[str]) -> tuple[str, str]:
     return name.strip(), first if rest not in numbers and first in numbers else rest
 
 
-def _require_from_zero(file: Path, texts: set[str], numbers: Collection[str]) -> None:
+def _require_from_zero(file: Path, texts: set[str], numbers: Collection[str], classes: int) -> None:
     """Raise DataError for labels that count from 1."""
-    top = str(len(numbers))
+    top = str(classes)
     if "0" in numbers and top in texts and top not in numbers and "0" not in texts:
         raise DataError(
-            f"{file}: labels up to {top}; expected 0 to {len(numbers) - 1}, in the order of the class folders' names;"
+            f"{file}: labels up to {top}; expected 0 to {classes - 1}, in the order of the class folders' names;"
             " ILSVRC's ground truth counts from 1 in an order of its own: take a list that names the classes"
         )

@@ -99,12 +99,16 @@ def listed_classes(folder: Path, split: str) -> tuple[str, ...]:
 
 
 def _is_class_list(path: Path) -> bool:
-    """Say whether the first line of a list, which is no leaving, has two fields; an empty list is told later."""
+    """Say whether the first line of a list, which is no leaving, has a mark at its end, or another second field.
+
+    The latter, and an empty list, are told when they are read.
+    """
     if is_leaving(path.name):
         return False
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         first = next((line for line in lines if line.strip()), "")
-    return not first or len(first.split()) == 2
+    fields = first.split()
+    return not first or len(fields) == 2 or (len(fields) > 2 and fields[-1] in RECODED)
 
 
 def object_classes(root: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from twinbench.data.leavings import is_leaving
 
 LEAVING = "hidden files, and what file managers leave"
 FOREIGN = "files that are no images by their suffix"
+OUTSIDE = "images outside the class folders"
 NO_FILE = "pipes, sockets and devices"
 CIRCLE = "links to folders that were met already"
 
@@ -27,6 +28,7 @@ class Walk:
 
     def __init__(self, root: Path) -> None:
         """Begin at the data set's `root`; links to it or to a folder above it are not followed."""
+        self._root = root
         resolved = root.resolve()
         self.left_out: Counter[str] = Counter()
         self.empty: list[Path] = []  # folders in which an image may appear later
@@ -45,12 +47,13 @@ class Walk:
                     names.append(entry.name)
             else:
                 suffixed = entry.name.lower().endswith(SUFFIXES)
-                self.left_out["images outside the class folders" if suffixed else FOREIGN] += 1
+                self.left_out[OUTSIDE if suffixed else FOREIGN] += 1
         return tuple(sorted(names))
 
     def images(self, folder: Path) -> Iterator[str]:
         """Yield the images below `folder` by their names relative to it."""
-        met = {_node(folder), *self._above}
+        between = [above for above in folder.parents if above.is_relative_to(self._root)]
+        met = self._above | {_node(above) for above in (folder, *between)}
         found = {"": self._files(folder, "", met)}
         waiting = list(found[""][1])
         while waiting:

@@ -55,7 +55,7 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
     split = read_pool(data)
     _log.info("%d images found in %s", len(split.paths), data)
     if left_out := told_left_out(split):
-        _log.info("left out: %s", left_out)
+        _log.warning("%s: left out: %s", data, left_out)
     require_content(data, "training", split.paths)
     # All that is not the network computes in exact float32.
     with process_group(process) as device, network_precision("fp32", device):

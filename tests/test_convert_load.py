@@ -137,6 +137,13 @@ def test_random_is_the_same_backbone_every_time_and_leaves_the_global_state_alon
     assert same(one.state_dict, dict(ResNet50(WIDTH).state_dict()))
 
 
+def test_random_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    open_backbone("random", WIDTH)
+    assert seeded == []
+
+
 @pytest.mark.parametrize("width", [1 / 4, 1 / 2])
 def test_other_widths_are_read_and_carried(tmp_path: Path, width: float) -> None:
     backbone = load_backbone(stored(tmp_path, trained(width=width)))

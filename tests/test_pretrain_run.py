@@ -174,7 +174,8 @@ def single(folder: Path) -> Path:
 def test_wrong_input_takes_one_line(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     says = lambda *expected: fails(capsys, 2, *expected)  # noqa: E731
-    says("no train in it", f"give {images}")(pretrain(images / "train" / "class0", out))
+    (tmp_path / "nothing").mkdir()
+    says("the folder is empty", "expected images")(pretrain(tmp_path / "nothing", out))
     says("no such folder")(pretrain(images / "absent", out))
     says("24 images do not fill one batch of 32")(pretrain(images, out, "--set=batch_size=32"))
     says("unknown recipe 'demos'", "'demo'")(twinbench.main(["pretrain", str(images), str(out), "--recipe", "demos"]))

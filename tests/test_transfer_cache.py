@@ -112,6 +112,32 @@ def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
     assert len({key, cache_key(backbone, paths, CROP, "gap", "fp32"), *others}) == 9
 
 
+def keys_on(devices, backbone, paths, tmp_path, monkeypatch, precision):
+    """Return the folders in which the features lie that processes on these devices have made."""
+
+    def fake(backbone, paths, *_, **__):
+        return np.zeros((len(paths), 2), np.float32)
+
+    monkeypatch.setattr(cache, "extract", fake)
+    found = set()
+    for device in devices:
+        process = Process(device=device)
+        cached_features(
+            tmp_path / device, backbone, paths, CROP, "gap", process=process, workers=0, precision=precision
+        )
+        found |= {path.name for path in (tmp_path / device).iterdir()}
+    return found
+
+
+def test_all_devices_share_fp32_and_the_gpus_their_bf16(backbone, paths, tmp_path, monkeypatch):
+    devices = ("cpu", "cuda:0", "cuda:1")
+    exact = keys_on(devices, backbone, paths, tmp_path / "fp32", monkeypatch, "fp32")
+    assert exact == {cache_key(backbone, paths, CROP, "gap", "fp32")}
+    gpus = keys_on(devices[1:], backbone, paths, tmp_path / "gpus", monkeypatch, "bf16")
+    assert len(gpus) == 1
+    assert len(gpus | keys_on(devices[:1], backbone, paths, tmp_path / "cpu", monkeypatch, "bf16") | exact) == 3
+
+
 def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path):
     moved = tmp_path / "elsewhere"
     (tmp_path / "images").rename(moved)

@@ -135,6 +135,37 @@ def test_what_follows_the_network_is_exact_where_products_may_take_tf32(imagenet
         products.allow_tf32 = False
 
 
+@pytest.mark.parametrize(("protocol", "parts"), [("demo-imagenet-knn", False), ("demo-imagenet-1pct", True)])
+def test_a_gpu_that_is_too_small_is_one_line_with_what_helps(protocol, parts, imagenet, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nSee documentation")
+
+    monkeypatch.setattr(trials, "knn_accuracy", full)
+    monkeypatch.setattr(trials.Probe, "run", full)
+    assert run(protocol, "random", imagenet, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert f"cpu: {protocol} does not fit into its memory (CUDA out of memory); end what else" in error
+    assert error.count("\n") == 1
+    assert ("--set accumulate=2" in error) == parts
+
+
+def test_deterministic_holds_where_it_is_measured_and_the_result_says_so(imagenet, tmp_path, monkeypatch):
+    seen, neighbours = [], trials.knn_accuracy
+
+    def look(*arguments, **keywords):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return neighbours(*arguments, **keywords)
+
+    monkeypatch.setattr(trials, "knn_accuracy", look)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    words = ("demo-imagenet-knn", "random", imagenet)
+    for name, more in (("with", ["--deterministic"]), ("without", [])):
+        assert run(*words, tmp_path / name, *more) == 0
+    assert seen == [True, False]
+    results = [read_result(tmp_path / name / "result.json") for name in ("with", "without")]
+    assert [result.details.get("deterministic") for result in results] == [True, None]
+
+
 def test_a_kill_between_the_result_and_the_removal_leaves_nothing_for_good(imagenet, tmp_path, monkeypatch):
     words = ("demo-imagenet-knn", "random", imagenet, tmp_path)
     with monkeypatch.context() as killed:

@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.precision import PrecisionError, network_precision
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer import transforms
-from twinbench.transfer.features import FeatureError, digest, extract, pooled
+from twinbench.transfer.features import CPU_BATCH, FeatureError, digest, extract, feature_loader, pooled
 from twinbench.transfer.transforms import Inputs, TrainImages, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
@@ -182,6 +184,15 @@ def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
     np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
     with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):
         extract(backbone, paths, CROP, "gap", precision="tf32")
+
+
+def test_a_schedulers_signal_to_the_loaders_of_an_evaluation_ends_no_run(paths):
+    """They get it, too, as members of the job: torch ended the run, without its state, with "killed by signal"."""
+    batches = iter(feature_loader([*paths] * 9, CROP, "cpu", workers=1))
+    next(batches)
+    for worker in batches._workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    assert sum(len(images) for images, _ in batches) == len(paths) * 9 - CPU_BATCH
 
 
 @pytest.fixture(params=[False, True])  # True: with TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1, as in some containers

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from twinbench.transfer.knn import KnnError, knn_accuracy
+from twinbench.transfer.knn import KnnError, _normalized, knn_accuracy
 
 
 def votes_by_loop(train_x, train_y, test_x, classes, k, temperature):
@@ -104,3 +104,21 @@ def test_what_has_no_neighbours_is_an_error_in_words(changes, words):
     assert knn_accuracy(**given)["top1-k1"] == 100
     with pytest.raises(KnnError, match=words):
         knn_accuracy(**given | changes)
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_votes_too_faint_for_float32_are_counted(winner):
+    """Each class has a vote of 1, and the winner eight of 2^-26 more: in float32 they are equal, first by turns."""
+    far = 1 - 0.07 * 26 * np.log(2)  # the cosine of such a vote
+    train_x = np.array([[1.0, 0.0]] * 2 + [[far, np.sqrt(1 - far**2)]] * 8)
+    train_y = np.array([0, 1] + [winner] * 8)
+    test = np.array([[1.0, 0.0]]), np.array([winner])
+    found = knn_accuracy(train_x, train_y, *test, neighbors=(10,), temperature=0.07, classes=2)
+    assert found["top1-k10"] == 100.0
+
+
+def test_rows_are_normalised_in_blocks(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(23, 5))
+    monkeypatch.setattr("twinbench.transfer.knn.ROWS", 7)
+    rows = _normalized(x, "cpu").numpy()
+    np.testing.assert_allclose(rows, x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-6)

@@ -112,6 +112,13 @@ def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, endin
     np.testing.assert_allclose(found, seen[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_random_model_leaves_the_generators_of_gpus_alone(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    opened("torchvision:resnet18=random")
+    assert seeded == []
+
+
 def test_random_is_always_the_same_model_and_says_so():
     state = torch.random.get_rng_state()
     first, second = opened("torchvision:resnet18=random"), opened("torchvision:resnet18=random")

@@ -1,8 +1,8 @@
 """Features on disk, found again by what they are features of.
 
 The key hashes the backbone's identity (tensors, architecture, input convention), the images (their names below their
-common folder and their sizes), the transform, the pooling and the precision: whatever shares them shares one
-extraction. Whole sets are memory-mapped.
+common folder and their sizes), the transform, the pooling and the precision, and but for fp32 the kind of device:
+whatever shares them shares one extraction. Whole sets are memory-mapped.
 
 While a set is incomplete it lies there in blocks of rows. Any number of processes and jobs, on any nodes that see the
 folder, make what is missing side by side: each block is locked by the process that makes it, and the lock goes with
@@ -47,13 +47,11 @@ class CacheError(UserError):
     """A file of features that is damaged."""
 
 
-def cache_key(
-    backbone: Backbone, paths: ImageList, transform: ImageTransform, pooling: str, precision: Precision
-) -> str:
-    """Return 32 hex digits that no other features have."""
+def cache_key(backbone: Backbone, paths: ImageList, transform: ImageTransform, pooling: str, numbers: str) -> str:
+    """Return 32 hex digits that no other features have; for `numbers` see `_numbers`."""
     names = [paths.name(index) for index in range(len(paths))]
     root = os.path.commonpath({os.path.dirname(name) for name in names})
-    what = [backbone.identity, dataclasses.asdict(transform), pooling, precision]
+    what = [backbone.identity, dataclasses.asdict(transform), pooling, numbers]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name, size in zip(names, paths.sizes(), strict=True):
         found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip('/')}\0{size}"))
@@ -76,7 +74,7 @@ def cached_features(
 
     The processes of a group share the work like any others; all return the whole set.
     """
-    folder = cache / cache_key(backbone, paths, transform, pooling, precision)
+    folder = cache / cache_key(backbone, paths, transform, pooling, _numbers(precision, process.device))
 
     def make(rows: range) -> np.ndarray:
         return extract(
@@ -98,6 +96,15 @@ def cached_features(
     found = _mapped(folder / WHOLE, len(paths))
     _tidy(folder)
     return found
+
+
+def _numbers(precision: Precision, device: str) -> str:
+    """Return the number format of features, and where that is not fp32 the kind of device that computed them.
+
+    In fp32 a GPU's and a processor's differ in their last digits, and share an extraction. Their bf16 rounds at other
+    places: a result that says bf16 on a processor would hold a GPU's features, or the other way round.
+    """
+    return precision if precision == "fp32" else f"{precision} on {device.partition(':')[0]}"
 
 
 def _complete(folder: Path, blocks: Sequence[range], make: Callable[[range], np.ndarray]) -> None:

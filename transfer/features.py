@@ -19,6 +19,7 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.precision import Precision, network_precision
 from twinbench.runtime.progress import bar
+from twinbench.runtime.stopping import ignore_signals
 from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, evaluation_transform
 
@@ -55,7 +56,14 @@ def feature_loader(
     """Return batches of (uint8 images (B, 3, H, W), their places among `paths` (B,)), in order."""
     dataset = ImageDataset(paths, evaluation_transform(transform))
     on_gpu = device.startswith("cuda")
-    return DataLoader(dataset, BATCH if on_gpu else CPU_BATCH, num_workers=workers, pin_memory=on_gpu)
+    # The evaluation of a probe must outlive a scheduler's signal, which loader processes get, too.
+    return DataLoader(
+        dataset,
+        BATCH if on_gpu else CPU_BATCH,
+        num_workers=workers,
+        pin_memory=on_gpu,
+        worker_init_fn=ignore_signals,
+    )
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from twinbench.runtime.progress import bar
 from twinbench.transfer.metrics import correct_at
 
 CHUNK = 256  # test images a block
-ROWS = 1 << 14  # checked at once: ImageNet's features are 11 GB
+ROWS = 1 << 14  # checked and normalised at once: ImageNet's features are 11 GB
 
 
 class KnnError(UserError):
@@ -54,8 +54,10 @@ def knn_accuracy(
         # Against the nearest one's, so that no temperature overflows; the factor is one for all votes of an image.
         weight, voted = ((similarity - similarity[:, :1]) / temperature).exp(), labels[nearest]
         for k in neighbors:
-            votes = torch.zeros(len(weight), classes, device=device)
-            votes.scatter_add_(1, voted[:, :k], weight[:, :k])  # (B, K)
+            # In float64, where sums of float32 votes are exact but for the faintest: a GPU adds in any order, and in
+            # float32 two classes with equal votes were first by turns.
+            votes = torch.zeros(len(weight), classes, device=device, dtype=torch.float64)
+            votes.scatter_add_(1, voted[:, :k], weight[:, :k].double())  # (B, K)
             without = torch.ones_like(votes, dtype=torch.bool).scatter_(1, voted[:, :k], False)  # a vote may round to 0
             votes.masked_fill_(without, -torch.inf)
             for n, count in zip((1, 5), correct_at(votes, targets[rows], (1, 5)), strict=True):
@@ -76,5 +78,12 @@ def _check(name: str, x: np.ndarray, y: np.ndarray, classes: int) -> None:
 
 
 def _normalized(x: np.ndarray, device: str) -> torch.Tensor:
-    """Return the rows of x (N, F) at length 1, float32."""
-    return functional.normalize(torch.as_tensor(x, device=device, dtype=torch.float32), dim=1)
+    """Return the rows of x (N, F) at length 1, float32.
+
+    Some at a time: a second copy of ImageNet's 11 GB would not be on a GPU of 16 GB.
+    """
+    rows = torch.empty(x.shape, device=device, dtype=torch.float32)
+    for start in range(0, len(x), ROWS):
+        some = torch.as_tensor(x[start : start + ROWS], device=device, dtype=torch.float32)
+        rows[start : start + ROWS] = functional.normalize(some, dim=1)
+    return rows

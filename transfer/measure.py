@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from twinbench.convert.load import Backbone
 from twinbench.data.content import require_content
 from twinbench.data.identity import identify
@@ -14,12 +16,13 @@ from twinbench.data.layouts import LabelledImages, read_labelled, require_counts
 from twinbench.data.own import layout_of
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.data.source import Source
-from twinbench.protocols.house import UserError, resolved
+from twinbench.protocols.house import UserError, resolved, setting_values
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
+from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
@@ -47,7 +50,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     backbone = _open(asked)
-    with process_group(process):
+    with deterministic(options.deterministic), process_group(process):
         data = _Data(asked, options)
         identity = from_main(process, data.identity)  # it asks for the size of every file: once is enough
         trial = Trial(
@@ -102,7 +105,7 @@ class _Data:
     def _split(self, split: str, fraction: str) -> LabelledImages:
         found = read_labelled(self.layout, self.source, split, fraction, self.options.list)
         if left_out := told_left_out(found):
-            log.info("%s split, left out: %s", split, left_out)
+            log.warning("%s: of the %s split left out: %s", self.source, split, left_out)
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
                 f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
@@ -160,12 +163,28 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
         *_fitting_samples(data, train),
     )
     function = resolved(trial.protocol.recipe.measured_by)
-    with network_precision("fp32", process.device):  # solvers and neighbours; a network may set its own
-        found = function(run)
+    try:
+        with network_precision("fp32", process.device):  # solvers and neighbours; a network may set its own
+            found = function(run)
+    except torch.OutOfMemoryError as error:
+        raise TransferError(_out_of_memory(run, error)) from None
     if found is None:
         return None
     found["details"] = found.get("details", {}) | listed | backbone.details
+    if options.deterministic:
+        found["details"]["deterministic"] = True
     return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+
+
+def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> str:
+    """Return what to do where a GPU's memory does not hold a trial, as a batch of 256 images that 16 GB do not."""
+    said = str(error).partition(". ")[0]
+    parts = ", start more processes, or take a batch in parts with --set accumulate=2"
+    trained = "accumulate" in setting_values(run.recipe)
+    return (
+        f"{run.process.device}: {run.trial.protocol.name} does not fit into its memory ({said}); end what else "
+        f"computes there{parts if trained else ''}, or use a larger GPU"
+    )
 
 
 def _fitting_samples(data: _Data, train: LabelledImages) -> tuple[Samples | None, str]:

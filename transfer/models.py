@@ -153,7 +153,7 @@ def _require_float32(module: nn.Module, name: str) -> None:
 def open_named(named: NamedModel) -> ModelBackbone:
     """Return the model with its weights, or with random ones from seed 0, in eval mode on the CPU."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
+        torch.default_generator.manual_seed(RANDOM_SEED)  # torch.manual_seed would leave GPUs' generators changed
         make = _timm if named.library == "timm" else _torchvision
         model, names, convention = make(named.name, named.weights == PRETRAINED)
     if named.file:

@@ -37,6 +37,10 @@ class Options:
             "PATH",
         ),
     ] = None
+    deterministic: Annotated[
+        bool,
+        Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same numbers; slower"),
+    ] = False
     partial: Annotated[bool, Option("go on with incomplete data or another list; the row is marked")] = False
     cache: Annotated[
         Path | None,
