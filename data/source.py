@@ -33,6 +33,7 @@ class Form:
     holds: str  # in a sentence
     reader: str  # "module:function" below twinbench, (Source, "train" or "test") -> LabelledImages
     options: tuple[str, ...] = ()  # besides COMMON
+    pool: str = ""  # "module:function", (Source) -> LabelledImages to pretrain on; empty: the training split
     is_path: bool = True  # a place on this machine, relative to a suite's folder; else a name
 
     def read(self, source: "Source", split: str) -> "LabelledImages":
@@ -40,9 +41,31 @@ class Form:
         reader: Callable[[Source, str], LabelledImages] = resolved(self.reader)
         return reader(source, split)
 
+    def read_pool(self, source: "Source") -> "LabelledImages":
+        """Return the images to pretrain on, whose labels are not looked at."""
+        if not self.pool:
+            return self.read(source, "train")
+        reader: Callable[[Source], LabelledImages] = resolved(self.pool)
+        return reader(source)
+
 
 # The registry: a new form is a module with such a reader, and one entry here.
-FORMS: dict[str, Form] = {}
+FORMS: dict[str, Form] = {
+    "tar": Form(
+        example="tar:/datasets/shards",
+        holds="a .tar, a folder of them, or a pattern, train-{0000..0146}.tar: class folders, or WebDataset's samples",
+        reader="data.archives:read_archives",
+        pool="data.archives:read_archive_pool",
+        options=("label",),
+    ),
+    "zip": Form(
+        example="zip:/datasets/pets.zip",
+        holds="a .zip, a folder of them, or a pattern, with what a tar may hold",
+        reader="data.archives:read_archives",
+        pool="data.archives:read_archive_pool",
+        options=("label",),
+    ),
+}
 
 
 @dataclass(frozen=True)
