@@ -45,6 +45,7 @@ class Member(Stored):
         _, at, size, packed, crc, method = self.row
         if max(size, packed) > LARGEST:
             raise DataError(f"{self}: {size} bytes; expected an image, of {LARGEST} bytes at most; remove it")
+        self.archive.require_same()
         if method == PLAIN:
             return self.archive.read(at, size)
         return unzipped(self.archive, at, size, packed, crc, method)

@@ -46,6 +46,15 @@ class Archive(NamedTuple):
             raise DataError(f"{self.path}: cannot be read ({error.strerror}); check the disk, then run again") from None
         return found
 
+    def require_same(self) -> None:
+        """Raise DataError if it was written to since it was listed. A file put in its place is not this archive."""
+        try:
+            status = os.fstat(_opened(self).descriptor)
+        except OSError as error:
+            raise unreadable(error) from None
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise DataError(f"{self.path}: changed since it was listed; expected it to stay; run again")
+
     def damaged(self, how: str) -> DataError:
         """Return the DataError that says how it is damaged."""
         return DataError(f"{self.path}: a damaged archive ({how}); expected a whole one; fetch or make it again")
@@ -56,9 +65,6 @@ class _Opened:
 
     def __init__(self, archive: Archive) -> None:
         self.descriptor = os.open(archive.path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(self.descriptor)
-        if (status.st_size, status.st_mtime_ns) != (archive.size, archive.mtime_ns):
-            raise DataError(f"{archive.path}: changed since it was listed; expected it to stay; run again")
 
     def __del__(self) -> None:
         os.close(self.descriptor)

@@ -187,7 +187,7 @@ def _is_label(value: Any) -> bool:
 def _unfit(index: Index, place: int, found: object) -> DataError:
     return DataError(
         f"{index.member(place)}: label {str(found)[:60]!r}; expected a class's number, from 0, or its name, in a"
-        " .json as `label` or a list `labels` in which each is there once (DATA?label=FIELD names another), alike in all samples"
+        " .json as `label`, or as `labels` several, each once (DATA?label=FIELD names another); alike in all samples"
     )
 
 

@@ -66,8 +66,10 @@ def _directory(archive: Archive) -> _Directory:
     """Return where the central directory lies; DataError if the archive has none, as when it is cut off."""
     start = max(0, archive.size - END_FORM.size - LARGEST_COMMENT)
     tail = archive.read(start, archive.size - start)
-    found = tail.rfind(END)
-    if found < 0 or found + END_FORM.size > len(tail):
+    found = tail.rfind(END, 0, max(0, len(tail) - END_FORM.size + len(END)))
+    while found >= 0 and found + END_FORM.size + END_FORM.unpack_from(tail, found)[-1] != len(tail):
+        found = tail.rfind(END, 0, found)  # of a comment that holds the mark
+    if found < 0:
         raise archive.damaged("no zip directory at its end: cut off, or no zip?")
     _, disk, first_disk, _, entries, size, offset, _ = END_FORM.unpack_from(tail, found)
     at = start + found
