@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from twinbench.convert.load import open_backbone
 from twinbench.data.decode import read_rgb
 from twinbench.data.errors import DataError
 from twinbench.data.identity import identify
@@ -24,6 +26,8 @@ from twinbench.data.opened import Archive
 from twinbench.data.pool import read_pool
 from twinbench.data.shards import expanded
 from twinbench.data.source import Source
+from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.transfer.features import extract
 
 
 @pytest.fixture(autouse=True)
@@ -394,3 +398,20 @@ def test_an_index_is_kept_until_the_archive_changes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.rows, again.rows)
     pack(path, many[:7000])
     assert len(indexed("tar", (Archive.of(path),))) == 7000
+
+
+def in_samples(root: Path, folder: Path) -> str:
+    return write_shards(root.parent, folder, LABELS["cls"])
+
+
+@pytest.mark.parametrize("packed", [in_tar, in_zip, in_samples], ids=lambda packed: packed.__name__)
+def test_features_are_those_of_the_folder(packed: Callable[..., str], scenes: Path, tmp_path: Path) -> None:
+    """Bit by bit, read by two processes."""
+    torch.set_num_threads(1)
+    sources = Source.of(packed(tree_of(scenes), tmp_path)), Source.of(str(tree_of(scenes)))
+    transform = ImageTransform(resize=48, crop=40, shape="center-crop")
+    backbone = open_backbone("random", 0.125)
+    found, expected = (
+        extract(backbone, read_labelled("", source, "test").paths, transform, "gap", workers=2) for source in sources
+    )
+    np.testing.assert_array_equal(found, expected)
