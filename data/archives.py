@@ -25,6 +25,7 @@ from twinbench.data.member_folders import (
     every_image,
     folders_of,
     image_folders,
+    images_as_they_lie,
     shown,
     split_folder_in,
 )
@@ -59,7 +60,8 @@ class _Part:
 
 def read_archives(source: Source, split: str) -> LabelledImages:
     """Return one split; DataError for archives that do not fit."""
-    part, train = _part(source, split), _part(source, "train")
+    part = _part(source, split)
+    train = part if split == "train" else _part(source, "train")
     has_samples = _has_samples(train)
     if has_samples != _has_samples(part):
         raise DataError(f"{source}: one split has class folders, the other labels beside images; expected both alike")
@@ -70,8 +72,7 @@ def read_archive_pool(source: Source) -> LabelledImages:
     """Return the training images, or all where no split is called so; labels are not looked at."""
     part = _training_alone(source)
     if image_folders(part.index, part.root) in ([], [part.root]):
-        samples = samples_in(part.index, part.root)
-        places, left_out = samples.images, samples.left_out
+        places, left_out = images_as_they_lie(part.index, part.root)
     else:
         places, left_out = every_image(part.index, source, part.root)
     return LabelledImages(

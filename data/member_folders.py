@@ -164,6 +164,26 @@ def every_image(index: Index, source: Source, root: str) -> tuple[np.ndarray, Co
     return np.array(places, dtype=np.int64), left_out
 
 
+def images_as_they_lie(index: Index, root: str) -> tuple[np.ndarray, Counter[str]]:
+    """Return the places (N,) of all images below `root` in the order of archives and members, and what is left out.
+
+    Archives may have members of one name, as shards that each count anew; within one the later is meant.
+    """
+    left_out: Counter[str] = Counter()
+    found: dict[tuple[int, bytes], int] = {}
+    folders = folders_of(index)
+    for folder in folders.below(root):
+        for place in folders.files[folder]:
+            name = index.names.raw(place)
+            if not has_image_name(os.fsdecode(name)):
+                left_out[FOREIGN] += 1
+                continue
+            key = (int(index.rows[place, ARCHIVE]), name)
+            left_out[REPLACED] += key in found
+            found[key] = place
+    return np.sort(np.array([*found.values()], dtype=np.int64)), left_out
+
+
 def _images_in(index: Index, source: Source, places: Sequence[int], left_out: Counter[str]) -> list[int]:
     """Return the images among the files of one folder by their names.
 

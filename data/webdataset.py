@@ -18,21 +18,25 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from twinbench.data.decode import SUFFIXES
 from twinbench.data.errors import DataError, read_lines
 from twinbench.data.kept import kept_arrays
-from twinbench.data.member_folders import REPLACED, folders_of, has_image_name
+from twinbench.data.member_folders import REPLACED, folders_of
 from twinbench.data.members import ARCHIVE, SIZE, Index
 
-LABELS = ("cls", "json", "txt")  # by preference
+LABELS = (b"cls", b"json", b"txt")  # by preference
+IMAGES = frozenset(suffix[1:].encode() for suffix in SUFFIXES)
 FIELDS = ("label", "labels")  # of a .json
 NAME_FILES = ("classnames.txt", "classes.txt")
 LARGEST = 1 << 20  # bytes of a label
 LONGEST = 200  # letters of a class's name
+DOTTED = "images with a dot in their name, which ends the key of a sample"
 BESIDE = "members that are neither images nor labels"
 LOST = "labels without an image"
 
@@ -62,6 +66,7 @@ class Labelled:
         return len(self.counts) > 0
 
 
+@lru_cache(maxsize=3)  # as `indexed`
 def samples_in(index: Index, root: str) -> Samples:
     """Return the samples below `root` in the order of archives and members; DataError for two images in one."""
     left_out: Counter[str] = Counter()
@@ -78,16 +83,16 @@ def samples_in(index: Index, root: str) -> Samples:
 
 def _of_archive(index: Index, places: list[int], left_out: Counter[str]) -> np.ndarray:
     """Return the places of image and label of each sample in one archive, (N, 2)."""
-    images: dict[str, int] = {}
-    labels: dict[str, tuple[int, int]] = {}  # key: (rank of its kind, place)
+    images: dict[bytes, int] = {}
+    labels: dict[bytes, tuple[int, int]] = {}  # key: (rank of its kind, place)
     for place in places:
-        name = index.names[place]
-        folder, slash, last = name.rpartition("/")
-        first, _, kind = last.partition(".")
+        folder, slash, last = index.names.raw(place).rpartition(b"/")
+        first, _, kind = last.partition(b".")
         key = folder + slash + first
-        if has_image_name(f".{kind}") and "." not in kind:
-            _require_one_image(index, images.get(key, place), place)
-            left_out[REPLACED] += key in images
+        if kind in IMAGES or kind.lower() in IMAGES:
+            if key in images:
+                _require_one_image(index, images[key], place)
+                left_out[REPLACED] += 1
             images[key] = place
         elif kind in LABELS:
             rank = LABELS.index(kind)
@@ -95,7 +100,7 @@ def _of_archive(index: Index, places: list[int], left_out: Counter[str]) -> np.n
             if key not in labels or rank <= labels[key][0]:
                 labels[key] = (rank, place)
         else:
-            left_out[BESIDE] += 1
+            left_out[DOTTED if kind.lower().rpartition(b".")[2] in IMAGES else BESIDE] += 1
     left_out[LOST] += sum(key not in images for key in labels)
     pairs = array("q")
     for key, place in images.items():
@@ -134,7 +139,7 @@ def _read(index: Index, samples: Samples, field: str) -> dict[str, np.ndarray]:
             missing = int((samples.labels < 0).sum())
             raise DataError(
                 f"{index.member(image)}: no label, as {missing} of {len(samples.labels)} images; expected a member of"
-                f" the same key: {', '.join(LABELS)}; make the archives anew"
+                f" the same key: .cls, .json or .txt; make the archives anew"
             )
         found = _label(index, place, field)
         several.add(isinstance(found, list))

@@ -415,3 +415,16 @@ def test_features_are_those_of_the_folder(packed: Callable[..., str], scenes: Pa
         extract(backbone, read_labelled("", source, "test").paths, transform, "gap", workers=2) for source in sources
     )
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_pool_of_shards_without_labels(tmp_path: Path) -> None:
+    for number in range(2):  # each counts from 0
+        pack(tmp_path / f"{number}.tar", [("0.v2.jpg", b"%d" % number), ("0.txt", b"a caption"), ("1.png", b"x")])
+    found = read_pool(Source.of(f"tar:{tmp_path}"))
+    assert contents(found) == [b"0", b"x", b"1", b"x"]
+    assert found.left_out == {"files that are no images by their suffix": 2}
+
+
+def test_images_with_dots_in_samples_are_counted(tmp_path: Path) -> None:
+    found = read_labelled("", of_samples(tmp_path, [*ONE, ("3.v2.jpg", b"x")]), "train")
+    assert found.left_out == {"images with a dot in their name, which ends the key of a sample": 1}
