@@ -123,8 +123,6 @@ def examine(path: ImageFile, size: tuple[int, int] | None = None, digested: bool
     `size` is what its annotation says, (width, height); where `digested`, the digest of its bytes is returned, too.
     """
     try:
-        if isinstance(path, Path) and path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
         proof = None if fast else prove(path)
         found = proof.size if proof else read_size(path)
         if size and found != size:

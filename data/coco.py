@@ -51,7 +51,7 @@ def read_coco(root: Path, split: str) -> CocoSplit:
 def read_coco_images(root: Path, split: str) -> tuple[Path, list[str], tuple[str, ...]]:
     """Return the annotation file of `train` or `val`, its image names by id, and the classes; no annotation is kept."""
     path = _annotation_file(root, split)
-    lists = read_json_lists(path, shapes=False)
+    lists = read_json_lists(path, annotations="none")
     images = by_id(path, lists["images"], "images")
     categories = by_id(path, lists["categories"], "categories")
     names = [images[image].get("file_name") for image in sorted(images)]

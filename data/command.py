@@ -127,10 +127,12 @@ def fetch(arguments: argparse.Namespace) -> int:
     """Fetch a data set and print how DATA is typed for it, and the command that checks it."""
     from twinbench.data import fetching
 
-    data = fetching.fetch(arguments.name, arguments.folder)
-    print(f"DATA: {data}")
+    fetched = fetching.fetch(arguments.name, arguments.folder)
+    print(f"DATA: {fetched.data}")
+    if fetched.links:
+        print(f"left out: {fetched.links} links, which archives of images have no need of")
     name = "" if ":" in arguments.name else f"{arguments.name} "
-    print(f"next: twinbench data check {name}{data}")
+    print(f"next: twinbench data check {name}{fetched.data}")
     return 0
 
 

@@ -111,6 +111,8 @@ def _opened(path: ImageFile) -> Generator[Image.Image]:
 def _image(path: ImageFile) -> Image.Image:
     """Return the image with its header read."""
     if isinstance(path, Path):
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
         return Image.open(path)
     content = path.content()
     return Image.open(BytesIO(content)) if isinstance(content, bytes) else Image.fromarray(content)

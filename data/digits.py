@@ -61,7 +61,7 @@ def sources() -> tuple[Source, Source]:
     """Return what the training and the test pictures are painted from."""
     from sklearn.datasets import load_digits, load_sample_image  # seconds to import, and only making scenes needs it
 
-    pixels, digits = load_digits(return_X_y=True)
+    pixels, digits = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(0).permutation(len(digits))  # one split for all seeds
     test, train = np.split(order, [round(len(order) * TEST_SHARE)])
     scans = pixels.astype(np.float32).reshape(-1, 8, 8) / 16  # (N, 64) -> (N, 8, 8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from twinbench.data.errors import DataError
 from twinbench.data.source import FORMS, Source
@@ -15,15 +16,22 @@ from twinbench.runtime.download import FetchError, alone, digest, fetch_file
 LIBRARIES = {"torchvision": "data.torchvision_sets:fetch", "hf": "data.hugging_face:fetch"}
 
 
-def fetch(what: str, folder: Path | None) -> str:
-    """Fetch a data set of the registry into `folder`, or `torchvision:NAME`, `hf:ORG/NAME`; return what DATA is then.
+class Fetched(NamedTuple):
+    """How DATA is typed for what was fetched, and how many links in its archives were left out."""
+
+    data: str
+    links: int = 0
+
+
+def fetch(what: str, folder: Path | None) -> Fetched:
+    """Fetch a data set of the registry into `folder`, or `torchvision:NAME`, `hf:ORG/NAME` as the library does.
 
     What is there already is proven and left alone. DataError for what has no public address, FetchError for an address
     that does not answer, or not with the file that was published.
     """
     form = what.partition(":")[0]
     if form in LIBRARIES and form in FORMS:
-        return _by_library(what, folder)
+        return Fetched(_by_library(what, folder))
     if what not in DATA_SETS:
         raise DataError(f"{unknown('data set', what, DATA_SETS)}; or give {', '.join(f'{f}:NAME' for f in LIBRARIES)}")
     if folder is None:
@@ -31,9 +39,8 @@ def fetch(what: str, folder: Path | None) -> str:
     entry = DATA_SETS[what]
     if not entry.about.files:
         raise DataError(f"{what}: has no public address to fetch; {how_to_get(entry)}")
-    for file in entry.about.files:
-        _fetch(file, folder)
-    return entry.about.form.replace(FOLDER, str(folder)) or str(folder)
+    links = sum(_fetch(file, folder) for file in entry.about.files)
+    return Fetched(entry.about.form.replace(FOLDER, str(folder)) or str(folder), links)
 
 
 def how_to_get(entry: DataSet) -> str:
@@ -55,8 +62,8 @@ def _by_library(what: str, folder: Path | None) -> str:
     return str(Source(place, source.form, source.options))
 
 
-def _fetch(file: File, folder: Path) -> None:
-    """Fetch and unpack one file, unless that is done already.
+def _fetch(file: File, folder: Path) -> int:
+    """Fetch and unpack one file, unless that is done already; return how many links in it were left out.
 
     What was unpacked is marked beside the archive, which may then be removed.
     """
@@ -64,17 +71,19 @@ def _fetch(file: File, folder: Path) -> None:
     marker = path.with_name(f".{path.name}.unpacked")
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path):
-        if is_archive(path) and _text(marker) == file.digest and marker.exists():
-            return
+        if marker.exists() and marker.read_text() == file.digest:
+            return 0
         if path.exists():
             _prove(file, path)
         else:
             algorithm, _, expected = file.digest.partition(":")
             fetch_file(file.address, path, what=file.name, **({algorithm: expected} if expected else {}))
-        if is_archive(path):
-            unpack(path, path.parent)
-            with replacing(marker) as part:
-                part.write_text(file.digest)
+        if not is_archive(path):
+            return 0
+        links = unpack(path, path.parent)
+        with replacing(marker) as part:
+            part.write_text(file.digest)
+        return links
 
 
 def _prove(file: File, path: Path) -> None:
@@ -83,8 +92,3 @@ def _prove(file: File, path: Path) -> None:
     if expected and (found := digest(path, algorithm)) != expected:
         why = f"{path} is there, but its {algorithm} is {found[:12]}..., expected {expected[:12]}...; move it away"
         raise FetchError(file.address, path, why)
-
-
-def _text(path: Path) -> str:
-    """Return a small file's text; nothing if it is not there."""
-    return path.read_text() if path.exists() else ""

@@ -63,8 +63,9 @@ def contents(
         raise DataError(unknown("task", task, TASKS))
     splits, reader = TASKS[task]
     source = Source.of(data)
-    place = os.path.realpath(source.place) if source.is_folder else source.place
-    question = [VERSION, task, layout, source.form, place, *sorted(map("=".join, source.options.items())), fraction]
+    asked = source.absolute()  # two folders may each have a train.txt
+    place = os.path.realpath(asked.place) if source.is_folder else asked.place
+    question = [VERSION, task, layout, source.form, place, *sorted(map("=".join, asked.options.items())), fraction]
     question.append(os.path.realpath(subset) if subset else "")
     kept = _recall(question)
     if kept and not anew:

@@ -30,7 +30,7 @@ def read_inat(source: Source, split: str) -> LabelledImages:
         if not is_known(image, images) or not is_known(category, categories) or image in labels:
             raise DataError(
                 f"{path}: an annotation of image {image} as category {category}; expected each image once, with a"
-                " category of the list; fetch the file again"
+                " category of the list; fetch the file again, or if images have several give coco:TRAIN.json,TEST.json"
             )
         labels[image] = label_of[category]
     if len(labels) != len(images):

@@ -1,24 +1,29 @@
 """The JSON annotation format that COCO introduced and iNaturalist shares: images, annotations, categories."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from twinbench.data.errors import DataError, read_text
 
 MAX_BYTES = 2_000_000_000  # COCO's largest has 470 million; ten times as much memory is needed to hold it
 KEYS = ("images", "annotations", "categories")
+IDS = ("id", "image_id", "category_id")
+Part = Literal["whole", "ids", "none"]  # of annotations with a shape
+Hook = Callable[[dict[str, Any]], dict[str, Any]]
 _EMPTY: dict[str, Any] = {}  # one for all that are emptied
 
 
-def read_json_lists(path: Path, *, shapes: bool = True) -> dict[str, list[dict[str, Any]]]:
+def read_json_lists(path: Path, annotations: Part = "whole") -> dict[str, list[dict[str, Any]]]:
     """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`.
 
-    Without `shapes`, entries with a segmentation come empty: they are nearly all of the memory that COCO takes.
+    Annotations with a shape are nearly all of the memory that COCO takes: they may come with their ids alone, or empty.
     """
+    hooks: dict[Part, Hook | None] = {"whole": None, "ids": _ids_alone, "none": _without_shape}
     text = read_text(path, "expected the annotations; unpack them there", MAX_BYTES)
     try:
-        content = json.loads(text, object_hook=None if shapes else _without_shape)
+        content = json.loads(text, object_hook=hooks[annotations])
     except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); fetch the file again") from None
     for key in KEYS:
@@ -30,6 +35,13 @@ def read_json_lists(path: Path, *, shapes: bool = True) -> dict[str, list[dict[s
         if not entries:
             raise DataError(f"{path}: the list '{key}' is empty; expected at least one entry; fetch the file again")
     return content
+
+
+def _ids_alone(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry as it is, or if it has a shape its ids: its own, that of its image and that of its category."""
+    if "segmentation" not in entry and "bbox" not in entry:
+        return entry
+    return {key: entry[key] for key in IDS if key in entry}
 
 
 def _without_shape(entry: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +59,6 @@ def by_id(path: Path, entries: list[dict[str, Any]], key: str) -> dict[int, dict
     return found
 
 
-def is_known(key: Any, entries: dict[int, dict[str, Any]]) -> TypeGuard[int]:
+def is_known(key: Any, entries: Mapping[int, Any]) -> TypeGuard[int]:
     """True if `key`, which may be anything that JSON can hold, is the id of an entry."""
     return isinstance(key, int) and key in entries

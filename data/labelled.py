@@ -9,6 +9,10 @@ from twinbench.data.errors import DataError
 from twinbench.data.items import ImageList
 from twinbench.data.source import Source
 
+UNLABELLED = ("",)  # the classes of images whose labels are not known: one, for all of them
+BLOCK = 1024  # images counted at a time
+MAX_TARGETS = 1_000_000_000  # of several labels, a byte each; Open Images' 1.7 million images have 601 classes
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -30,6 +34,19 @@ def told_left_out(images: LabelledImages) -> str:
 def as_targets(labels: list[int]) -> np.ndarray:
     """Return class indices as (N,) int64."""
     return np.asarray(labels, dtype=np.int64).reshape(len(labels))
+
+
+def absent(where: Path | Source, images: int, classes: int) -> np.ndarray:
+    """Return targets of several labels, (images, classes) int8, all 0; DataError for more than a machine should hold.
+
+    A column of remarks taken for labels has a class for each image: a list of a few megabytes would ask for terabytes.
+    """
+    if images * classes > MAX_TARGETS:
+        raise DataError(
+            f"{where}: {images:,} images by {classes:,} classes; expected {MAX_TARGETS:,} labels at most; are these"
+            " the labels?"
+        )
+    return np.zeros((images, classes), dtype=np.int8)
 
 
 def require_counts(
@@ -64,19 +81,29 @@ def require_same_classes(root: Path | Source, train: LabelledImages, test: Label
 
 
 def require_both_sides(source: Path | Source, split: str, images: LabelledImages) -> None:
-    """Raise DataError for a class with several-label targets that has no positive or no negative.
+    """Raise DataError for images without labels, and for one of several classes without a positive or a negative.
 
     Every ranking of its images is perfect, or none has a value. Lists of 1 and 0 or of 1 and -1 are about whose 0 or -1
     was meant as absent and reads as ignored: with nothing but positives left, each class had an AP of 100.
     """
+    if images.classes == UNLABELLED:
+        raise DataError(f"{source}: {split} images without labels; expected some; only pretraining goes without")
     if images.targets.ndim == 1:
         return
-    for column, name in enumerate(images.classes):
-        targets = images.targets[:, column]
-        counts = {code: int((targets == code).sum()) for code in (1, 0, -1)}
-        if not counts[1] or not counts[0]:
+    counts = _counted(images.targets)
+    for name, (positive, negative, ignored) in zip(images.classes, counts.tolist(), strict=True):
+        if not positive or not negative:
             raise DataError(
-                f"{source}: class '{name}' has {counts[1]} positive, {counts[0]} negative and {counts[-1]} ignored"
+                f"{source}: class '{name}' has {positive} positive, {negative} negative and {ignored} ignored"
                 f" {split} images; expected at least one positive and one negative; correct its labels, or leave it out"
                 " by a list of the classes to keep: DATA?classes=FILE"
             )
+
+
+def _counted(targets: np.ndarray) -> np.ndarray:
+    """Return how many images are positive, negative and ignored, (K, 3), of targets (N, K)."""
+    counts = np.zeros((3, targets.shape[1]), dtype=np.int64)
+    for start in range(0, len(targets), BLOCK):  # whole rows: column by column takes minutes for many classes
+        block = targets[start : start + BLOCK]
+        counts += [np.count_nonzero(block == code, axis=0) for code in (1, 0, -1)]
+    return counts.T

@@ -5,6 +5,7 @@ from pathlib import Path
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.leavings import is_leaving
 from twinbench.data.source import Source
+from twinbench.data.suggest import suggested
 from twinbench.protocols.house import unknown
 
 PREFIXES = {"train": ("train",), "test": ("val", "test")}
@@ -52,7 +53,8 @@ def sniff_layout(data: Path | Source, task: str) -> str:
         raise DataError(
             f"{root}: both {found[0]} and {found[1]}; looked for {looked_for}; give a folder that holds one"
         )
-    raise DataError(f"{root}: no data for {task}; looked for {looked_for}; give the data set's root folder")
+    hint = (suggested(root) if task == "classification" else "") or "give the data set's root folder"
+    raise DataError(f"{root}: no data for {task}; looked for {looked_for}; {hint}")
 
 
 def _is_imagenet(source: Source) -> bool:
@@ -66,7 +68,10 @@ def _is_inat(source: Source) -> bool:
 
 
 def _is_places(source: Source) -> bool:
-    return _has_list(source, ".csv") or (source.path / "trainvalsplit_places205").is_dir()
+    if (source.path / "trainvalsplit_places205").is_dir():
+        return True
+    lists = list(source.path.glob("train*.csv"))
+    return _has_list(source, ".csv") and not (lists and all(map(_has_header, lists)))
 
 
 def _is_voc(source: Source) -> bool:
@@ -87,6 +92,15 @@ def _has_list(source: Source, suffix: str) -> bool:
     if given:
         return (source.path / given).suffix == suffix or (source.path / f"{given}{suffix}").is_file()
     return any(source.path.glob(f"train*{suffix}"))
+
+
+def _has_header(path: Path) -> bool:
+    """Say whether a list begins with the names of columns, or has labels that are names: not as Places205's."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
+    with path.open(errors="replace") as lines:
+        first = lines.readline(1000).strip()
+    return bool(first) and not first.replace(",", " ").rpartition(" ")[2].isdigit()
 
 
 def _folders(folder: Path) -> list[Path]:

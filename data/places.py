@@ -51,7 +51,7 @@ def _listed(root: Path, path: Path, train_path: Path) -> LabelledImages:
         if label >= len(classes) or classes[label] != class_of(name):
             raise DataError(
                 f"{path}: {name} has label {label}, which is not its folder's in {train_path.name}; expected lists of"
-                " one data set; fetch them again"
+                f" one data set; fetch them again, or if classes are no folders give list:{train_path},{path}"
             )
     images = next((root / folder for folder in IMAGE_FOLDERS if (root / folder / names[0]).is_file()), None)
     if images is None:
@@ -93,6 +93,6 @@ def _classes(path: Path, names: list[str], labels: list[int]) -> tuple[str, ...]
     if sorted(found) != list(range(len(found))) or len(set(found.values())) != len(found):
         raise DataError(
             f"{path}: labels {min(found)} to {max(found)} for {len(set(found.values()))} folders; expected 0 to K-1,"
-            " one for each class folder; fetch the list again"
+            f" one for each class folder; fetch the list again, or if classes are no folders give list:{path},TEST"
         )
     return tuple(found[label] for label in range(len(found)))

@@ -8,7 +8,7 @@ from twinbench.data.errors import DataError, require_folder, unreadable
 from twinbench.data.imagenet import FOLDERS, split_folder
 from twinbench.data.inat import FILES
 from twinbench.data.items import ImageList
-from twinbench.data.labelled import LabelledImages, told_left_out
+from twinbench.data.labelled import UNLABELLED, LabelledImages, told_left_out
 from twinbench.data.layouts import read_images
 from twinbench.data.paths import PathList
 from twinbench.data.places import LIST_FOLDERS, LISTS
@@ -73,4 +73,4 @@ def _every_image(source: Source, folder: Path) -> LabelledImages:
 
 def _unlabelled(files: ImageList, root: Path, sources: tuple[Path, ...], left_out: dict[str, int]) -> LabelledImages:
     """Return images without labels, as of one class."""
-    return LabelledImages(files, np.zeros(len(files), dtype=np.int64), ("",), root, sources, left_out)
+    return LabelledImages(files, np.zeros(len(files), dtype=np.int64), UNLABELLED, root, sources, left_out)

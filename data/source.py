@@ -35,6 +35,8 @@ class Form:
     options: tuple[str, ...] = ()  # besides COMMON
     pool: str = ""  # "module:function", (Source) -> LabelledImages to pretrain on; empty: the training split
     is_path: bool = True  # a place on this machine, relative to a suite's folder; else a name
+    is_many: bool = False  # several such places with commas between, unless one file or folder is called so
+    paths: tuple[str, ...] = ()  # options that are places on this machine, besides `classes`
 
     def read(self, source: "Source", split: str) -> "LabelledImages":
         """Return one split."""
@@ -64,6 +66,22 @@ FORMS: dict[str, Form] = {
         reader="data.archives:read_archives",
         pool="data.archives:read_archive_pool",
         options=("label",),
+    ),
+    "list": Form(
+        "list:/datasets/pets/train.txt,/datasets/pets/val.txt",
+        "lists of images with their labels: text, CSV or TSV; one with a column of splits, or one for each split",
+        "data.listed:read_listed",
+        options=("path", "label", "split", "separator", "blank", "root"),
+        is_many=True,
+        paths=("root",),
+    ),
+    "coco": Form(
+        "coco:/datasets/coco",
+        "COCO's JSON, read as several labels an image: a folder, or the files of both splits",
+        "data.coco_labels:read_coco_labels",
+        options=("images",),
+        is_many=True,
+        paths=("images",),
     ),
 }
 
@@ -126,11 +144,27 @@ class Source:
         """Return this source with relative places made absolute, as starting at `base`."""
         if base is None:
             return self
+        form = None if self.is_folder else FORMS[self.form]
         options = dict(self.options)
-        if "classes" in options:
-            options["classes"] = _joined(base, options["classes"])
-        is_path = self.is_folder or FORMS[self.form].is_path
-        return Source(_joined(base, self.place) if is_path else self.place, self.form, options)
+        for name in ("classes", *(form.paths if form else ())):
+            if name in options:
+                options[name] = _joined(base, options[name])
+        place = self.place
+        if form is None or form.is_path:
+            place = ",".join(_joined(base, part) for part in self._parts(base))
+        return Source(place, self.form, options)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files or folders that the place names: one, or several with commas between where the form has such."""
+        return tuple(Path(part).expanduser() for part in self._parts(Path()))
+
+    def _parts(self, base: Path) -> list[str]:
+        """Return the places as they are written, seen from `base`."""
+        many = not self.is_folder and FORMS[self.form].is_many
+        if not many or os.path.exists(base / Path(self.place).expanduser()):
+            return [self.place]
+        return [part.strip() for part in self.place.split(",")]
 
     def __str__(self) -> str:
         """Return the source as DATA is typed."""

@@ -12,8 +12,9 @@ from torch import nn, optim
 from twinbench.convert.files import load, save
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, Identity
-from twinbench.runtime.distributed import meet
+from twinbench.runtime.distributed import from_main, meet
 from twinbench.runtime.process import Process
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper
 
 KEPT = 2  # the newest and, against a bad disk, the one before
@@ -79,13 +80,18 @@ class State:
         for path in checkpoints(folder)[:-KEPT]:
             path.unlink()
 
-    def resume(self, folder: Path) -> int:
-        """Take up the newest state in `folder` and return the number of iterations done; 0 if there is none."""
-        newest = checkpoints(folder)[-1:]
+    def resume(self, folder: Path, process: Process) -> int:
+        """Take up the newest state in `folder` and return the number of iterations done; 0 if there is none.
+
+        All processes take up the one that is the newest for the main one.
+        """
+        newest = from_main(process, lambda: [path.name for path in checkpoints(folder)[-1:]])
         if not newest:
             return 0
-        found = load(newest[0])
-        self.owner.require_own(newest[0], found["identity"])
+        path = folder / newest[0]
+        is_there(path, process)
+        found = load(path)
+        self.owner.require_own(path, found["identity"])
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.scheduler.load_state_dict(found["scheduler"])

@@ -40,6 +40,7 @@ from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
 from twinbench.runtime.seeds import derived_seed
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import Stopper
 
 POINTS = 500  # lines of the log, and points of the learning curve
@@ -88,7 +89,7 @@ def train(run: Run, model: nn.Module, records: list[Record]) -> None:
     Raises StopAsked where it was told to stop and has saved its state.
     """
     final = run.folder / "model_final.pth"
-    if final.exists():
+    if is_there(final, run.process):
         found = load(final)
         run.owner.require_own(final, found["identity"])
         model.load_state_dict(found["model"])
@@ -107,7 +108,7 @@ def _iterate(run: Run, model: nn.Module, records: list[Record]) -> None:
     optimizer = build_optimizer(run.config, model)
     scheduler = build_lr_scheduler(run.config, optimizer)
     state = State(model, optimizer, scheduler, run.owner)
-    start, stop = state.resume(run.folder / "checkpoints"), run.config.SOLVER.MAX_ITER
+    start, stop = state.resume(run.folder / "checkpoints", run.process), run.config.SOLVER.MAX_ITER
     if start == stop:
         return
     process, folder = run.process, run.folder / "checkpoints"
@@ -152,8 +153,7 @@ def _precise_batch_norm(run: Run, model: nn.Module, records: list[Record]) -> No
 
 def _load_everywhere(run: Run, model: nn.Module, final: Path) -> None:
     """Give every process the main one's model: without synchronised norms their running averages differ."""
-    if run.process.world > 1:
-        torch.distributed.barrier()
+    if run.process.world > 1 and is_there(final, run.process):
         model.load_state_dict(load(final)["model"])
 
 

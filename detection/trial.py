@@ -25,7 +25,7 @@ from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
 from twinbench.runtime.determinism import deterministic
-from twinbench.runtime.distributed import from_main
+from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
@@ -68,9 +68,10 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             _device(process.device),
             asked.out,
         )
-        result = trial.finished()
+        result = from_main(process, trial.finished)
         if result is None:
             data = open_data(asked.protocol, _root(asked))
+            require_equal(process, backbone=backbone.sha256, images=data.images)
             try:
                 result = _run(trial, backbone, data, process, workers, options)
             except torch.OutOfMemoryError as error:

@@ -15,9 +15,9 @@ from twinbench.convert.write import write_backbone
 from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
 from twinbench.detection.norms import with_synchronized_norms
 from twinbench.protocols.house import UserError
-from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import derived_seed
+from twinbench.runtime.shared import is_there
 
 TENSORS = 265  # of a ResNet-50 in Detectron2: 53 convolutions and 53 x 4 of their norms
 
@@ -36,7 +36,7 @@ def build_detector(
     process = process or Process()
     if process.is_main:
         write_backbone(backbone, path, to="detectron2")
-    meet(process)
+    is_there(path, process)
     torch.manual_seed(derived_seed(seed, 0))
     model = with_synchronized_norms(build_model(config), process)
     DetectionCheckpointer(model).load(str(path))

@@ -22,6 +22,16 @@ STD = (0.229, 0.224, 0.225)
 SOLARIZE_FROM = 127.5 / 255  # Pillow's threshold is 128; values here are not rounded
 
 
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array as a tensor on `device`, on its way there where that is a GPU.
+
+    Every plain copy to a GPU waits until the GPU has done all that it was given, here the step before: the views of
+    the next one were then made while it stood still, and the log's `waiting` told of images that were there.
+    """
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 def crop_resize(images: Tensor, crops: Crops, size: int) -> Tensor:
     """Return the crops of images (n, 3, H, W), resized and mirrored (n, 3, size, size).
 
@@ -37,9 +47,9 @@ def _resize_matrix(
     start: np.ndarray, length: np.ndarray, flip: np.ndarray, pixels: int, size: int, device: torch.device
 ) -> Tensor:
     """Return (n, size, pixels): the weight of each source pixel in each target pixel, along one axis."""
-    first, extent = (torch.from_numpy(x.astype(np.float32)).to(device)[:, None, None] for x in (start, length))
+    first, extent = (sent(x.astype(np.float32), device)[:, None, None] for x in (start, length))
     target = torch.arange(size, device=device) + 0.5
-    target = torch.where(torch.from_numpy(flip).to(device)[:, None], size - target, target)[:, :, None]  # (n, size, 1)
+    target = torch.where(sent(flip, device)[:, None], size - target, target)[:, :, None]  # (n, size, 1)
     source = torch.arange(pixels, device=device) + 0.5 - first  # (n, 1, pixels), from the crop's edge
     scale = extent / size  # source pixels per target pixel
     weights = _bicubic(((source - target * scale) / scale.clamp(min=1)).abs_())
@@ -68,16 +78,16 @@ def recolor(images: Tensor, colors: Colors) -> Tensor:
             chosen = colors.jittered & (colors.order[:, place] == operation)
             _apply(images, chosen, ADJUST[name], colors.factors[:, operation])
     _apply(images, colors.gray, lambda x: rgb_to_grayscale(x).expand_as(x))
-    _apply(images, colors.blurred, blur, colors.sigma)
-    _apply(images, colors.solarized, lambda x: enhance.solarize(x, SOLARIZE_FROM))
+    _apply(images, colors.blurred, lambda x: blur(x, torch.from_numpy(colors.sigma[colors.blurred])))
+    _apply(images, colors.solarized, lambda x: torch.where(x < SOLARIZE_FROM, x, 1 - x))
     return images
 
 
 def _apply(images: Tensor, chosen: np.ndarray, operation: Callable[..., Tensor], *parameters: np.ndarray) -> None:
     """Replace the chosen images by what `operation` makes of them; `parameters` have one row per image."""
     if chosen.any():
-        rows = torch.from_numpy(chosen.nonzero()[0]).to(images.device)
-        own = (torch.from_numpy(values[chosen]).to(images.device) for values in parameters)
+        rows = sent(chosen.nonzero()[0], images.device)
+        own = (sent(values[chosen], images.device) for values in parameters)
         images[rows] = operation(images[rows], *own)
 
 
@@ -95,12 +105,19 @@ ADJUST = {
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a `sigma` (n,) in pixels each; the border repeats outwards, as in Pillow."""
+    """Gaussian blur with a `sigma` (n,) in pixels each; the border repeats outwards, as in Pillow.
+
+    `sigma` lies on the processor wherever `x` does: its largest one, and kornia's check of its sign, are read here, and
+    reading from a GPU waits for it.
+    """
     reach = min(int(3 * float(sigma.max())) + 1, min(x.shape[-2:]) - 1)
-    return gaussian_blur2d(x, 2 * reach + 1, torch.stack((sigma, sigma), 1), border_type="replicate")
+    both = torch.stack((sigma, sigma), 1)
+    if x.is_cuda:
+        both = both.pin_memory()
+    return gaussian_blur2d(x, 2 * reach + 1, both, border_type="replicate")
 
 
 def normalize(x: Tensor) -> Tensor:
     """Take out ImageNet's mean and deviation, in place, and lay channels last."""
-    mean, std = x.new_tensor(MEAN).view(3, 1, 1), x.new_tensor(STD).view(3, 1, 1)
+    mean, std = (sent(np.array(values, np.float32), x.device).view(3, 1, 1) for values in (MEAN, STD))
     return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -154,7 +154,7 @@ def views_from_memory(
     height, width = images.shape[-2:]
     for step in range(first_step, plan.steps):
         own = plan.own(process, step)
-        batch = images[torch.from_numpy(plan.batch(step)[own]).to(images.device)]
+        batch = images[augment.sent(plan.batch(step)[own], images.device)]
         batch = batch.to(device).float().div_(255)
         views = []
         for view in (0, 1):
@@ -184,14 +184,14 @@ def views_from_files(
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
         worker_init_fn=ignore_signals,
-        prefetch_factor=4 if workers else None,
     )
     for step, (pairs, messages) in enumerate(loader, first_step):
         for message in messages:
             corrupt.add(message)
         pairs = pairs.to(device, non_blocking=True)  # (n, 2, 3, crop, crop)
         if recipe.views == "pil":
-            yield pairs[:, 0], pairs[:, 1]
+            view1, view2 = (pairs[:, view].contiguous(memory_format=torch.channels_last) for view in (0, 1))
+            yield view1, view2
             continue
         views, own = [], plan.own(process, step)
         for view in (0, 1):

@@ -82,14 +82,15 @@ class Monitor:
             worker_init_fn=ignore_signals,
         )
         backbone.eval()
-        own = torch.cat([backbone(images.to(device)).float() for images, _ in loader])
+        own = [backbone(images.to(device)).float() for images, _ in loader]  # none, in more processes than images
         backbone.train()
         if world == 1:
-            return own
+            return torch.cat(own)
         parts: list[Tensor | None] = [None] * world
-        dist.all_gather_object(parts, own.cpu())
-        features = own.new_empty(len(self.paths), own.shape[1])
+        dist.all_gather_object(parts, torch.cat(own).cpu() if own else torch.empty(0))
+        assert parts[0] is not None
+        features = torch.empty(len(self.paths), parts[0].shape[1], device=device)
         for other, part in enumerate(parts):
-            assert part is not None
-            features[other::world] = part.to(device)
+            if part is not None and len(part):
+                features[other::world] = part.to(device)
         return features

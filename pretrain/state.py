@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from twinbench.convert import files
 from twinbench.pretrain.images import Plan
@@ -46,12 +46,24 @@ def save(
 
 
 def write(obj: object, path: Path) -> None:
-    """Write a file whole or not at all; RunError where the disk refuses."""
+    """Write a file whole or not at all, its tensors as a processor's; RunError where the disk refuses.
+
+    A file remembers where its tensors lay: one written from a GPU cannot be read by a plain `torch.load` elsewhere.
+    """
     try:
-        files.save(obj, path)
+        files.save(_off_gpu(obj), path)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         reason = str(error).splitlines()[0]
         raise RunError(f"{path}: cannot be written ({reason}); make room and run the same command again") from error
+
+
+def _off_gpu(obj: Any) -> Any:
+    """Return nested dicts and lists with their tensors in the processor's memory; their strides stay."""
+    if isinstance(obj, Tensor):
+        return obj.cpu()
+    if isinstance(obj, dict):
+        return {key: _off_gpu(value) for key, value in obj.items()}
+    return [_off_gpu(value) for value in obj] if isinstance(obj, list) else obj
 
 
 def load(path: Path, plan: Plan, now: Record) -> dict[str, Any] | None:

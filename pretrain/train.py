@@ -9,7 +9,8 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,10 +36,12 @@ from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_sta
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
-from twinbench.runtime.distributed import from_main, meet
+from twinbench.runtime.determinism import deterministic
+from twinbench.runtime.distributed import from_main, meet, require_equal
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
-from twinbench.runtime.process import Process, process_group
+from twinbench.runtime.process import Process, loader_workers, process_group
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import Late, StopAsked, Stopper
 
 _log = logging.getLogger(__name__)
@@ -52,13 +55,15 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
     """
     backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    split = read_pool(data)
-    _log.info("%d images found in %s", len(split.paths), data)
-    if left_out := told_left_out(split):
-        _log.warning("%s: left out: %s", data, left_out)
-    require_content(data, "training", split.paths)
+    kernels = deterministic() if options.deterministic else _fastest_kernels()
     # All that is not the network computes in exact float32.
-    with process_group(process) as device, network_precision("fp32", device):
+    with kernels, process_group(process) as device, network_precision("fp32", device):
+        split = read_pool(data)
+        _log.info("%d images found in %s", len(split.paths), data)
+        if left_out := told_left_out(split):
+            _log.warning("%s: left out: %s", data, left_out)
+        require_content(data, "training", split.paths)
+        require_equal(process, images=len(split.paths))
         precision = resolve_precision(recipe.precision, device)
 
         def settle() -> tuple[Record, bool]:
@@ -69,8 +74,31 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
             "%s, in %s, %s", record.identity, record.precision, "finished before" if finished else "to be trained"
         )
         if not finished:
-            _train(split.paths, out, recipe, record, options, process, device)
+            try:
+                _train(split.paths, out, recipe, record, options, process, device)
+            except torch.OutOfMemoryError as error:
+                raise _does_not_fit(error, recipe, process) from error
     return backbone
+
+
+@contextmanager
+def _fastest_kernels() -> Generator[None]:
+    """Let cuDNN time its kernels on the first step and take the fastest, for the length of the block."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _does_not_fit(error: torch.OutOfMemoryError, recipe: PretrainRecipe, process: Process) -> state.RunError:
+    """Say that the memory of a GPU was too small, and what makes the work smaller."""
+    share = recipe.batch_size // process.world
+    reason = ". ".join(str(error).split(". ")[:2])  # PyTorch goes on for a paragraph
+    return state.RunError(
+        f"{process.device}: {reason}; its share is {share} images of {recipe.crop} px; start more processes,"
+        " or choose --precision bf16 or a smaller batch_size"
+    )
 
 
 def _train(
@@ -89,7 +117,7 @@ def _train(
     plan.require_shares(process)
     run = Run(plan, record, out, options, process, device)
     if images is None:
-        workers = options.workers
+        workers = loader_workers(process, options.workers)
         views = views_from_files(paths, plan, process, device, run.step, workers=workers, corrupt=corrupt)
     else:
         views = views_from_memory(images.to(device), plan, process, device, run.step)
@@ -116,10 +144,11 @@ class Run:
             synchronize(self.model, device)
         self.optimizer = build_optimizer(self.model, recipe)
         self.precision = TrainingPrecision(record.precision, device)
-        self.form: Form = choose_form(recipe.batch_size, features, device)
+        # One form for all: cards of two sizes chose two, and waited for each other's sums for ever.
+        self.form: Form = from_main(process, lambda: choose_form(recipe.batch_size, features, device))
         self.monitor = None
         if options.monitor:
-            self.monitor = Monitor(options.monitor, recipe.crop, process, options.workers)
+            self.monitor = Monitor(options.monitor, recipe.crop, process, loader_workers(process, options.workers))
         self.path = out / CHECKPOINT
         self.step = self._restore()
         self.saved_step = self.step
@@ -139,6 +168,7 @@ class Run:
             device=process.device,
             precision=self.precision.name,
             loss_form=self.form,
+            deterministic=self.options.deterministic,
             command=provenance.command(),
             code=provenance.code(),
             versions=provenance.versions(),
@@ -148,7 +178,7 @@ class Run:
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""
-        found = state.load(self.path, self.plan, self.record)
+        found = state.load(self.path, self.plan, self.record) if is_there(self.path, self.process) else None
         if found is None:
             return 0
         state.restore(found, self.model, self.optimizer)
@@ -158,8 +188,6 @@ class Run:
 
     def _network(self) -> nn.Module:
         """Wrap the model for speed and for many processes."""
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
         if self.options.compile:
             self.model.compile()
         if self.process.world == 1:

@@ -3,6 +3,7 @@
 Every function is the identity where there is only one process.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from twinbench.protocols.house import UserError
-from twinbench.runtime.process import Process
+from twinbench.runtime.process import Process, ProcessError
 
 ResultT = TypeVar("ResultT")
 
@@ -39,10 +40,27 @@ def from_main(process: Process, make: Callable[[], ResultT]) -> ResultT:
             told[0] = make()
         except UserError as error:
             told[1] = str(error)
-    distributed.broadcast_object_list(told, src=0, device=torch.device(process.device))
+    # gloo copies through the processor what lies on a GPU.
+    device = process.device if distributed.get_backend() == "nccl" else "cpu"
+    distributed.broadcast_object_list(told, src=0, device=torch.device(device))
     if told[1] is not None:
         raise UserError(told[1])
     return told[0]
+
+
+def require_equal(process: Process, **found: object) -> None:
+    """Raise ProcessError where this process has found something else than the main one, each thing by its name.
+
+    Each process reads the files for itself. A node that still has last week's copy would train on it without a word,
+    or make fewer steps than the others and leave them waiting.
+    """
+    expected = from_main(process, lambda: found)
+    for name, value in found.items():
+        if value != expected[name]:
+            raise ProcessError(
+                f"process {process.rank} on {os.uname().nodename} finds {name.replace('_', ' ')} {value}, process 0 "
+                f"finds {expected[name]}; expected the same files for all; are they on a disk that all nodes share?"
+            )
 
 
 def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:

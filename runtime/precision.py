@@ -110,10 +110,11 @@ def _put_back_products() -> Callable[[], None]:
     word alone leaves a processor's products at tf32 where they were at none; a later `allow_tf32 = False` then made the
     older interface refuse to read what it had set.
     """
-    gpu, cpu = _BACKENDS.cuda.matmul, _BACKENDS.mkldnn.matmul
-    if not hasattr(gpu, "fp32_precision"):  # torch before 2.9 has the word only
+    gpu = _BACKENDS.cuda.matmul
+    if not hasattr(gpu, "fp32_precision"):  # torch before 2.9 has the word only, and no mkldnn.matmul
         word = torch.get_float32_matmul_precision()
         return lambda: torch.set_float32_matmul_precision(word)
+    cpu = _BACKENDS.mkldnn.matmul
     word, allowed = _readable(torch.get_float32_matmul_precision), _readable(lambda: gpu.allow_tf32)
     on_gpu, on_cpu = gpu.fp32_precision, cpu.fp32_precision
 

@@ -25,12 +25,16 @@ class ProcessError(UserError):
 
 @dataclass(frozen=True)
 class Process:
-    """One process of a run. `rank` counts over all nodes, `local_rank` on this one."""
+    """One process of a run. `rank` counts over all nodes, `local_rank` on this one.
+
+    `by_number` says that the GPU was asked for by its number, which others may have done, too.
+    """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
     device: str = "cpu"
+    by_number: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -49,25 +53,28 @@ def current_process(device: str = "auto") -> Process:
     rank, world, local_rank = _from_environment()
     if not 0 <= rank < world:
         raise ProcessError(f"rank {rank} of {world} processes: expected 0 <= rank < world (RANK, WORLD_SIZE)")
-    return Process(rank, world, local_rank, _device(device, local_rank))
+    return Process(rank, world, local_rank, _device(device, local_rank), device.startswith("cuda:"))
 
 
 def _device(asked: str, local_rank: int) -> str:
-    """Return `cpu` or `cuda:N`, a GPU that this process sees."""
+    """Return `cpu` or `cuda:N`, a GPU that this process sees.
+
+    Under `srun --gpus-per-task=1` each task sees its own alone, as cuda:0, whatever its local rank. Whether two have
+    come to one GPU shows when they meet (`process_group`).
+    """
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if asked == "auto":
         asked = "cuda" if gpus else "cpu"
-    device = f"cuda:{local_rank}" if asked == "cuda" else asked
+    device = f"cuda:{local_rank % max(1, gpus)}" if asked == "cuda" else asked
     if not re.fullmatch(r"cpu|cuda:\d{1,4}", device):
         raise ProcessError(f"--device {device}: expected auto, cpu, cuda, or one GPU as cuda:1")
     if device != "cpu" and not gpus:
         raise ProcessError(f"--device {device}: no usable GPU on this machine; use --device cpu")
     if device != "cpu" and int(device.removeprefix("cuda:")) >= gpus:
         raise ProcessError(
-            f"--device {device}: this process sees {gpus} GPU(s), from cuda:0; expected one for each process of the "
-            "machine; start fewer processes, or show each of them all GPUs"
+            f"--device {device}: this process sees {gpus} GPU(s), from cuda:0; expected one of them, or auto"
         )
     return device
 
@@ -115,7 +122,11 @@ def _number(name: str) -> int:
 
 @contextmanager
 def process_group(process: Process) -> Generator["torch.device"]:
-    """Join the group of `process` for the length of the block (nccl on GPUs, gloo on CPUs); yield its device."""
+    """Join the group of `process` for the length of the block; yield its device.
+
+    The group exchanges by nccl on GPUs, by gloo on CPUs and where processes were told to share a GPU. When one of its
+    processes fails or is killed, the others raise PeerLost, or are ended where they cannot (runtime/watch.py).
+    """
     import torch
     import torch.distributed
 
@@ -125,13 +136,7 @@ def process_group(process: Process) -> Generator["torch.device"]:
     if process.world == 1:
         yield device
         return
-    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise ProcessError(f"{', '.join(missing)} not set for {process.world} processes; start them with torchrun")
-    torch.distributed.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo", rank=process.rank, world_size=process.world
-    )
-    try:
+    from twinbench.runtime.group import joined
+
+    with joined(process):
         yield device
-    finally:
-        torch.distributed.destroy_process_group()

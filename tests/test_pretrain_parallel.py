@@ -168,6 +168,34 @@ def test_two_processes_compute_what_one_does_even_when_killed(images: Path, tmp_
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)  # later, float32 rounding has grown
 
 
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_in_another_number_of_processes(images: Path, tmp_path: Path, first: int, then: int) -> None:
+    """Within rounding: a cluster that shrank, or a card that came free, does not begin anew."""
+    out, more = tmp_path / "changed", ("--set=epochs=2", "--save-seconds=0")
+    killed = start(images, out, *more, world=first)
+    until(lambda: len(steps(out)) > 1, killed)
+    for process in killed:
+        process.kill()
+        process.join()
+    finish(start(images, out, *more, world=then), 0)
+    finish(start(images, tmp_path / "one", *more, world=1), 0)
+    assert steps(out) == [1, 2, 3, 4, 5, 6]
+    logs = [[line for line in read_log(folder / "log.jsonl") if "loss" in line] for folder in (tmp_path / "one", out)]
+    for one, other in zip(*logs, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=2e-3)
+
+
+def test_more_processes_than_monitored_images(images: Path, tmp_path: Path) -> None:
+    """The fourth one has none of the three, and used to fail alone."""
+    for name in ("class0/00.png", "class0/02.png", "class1/01.png"):
+        few = tmp_path / "few" / name
+        few.parent.mkdir(parents=True, exist_ok=True)
+        few.write_bytes((images / "train" / name).read_bytes())
+    run = start(images, tmp_path, "--set=epochs=1", f"--monitor={tmp_path / 'few'}", "--monitor-epochs=1", world=4)
+    finish(run, 0)
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl") if line.get("event") == "monitor"] == [3]
+
+
 def test_a_short_last_batch_is_the_same_in_two_processes(images: Path, tmp_path: Path) -> None:
     """Batches of 10, 10 and 4 images; the latter's matrix is divided by 10 all the same."""
     more = ("--set=batch_size=10", "--set=last_batch=short", "--set=reference_world=2", "--set=epochs=2")

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from multiprocessing import get_context
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from twinbench.runtime import precision as precision_module
 from twinbench.runtime.precision import PrecisionError, TrainingPrecision, network_precision, resolve_precision
 
 CPU = torch.device("cpu")
@@ -56,6 +58,8 @@ def test_switches_of_each_format_and_their_way_back(precision, device, exact_pro
 def newer() -> list[str]:
     """Return what PyTorch's newer interface says; `none` is exact, too, where nothing above says otherwise."""
     backends: Any = torch.backends
+    if not hasattr(backends, "fp32_precision"):  # torch before 2.9
+        return []
     places = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)
     return [place.fp32_precision.replace("none", "ieee") for place in places]
 
@@ -205,3 +209,14 @@ def test_what_an_older_switch_does_after_a_block_is_what_it_does_without_one(giv
         assert torch.backends.cuda.matmul.allow_tf32 is False
 
     apart(work)
+
+
+def test_torch_before_2_9_has_no_switch_for_a_processors_products(monkeypatch, restored):
+    """Every command ended with AttributeError there: mkldnn.matmul was asked for before the version was."""
+    matmul = SimpleNamespace(allow_tf32=False)
+    older_torch = SimpleNamespace(cuda=SimpleNamespace(matmul=matmul), mkldnn=SimpleNamespace())
+    monkeypatch.setattr(precision_module, "_BACKENDS", older_torch)
+    torch.set_float32_matmul_precision("high")
+    with network_precision("fp32", "cpu"):
+        pass
+    assert torch.get_float32_matmul_precision() == "high"

@@ -63,17 +63,34 @@ def test_a_gpu_that_is_not_there():
         current_process("cuda")
 
 
-def test_each_process_has_a_gpu_of_its_own_or_is_told(monkeypatch):
+def see_gpus(monkeypatch, count):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "by_number"),
+    [("auto", "cuda:1", False), ("cuda", "cuda:1", False), ("cuda:0", "cuda:0", True), ("cpu", "cpu", False)],
+)
+def test_each_process_has_a_gpu_of_its_own_or_the_one_it_names(monkeypatch, asked, device, by_number):
+    see_gpus(monkeypatch, 4)
     set_all(monkeypatch, RANK=1, WORLD_SIZE=4, LOCAL_RANK=1)
-    assert [current_process(name).device for name in ("auto", "cuda", "cuda:0", "cpu")] == [
-        "cuda:1", "cuda:1", "cuda:0", "cpu"
-    ]  # fmt: skip
-    set_all(monkeypatch, RANK=2, LOCAL_RANK=2)
+    assert current_process(asked) == Process(1, 4, 1, device, by_number)
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(1, "cuda:0"), (2, "cuda:1"), (4, "cuda:3")])
+def test_a_task_that_is_shown_its_own_gpus_alone_counts_among_these(monkeypatch, gpus, device):
+    """`srun --gpus-per-task=1` shows task 3 one GPU, which it calls cuda:0; it used to ask for cuda:3."""
+    see_gpus(monkeypatch, gpus)
+    set_all(monkeypatch, SLURM_PROCID=7, SLURM_NTASKS=8, SLURM_LOCALID=3, SLURM_STEP_ID=0)
+    assert current_process("auto").device == device
+
+
+def test_a_gpu_beyond_those_that_are_seen_is_named(monkeypatch):
+    see_gpus(monkeypatch, 2)
     with pytest.raises(ProcessError, match=r"--device cuda:2: this process sees 2 GPU\(s\), from cuda:0; expected one"):
-        current_process()
+        current_process("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["gpu", "mps", "meta", "cuda:", "cuda:x", "cuda:-1", ""])

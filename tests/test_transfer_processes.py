@@ -175,3 +175,13 @@ def test_two_processes_killed_within_an_epoch_end_as_if_never_killed(images, tra
     assert cut["history"] == two["history"]
     for key, tensor in two["model"].items():
         assert torch.equal(cut["model"][key], tensor), key
+
+
+@pytest.mark.parametrize("name", ["norm, uneven end", "fine-tuned, a group shared"])
+def test_one_process_goes_on_where_two_were_killed(images, trained, tmp_path, name):
+    launch(2, "-c", WORK, images, tmp_path, 2, name, fails=True)
+    launch(1, "-c", WORK, images, tmp_path, 0, name)
+    changed, one = files.load(tmp_path / name / "checkpoint.pth"), trained[0][name]
+    assert [epoch["top1"] for epoch in changed["history"]] == [epoch["top1"] for epoch in one["history"]]
+    for key, tensor in one["model"].items():
+        torch.testing.assert_close(changed["model"][key], tensor, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 from twinbench.runtime.determinism import deterministic
-from twinbench.runtime.distributed import from_main
+from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.transfer.models import open_any
@@ -49,8 +49,9 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     _refuse_foreign_options(protocol, options)
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
-    backbone = _open(asked)
+    # The group before anything is read: what one process cannot read ends all.
     with deterministic(options.deterministic), process_group(process):
+        backbone = _open(asked)
         data = _Data(asked, options)
         identity = from_main(process, data.identity)  # it asks for the size of every file: once is enough
         trial = Trial(
@@ -64,10 +65,12 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         )
         log.info("backbone %s, %s, sha256 %s", backbone.source, backbone.architecture, backbone.sha256)
         log.info("data %s at %s, layout %s, identity %s", protocol.data_set.name, asked.data, data.layout, identity)
-        result = trial.finished()
+        result = from_main(process, trial.finished)
         if result:
             log.info("%s: finished before", asked.out)
         else:
+            images = {"train": len(data.train.paths), "test": len(data.test.paths)}
+            require_equal(process, backbone=backbone.sha256, images=images)
             result = _run(trial, backbone, data, process, workers)
     if result and process.is_main and not options.cache:  # also of a trial that was killed right after its result
         shutil.rmtree(asked.out / FEATURES, ignore_errors=True)
@@ -109,7 +112,7 @@ class _Data:
         if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
             raise TransferError(
                 f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
-                f" {self.data_set.classes}; check it with: twinbench data check {self.layout} {self.source}; or name"
+                f" {self.data_set.classes}; check it with: twinbench data check {self.source}; or name"
                 f" your own data: {self.protocol.name}@NAME"
             )
         return found

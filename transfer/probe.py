@@ -28,6 +28,7 @@ from twinbench.runtime.distributed import average_gradients, share_buffers, summ
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
@@ -242,7 +243,7 @@ class Probe:
 
     def _restore(self) -> None:
         """Go on from the checkpoint, if there is one of this very trial."""
-        if not self.path.exists():
+        if not is_there(self.path, self.process):
             self.log.cut("epoch", 1)  # a kill may have come between the first epoch's line and its checkpoint
             return
         state = files.load(self.path)

@@ -5,7 +5,7 @@ stands here. Own data needs no entry: `RECIPE@NAME` takes classes and counts fro
 entry, typed once more from its source in tests/oracles/datasets/.
 """
 
-from twinbench.protocols.datasets import detection, large, suites
+from twinbench.protocols.datasets import detection, large, more, suites
 from twinbench.protocols.datasets.detection import COCO17, VOC07, VOC0712
 from twinbench.protocols.datasets.entry import About, DataSet, File, Layout, OtherCopy, Subset
 from twinbench.protocols.datasets.large import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205
@@ -35,7 +35,7 @@ PUBLISHED = (
     *detection.PAPER,
     *large.PAPER,
     *suites.TWELVE,
-    *suites.MORE,
+    *more.SMALL,
     *large.SIBLINGS,
     *detection.DENSE,
 )

@@ -1,0 +1,142 @@
+"""What several processes gather: detections from uneven shares of the images, or none; statistics of batch norm."""
+
+import os
+import socket
+import sys
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from twinbench.convert.convention import IMAGENET
+from twinbench.convert.files import load, save
+from twinbench.detection.config import detectron2_config
+from twinbench.detection.datasets import open_data
+from twinbench.detection.evaluate import evaluate
+from twinbench.detection.train import PRECISE, Run, _load_everywhere, _precise_batch_norm
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.identity import Identity
+from twinbench.runtime.process import Process, process_group
+
+FORK = get_context("fork")
+DATA = {"voc": ("demo-voc0712-frcnn-c4", "VOCdevkit"), "coco": ("demo-coco-mrcnn-c4-1x", "coco")}
+SMALL = {"batch_size": 2, "min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 3}
+
+
+def opened(scenes, layout):
+    """Return the data of a layout, and a configuration for them."""
+    name, folder = DATA[layout]
+    protocol = find_protocol(name).with_settings(SMALL)
+    data = open_data(protocol, scenes / folder)
+    return data, detectron2_config(protocol.recipe, classes=len(data.classes), width=0.125, convention=IMAGENET)
+
+
+class Known(nn.Module):
+    """A detector that finds in each image what it was told: the true boxes, moved a little, some as another class."""
+
+    def __init__(self, records):
+        super().__init__()
+        self.found, random = {}, np.random.default_rng(0)
+        for record in records:
+            boxes = []
+            for thing in record["annotations"]:
+                box = np.array(thing["bbox"], dtype=float)
+                if thing["bbox_mode"] == 1:  # x, y, width, height
+                    box[2:] += box[:2]
+                label = thing["category_id"] if random.random() < 0.7 else int(random.integers(10))
+                boxes.append((box + random.normal(0, 1.5, 4), label, float(random.random())))
+            self.found[record["image_id"]] = boxes
+
+    def forward(self, batch):
+        return [{"instances": self._instances(image)} for image in batch]
+
+    def _instances(self, image):
+        boxes = self.found[image["image_id"]]
+        found = Instances((image["height"], image["width"]))
+        found.pred_boxes = Boxes(torch.tensor(np.array([box for box, _, _ in boxes]).reshape(-1, 4).astype("float32")))
+        found.pred_classes = torch.tensor([label for _, label, _ in boxes], dtype=torch.int64)
+        found.scores = torch.tensor([score for _, _, score in boxes])
+        found.pred_masks = torch.zeros(len(boxes), image["height"], image["width"], dtype=torch.bool)
+        return found
+
+
+def in_processes(world, folder, work):
+    """Fork the processes of a run, each of which saves what `work` returns; return these."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def child(rank):
+        torch.set_num_threads(1)
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        process = Process(rank, world, rank)
+        with process_group(process):
+            save(work(process), folder / f"found{rank}")
+        sys.stdout.flush()
+
+    run = [FORK.Process(target=child, args=(rank,)) for rank in range(world)]
+    for process in run:
+        process.start()
+    for process in run:
+        process.join(120)
+    assert [process.exitcode for process in run] == [0] * world
+    return [load(folder / f"found{rank}") for rank in range(world)]
+
+
+@pytest.mark.parametrize("layout", list(DATA))
+@pytest.mark.parametrize("images", [1, 3])
+def test_uneven_shares_score_as_one_process_does(scenes, tmp_path, layout, images):
+    """Of one image the second process has none; of three it has one."""
+    data, config = opened(scenes, layout)
+    data = replace(data, test=data.test[:images])
+    model = Known(data.test)
+
+    def work(process):
+        scores = evaluate(config, model, data, process, workers=0)
+        return scores and {"metrics": scores.metrics, "classes": scores.per_class, "curves": scores.curves}
+
+    (one,) = in_processes(1, tmp_path, work)
+    two = in_processes(2, tmp_path, work)
+    assert max(one["metrics"].values()) > 0
+    assert two == [one, None]
+
+
+class Pixels(nn.Module):
+    """Batch norm of the pixels of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, batch):
+        for image in batch:
+            self.norm(image["image"].float().flatten(1).T)  # (pixels, 3)
+
+
+def test_precise_statistics_are_the_main_processs_in_all(scenes, tmp_path):
+    """Detectron2's hook makes each process's of its own images, and keeps the main one's: so does a trial."""
+    data, config = opened(scenes, "voc")
+
+    def work(process):
+        run = Run(config, Identity("8" * 12, "b" * 64, "d" * 64, 3), process, Path(tmp_path), workers=0)
+        model = Pixels()
+        _precise_batch_norm(run, model, data.train)
+        own, final = model.norm.running_mean.clone(), tmp_path / "model_final.pth"
+        if process.is_main:
+            save({"model": model.state_dict()}, final)
+        _load_everywhere(run, model, final)
+        means = []
+        for (image,) in run.loader(data.train, start=0, stop=3, purpose=PRECISE):
+            means.append(image["image"].float().flatten(1).mean(1))
+        return {"own": own, "kept": model.norm.running_mean, "expected": torch.stack(means).mean(0)}
+
+    main, other = in_processes(2, tmp_path, work)
+    torch.testing.assert_close(main["own"], main["expected"], rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(other["own"], other["expected"], rtol=1e-5, atol=1e-3)
+    assert not torch.allclose(other["own"], main["own"], atol=0.1)
+    assert torch.equal(other["kept"], main["own"])
