@@ -17,7 +17,7 @@ import numpy as np
 
 from twinbench.data.classes import kept_classes
 from twinbench.data.errors import DataError
-from twinbench.data.labelled import LabelledImages
+from twinbench.data.labelled import UNLABELLED, LabelledImages
 from twinbench.data.member_folders import (
     alone_folder_in,
     class_folders_in,
@@ -78,7 +78,7 @@ def read_archive_pool(source: Source) -> LabelledImages:
     return LabelledImages(
         part.images(places),
         np.zeros(len(places), dtype=np.int64),
-        ("",),
+        UNLABELLED,
         sources=part.shards.folders,
         left_out=_counted(part, left_out),
     )
@@ -152,13 +152,14 @@ def _read_samples(part: _Part, train: _Part) -> LabelledImages:
     if said.is_several != wanted.is_several:
         raise DataError(f"{part.source}: one split has one label an image, the other several; expected both alike")
     shards = part.shards
-    order, classes, files = class_names(said, (shards.base, *shards.folders, shards.paths[0].parent))
+    beside = tuple(dict.fromkeys((shards.base, *shards.folders)))  # where a list of classes lies, or may come to lie
+    order, classes, files = class_names(said, beside)
     targets = targets_of(part.index, samples, wanted, order)
     return LabelledImages(
         images,
         targets,
         classes,
-        sources=(*shards.folders, *files),
+        sources=(*beside, *files),
         left_out=_counted(part, samples.left_out),
     )
 

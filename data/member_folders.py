@@ -17,6 +17,7 @@ from twinbench.data.source import Source
 from twinbench.data.walk import FOREIGN
 
 REPLACED = "members that a later one of the same name replaces"
+DEEPEST = 8  # a split begins in no deeper folder: thousands of folders above each image would fill the memory
 OUTSIDE = "images outside the class folders"
 
 
@@ -25,7 +26,7 @@ class Folders:
     """The files of an index by folder; a folder's name ends in a slash, that of the root is empty."""
 
     files: dict[str, "array[int]"]  # places in the index, rising
-    names: frozenset[str]  # of all folders, those above and without files, too
+    names: frozenset[str]  # of all folders, without files, too, and of those above down to DEEPEST
 
     def below(self, root: str) -> Iterator[str]:
         """Yield the folders with files, `root` and those below it, in the order of ImageFolder."""
@@ -46,7 +47,7 @@ def folders_of(index: Index) -> Folders:
     names = {os.fsdecode(folder) for folder in (*files, *empty)}
     for name in tuple(names):
         parts = name.split("/")[:-1]
-        names.update("/".join(parts[:depth]) + "/" for depth in range(1, len(parts)))
+        names.update("/".join(parts[:depth]) + "/" for depth in range(1, min(len(parts), DEEPEST + 1)))
     return Folders({os.fsdecode(folder): places for folder, places in files.items()}, frozenset({*names, ""}))
 
 

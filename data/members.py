@@ -24,6 +24,7 @@ from twinbench.data.zips import unzipped, zip_files
 PLAIN = -1  # the method of a member that lies in its archive as it is
 LARGEST = 300_000_000  # bytes of an image: 89 million pixels, the most that are decoded, take 268 million
 ARCHIVE, AT, SIZE, PACKED, CRC, METHOD = range(6)  # columns of an index
+LONGEST = 4096  # bytes of a name: what Linux takes as a path
 ODD = re.compile(rb"[\0-\x1f\x7f\\]")  # control characters; what Windows divides names with
 
 
@@ -173,7 +174,7 @@ def _vetted(archive: Archive, name: bytes) -> bytes:
 
     DataError for a name that would lead out of the folder where the archive is unpacked.
     """
-    odd = ODD.search(name) is not None
+    odd = len(name) > LONGEST or ODD.search(name) is not None
     if odd or name[:1] in (b"/", b".") or b"./" in name or b"//" in name or name.endswith((b"/.", b"/..")):
         name = _cleaned(archive, name, odd)
     folder, slash, last = name.rpartition(b"/")
@@ -185,7 +186,7 @@ def _vetted(archive: Archive, name: bytes) -> bytes:
 def _cleaned(archive: Archive, name: bytes, odd: bool) -> bytes:
     """Return a name without what means nothing in it; DataError if it leads out, or is `odd` and no leaving."""
     parts = os.fsdecode(name).split("/")
-    if name[:1] == b"/" or ".." in parts or (odd and not any(map(is_leaving, parts))):
+    if len(name) > LONGEST or name[:1] == b"/" or ".." in parts or (odd and not any(map(is_leaving, parts))):
         raise DataError(
             f"{archive.path}: holds '{os.fsdecode(name)[:80]}', which is no plain name below its folder; expected"
             " folder/file; make the archive anew"

@@ -27,6 +27,7 @@ import numpy as np
 from twinbench.data.decode import SUFFIXES
 from twinbench.data.errors import DataError, read_lines
 from twinbench.data.kept import kept_arrays
+from twinbench.data.labelled import absent
 from twinbench.data.member_folders import REPLACED, folders_of
 from twinbench.data.members import ARCHIVE, SIZE, Index
 
@@ -231,6 +232,6 @@ def targets_of(index: Index, samples: Samples, labelled: Labelled, order: list[L
         )
     if not labelled.is_several:
         return columns
-    targets = np.zeros((len(counts), len(order)), dtype=np.int8)
+    targets = absent(Path(index.archives[0].path), len(counts), len(order))
     targets[rows, columns] = 1
     return targets

@@ -16,6 +16,7 @@ import pytest
 from twinbench.data.errors import DataError
 from twinbench.data.items import Stored
 from twinbench.data.layouts import read_labelled
+from twinbench.data.member_folders import folders_of
 from twinbench.data.members import indexed
 from twinbench.data.opened import Archive
 from twinbench.data.source import Source
@@ -151,6 +152,7 @@ TARS: dict[str, tuple[bytes, str]] = {
     "an absolute name": (tar_of(member("/etc/x.jpg")), "holds '/etc/x.jpg'"),
     "control characters": (tar_of(member("train/a/\x1b[2Jx.jpg")), "which is no plain name"),
     "a line end": (tar_of(member("train/a/1\n2.jpg")), "which is no plain name"),
+    "an endless name": (tar_of(member("a/" * 3000 + "1.jpg")), "holds 'a/a/a/.*which is no plain name"),
     "a link out": (tar_of(member("train/a/1.jpg", b"", linkname="../../../etc/passwd", **LINK)), "is a link to"),
     "a link to /": (tar_of(member("train/a/1.jpg", b"", linkname="/etc/passwd", **LINK)), "is a link to /etc/passwd"),
     "a link to itself": (tar_of(member("train/a/1.jpg", b"", linkname="1.jpg", **LINK)), "is no file in the archive"),
@@ -298,3 +300,11 @@ def test_a_chain_of_links_ends(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no file in the archive"):
         read_labelled("", Source.of(f"tar:{tmp_path / 'a.tar'}"), "train")
     assert time.process_time() - began < 10
+
+
+def test_deep_folders_take_little_memory(tmp_path: Path) -> None:
+    """Each name has 2000 folders above it, which are its own: as strings they would take 400 MB."""
+    deep = [(f"{number}/{'a/' * 2000}1.jpg", b"x") for number in range(100)]
+    (tmp_path / "a.zip").write_bytes(zip_of(*deep))
+    index = indexed("zip", (Archive.of(tmp_path / "a.zip"),))
+    assert sum(map(len, folders_of(index).names)) < 1_000_000
