@@ -88,6 +88,13 @@ def ones_and_zeros(root: Path) -> str:
     return str(root / "VOCdevkit")
 
 
+def a_class_everywhere(root: Path) -> str:
+    images = sorted((root / "imagenet/train").rglob("*.JPEG"))
+    for name, some in (("train.csv", images[::2]), ("val.csv", images[1::2])):
+        (root / name).write_text("path,cat,dog\n" + "".join(f"{path},1,{k % 2}\n" for k, path in enumerate(some)))
+    return f"list:{root}/train.csv"
+
+
 def an_archive(root: Path) -> str:
     (root / "pets.tar").touch()
     return str(root / "pets.tar")
@@ -99,16 +106,21 @@ KNN = "demo-imagenet-knn@mine"
 @pytest.mark.parametrize(
     ("protocol", "data", "said"),
     [
-        ("demo-voc07-svm@mine", ones_and_zeros, "0 negative and "),
+        ("demo-voc07-svm@mine", ones_and_zeros, "no image is marked -1"),
+        ("demo-voc07-svm@mine", a_class_everywhere, "0 negative and 0 ignored train images"),
         (KNN, a_class_less, " is in one only"),
-        ("imagenet-knn", lambda root: str(root / "imagenet"), "10 classes in the training split, but imagenet-knn has 1000"),
+        (
+            "imagenet-knn",
+            lambda root: str(root / "imagenet"),
+            "10 classes in the train split, but imagenet-knn has 1000",
+        ),
         (KNN, lambda root: str(root / "VOCdevkit"), "multi-label data, but "),
         (KNN, all_of_one_colour, " is one colour all over"),
         (KNN, lambda _: "foo:bar", "unknown form of data 'foo'"),
         (KNN, an_archive, "give it as tar:"),
         ("demo-coco-mrcnn-c4-1x", lambda root: f"coco:{root}/coco", "reads folders only"),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_the_pages(
     protocol: str, data, said: str, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
