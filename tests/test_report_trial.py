@@ -1,5 +1,6 @@
 import argparse
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy
 import pytest
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.identity import data_identity
 from twinbench.report import provenance
 from twinbench.report.result import read_result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, add_trial_arguments, trial_protocol
@@ -136,6 +138,46 @@ def test_a_folder_with_another_trial_is_refused_by_every_part_that_differs(tmp_p
         a_trial(tmp_path, **change).finished()
     place = f"{tmp_path / 'result.json'}: holds imagenet-knn of m, seed 0, "
     assert str(caught.value) == f"{place}{words}; choose another OUT or remove it"
+
+
+IMAGES = {"train": "1" * 64, "test": "2" * 64}
+
+
+def on(samples, images=IMAGES):
+    """Return the data of a low-shot trial; no samples from files where `samples` is empty."""
+    splits = images | ({"samples": samples} if samples else {})
+    return TrialData("voc07", data_identity(splits), splits)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        (
+            on(""),
+            on("b" * 64),
+            f"with other low-shot samples (drawn from the seed instead of those of files, {'b' * 12})",
+        ),
+        (
+            on("a" * 64),
+            on("b" * 64),
+            f"with other low-shot samples (those of files, {'a' * 12} instead of those of files, {'b' * 12})",
+        ),
+        (
+            on("a" * 64),
+            on("a" * 64, IMAGES | {"test": "3" * 64}),
+            "on other data or with other low-shot samples (voc07 ",
+        ),
+        (on(""), on("", IMAGES | {"test": "3" * 64}), "on other data (voc07 "),
+    ],
+    ids=["drawn and given", "two files", "other images", "other images, all drawn"],
+)
+def test_other_low_shot_samples_are_no_other_data(tmp_path, theirs, ours, words):
+    given = theirs.splits.get("samples", "")
+    details = {"samples": "from a file" if given else "drawn from the seed", "samples_sha256": given or "e" * 64}
+    trial = a_trial(tmp_path, data=theirs)
+    trial.finish({"top1-k20": 50.0}, {}, details=details)
+    with pytest.raises(TrialError, match=re.escape(f"seed 0, {words}")):
+        a_trial(tmp_path, data=ours).finished()
 
 
 def as_schema_1(path):

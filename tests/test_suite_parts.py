@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from twinbench.protocols.identity import Identity
+from twinbench.report.result import Result
 from twinbench.runtime.duration import duration
 from twinbench.suite.advance import advance
 from twinbench.suite.estimate import estimate
 from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.record import begin, end
 from twinbench.suite.resolved import write_resolved
+from twinbench.suite.standing import measured_causes
 from twinbench.suite.suite import read_suite
 
 
@@ -108,3 +111,19 @@ def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):
     wide = [Job("j", "trial", (), tmp_path, gpus=gpus) for gpus in (0, 1, 2, 8)]
     assert [machine.slots_for(job) for job in wide] == [1, 1, 2, 3]
     assert machine.slots_for(Job("p", "pretrain", (), tmp_path, gpus=1)) == 3
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({"samples": "from a file"}, "made from other data or low-shot samples ("),
+        ({}, "made from other data ("),
+    ],
+)
+def test_low_shot_samples_are_named_beside_the_data_that_differ(details, words):
+    result = Result(
+        protocol="p", version=1, fingerprint="f", method="m", seed=0, metrics={"mAP": 1.0}, headline="mAP",
+        backbone_sha256="b", data="voc07", data_sha256="1" * 64, details=details,
+    )  # fmt: skip
+    causes = measured_causes(result, Identity("f", "", "2" * 64, 0), None)
+    assert causes["data"].startswith(words)
