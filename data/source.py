@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from twinbench.data.errors import DataError
 from twinbench.protocols.house import resolved, unknown
@@ -36,6 +36,7 @@ class Form:
     is_path: bool = True  # a place on this machine, relative to a suite's folder; else a name
     is_many: bool = False  # several such places with commas between, unless one file or folder is called so
     paths: tuple[str, ...] = ()  # options that are places on this machine, besides `classes`
+    absolute: str = ""  # "module:function", (folder, place) -> the place with its paths from that folder on
 
     def read(self, source: "Source", split: str) -> "LabelledImages":
         """Return one split."""
@@ -60,6 +61,22 @@ FORMS: dict[str, Form] = {
         options=("images",),
         is_many=True,
         paths=("images",),
+    ),
+    "torchvision": Form(
+        "torchvision:DTD=/datasets/torchvision?train=train+val",
+        "a data set as torchvision has downloaded it, with torchvision's names and root",
+        "data.torchvision_sets:read_torchvision",
+        options=("partition", "annotation_level", "size", "small", "split", "year"),
+        is_path=False,
+        absolute="data.places_of_libraries:torchvision_place",
+    ),
+    "hf": Form(
+        "hf:ORG/NAME?image=image&label=label",
+        "a copy of the datasets library: from its cache, a folder of save_to_disk, or a folder of Parquet files",
+        "data.hugging_face:read_hugging_face",
+        options=("config", "image", "label", "revision"),
+        is_path=False,
+        absolute="data.places_of_libraries:hugging_face_place",
     ),
 }
 
@@ -130,6 +147,8 @@ class Source:
         place = self.place
         if form is None or form.is_path:
             place = ",".join(_joined(base, part) for part in self._parts(base))
+        elif form.absolute:
+            place = resolved(form.absolute)(base, place)
         return Source(place, self.form, options)
 
     @property
@@ -147,7 +166,7 @@ class Source:
     def __str__(self) -> str:
         """Return the source as DATA is typed."""
         lead = "" if self.is_folder else f"{self.form}:"
-        query = f"?{urlencode(self.options, safe='/')}" if self.options else ""
+        query = f"?{urlencode(self.options, safe='/+,:[]', quote_via=quote)}" if self.options else ""
         return f"{lead}{self.place}{query}"
 
     def __hash__(self) -> int:
@@ -164,7 +183,7 @@ def _options(data: str, form: str, query: str) -> dict[str, str]:
     """Return the options after the question mark."""
     known = COMMON if form == FOLDER else (*COMMON, *FORMS[form].options)
     options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):  # train+val has no blank
         if name not in known:
             raise DataError(f"DATA {data}: {unknown('option', name, known)}")
         if not value or name in options:
