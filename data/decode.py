@@ -1,12 +1,12 @@
 """One image file in, one RGB image out, or one clear line. Needs Pillow and NumPy only."""
 
+import io
 import os
 import stat
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 # What is looked for in a file, whatever its suffix: web collections hold every one of these under the name x.jpg.
 # Pillow would open many more, EPS by starting Ghostscript on it.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
+MOST_BYTES = 300_000_000  # of a file: some decoders read it whole, twice
+MOST_READS = 200_000  # of a file in small pieces, by the parsers of headers
 MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 40_000_000, "JPEG2000": 40_000_000}  # decoders of 20 to 30 bytes a pixel
 
 # Pillow converts these with their whole range. Alpha is dropped, as by every loader of the field: pixels keep the
@@ -121,14 +123,45 @@ def _opened(path: ImageFile) -> Generator[Image.Image]:
         raise DataError(f"{path}: not a readable image ({error}); fetch the file again") from None
 
 
-def _image(path: ImageFile) -> Image.Image:
-    """Return the image with its header read."""
+class _File(io.BufferedReader):
+    """A file that ends a parser which goes through it byte by byte.
+
+    Between two segments of a JPEG Pillow skips junk, a byte in a tenth of a microsecond: 200 MB of zeros took minutes.
+    """
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; OSError after MOST_READS calls."""
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise OSError("its header does not end")
+        return super().read(size)
+
+
+@contextmanager
+def _image(path: ImageFile) -> Generator[Image.Image]:
+    """Open an image with its header read; DataError for what is no file, or a file of more than MOST_BYTES."""
     if isinstance(path, Path):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
-        return Image.open(path, formats=FORMATS)
-    content = path.content()
-    return Image.open(BytesIO(content), formats=FORMATS) if isinstance(content, bytes) else Image.fromarray(content)
+        _require_size(path, status.st_size)
+        raw = io.FileIO(path)
+    else:
+        content = path.content()
+        if not isinstance(content, bytes):
+            yield Image.fromarray(content)
+            return
+        _require_size(path, len(content))
+        raw = io.BytesIO(content)
+    with _File(raw) as file, Image.open(file, formats=FORMATS) as image:
+        yield image
+
+
+def _require_size(path: ImageFile, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"{path}: an image of {size:,} bytes; expected {MOST_BYTES:,} at most; remove it")
 
 
 def _require_pixels(path: ImageFile, image: Image.Image) -> None:

@@ -11,6 +11,7 @@ from twinbench.protocols.house import UserError
 
 MAX_BYTES = 500_000_000  # of a text
 MAX_LINES = 5_000_000  # of a list; ImageNet's have 1.3 million
+BLOCK = 1 << 20
 MAX_LINE = 100_000  # letters, 25 times what a path may have
 
 
@@ -65,18 +66,26 @@ def read_lines(path: Path, advice: str, at_most: int = MAX_BYTES) -> list[str]:
     """
     lines: list[str] = []
     with _text(path, advice, at_most) as file:  # universal line ends
+        require_plain(path, advice, MAX_LINES)
         while line := file.readline(MAX_LINE):
-            if "\0" in line:
-                raise DataError(
-                    f"{path}: no plain text (is it UTF-16?); expected UTF-8: save the list as that; {advice}"
-                )
             if len(line) == MAX_LINE:
                 raise DataError(f"{path}: a line of more than {MAX_LINE:,} letters; is it a list? {advice}")
             if line := line.strip():
                 lines.append(line)
-            if len(lines) > MAX_LINES:
-                raise DataError(f"{path}: more than {MAX_LINES:,} lines; is it the right list? {advice}")
     return lines
+
+
+def require_plain(path: Path, advice: str, most_lines: int) -> None:
+    """Raise DataError for a text with NUL in it, or of more than `most_lines`: to count takes less than to read."""
+    count = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if b"\0" in block:
+                found = "no plain text (is it UTF-16?)"
+                raise DataError(f"{path}: {found}; expected UTF-8: save the list as that; {advice}")
+            count += max(block.count(b"\n"), block.count(b"\r"))
+            if count > most_lines:
+                raise DataError(f"{path}: more than {most_lines:,} lines; is it the right list? {advice}")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def size(file: str | Path) -> int:
     except OSError as error:
         raise unreadable(error) from None
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{file}: not a file; expected one; remove it and fetch it again")
+        raise DataError(f"{file}: not a file; expected an image; remove it and fetch the image again")
     return status.st_size
 
 
