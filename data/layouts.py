@@ -13,6 +13,7 @@ Other names of splits go by `?train=NAME&test=NAME`, and `?classes=FILE` lists t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from twinbench.data.classes import keep_classes
@@ -23,6 +24,7 @@ from twinbench.data.labelled import LabelledImages, require_both_sides, require_
 from twinbench.data.own import sniff_layout
 from twinbench.data.places import read_places
 from twinbench.data.source import FORMS, Source
+from twinbench.data.subset import below_class, places_on
 from twinbench.data.voc_labels import read_voc
 from twinbench.protocols.house import unknown
 
@@ -72,7 +74,8 @@ def read_images(
 def _read(layout: str, source: Source, split: str, fraction: str, subset: Path | None) -> LabelledImages:
     """Return what the reader of the layout or form finds."""
     if not source.is_folder:
-        return FORMS[source.form].read(source, split)
+        images = FORMS[source.form].read(source, split)
+        return images if fraction == "100%" else _on_list(images, source, split, fraction, subset)
     layout = layout or sniff_layout(source, "classification")
     if layout not in READERS:
         raise DataError(unknown("layout", layout, READERS))
@@ -81,3 +84,15 @@ def _read(layout: str, source: Source, split: str, fraction: str, subset: Path |
     if (layout, split) != ("imagenet", "train"):
         raise DataError(f"{fraction} of {layout} {split}: only the training images of imagenet have subset lists")
     return read_imagenet(source, split, fraction, subset)
+
+
+def _on_list(images: LabelledImages, source: Source, split: str, fraction: str, subset: Path | None) -> LabelledImages:
+    """Return the training images on a list; DataError without one: no folder is there that it could lie in."""
+    if split != "train" or subset is None:
+        raise DataError(
+            f"{source}: {fraction} of its {split} images, and no list of them; expected one for the training images;"
+            " name it with --list (`list` in a suite)"
+        )
+    places = places_on(subset, source.path, below_class(images.paths))
+    sources = (*images.sources, subset)
+    return replace(images, paths=images.paths.select(places), targets=images.targets[places], sources=sources)

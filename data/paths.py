@@ -1,36 +1,29 @@
 """A list of millions of files that costs megabytes, not gigabytes."""
 
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from twinbench.data.errors import DataError
 from twinbench.data.items import ImageList
+from twinbench.data.names import Names
 from twinbench.data.sizes import in_order, size
 
 
 class PathList(ImageList):
     """The files `names` below `root`, kept as one block of bytes; a Path is made when it is asked for.
 
-    A million Path objects take 0.4 GB, and each worker process forked from a training comes to hold its own copy, as
-    reading an object writes its reference count. A block of bytes takes a tenth and stays shared.
+    A million Path objects take 0.4 GB.
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         """Keep `names`, relative to `root`, in the order given; DataError for one that cannot be a file below it."""
         self.root = root
-        block, ends = bytearray(), array("q", [0])
-        for name in names:
-            block += _encoded(root, name)
-            ends.append(len(block))
-        self._block, self._ends = bytes(block), np.array(ends)  # (N + 1,); name i is block[ends[i] : ends[i + 1]]
+        self._names = Names.of(_encoded(root, name) for name in names)
 
     def __len__(self) -> int:
         """Return the number of files."""
-        return len(self._ends) - 1
+        return len(self._names)
 
     def one(self, index: int) -> Path:
         """Return one path."""
@@ -42,7 +35,7 @@ class PathList(ImageList):
 
     def name(self, index: int) -> str:
         """Return name `index` (from 0), relative to the root."""
-        return os.fsdecode(self._block[self._ends[index] : self._ends[index + 1]])
+        return self._names[index]
 
     def sizes(self) -> Iterator[int]:
         """Ask for the size of each file, without making a Path, which takes longer than to ask."""

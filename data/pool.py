@@ -12,7 +12,7 @@ from twinbench.data.labelled import UNLABELLED, LabelledImages, told_left_out
 from twinbench.data.layouts import read_images
 from twinbench.data.paths import PathList
 from twinbench.data.places import LIST_FOLDERS, LISTS
-from twinbench.data.source import Source
+from twinbench.data.source import FORMS, Source
 from twinbench.data.voc_labels import is_voc, voc_images
 from twinbench.data.walk import Walk
 
@@ -22,12 +22,14 @@ def read_pool(data: Path | Source) -> LabelledImages:
 
     Of a folder: all images at any depth below train/ (or `?train=NAME`); without a train/ the training list of
     iNaturalist, Places205 or a VOC devkit under its published name; else all images below the folder itself. Other
-    forms, and a list of the classes to keep, are read with their labels.
+    forms say themselves; a list of the classes to keep needs labels.
     """
     source = Source.of(data)
-    if not source.is_folder:
-        return read_images("", source, "train")
     try:
+        if not source.is_folder and "classes" not in source.options:
+            return FORMS[source.form].read_pool(source)
+        if not source.is_folder:
+            return read_images("", source, "train")
         return _of_folder(source)
     except OSError as error:
         raise unreadable(error) from None

@@ -33,6 +33,7 @@ class Form:
     holds: str  # in a sentence
     reader: str  # "module:function" below twinbench, (Source, "train" or "test") -> LabelledImages
     options: tuple[str, ...] = ()  # besides COMMON
+    pool: str = ""  # "module:function", (Source) -> LabelledImages to pretrain on; empty: the training split
     is_path: bool = True  # a place on this machine, relative to a suite's folder; else a name
     is_many: bool = False  # several such places with commas between, unless one file or folder is called so
     paths: tuple[str, ...] = ()  # options that are places on this machine, besides `classes`
@@ -43,9 +44,30 @@ class Form:
         reader: Callable[[Source, str], LabelledImages] = resolved(self.reader)
         return reader(source, split)
 
+    def read_pool(self, source: "Source") -> "LabelledImages":
+        """Return the images to pretrain on, whose labels are not looked at."""
+        if not self.pool:
+            return self.read(source, "train")
+        reader: Callable[[Source], LabelledImages] = resolved(self.pool)
+        return reader(source)
+
 
 # The registry: a new form is a module with such a reader, and one entry here.
 FORMS: dict[str, Form] = {
+    "tar": Form(
+        example="tar:/datasets/shards",
+        holds="a .tar, a folder of them, or a pattern, train-{0000..0146}.tar: class folders, or WebDataset's samples",
+        reader="data.archives:read_archives",
+        pool="data.archives:read_archive_pool",
+        options=("label",),
+    ),
+    "zip": Form(
+        example="zip:/datasets/pets.zip",
+        holds="a .zip, a folder of them, or a pattern, with what a tar may hold",
+        reader="data.archives:read_archives",
+        pool="data.archives:read_archive_pool",
+        options=("label",),
+    ),
     "list": Form(
         "list:/datasets/pets/train.txt,/datasets/pets/val.txt",
         "lists of images with their labels: text, CSV or TSV; one with a column of splits, or one for each split",

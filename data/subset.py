@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twinbench.data.errors import DataError, read_lines
+from twinbench.data.items import ImageList
 
 ADVICE = "expected SimCLR's list; fetch it with `twinbench data lists FOLDER`, name it with --list (`list` in a suite)"
 
@@ -45,6 +46,13 @@ def places_on(path: Path, folder: Path, names: Sequence[str]) -> list[int]:
         twice = Counter(found).most_common(1)[0][0]
         raise DataError(f"{path}: {names[twice]} is on it twice; expected each image once; correct the list")
     return found
+
+
+def below_class(images: ImageList) -> list[str]:
+    """Return the images' names from their class folder on: without a folder that all of them are in."""
+    names = [images.name(index) for index in range(len(images))]
+    first = {name.partition("/")[0] for name in names}
+    return [name.partition("/")[2] for name in names] if len(first) == 1 and len(names) > 1 else names
 
 
 class _Places:

@@ -40,7 +40,7 @@ def test_a_truncated_or_foreign_or_missing_file_is_named(scenes: Path, tmp_path:
         read_rgb(tmp_path / "link.jpg")
     with pytest.raises(DataError, match=r"none\.jpg: no such image"):
         read_rgb(tmp_path / "none.jpg")
-    with pytest.raises(DataError, match="not a file"):
+    with pytest.raises(DataError, match="not a file; expected an image"):
         read_rgb(tmp_path)
 
 

@@ -41,7 +41,8 @@ SimpleTrainer.run_step = step_or_die
 protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
 seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
 try:
-    measure(Asked(protocol, "random", Path(data), Path(out), device="cpu", workers=0), Options("pycocotools", seconds))
+    asked = Asked(protocol, "random", Path(data), Path(out), device="cpu", workers=0)
+    measure(asked, Options(checkpoint_seconds=seconds))
 except StopAsked:
     sys.exit(EXIT_CODE)
 """

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -54,7 +55,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_images(tmp_path_factory.mktemp("mixed"), sizes=((24, 24), (30, 20)))
 
 
-def pretrain(data: Path, out: Path, *more: str) -> int:
+def pretrain(data: Path | str, out: Path, *more: str) -> int:
     return twinbench.main(["pretrain", str(data), str(out), *TINY, *more])
 
 
@@ -100,7 +101,7 @@ def test_a_finished_run_returns_at_once(images: Path, tmp_path: Path) -> None:
     assert (tmp_path / "resnet50.pth").stat().st_mtime_ns == before
 
 
-def start(data: Path, out: Path, *more: str) -> ForkProcess:
+def start(data: Path | str, out: Path, *more: str) -> ForkProcess:
     """Start a run in a process, and a session, of its own; forked, as importing torch takes seconds."""
 
     def child() -> None:
@@ -121,16 +122,22 @@ def until(happened: Callable[[], bool], process: ForkProcess) -> None:
     raise TimeoutError
 
 
+def killed_in_between(data: Path | str, out: Path, *more: str) -> Path:
+    """Start a run and kill it after some steps; return its log."""
+    killed = start(data, out, *more)
+    log = out / "log.jsonl"
+    until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, killed)
+    os.killpg(killed.pid or 0, signal.SIGKILL)
+    killed.join()
+    return log
+
+
 @pytest.mark.parametrize(("folder", "workers"), [("images", 0), ("mixed", 2)])
 def test_killed_and_started_again(folder: str, workers: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """SIGKILL in the middle of an epoch: the weights of the next start are those of a run without it, bit by bit."""
     data: Path = request.getfixturevalue(folder)
     more = ("--set=epochs=8", "--save-seconds=0", f"--workers={workers}")
-    killed = start(data, tmp_path / "killed", *more)
-    log = tmp_path / "killed" / "log.jsonl"
-    until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, killed)
-    os.killpg(killed.pid or 0, signal.SIGKILL)
-    killed.join()
+    log = killed_in_between(data, tmp_path / "killed", *more)
     assert not (tmp_path / "killed" / "resnet50.pth").exists()
     (tmp_path / "killed" / ".checkpoint.pth.1.part").write_text("half a checkpoint")
     assert pretrain(data, tmp_path / "killed", *more[:2]) == 0  # and with another number of workers
@@ -139,6 +146,19 @@ def test_killed_and_started_again(folder: str, workers: int, request: pytest.Fix
     assert not list((tmp_path / "killed").glob(".*"))
     steps = [line["step"] for line in read_log(log) if "event" not in line]
     assert steps == list(range(1, 25))
+
+
+def test_a_tar_killed_and_started_again_gives_the_weights_of_its_folder(mixed: Path, tmp_path: Path) -> None:
+    """Two loader processes read one archive, with and without a kill: no image is another than in the folder."""
+    with tarfile.open(tmp_path / "mixed.tar", "w") as archive:
+        archive.add(mixed, "mixed")
+    data = f"tar:{tmp_path / 'mixed.tar'}"
+    more = ("--set=epochs=8", "--save-seconds=0", "--workers=2")
+    killed_in_between(data, tmp_path / "killed", *more)
+    assert not (tmp_path / "killed" / "resnet50.pth").exists()
+    assert pretrain(data, tmp_path / "killed", *more) == 0
+    assert pretrain(mixed, tmp_path / "whole", *more[:1]) == 0
+    assert same(tmp_path / "killed", tmp_path / "whole")
 
 
 def test_a_signal_saves_and_asks_to_be_requeued(mixed: Path, tmp_path: Path) -> None:
