@@ -58,7 +58,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
     Pillow's own conversion cuts 16 bits off at 255: whole data sets of 16-bit PNG turned white and gave a number.
     """
-    if image.mode == "RGB":  # `convert` would copy it, an eighth of the time that a photograph takes
+    if image.mode == "RGB":  # `convert` would copy it, a twentieth of the time that a photograph takes
         return image
     if image.mode in WHOLE_RANGE:
         return image.convert("RGB")
