@@ -21,6 +21,7 @@ from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
 from twinbench.convert.load import build_model, open_backbone
 from twinbench.data.images import read_rgb
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.kinds.base import Features
 from twinbench.protocols.kinds.svm import SvmRecipe
 from twinbench.transfer.features import extract, pooled
 from twinbench.transfer.transforms import evaluation_transform
@@ -59,7 +60,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(Path(folder))
         ours = {
-            name: lambda name=name: extract(backbone, paths, size, recipe.pooling, precision=name)
+            name: lambda name=name: extract(backbone, paths, Features(size, recipe.pooling, name))
             for name in ("fp32", "bf16")
         }
         expected, scale = plain(paths[:4]), np.abs(plain(paths[:4])).max()

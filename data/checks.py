@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from twinbench.data.checked import Report, compare
 from twinbench.data.content import require_content
 from twinbench.data.decode import prove, read_size
-from twinbench.data.errors import DataError
+from twinbench.data.errors import DataError, require_is_folder
 from twinbench.data.items import ImageFile
 from twinbench.data.repeats import Repeats
 from twinbench.data.source import Source
@@ -43,9 +43,8 @@ def check(what: str, data: Path | str | Source, fast: bool = False, processes: i
     found, none is raised; only an unknown name and a missing folder are DataErrors.
     """
     source = Source.of(data)
-    if source.is_folder and not os.path.isdir(source.place):
-        state = "not a folder" if os.path.exists(source.place) else "no such folder"
-        raise DataError(f"{source.place}: {state}; expected the data set's root folder; check the path")
+    if source.is_folder:
+        require_is_folder(source.path, "the data set")
     aim = target(what, source)
     findings = survey(aim.way, aim.source)
     repeats = Repeats(findings.splits, looked_for=not fast)

@@ -17,11 +17,13 @@ import json
 from pathlib import Path
 
 from twinbench.data.errors import DataError
+from twinbench.data.usage import sources_help
 from twinbench.protocols.catalogue import load_own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions."""
+    parser.epilog = sources_help()
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|check|fetch|lists|make")
     _add_registry(actions)
     _add_check(actions)
@@ -61,6 +63,8 @@ def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "check",
         help="prove a data set complete, or own data fit to run on",
         description="Read a source as the workers do, decode every image on all cores, and list what is wrong.",
+        epilog=sources_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument(
         "layout",

@@ -26,11 +26,23 @@ def unreadable(error: OSError) -> DataError:
     )
 
 
+# What a file that is given as a folder is read by.
+FORM_OF = {".tar": "tar", ".zip": "zip", ".json": "coco", **dict.fromkeys((".csv", ".tsv", ".txt", ".lst"), "list")}
+
+
+def require_is_folder(root: Path, holds: str) -> None:
+    """Raise DataError unless `root` is a folder; for an archive or a list it names the form that reads it."""
+    if root.is_dir():
+        return
+    found = "not a folder" if root.exists() else "no such folder"
+    form = FORM_OF.get(root.suffix.lower()) if root.is_file() else None
+    advice = f"give it as {form}:{root}" if form else "check the path"
+    raise DataError(f"{root}: {found}; expected the folder that holds {holds}; {advice}")
+
+
 def require_folder(root: Path, needs: str, holds: str) -> None:
     """Raise DataError unless `root` is a folder with the entry `needs`; `holds` says what belongs there."""
-    if not root.is_dir():
-        found = "not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {found}; expected the folder that holds {holds}; check the path")
+    require_is_folder(root, holds)
     entries = sorted(os.listdir(root))
     if needs in entries:
         return

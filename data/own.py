@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from twinbench.data.errors import DataError, unreadable
+from twinbench.data.errors import DataError, require_is_folder, unreadable
 from twinbench.data.leavings import is_leaving
 from twinbench.data.source import Source
 from twinbench.data.suggest import suggested
@@ -38,9 +38,7 @@ def sniff_layout(data: Path | Source, task: str) -> str:
     root = source.path
     if task not in KNOWN_BY:
         raise DataError(unknown("task", task, KNOWN_BY))
-    if not root.is_dir():
-        state = "not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {state}; expected the folder that holds a data set for {task}; check the path")
+    require_is_folder(root, f"a data set for {task}")
     signs = KNOWN_BY[task]
     try:
         found = [layout for layout in signs if _SNIFFERS[layout](source)]

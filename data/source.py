@@ -38,6 +38,7 @@ class Form:
     is_many: bool = False  # several such places with commas between, unless one file or folder is called so
     paths: tuple[str, ...] = ()  # options that are places on this machine, besides `classes`
     absolute: str = ""  # "module:function", (folder, place) -> the place with its paths from that folder on
+    library: str = ""  # the package that its reader needs, which a login node may not have
 
     def read(self, source: "Source", split: str) -> "LabelledImages":
         """Return one split."""
@@ -91,6 +92,7 @@ FORMS: dict[str, Form] = {
         options=("partition", "annotation_level", "size", "small", "split", "year"),
         is_path=False,
         absolute="data.places_of_libraries:torchvision_place",
+        library="torchvision",
     ),
     "hf": Form(
         "hf:ORG/NAME?image=image&label=label",
@@ -99,6 +101,7 @@ FORMS: dict[str, Form] = {
         options=("config", "image", "label", "revision"),
         is_path=False,
         absolute="data.places_of_libraries:hugging_face_place",
+        library="datasets",
     ),
 }
 

@@ -53,6 +53,8 @@ class Survey:
     def note(self, kind: str, line: str) -> None:
         """Note one problem: a line that says where it is, what was expected and what to do."""
         problem = self.problems.setdefault(kind, Problem(kind))
+        if line in problem.examples:  # what is wrong with both splits is one problem
+            return
         problem.count += 1
         if problem.count <= SHOWN:
             problem.examples.append(line)

@@ -3,6 +3,7 @@
 Examples:
     twinbench pretrain /datasets/imagenet runs/bt --recipe barlow-twins
     torchrun --nproc-per-node 8 -m twinbench pretrain /datasets/imagenet runs/bt
+    twinbench pretrain tar:/datasets/shards runs/shards
 
 Writes OUT/pretrain.json (what the run is of), OUT/checkpoint.pth after every epoch, OUT/log.jsonl, and OUT/resnet50.pth
 at the end. The same command goes on from the checkpoint; on a finished OUT it says so. Another recipe, setting, seed or
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 from twinbench.data.source import Source
+from twinbench.data.usage import sources_help
 from twinbench.pretrain.options import Options
 from twinbench.protocols.house import parse_settings, with_settings
 from twinbench.protocols.pretraining import RECIPES
@@ -24,10 +26,11 @@ from twinbench.runtime.options import add_options, read_options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench pretrain` takes."""
+    parser.epilog = sources_help()
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="ImageNet's root, a folder of images, or any other source, see: twinbench data --help",
+        help="ImageNet's root, a folder of images, or any other source, see below; no labels are needed",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the checkpoint, the backbone and the log")
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
-from twinbench.protocols.identity import Identity, backbone_identity
+from twinbench.protocols.identity import SAMPLES, Identity, backbone_identity, data_identity
 from twinbench.protocols.kinds.base import Room
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
@@ -54,7 +54,9 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "=pretrained or =random, torchvision:NAME=...",
     )
     parser.add_argument(
-        "data", metavar="DATA", help="the data set's usual root folder, or a source; see: twinbench data --help"
+        "data",
+        metavar="DATA",
+        help="the data set's usual root folder, or a source such as list:FILE where images are classified",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
     parser.add_argument(
@@ -113,6 +115,12 @@ class TrialData:
 
     name: str
     sha256: str  # of protocols.identity.data_identity
+    splits: Mapping[str, str] = field(default_factory=dict[str, str])  # what that is made of, where it is known
+
+    def with_samples(self, sha256: str) -> str:
+        """Return the identity of the same images with other low-shot samples; with `""` none come from files."""
+        images = {split: found for split, found in self.splits.items() if split != SAMPLES}
+        return data_identity(images | ({SAMPLES: sha256} if sha256 else {}))
 
 
 @dataclass(frozen=True)
@@ -183,13 +191,21 @@ class Trial:
         if "backbone" in differing:
             words += self._backbone_differences(found)
         if "data" in differing and found.data_sha256:
-            theirs = f"{found.data} {found.data_sha256[:DIGITS]}"
-            words.append(f"on other data ({theirs} instead of {self.data.name} {self.data.sha256[:DIGITS]})")
+            words.append(self._data_difference(found))
         if found.imported:
             words.append(f"imported from a log of {found.imported}")
         elif not found.data_sha256:
             words.append("made by an older twinbench that did not record its data")
         return words
+
+    def _data_difference(self, found: Result) -> str:
+        """Return in words whether other images or only other low-shot samples tell the data apart."""
+        theirs, ours = _samples_from_files(found), self.data.splits.get(SAMPLES, "")
+        if theirs != ours and self.data.with_samples(theirs) == found.data_sha256:
+            return f"with other low-shot samples ({_samples_words(theirs)} instead of {_samples_words(ours)})"
+        digits = f"{found.data} {found.data_sha256[:DIGITS]} instead of {self.data.name} {self.data.sha256[:DIGITS]}"
+        what = "data or with other low-shot samples" if theirs or ours else "data"
+        return f"on other {what} ({digits})"
 
     def _backbone_differences(self, found: Result) -> list[str]:
         """Return in words which parts of the backbone differ.
@@ -246,3 +262,14 @@ class Trial:
         )
         result.write(self.out)
         return result
+
+
+def _samples_from_files(result: Result) -> str:
+    """Return the sha256 of the low-shot samples that a result was given; empty where it had none or drew them."""
+    is_given = result.details.get("samples") in ("published", "from a file")
+    return str(result.details.get("samples_sha256", "")) if is_given else ""
+
+
+def _samples_words(sha256: str) -> str:
+    """Tell where low-shot samples come from."""
+    return f"those of files, {sha256[:DIGITS]}" if sha256 else "drawn from the seed"

@@ -5,7 +5,7 @@ images, the bytes of a checkpoint) is asked when somebody needs it, once. A part
 differs from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,7 +15,7 @@ from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
-from twinbench.protocols.identity import NOT_RECORDED, data_identity
+from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.suite.content import file_sha256
 from twinbench.suite.inputs import Inputs
@@ -89,10 +89,29 @@ class TrialData:
         layout = layout_of(self.data_set.layout, source, task)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
-            splits["samples"] = samples_sha256(read_samples(self.inputs.targets))
+            splits[SAMPLES] = samples_sha256(read_samples(self.inputs.targets))
         return data_identity(splits)
 
 
 def pretraining_data(source: Source) -> str:
     """Return the identity of the images that a pretraining at `source` trains on; their labels are not looked at."""
     return data_identity(identify("imagenet", source, task="pretraining"))
+
+
+def data_of(suite: Suite, jobs: Collection[str]) -> Iterator[tuple[str, Source, Callable[[Source], str]]]:
+    """Yield for some jobs of a suite, given by name, what their data are called, where they lie, and how they are read.
+
+    What several jobs read alike comes once.
+    """
+    for method in suite.methods:
+        plan = method.pretrain
+        if plan and f"{method.name}/pretrain" in jobs:
+            yield plan.data, suite.data[plan.data], pretraining_data
+    wanted = {name.split("/")[1] for name in jobs if name.count("/") > 1}
+    asked: set[TrialData] = set()
+    for measurement in suite.measurements:
+        protocol = measurement.protocol
+        read = TrialData(protocol.data_set, protocol.room, measurement.inputs)
+        if protocol.name in wanted and read not in asked:
+            asked.add(read)
+            yield protocol.data_set.folder, suite.data[protocol.data_set.folder], read

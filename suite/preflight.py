@@ -3,10 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+from twinbench.data.source import FORMS
+from twinbench.protocols.house import UserError
 from twinbench.report.provenance import code
 from twinbench.suite.estimate import disk_bytes
+from twinbench.suite.expected import data_of
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Launcher
 from twinbench.suite.suite import Suite, SuiteError
@@ -22,7 +26,7 @@ def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None
 
 def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what would keep the suite from running, each with what to do."""
-    return [*_root(suite, jobs), *_checkpoints(suite), *launcher.problems(suite, jobs)]
+    return [*_root(suite, jobs), *_checkpoints(suite), *_data(suite, jobs), *launcher.problems(suite, jobs)]
 
 
 def remarks(suite: Suite, launcher: Launcher) -> list[str]:
@@ -50,6 +54,25 @@ def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
     needed = sum(disk[job.name] for job in jobs if not job.product.exists())
     if needed > free:
         yield f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB; make room"
+
+
+def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield the data that a worker of a missing job would refuse, in the words of its reader, each once.
+
+    What takes a library that is not here is left to the workers: login nodes have no torch.
+    """
+    missing = {job.name for job in jobs if not job.product.exists()}
+    told: set[str] = set()
+    for name, source, read in data_of(suite, missing):
+        library = "" if source.is_folder else FORMS[source.form].library
+        if library and not find_spec(library):
+            continue
+        try:
+            read(source)
+        except (UserError, OSError) as error:
+            if str(error) not in told:
+                told.add(str(error))
+                yield f"data.{name}: {error}"
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:

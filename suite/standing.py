@@ -73,6 +73,8 @@ def measured_causes(result: Result, expected: Identity, made: Made | None) -> di
     """Return in which parts a result is not of the `expected` identity; `made` is the backbone that a job made."""
     theirs = result.identity
     causes = {part: _words(part, expected, theirs) for part in differing(expected, theirs)}
+    if "data" in causes and "samples" in result.details:
+        causes["data"] = causes["data"].replace("other data", "other data or low-shot samples")
     if "backbone" not in causes and made and made.sha256 and made.sha256 != result.backbone_sha256:
         causes["backbone"] = WORDS["backbone"]  # the tensors are all that an old result tells
     return causes

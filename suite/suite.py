@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinbench.convert.named import ModelError, NamedModel, named_model
-from twinbench.data.errors import DataError
+from twinbench.data.errors import DataError, require_is_folder
 from twinbench.data.source import Source
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.datasets import DATA_SETS
@@ -163,15 +163,15 @@ def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Source]:
 
 
 def _source(file: Path, where: str, value: object) -> Source:
-    """Return where one data set lies; SuiteError unless a folder is there."""
+    """Return where one data set lies; SuiteError where a folder is named and none is there."""
     if not isinstance(value, str) or not value or not value.isprintable():
         raise SuiteError(f"{where}: is {shown(value)}, expected a folder, or a source such as list:FILE")
     try:
         source = Source.of(value, file.parent)
+        if source.is_folder:
+            require_is_folder(source.path, "the data set")
     except DataError as error:
         raise SuiteError(f"{where}: {error}") from None
-    if source.is_folder and not source.path.is_dir():
-        raise SuiteError(f"{where}: {source.place} is no folder; expected the data set's root")
     return source
 
 

@@ -26,7 +26,7 @@ from twinbench.data.opened import Archive
 from twinbench.data.pool import read_pool
 from twinbench.data.shards import expanded
 from twinbench.data.source import Source
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.transfer.features import extract
 
 
@@ -409,10 +409,10 @@ def test_features_are_those_of_the_folder(packed: Callable[..., str], scenes: Pa
     """Bit by bit, read by two processes."""
     torch.set_num_threads(1)
     sources = Source.of(packed(tree_of(scenes), tmp_path)), Source.of(str(tree_of(scenes)))
-    transform = ImageTransform(resize=48, crop=40, shape="center-crop")
+    pooled = Features(ImageTransform(resize=48, crop=40, shape="center-crop"), "gap", "fp32")
     backbone = open_backbone("random", 0.125)
     found, expected = (
-        extract(backbone, read_labelled("", source, "test").paths, transform, "gap", workers=2) for source in sources
+        extract(backbone, read_labelled("", source, "test").paths, pooled, workers=2) for source in sources
     )
     np.testing.assert_array_equal(found, expected)
 

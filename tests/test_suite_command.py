@@ -34,6 +34,9 @@ data: {imagenet: .}
 @pytest.fixture
 def suite_file(tmp_path):
     (tmp_path / "suite.yaml").write_text(TEXT)
+    for split in ("train", "val"):  # an image each, which no worker here opens
+        (tmp_path / split / "cat").mkdir(parents=True)
+        (tmp_path / split / "cat" / "1.png").touch()
     return tmp_path / "suite.yaml"
 
 

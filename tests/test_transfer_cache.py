@@ -16,13 +16,14 @@ from PIL import Image
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.load import open_backbone
 from twinbench.data.paths import file_list
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.process import Process
 from twinbench.transfer import cache, features
 from twinbench.transfer.cache import CacheError, cache_key, cached_features
 from twinbench.transfer.features import extract
 
 CROP = ImageTransform(resize=32, crop=32, shape="center-crop")
+POOLED = Features(CROP, "gap", "fp32")
 SIZES = (
     (cache.BLOCK, features.BATCH),
     (cache.CPU_BLOCK, features.CPU_BATCH),
@@ -53,12 +54,12 @@ def paths(tmp_path):
 
 
 def cached(folder, backbone, paths):
-    return cached_features(folder, backbone, paths, CROP, "gap", process=Process(), workers=0)
+    return cached_features(folder, backbone, paths, POOLED, process=Process(), workers=0)
 
 
 def test_what_is_cached_is_what_is_extracted_and_it_is_mapped(backbone, paths, tmp_path):
     found = cached(tmp_path / "cache", backbone, paths)
-    np.testing.assert_allclose(found, extract(backbone, paths, CROP, "gap"), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, extract(backbone, paths, POOLED), rtol=1e-4, atol=1e-4)
     assert isinstance(found, np.memmap)
     assert files(tmp_path / "cache") == ["features.npy"]
 
@@ -97,19 +98,19 @@ def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, 
 
 
 def test_the_key_sees_everything_that_changes_a_feature(backbone, paths):
-    key = cache_key(backbone, paths, CROP, "gap", "fp32")
-    assert key == cache_key(backbone, paths[:], CROP, "gap", "fp32")
+    key = cache_key(backbone, paths, POOLED, "cpu")
+    assert key == cache_key(backbone, paths[:], POOLED, "cpu")
     others = [
-        cache_key(replace(backbone, sha256="0" * 64), paths, CROP, "gap", "fp32"),
-        cache_key(replace(backbone, convention=IMAGENET_BGR), paths, CROP, "gap", "fp32"),
-        cache_key(backbone, paths, replace(CROP, shape="squash"), "gap", "fp32"),
-        cache_key(backbone, paths, CROP, "res5-avg6", "fp32"),
-        cache_key(backbone, paths, CROP, "gap", "bf16"),
-        cache_key(backbone, paths[:-1], CROP, "gap", "fp32"),
-        cache_key(backbone, paths[::-1], CROP, "gap", "fp32"),
+        cache_key(replace(backbone, sha256="0" * 64), paths, POOLED, "cpu"),
+        cache_key(replace(backbone, convention=IMAGENET_BGR), paths, POOLED, "cpu"),
+        cache_key(backbone, paths, replace(POOLED, transform=replace(CROP, shape="squash")), "cpu"),
+        cache_key(backbone, paths, replace(POOLED, pooling="res5-avg6"), "cpu"),
+        cache_key(backbone, paths, replace(POOLED, precision="bf16"), "cpu"),
+        cache_key(backbone, paths[:-1], POOLED, "cpu"),
+        cache_key(backbone, paths[::-1], POOLED, "cpu"),
     ]
     paths[0].write_bytes(paths[0].read_bytes() + b"\0")
-    assert len({key, cache_key(backbone, paths, CROP, "gap", "fp32"), *others}) == 9
+    assert len({key, cache_key(backbone, paths, POOLED, "cpu"), *others}) == 9
 
 
 def keys_on(devices, backbone, paths, tmp_path, monkeypatch, precision):
@@ -122,9 +123,8 @@ def keys_on(devices, backbone, paths, tmp_path, monkeypatch, precision):
     found = set()
     for device in devices:
         process = Process(device=device)
-        cached_features(
-            tmp_path / device, backbone, paths, CROP, "gap", process=process, workers=0, precision=precision
-        )
+        wanted = replace(POOLED, precision=precision)
+        cached_features(tmp_path / device, backbone, paths, wanted, process=process, workers=0)
         found |= {path.name for path in (tmp_path / device).iterdir()}
     return found
 
@@ -132,7 +132,7 @@ def keys_on(devices, backbone, paths, tmp_path, monkeypatch, precision):
 def test_all_devices_share_fp32_and_the_gpus_their_bf16(backbone, paths, tmp_path, monkeypatch):
     devices = ("cpu", "cuda:0", "cuda:1")
     exact = keys_on(devices, backbone, paths, tmp_path / "fp32", monkeypatch, "fp32")
-    assert exact == {cache_key(backbone, paths, CROP, "gap", "fp32")}
+    assert exact == {cache_key(backbone, paths, POOLED, "cpu")}
     gpus = keys_on(devices[1:], backbone, paths, tmp_path / "gpus", monkeypatch, "bf16")
     assert len(gpus) == 1
     assert len(gpus | keys_on(devices[:1], backbone, paths, tmp_path / "cpu", monkeypatch, "bf16") | exact) == 3
@@ -141,9 +141,9 @@ def test_all_devices_share_fp32_and_the_gpus_their_bf16(backbone, paths, tmp_pat
 def test_the_key_does_not_see_where_the_data_set_lies(backbone, paths, tmp_path):
     moved = tmp_path / "elsewhere"
     (tmp_path / "images").rename(moved)
-    there = cache_key(backbone, file_list(sorted(moved.iterdir())), CROP, "gap", "fp32")
+    there = cache_key(backbone, file_list(sorted(moved.iterdir())), POOLED, "cpu")
     moved.rename(tmp_path / "images")
-    assert there == cache_key(backbone, paths, CROP, "gap", "fp32")
+    assert there == cache_key(backbone, paths, POOLED, "cpu")
 
 
 def test_a_block_is_whole_batches_so_that_it_changes_no_number():
@@ -193,7 +193,7 @@ def made(tmp_path, monkeypatch):
 def test_jobs_at_once_make_each_block_once_and_all_get_the_whole(backbone, paths, tmp_path, made):
     found = together(4, backbone, paths, tmp_path)
     assert sorted(made()) == [str(i) for i in range(8)]
-    np.testing.assert_allclose(found[0], extract(backbone, paths, CROP, "gap"), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[0], extract(backbone, paths, POOLED), rtol=1e-4, atol=1e-4)
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
     assert files(tmp_path / "cache") == ["features.npy"]

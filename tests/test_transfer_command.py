@@ -372,10 +372,11 @@ def test_low_shot_with_drawn_and_with_published_samples(tmp_path, capsys):
     ]:
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "wrong", *arguments) == 2
         assert expected in capsys.readouterr().err
+    files = f"those of files, {published.details['samples_sha256'][:12]}"
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "drawn", *settings, *given) == 2
-    assert "seed 0, on other data (scenes-voc07 " in capsys.readouterr().err
+    assert f"with other low-shot samples (drawn from the seed instead of {files}); " in capsys.readouterr().err
     assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / "given", *settings) == 2
-    assert "seed 0, on other data (scenes-voc07 " in capsys.readouterr().err
+    assert f"with other low-shot samples ({files} instead of drawn from the seed); " in capsys.readouterr().err
     for name, samples in (("given", given), ("drawn", ())):
         assert run("demo-voc07-svm-lowshot", "random", data, tmp_path / name, *settings, *samples) == 0
 

@@ -16,7 +16,7 @@ from twinbench.data.paths import file_list
 from twinbench.data.resize import resized
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import SettingError
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.precision import PrecisionError, network_precision
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer import transforms
@@ -24,6 +24,7 @@ from twinbench.transfer.features import CPU_BATCH, FeatureError, digest, extract
 from twinbench.transfer.transforms import Inputs, TrainImages, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
+POOLED = Features(CROP, "gap", "fp32")
 SQUASH = ImageTransform(resize=48, crop=40, shape="squash")
 
 
@@ -167,7 +168,7 @@ def test_drawing_a_crop_leaves_torchs_generator_alone(paths):
 
 
 def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
-    found = extract(backbone, paths, CROP, "gap", workers=1)
+    found = extract(backbone, paths, POOLED, workers=1)
     model = build_model(backbone)
     with torch.no_grad():
         alone = np.stack([model(inputs(CROP, read_rgb(path))[None])[0].numpy() for path in paths])
@@ -177,13 +178,13 @@ def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
 
 
 def test_bf16_is_near_and_tf32_needs_a_gpu(backbone, paths):
-    exact, lower = (extract(backbone, paths, CROP, "gap", precision=name) for name in ("fp32", "bf16"))
+    exact, lower = (extract(backbone, paths, replace(POOLED, precision=name)) for name in ("fp32", "bf16"))
     assert lower.dtype == np.float32
     assert not np.array_equal(lower, exact)
     scale = np.abs(exact).max()
     np.testing.assert_allclose(lower / scale, exact / scale, atol=0.02)  # bf16 has 8 bits
     with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):
-        extract(backbone, paths, CROP, "gap", precision="tf32")
+        extract(backbone, paths, replace(POOLED, precision="tf32"))
 
 
 def test_a_schedulers_signal_to_the_loaders_of_an_evaluation_ends_no_run(paths):
@@ -236,18 +237,16 @@ def test_res5_is_averaged_over_6_by_6_windows_channel_first(backbone):
 
 def test_a_map_too_small_for_its_pooling_and_no_images_are_told(backbone, paths):
     with pytest.raises(FeatureError, match="res5-avg6 on a 2 x 2 map: expected at least 6 x 6"):
-        extract(backbone, paths, CROP, "res5-avg6")
+        extract(backbone, paths, replace(POOLED, pooling="res5-avg6"))
     with pytest.raises(FeatureError, match="no images"):
-        extract(backbone, [], CROP, "gap")
+        extract(backbone, [], POOLED)
 
 
 def test_features_that_are_not_finite_are_told(backbone, paths):
     damaged = dict(backbone.state_dict)
     damaged["layer4.2.bn3.bias"] = torch.full_like(damaged["layer4.2.bn3.bias"], torch.nan)
-    from dataclasses import replace
-
     with pytest.raises(FeatureError, match="not finite"):
-        extract(replace(backbone, state_dict=damaged), paths, CROP, "gap")
+        extract(replace(backbone, state_dict=damaged), paths, POOLED)
 
 
 def test_digest_sees_one_bit_of_one_buffer(backbone):

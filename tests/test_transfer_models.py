@@ -1,5 +1,6 @@
 """Backbones of other libraries: the features are what enters the classifier, and nothing arrives half."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.classification import BT_LINEAR
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import backbone_identity
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.report.result import read_result
 from twinbench.transfer.cache import cache_key
 from twinbench.transfer.features import extract
@@ -28,6 +29,7 @@ from twinbench.transfer.models import build_trunk, module_backbone, open_any, op
 from twinbench.transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
+POOLED = Features(CROP, "gap", "fp32")
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def test_features_are_what_enters_the_classifier(paths, tmp_path, weights, endin
     else:
         save_file(weights.state_dict(), file)
     backbone = opened(f"torchvision:resnet18={file}")
-    found = extract(backbone, paths, CROP, "gap")
+    found = extract(backbone, paths, POOLED)
     seen = []
     weights.eval().fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
@@ -141,12 +143,12 @@ def test_the_identity_of_weights_is_their_tensors_wherever_the_file_lies(tmp_pat
 def test_timm_models_bring_their_own_convention(paths):
     backbone = opened("timm:vit_tiny_patch16_224=random")
     assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    whole = ImageTransform(resize=224, crop=224, shape="center-crop")
-    assert extract(backbone, paths[:2], whole, "gap").shape == (2, 192)
+    whole = replace(POOLED, transform=ImageTransform(resize=224, crop=224, shape="center-crop"))
+    assert extract(backbone, paths[:2], whole).shape == (2, 192)
     with pytest.raises(ModelError, match="takes no images of 64 px"):
-        extract(backbone, paths[:2], CROP, "gap")
+        extract(backbone, paths[:2], POOLED)
     with pytest.raises(ModelError, match="has no res5 map"):
-        extract(backbone, paths[:2], whole, "res5-avg6")
+        extract(backbone, paths[:2], replace(whole, pooling="res5-avg6"))
 
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
@@ -252,7 +254,7 @@ def test_a_module_of_ones_own_gives_its_features(paths):
     module = Mean()
     module.norm.running_mean += 0.25
     backbone = module_backbone(module, "unit")
-    found = extract(backbone, paths, CROP, "gap")
+    found = extract(backbone, paths, POOLED)
     assert found.shape == (6, 4)
     images = torch.stack([torchvision.transforms.functional.to_tensor(Image.open(path)) for path in paths])
     with torch.no_grad():
@@ -286,7 +288,7 @@ def test_a_modules_identity_is_its_tensors_its_code_and_its_convention():
 
 
 def test_features_of_the_same_tensors_in_other_code_are_kept_apart(paths):
-    keys = {cache_key(module_backbone(Mean(gain)), paths, CROP, "gap", "fp32") for gain in (1.0, 2.0)}
+    keys = {cache_key(module_backbone(Mean(gain)), paths, POOLED, "cpu") for gain in (1.0, 2.0)}
     assert len(keys) == 2
 
 
@@ -336,15 +338,15 @@ def test_what_is_no_convention_is_refused(given, message):
 )
 def test_what_are_no_features_is_refused(paths, what, message):
     with pytest.raises(ModelError, match=message):
-        extract(module_backbone(Gives(what)), paths, CROP, "gap")
+        extract(module_backbone(Gives(what)), paths, POOLED)
 
 
 def test_a_modules_maps_are_flattened_and_must_be_finite(paths):
-    assert extract(module_backbone(Gives(torch.zeros(6, 2, 3, 1))), paths, CROP, "gap").shape == (6, 6)
+    assert extract(module_backbone(Gives(torch.zeros(6, 2, 3, 1))), paths, POOLED).shape == (6, 6)
     with pytest.raises(UserError, match="features are not finite"):
-        extract(module_backbone(Gives(torch.full((6, 2), torch.nan))), paths, CROP, "gap")
+        extract(module_backbone(Gives(torch.full((6, 2), torch.nan))), paths, POOLED)
     with pytest.raises(ModelError, match="module:Gives-.*has no res5 map"):
-        extract(module_backbone(Gives(torch.zeros(6, 2))), paths, CROP, "res5-avg6")
+        extract(module_backbone(Gives(torch.zeros(6, 2))), paths, replace(POOLED, pooling="res5-avg6"))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")

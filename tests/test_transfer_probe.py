@@ -231,7 +231,7 @@ def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, mon
     _, test = splits
     recipe, cache, given = replace(LINEAR, precision="bf16"), tmp_path / "cache", {"process": Process(), "workers": 0}
     plain = probe(backbone, splits, tmp_path / "plain", recipe).run()
-    cached_features(cache, backbone, test.paths, recipe.transform, recipe.feature, precision="bf16", **given)
+    cached_features(cache, backbone, test.paths, recipe.test_features, **given)
     monkeypatch.setattr("twinbench.transfer.cache.extract", None)  # would fail if called
     assert probe(backbone, splits, tmp_path / "cached", recipe, cache=cache).run() == plain
 
@@ -248,7 +248,7 @@ def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypat
     _, test = splits
     plain = probe(backbone, splits, tmp_path / "plain").run()
     cache = tmp_path / "cache"
-    cached_features(cache, backbone, test.paths, LINEAR.transform, LINEAR.feature, process=Process(), workers=0)
+    cached_features(cache, backbone, test.paths, LINEAR.test_features, process=Process(), workers=0)
     monkeypatch.setattr("twinbench.transfer.cache.extract", None)  # would fail if called
     assert probe(backbone, splits, tmp_path / "cached", cache=cache).run() == plain
 

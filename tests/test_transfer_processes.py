@@ -26,7 +26,7 @@ from twinbench.data.paths import file_list
 from twinbench.convert.load import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI, INAT_LINEAR
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.process import current_process, process_group
 from twinbench.transfer import probe as probes
 from twinbench.transfer.cache import cached_features
@@ -67,7 +67,8 @@ with process_group(process):
             inputs = probe.inputs
             probe.inputs = lambda images: inputs(images).double()
         probe.run()
-    features = cached_features(out / "cache", backbone, paths, crop, "gap", process=process, workers=0)
+    wanted = Features(crop, "gap", "fp32")
+    features = cached_features(out / "cache", backbone, paths, wanted, process=process, workers=0)
 assert features.shape == (len(paths), 256), features.shape
 """
 PROBES = [

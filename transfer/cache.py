@@ -29,8 +29,7 @@ from twinbench.convert.files import ABANDONED, writing
 from twinbench.convert.load import Backbone
 from twinbench.data.items import ImageList
 from twinbench.protocols.house import UserError
-from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.runtime.precision import Precision
+from twinbench.protocols.kinds.base import Features, Precision
 from twinbench.runtime.process import Process
 from twinbench.transfer.features import extract
 
@@ -47,11 +46,12 @@ class CacheError(UserError):
     """A file of features that is damaged."""
 
 
-def cache_key(backbone: Backbone, paths: ImageList, transform: ImageTransform, pooling: str, numbers: str) -> str:
-    """Return 32 hex digits that no other features have; for `numbers` see `_numbers`."""
+def cache_key(backbone: Backbone, paths: ImageList, features: Features, device: str) -> str:
+    """Return 32 hex digits that no other features have; of the `device` only its kind counts, see `_numbers`."""
     names = [paths.name(index) for index in range(len(paths))]
     root = os.path.commonpath({os.path.dirname(name) for name in names})
-    what = [backbone.identity, dataclasses.asdict(transform), pooling, numbers]
+    numbers = _numbers(features.precision, device)
+    what = [backbone.identity, dataclasses.asdict(features.transform), features.pooling, numbers]
     found = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name, size in zip(names, paths.sizes(), strict=True):
         found.update(os.fsencode(f"\0{name.removeprefix(root).lstrip('/')}\0{size}"))
@@ -62,30 +62,26 @@ def cached_features(
     cache: Path,
     backbone: Backbone,
     paths: ImageList,
-    transform: ImageTransform,
-    pooling: str,
+    features: Features,
     *,
     process: Process,
     workers: int,
     what: str = "features",
-    precision: Precision = "fp32",
 ) -> np.ndarray:
     """Return the features (N, F), float32 and memory-mapped, extracting only what `cache` does not hold yet.
 
     The processes of a group share the work like any others; all return the whole set.
     """
-    folder = cache / cache_key(backbone, paths, transform, pooling, _numbers(precision, process.device))
+    folder = cache / cache_key(backbone, paths, features, process.device)
 
     def make(rows: range) -> np.ndarray:
         return extract(
             backbone,
             paths[rows.start : rows.stop],
-            transform,
-            pooling,
+            features,
             device=process.device,
             workers=workers,
             what=f"{what} {rows.start} to {rows.stop} of {len(paths)}",
-            precision=precision,
         )
 
     if not (folder / WHOLE).exists():

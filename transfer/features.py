@@ -16,9 +16,9 @@ from twinbench.convert.resnet import ResNet50
 from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.loading import batches_of
-from twinbench.runtime.precision import Precision, network_precision
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
 from twinbench.transfer.models import build_trunk
@@ -71,39 +71,37 @@ def feature_loader(
 def extract(
     backbone: Backbone,
     paths: Sequence[ImageFile],
-    transform: ImageTransform,
-    pooling: str,
+    features: Features,
     *,
     device: str = "cpu",
     workers: int = 0,
     what: str = "features",
-    precision: Precision = "fp32",
 ) -> np.ndarray:
-    """Return the features (N, F), float32, of the images at `paths` in their order, in eval mode.
+    """Return the `features` (N, F), float32, of the images at `paths` in their order, in eval mode.
 
-    `precision` is the network's, see `network_precision`.
+    Their precision is the network's, see `network_precision`.
     """
     if device == "cpu":
         _reuse_freed_memory()
     model = build_trunk(backbone).to(device).to(memory_format=torch.channels_last)
-    loader, inputs = feature_loader(paths, transform, device, workers), Inputs(backbone.convention, device)
-    features: np.ndarray | None = None
+    loader, inputs = feature_loader(paths, features.transform, device, workers), Inputs(backbone.convention, device)
+    found: np.ndarray | None = None
     flat = 0
     progress = bar(batches_of(loader), total=len(loader), what=what, unit="batch")
-    with progress as batches, network_precision(precision, device):
+    with progress as batches, network_precision(features.precision, device):
         for images, index in batches:
-            rows = pooled(model, inputs(images), pooling).flatten(1).float().cpu().numpy()  # (B, F)
-            if features is None:
-                features = np.empty((len(paths), rows.shape[1]), dtype=np.float32)
-            features[index.numpy()] = rows
+            rows = pooled(model, inputs(images), features.pooling).flatten(1).float().cpu().numpy()  # (B, F)
+            if found is None:
+                found = np.empty((len(paths), rows.shape[1]), dtype=np.float32)
+            found[index.numpy()] = rows
             flat += int((images.flatten(2).amin(2) == images.flatten(2).amax(2)).all(1).sum())
-    if features is None:
+    if found is None:
         raise FeatureError("no images to extract features from; expected at least one")
     if flat:
         _log.warning("%s: %d of %d images are one colour all over where the network sees them", what, flat, len(paths))
-    if not np.isfinite(features).all():
+    if not np.isfinite(found).all():
         raise FeatureError("the backbone's features are not finite; expected numbers: is the checkpoint damaged?")
-    return features
+    return found
 
 
 def require_spread(features: np.ndarray, what: str) -> None:

@@ -17,7 +17,7 @@ from twinbench.data.own import layout_of
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError, resolved, setting_values
-from twinbench.protocols.identity import data_identity
+from twinbench.protocols.identity import SAMPLES, data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
@@ -53,18 +53,19 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     with deterministic(options.deterministic), process_group(process):
         backbone = _open(asked)
         data = _Data(asked, options)
-        identity = from_main(process, data.identity)  # it asks for the size of every file: once is enough
+        splits = from_main(process, data.splits)  # it asks for the size of every file: once is enough
+        identity = TrialData(protocol.data_set.name, data_identity(splits), splits)
         trial = Trial(
             protocol,
             asked.method or backbone.source,
             asked.seed,
             TrialBackbone(backbone.sha256, backbone.architecture, backbone.convention.as_dict()),
-            TrialData(protocol.data_set.name, identity),
+            identity,
             process.device,
             asked.out,
         )
         log.info("backbone %s, %s, sha256 %s", backbone.source, backbone.architecture, backbone.sha256)
-        log.info("data %s at %s, layout %s, identity %s", protocol.data_set.name, asked.data, data.layout, identity)
+        log.info("data %s at %s, layout %s, identity %s", identity.name, asked.data, data.layout, identity.sha256)
         result = from_main(process, trial.finished)
         if result:
             log.info("%s: finished before", asked.out)
@@ -89,14 +90,14 @@ class _Data:
         self.test = self._split("test", "100%")
         self._require_task()
 
-    def identity(self) -> str:
-        """Return the data identity: of both splits, and of samples that come from files."""
+    def splits(self) -> dict[str, str]:
+        """Return what the data identity is made of: both splits, and samples that come from files."""
         read = {"train": self.train, "test": self.test}
         subset = {"fraction": self.data_set.subset, "subset": self.options.list}
         splits = identify(self.layout, self.source, **subset, read=read, anew=True)
         if self.samples is not None:
-            splits["samples"] = samples_sha256(self.samples)
-        return data_identity(splits)
+            splits[SAMPLES] = samples_sha256(self.samples)
+        return splits
 
     def require_complete(self) -> None:
         """Raise DataError unless the images are all of the data set, or at least of one set of classes."""

@@ -224,12 +224,10 @@ class Probe:
             self.cache,
             self.backbone,
             self.test.paths,
-            self.recipe.transform,
-            self.recipe.feature,
+            self.recipe.test_features,
             process=self.process,
             workers=self.workers,
             what="test features",
-            precision=self.recipe.precision,
         )
         return whole[self.process.rank :: self.process.world]
 

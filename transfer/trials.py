@@ -63,17 +63,14 @@ class Run:
         return (train, test) if self.process.is_main else None
 
     def _features_of(self, images: LabelledImages, what: str) -> np.ndarray:
-        wanted = self.recipe.features
         return cached_features(
             self.cache,
             self.backbone,
             images.paths,
-            wanted.transform,
-            wanted.pooling,
+            self.recipe.features,
             process=self.process,
             workers=self.workers,
             what=what,
-            precision=wanted.precision,
         )
 
 

@@ -10,6 +10,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from benchmarks.gpu.figures import TIMES, Figure, Place
 from benchmarks.views import photographs
 from twinbench.convert.load import Backbone, build_model, open_backbone
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.kinds.base import Precision
 from twinbench.protocols.kinds.svm import SvmRecipe
-from twinbench.runtime.precision import Precision, network_precision
+from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, loader_workers
 from twinbench.transfer.features import BATCH, CPU_BATCH, extract, feature_loader, pooled
 from twinbench.transfer.transforms import Inputs
@@ -86,15 +88,8 @@ def _extracted(
     precision: Precision,
 ) -> np.ndarray:
     """Return the features of the images at `paths`, as a trial computes them."""
-    return extract(
-        backbone,
-        paths,
-        recipe.transform,
-        recipe.pooling,
-        device=place.device,
-        workers=workers,
-        precision=precision,
-    )
+    features = replace(recipe.features, precision=precision)
+    return extract(backbone, paths, features, device=place.device, workers=workers)
 
 
 def _rate(place: Place, images: int, work: Callable[[], object]) -> float:

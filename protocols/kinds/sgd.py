@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.ranges import ABOVE_0, COUNT, FROM_0, MOMENTUM, RISING
 
 
@@ -53,6 +53,11 @@ class SgdRecipe(Recipe):
     def megabytes(self) -> float:
         """One checkpoint: backbone, head, momentum."""
         return 300.0
+
+    @property
+    def test_features(self) -> Features:
+        """The features of the test images, where the backbone is frozen."""
+        return Features(self.transform, self.feature, self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from twinbench.convert import prove
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.load import build_model, random_backbone
 from twinbench.data.paths import file_list
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
@@ -96,7 +96,7 @@ def backbone(paths, transform, on_gpu):
 @pytest.fixture(scope="module")
 def exact(backbone, paths, transform, reference):
     with reference():
-        return extract(backbone, paths, transform, "gap")
+        return extract(backbone, paths, Features(transform, "gap", "fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def computed(backbone, paths, transform, device):
 
     @functools.cache
     def extracted(precision):
-        return extract(backbone, paths, transform, "gap", device=device, precision=precision)
+        return extract(backbone, paths, Features(transform, "gap", precision), device=device)
 
     return extracted
 
@@ -136,8 +136,8 @@ def test_res5_is_averaged_alike(backbone, paths, device, reference):
     """8192 numbers of two images: channels last on the device, the windows' order is that of the processor."""
     whole = ImageTransform(resize=224, crop=224, shape="squash")
     with reference():
-        expected = extract(backbone, paths[:2], whole, "res5-avg6")
-    found = extract(backbone, paths[:2], whole, "res5-avg6", device=device)
+        expected = extract(backbone, paths[:2], Features(whole, "res5-avg6", "fp32"))
+    found = extract(backbone, paths[:2], Features(whole, "res5-avg6", "fp32"), device=device)
     assert far(found, expected) < NEAREST
 
 
@@ -147,22 +147,22 @@ def test_channels_last_is_a_matter_of_memory_only(backbone, paths, transform, de
     images, _ = next(iter(feature_loader(paths, transform, device, 0)))
     with torch.no_grad(), network_precision("fp32", device):
         plain = pooled(model, inputs(images).contiguous(), "gap").flatten(1).cpu().numpy()
-    found = extract(backbone, paths[: len(plain)], transform, "gap", device=device)
+    found = extract(backbone, paths[: len(plain)], Features(transform, "gap", "fp32"), device=device)
     assert far(found, plain) < NEAREST
 
 
 def test_loaders_feed_a_device_that_is_already_in_use(backbone, paths, transform, device, computed):
     """Forked after CUDA has begun: they must touch nothing of it."""
     torch.zeros(1, device=device)
-    found = extract(backbone, paths, transform, "gap", device=device, workers=2)
+    found = extract(backbone, paths, Features(transform, "gap", "fp32"), device=device, workers=2)
     np.testing.assert_array_equal(found, computed("fp32"))
 
 
 def test_another_convention_is_applied_on_the_device(backbone, paths, transform, device, reference):
     other = replace(backbone, convention=IMAGENET_BGR)
     with reference():
-        expected = extract(other, paths[:4], transform, "gap")
-    assert far(extract(other, paths[:4], transform, "gap", device=device), expected) < NEAREST
+        expected = extract(other, paths[:4], Features(transform, "gap", "fp32"))
+    assert far(extract(other, paths[:4], Features(transform, "gap", "fp32"), device=device), expected) < NEAREST
 
 
 def test_a_librarys_model_and_a_module_on_the_device_give_the_processors_features(paths, transform, device, reference):
@@ -170,16 +170,16 @@ def test_a_librarys_model_and_a_module_on_the_device_give_the_processors_feature
     module = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.AdaptiveAvgPool2d(2), nn.Flatten()).to(device)
     for backbone in (named, open_any(module, convention="imagenet")):
         with reference():
-            expected = extract(backbone, paths[:4], transform, "gap")
-        assert far(extract(backbone, paths[:4], transform, "gap", device=device), expected) < NEAREST
+            expected = extract(backbone, paths[:4], Features(transform, "gap", "fp32"))
+        assert far(extract(backbone, paths[:4], Features(transform, "gap", "fp32"), device=device), expected) < NEAREST
     assert next(module.parameters()).device == torch.device(device)
 
 
 def test_bf16_of_a_device_does_not_pass_for_fp32_nor_for_anothers_bf16(backbone, paths, transform, device, tmp_path):
     def cached(where, precision):
         process = Process(device=where)
-        given = {"process": process, "workers": 0, "precision": precision}
-        return np.array(cached_features(tmp_path, backbone, paths[:3], transform, "gap", **given))
+        given = {"process": process, "workers": 0}
+        return np.array(cached_features(tmp_path, backbone, paths[:3], Features(transform, "gap", precision), **given))
 
     lower, full = cached(device, "bf16"), cached("cpu", "fp32")
     assert far(lower, full) > NEAREST
@@ -228,7 +228,7 @@ def mean_ap(devkit, backbone, on_gpu):
 
     def measured(device, precision):
         x, z = (
-            extract(backbone, paths, transform, "gap", device=device, precision=precision, workers=2 * on_gpu)
+            extract(backbone, paths, Features(transform, "gap", precision), device=device, workers=2 * on_gpu)
             for paths in (train, test)
         )
         return evaluate_svm(x, train_y, z, test_y, costs=(0.1, 1.0, 10.0), device=device).mean_ap

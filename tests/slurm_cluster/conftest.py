@@ -115,7 +115,9 @@ class Site:
 
     def __init__(self, folder, monkeypatch):
         self.folder, self.root = folder, folder / "out"
-        (folder / "data").mkdir()
+        for split in ("train", "val"):  # an image each, which no worker here opens
+            (folder / "data" / split / "cat").mkdir(parents=True)
+            (folder / "data" / split / "cat" / "1.png").touch()
         monkeypatch.setattr(launch, "take_snapshot", self.snapshot)
         monkeypatch.setattr(view, "PATIENCE", 0.0)
         monkeypatch.setattr(preflight, "_checkpoints", lambda _: ())
