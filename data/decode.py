@@ -1,10 +1,12 @@
 """One image file in, one RGB image out, or one clear line. Needs Pillow and NumPy only."""
 
+import io
+import os
+import stat
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,15 @@ from PIL import Image, UnidentifiedImageError
 
 from twinbench.data.errors import DataError
 from twinbench.data.items import ImageFile
+from twinbench.data.jpeg import require_few_scans
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
-
+# What is looked for in a file, whatever its suffix: web collections hold every one of these under the name x.jpg.
+# Pillow would open many more, EPS by starting Ghostscript on it.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000")
+MOST_BYTES = 300_000_000  # of a file: some decoders read it whole, twice
+MOST_READS = 200_000  # of a file in small pieces, by the parsers of headers
+MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 40_000_000, "JPEG2000": 40_000_000}  # decoders of 20 to 30 bytes a pixel
 
 # Pillow converts these with their whole range. Alpha is dropped, as by every loader of the field: pixels keep the
 # colour that lies beneath their transparency.
@@ -36,10 +44,12 @@ def read_rgb(path: ImageFile) -> Image.Image:
 
     Of 16 bits a channel the upper 8 are kept, as libpng and Pillow do with colour images. Modes without a known range
     (32-bit, floating point) and Lab are refused by name. An image of more pixels than Pillow's MAX_IMAGE_PIXELS (about
-    89 million) is refused, too: a small file that unpacks to gigabytes is an attack or an accident, and no data set
-    here holds one.
+    89 million), or MOST_PIXELS of its format, is refused, too, by its header: a small file that unpacks to gigabytes is
+    an attack or an accident, and no data set here holds one.
     """
     with _opened(path) as image:
+        _require_few_scans(path, image)
+        image.load()
         return _as_rgb(image)
 
 
@@ -48,6 +58,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
     Pillow's own conversion cuts 16 bits off at 255: whole data sets of 16-bit PNG turned white and gave a number.
     """
+    if image.mode == "RGB":  # `convert` would copy it, a twentieth of the time that a photograph takes
+        return image
     if image.mode in WHOLE_RANGE:
         return image.convert("RGB")
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
@@ -66,6 +78,7 @@ def prove(path: ImageFile) -> Proof:
     """
     with _opened(path) as image:
         size = image.size
+        _require_few_scans(path, image)
         image.draft("RGB", (1, 1))
         flat = is_flat(_as_rgb(image))
     if flat and image.size != size:
@@ -92,30 +105,81 @@ def _opened(path: ImageFile) -> Generator[Image.Image]:
             warnings.simplefilter("ignore")  # remarks on metadata, which nobody here uses
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _image(path) as image:
+                _require_pixels(path, image)
                 _require_range(path, image)
                 yield image
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; the data set is incomplete, see `twinbench data check`") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = Image.MAX_IMAGE_PIXELS
-        raise DataError(f"{path}: an image of more than {limit} pixels; expected a photograph; remove it") from None
+        raise _too_large(path, Image.MAX_IMAGE_PIXELS or 0) from None
     except UnidentifiedImageError:
         if _names_a_file(path):
             raise DataError(f"{path}: a link that was copied as text; expected an image; make the link anew") from None
         raise DataError(f"{path}: not an image in any known format; fetch the file again") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        # Pillow raises any of these on damaged files, depending on the format.
+    except Exception as error:
+        # Damaged files end in whatever a decoder raises: OSError, SyntaxError, ValueError; of AVIF, RuntimeError.
         raise DataError(f"{path}: not a readable image ({error}); fetch the file again") from None
 
 
-def _image(path: ImageFile) -> Image.Image:
-    """Return the image with its header read."""
+class _File(io.BufferedReader):
+    """A file that ends a parser which goes through it byte by byte.
+
+    Between two segments of a JPEG Pillow skips junk, a byte in a tenth of a microsecond: 200 MB of zeros took minutes.
+    """
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; OSError after MOST_READS calls."""
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise OSError("its header does not end")
+        return super().read(size)
+
+
+@contextmanager
+def _image(path: ImageFile) -> Generator[Image.Image]:
+    """Open an image with its header read; DataError for what is no file, or a file of more than MOST_BYTES."""
     if isinstance(path, Path):
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; expected an image; remove it and fetch the image again")
-        return Image.open(path)
-    content = path.content()
-    return Image.open(BytesIO(content)) if isinstance(content, bytes) else Image.fromarray(content)
+        _require_size(path, status.st_size)
+        raw = io.FileIO(path)
+    else:
+        content = path.content()
+        if not isinstance(content, bytes):
+            yield Image.fromarray(content)
+            return
+        _require_size(path, len(content))
+        raw = io.BytesIO(content)
+    with _File(raw) as file, Image.open(file, formats=FORMATS) as image:
+        yield image
+
+
+def _require_size(path: ImageFile, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"{path}: an image of {size:,} bytes; expected {MOST_BYTES:,} at most; remove it")
+
+
+def _require_pixels(path: ImageFile, image: Image.Image) -> None:
+    """Raise DataError for more pixels than MOST_PIXELS; Pillow sees to its own limit."""
+    limit = MOST_PIXELS.get(image.format or "")
+    if limit and image.width * image.height > limit:
+        raise _too_large(path, limit)
+
+
+def _too_large(path: ImageFile, limit: int) -> DataError:
+    return DataError(f"{path}: an image of more than {limit} pixels; expected a photograph; remove it")
+
+
+def _require_few_scans(path: ImageFile, image: Image.Image) -> None:
+    """Raise DataError for a progressive JPEG that is made to take minutes."""
+    if "progressive" in image.info:  # one in a hundred: to read it twice costs little
+        content = path.read_bytes() if isinstance(path, Path) else path.content()
+        require_few_scans(path, bytes(content))
 
 
 def _require_range(path: ImageFile, image: Image.Image) -> None:

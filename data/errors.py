@@ -2,9 +2,17 @@
 
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from twinbench.protocols.house import UserError
+
+MAX_BYTES = 500_000_000  # of a text
+MAX_LINES = 5_000_000  # of a list; ImageNet's have 1.3 million
+BLOCK = 1 << 20
+MAX_LINE = 100_000  # letters, 25 times what a path may have
 
 
 class DataError(UserError):
@@ -53,31 +61,57 @@ def _nearby(root: Path, needs: str) -> str:
     return ""
 
 
-def read_text(path: Path, advice: str, at_most: int = 500_000_000) -> str:
+def read_text(path: Path, advice: str, at_most: int = MAX_BYTES) -> str:
     """Return a text file of up to `at_most` bytes; DataError, which ends in `advice`, if there is none to be read.
 
     The mark that Windows' editors put first (BOM) is no part of it: the first name of a list was not found for it.
     """
+    with _text(path, advice, at_most) as file:
+        return file.read()
+
+
+def read_lines(path: Path, advice: str, at_most: int = MAX_BYTES) -> list[str]:
+    """Return the lines of a list without blanks around them, empty ones left out; DataError as in `read_text`.
+
+    Only line ends divide it: a name may hold any other letter, such as U+2028, which `str.splitlines` splits at. It is
+    read line by line: as one text, 100 MB of empty lines came to gigabytes before any of them was looked at.
+    """
+    lines: list[str] = []
+    with _text(path, advice, at_most) as file:  # universal line ends
+        require_plain(path, advice, MAX_LINES)
+        while line := file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise DataError(f"{path}: a line of more than {MAX_LINE:,} letters; is it a list? {advice}")
+            if line := line.strip():
+                lines.append(line)
+    return lines
+
+
+def require_plain(path: Path, advice: str, most_lines: int) -> None:
+    """Raise DataError for a text with NUL in it, or of more than `most_lines`: to count takes less than to read."""
+    count = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if b"\0" in block:
+                found = "no plain text (is it UTF-16?)"
+                raise DataError(f"{path}: {found}; expected UTF-8: save the list as that; {advice}")
+            count += max(block.count(b"\n"), block.count(b"\r"))
+            if count > most_lines:
+                raise DataError(f"{path}: more than {most_lines:,} lines; is it the right list? {advice}")
+
+
+@contextmanager
+def _text(path: Path, advice: str, at_most: int) -> Generator[TextIO]:
+    """Open a text file for the block; DataErrors as in `read_text`."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise DataError(f"{path}: not a file; {advice}")
         if status.st_size > at_most:
             raise DataError(f"{path}: {status.st_size} bytes, too many: such files have {at_most} at most; {advice}")
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {advice}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-
-
-def read_lines(path: Path, advice: str, at_most: int = 500_000_000) -> list[str]:
-    """Return the lines of a list without blanks around them, empty ones left out; DataError as in `read_text`.
-
-    Only line ends divide it: a name may hold any other letter, such as U+2028, which `str.splitlines` splits at.
-    """
-    text = read_text(path, advice, at_most)
-    if "\0" in text:
-        raise DataError(f"{path}: no plain text (is it UTF-16?); expected UTF-8: save the list as that; {advice}")
-    lines = (line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-    return [line for line in lines if line]

@@ -5,12 +5,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinbench.data.errors import DataError
+from twinbench.data.errors import DataError, require_plain
 
 MAX_BYTES = 2_000_000_000
 MAX_LINES = 20_000_000  # ImageNet-21k has 14 million images
 MAX_LINE = 1_000_000  # bytes; a row of 10,000 columns has a tenth
-BLOCK = 1 << 20
 
 
 def lines_of(path: Path) -> Iterator[str]:
@@ -41,11 +40,4 @@ def _require_list(path: Path) -> None:
         raise DataError(
             f"{path}: {status.st_size:,} bytes, too many; expected a list of {MAX_BYTES:,} at most; split it"
         )
-    count = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            if b"\0" in block:
-                raise DataError(f"{path}: no plain text (is it UTF-16?); expected UTF-8; save the list as that")
-            count += block.count(b"\n")
-            if count > MAX_LINES:
-                raise DataError(f"{path}: more than {MAX_LINES:,} lines; expected fewer; is it a list of images?")
+    require_plain(path, "expected a list of images; split it", MAX_LINES)

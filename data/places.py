@@ -11,6 +11,7 @@ from pathlib import Path
 from twinbench.data.errors import DataError, require_folder
 from twinbench.data.imagenet import read_imagenet, train_folder
 from twinbench.data.labelled import LabelledImages, as_targets
+from twinbench.data.lines import lines_of
 from twinbench.data.own import split_file
 from twinbench.data.paths import PathList
 from twinbench.data.source import SPLITS, Source
@@ -68,15 +69,14 @@ def read_list(path: Path) -> tuple[list[str], list[int]]:
     if not path.is_file():
         raise DataError(f"{path}: no such list; expected {' and '.join(LISTS.values())} side by side; fetch them")
     names, labels = [], []
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # millions: one at a time
-        for number, line in enumerate(lines, 1):
-            name, _, label = line.strip().replace(",", " ").rpartition(" ")
-            if not name or not label.isascii() or not label.isdigit() or len(label) > 9:
-                raise DataError(
-                    f"{path}, line {number}: '{line[:80].rstrip()}'; expected an image and its label: a/abbey/x.jpg 0"
-                )
-            names.append(name.strip())
-            labels.append(int(label))
+    for number, line in enumerate(lines_of(path), 1):
+        name, _, label = line.strip().replace(",", " ").rpartition(" ")
+        if not name or not label.isascii() or not label.isdigit() or len(label) > 9:
+            raise DataError(
+                f"{path}, line {number}: '{line[:80].rstrip()}'; expected an image and its label: a/abbey/x.jpg 0"
+            )
+        names.append(name.strip())
+        labels.append(int(label))
     if not names:
         raise DataError(f"{path}: an empty list; expected an image and its label a line; fetch it again")
     return names, labels

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from twinbench.data import trees
-from twinbench.data.errors import DataError
+from twinbench.data.errors import DataError, read_text
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
 
 VERSION = 1  # of the pictures: another one means other pixels, labels or counts
 MARKER = "scenes.json"
+MAX_MARKER_BYTES = 1_000_000
 LOCK = ".lock"
 COUNTS = {
     # tree: images per split, at scale 1
@@ -85,13 +86,14 @@ def _make_tree(root: Path, tree: str, rng: np.random.Generator, marker: Mapping[
 
 def read_marker(tree: Path) -> dict[str, Any] | None:
     """Return what `make_scenes` wrote beside the images of a tree, or None for somebody else's data."""
-    try:
-        marker = json.loads((tree / MARKER).read_text())
-        return {**marker, "images": {str(split): int(count) for split, count in marker["images"].items()}}
-    except (FileNotFoundError, NotADirectoryError):
+    path = tree / MARKER
+    if not path.exists():
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise DataError(f"{tree / MARKER}: damaged; expected what `data make` wrote; make the scenes anew") from None
+    try:
+        marker = json.loads(read_text(path, "expected what `data make` wrote; make the scenes anew", MAX_MARKER_BYTES))
+        return {**marker, "images": {str(split): int(count) for split, count in marker["images"].items()}}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise DataError(f"{path}: damaged; expected what `data make` wrote; make the scenes anew") from None
 
 
 def _scaled(counts: Mapping[str, int], scale: float) -> dict[str, int]:

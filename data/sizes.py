@@ -5,6 +5,7 @@ millisecond: a million of them in turn take a quarter of an hour.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +20,16 @@ T = TypeVar("T")
 
 
 def size(file: str | Path) -> int:
-    """Return the size of one file in bytes."""
+    """Return the size of one file in bytes; DataError for what is no file: opening a pipe would wait for ever."""
     try:
-        return os.stat(file).st_size
+        status = os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{file}: no such image; the data set is incomplete, see `twinbench data check`") from None
     except OSError as error:
         raise unreadable(error) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{file}: not a file; expected an image; remove it and fetch the image again")
+    return status.st_size
 
 
 def in_order(ask: Callable[[int], T], count: int) -> Iterator[T]:

@@ -19,6 +19,7 @@ from detectron2.data import DatasetFromList, DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.layouts import DataError
+from twinbench.runtime.loading import batches_of
 from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.stopping import ignore_signals
 
@@ -80,7 +81,7 @@ class Checked:
 
     def __iter__(self) -> Iterator[list[Record]]:
         """Yield the batches, or raise the first error."""
-        for batch in self.loader:
+        for batch in batches_of(self.loader):
             for image in batch:
                 if isinstance(image, DataError):
                     raise image

@@ -19,6 +19,7 @@ from twinbench.data.layouts import DataError
 from twinbench.pretrain import augment, reference
 from twinbench.pretrain.views import BATCH, IMAGE, ORDER, Colors, draw_colors, draw_crops
 from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.runtime.loading import batches_of
 from twinbench.runtime.process import Process, ProcessError
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
@@ -185,7 +186,7 @@ def views_from_files(
         pin_memory=device.type == "cuda",
         worker_init_fn=ignore_signals,
     )
-    for step, (pairs, messages) in enumerate(loader, first_step):
+    for step, (pairs, messages) in enumerate(batches_of(loader), first_step):
         for message in messages:
             corrupt.add(message)
         pairs = pairs.to(device, non_blocking=True)  # (n, 2, 3, crop, crop)

@@ -17,6 +17,7 @@ from twinbench.data.images import ImageDataset
 from twinbench.data.layouts import DataError
 from twinbench.data.walk import Walk
 from twinbench.pretrain.augment import MEAN, STD
+from twinbench.runtime.loading import batches_of
 from twinbench.runtime.process import Process
 from twinbench.runtime.stopping import ignore_signals
 
@@ -82,7 +83,8 @@ class Monitor:
             worker_init_fn=ignore_signals,
         )
         backbone.eval()
-        own = [backbone(images.to(device)).float() for images, _ in loader]  # none, in more processes than images
+        # None, in more processes than images.
+        own = [backbone(images.to(device)).float() for images, _ in batches_of(loader)]
         backbone.train()
         if world == 1:
             return torch.cat(own)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+_LINE = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # `json.dumps` makes one for each of a million lines
 NOT_RECORDED = ""  # an identity that a file of an older twinbench does not have: equal to nothing, not to itself
 SAMPLES = "samples"  # beside the splits: low-shot samples that come from files
 FRESH = "fresh"  # what a pretraining starts from
@@ -69,7 +70,7 @@ def split_identity(items: Iterable[tuple[str, int, object]]) -> str:
     """
     found = hashlib.sha256()
     for path, size, labels in items:
-        line = json.dumps([path, size, labels], sort_keys=True, separators=(",", ":"))
+        line = _LINE.encode([path, size, labels])
         found.update(line.encode(errors="surrogateescape"))
         found.update(b"\n")
     return found.hexdigest()

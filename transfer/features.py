@@ -17,6 +17,7 @@ from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import Features, ImageTransform
+from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
@@ -86,7 +87,8 @@ def extract(
     loader, inputs = feature_loader(paths, features.transform, device, workers), Inputs(backbone.convention, device)
     found: np.ndarray | None = None
     flat = 0
-    with bar(loader, what=what, unit="batch") as batches, network_precision(features.precision, device):
+    progress = bar(batches_of(loader), total=len(loader), what=what, unit="batch")
+    with progress as batches, network_precision(features.precision, device):
         for images, index in batches:
             rows = pooled(model, inputs(images), features.pooling).flatten(1).float().cpu().numpy()  # (B, F)
             if found is None:

@@ -25,6 +25,7 @@ from twinbench.convert.load import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
+from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
@@ -148,7 +149,7 @@ class Probe:
         self.batches.epoch, self.batches.first = epoch, self.step
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
-        for images, targets in self.loader:
+        for images, targets in batches_of(self.loader):
             self.loss += self._step(images, targets)
             self.step += 1
             progress.update()
