@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 DEMO ?= demo
+TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt | cksum | cut -d' ' -f1)
 
@@ -23,7 +24,7 @@ demo: setup
 	$(BIN)/twinbench demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest --ignore tests/slurm_cluster --ignore tests/gpu
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --ignore tests/slurm_cluster --ignore tests/gpu
 
 # Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh, else skips.
 test-slurm: setup

@@ -27,7 +27,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from benchmarks.loss import status
 from benchmarks.views import IMAGES, photographs
-from twinbench.data.checks import examine
+from twinbench.data.checking.checks import examine
 from twinbench.data.decode import read_rgb, read_size
 from twinbench.data.identity import contents
 from twinbench.data.layouts import read_labelled

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from twinbench.data import voc
-from twinbench.data.coco import read_coco_images
 from twinbench.data.errors import DataError, read_text, unreadable
+from twinbench.data.folders import voc
+from twinbench.data.folders.coco import read_coco_images
 from twinbench.data.paths import PathList
 from twinbench.data.sizes import in_order, size
 from twinbench.protocols.house import unknown

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def list_all(arguments: argparse.Namespace) -> int:
     """Print a line a data set."""
-    from twinbench.data import listing
+    from twinbench.data.checking import listing
 
     if arguments.json:
         print(json.dumps([listing.as_json(entry) for entry in listing.listed()], indent=1))
@@ -100,7 +100,7 @@ def list_all(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print all that is known of one data set."""
-    from twinbench.data import listing
+    from twinbench.data.checking import listing
     from twinbench.protocols.datasets import DATA_SETS
     from twinbench.protocols.schema import look_up
 
@@ -111,7 +111,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Print the report; DataError if there is any problem."""
-    from twinbench.data import checks
+    from twinbench.data.checking import checks
 
     if arguments.processes < 0:
         raise DataError(f"--processes {arguments.processes}: expected a number from 1, or 0 for one a core")
@@ -129,7 +129,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Fetch a data set and print how DATA is typed for it, and the command that checks it."""
-    from twinbench.data import fetching
+    from twinbench.data.checking import fetching
 
     fetched = fetching.fetch(arguments.name, arguments.folder)
     print(f"DATA: {fetched.data}")
@@ -142,7 +142,7 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def lists(arguments: argparse.Namespace) -> int:
     """Fetch the lists and print where they lie."""
-    from twinbench.data.imagenet import fetch_lists
+    from twinbench.data.folders.imagenet import fetch_lists
 
     for path in fetch_lists(arguments.folder):
         print(path)
@@ -151,7 +151,7 @@ def lists(arguments: argparse.Namespace) -> int:
 
 def make(arguments: argparse.Namespace) -> int:
     """Write the scenes and print a line for each tree."""
-    from twinbench.data.scenes import make_scenes
+    from twinbench.data.scenes.make import make_scenes
 
     for tree, counts in make_scenes(arguments.folder, arguments.seed, arguments.scale).items():
         print(f"{arguments.folder / tree}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))

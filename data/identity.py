@@ -15,11 +15,11 @@ from typing import Any
 from twinbench.data import hints
 from twinbench.data.annotated import Item, read_annotated
 from twinbench.data.errors import DataError
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.paths import PathList
-from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity

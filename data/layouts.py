@@ -18,14 +18,14 @@ from pathlib import Path
 
 from twinbench.data.classes import keep_classes
 from twinbench.data.errors import DataError, unreadable
-from twinbench.data.imagenet import read_imagenet
-from twinbench.data.inat import read_inat
+from twinbench.data.folders.imagenet import read_imagenet
+from twinbench.data.folders.inat import read_inat
+from twinbench.data.folders.own import sniff_layout
+from twinbench.data.folders.places import read_places
+from twinbench.data.folders.subset import below_class, places_on
+from twinbench.data.folders.voc_labels import read_voc
 from twinbench.data.labelled import LabelledImages, require_both_sides, require_counts, require_same_classes
-from twinbench.data.own import sniff_layout
-from twinbench.data.places import read_places
 from twinbench.data.source import FORMS, Source
-from twinbench.data.subset import below_class, places_on
-from twinbench.data.voc_labels import read_voc
 from twinbench.protocols.house import unknown
 
 # Those of the ground modules stand here, too: who reads a data set needs them beside `read_labelled`.

@@ -7,9 +7,9 @@ from typing import Literal
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, load_voc_instances
 
-from twinbench.data import coco, voc
 from twinbench.data.errors import DataError
-from twinbench.data.own import sniff_layout
+from twinbench.data.folders import coco, voc
+from twinbench.data.folders.own import sniff_layout
 from twinbench.detection.stream import Record
 from twinbench.protocols.schema import Protocol
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import twinbench
-from twinbench.data.scenes import make_scenes
+from twinbench.data.scenes.make import make_scenes
 
 
 class SmallNet(nn.Module):

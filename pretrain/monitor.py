@@ -12,10 +12,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from twinbench.data.imagenet import class_folders
+from twinbench.data.folders.imagenet import class_folders
+from twinbench.data.folders.walk import Walk
 from twinbench.data.images import ImageDataset
 from twinbench.data.layouts import DataError
-from twinbench.data.walk import Walk
 from twinbench.pretrain.augment import MEAN, STD
 from twinbench.runtime.loading import batches_of
 from twinbench.runtime.process import Process

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.data.content import require_content
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import told_left_out
-from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the scenes, run the suite and print its table."""
-    from twinbench.data.scenes import make_scenes
+    from twinbench.data.scenes.make import make_scenes
     from twinbench.suite.finish import suite_table
 
     file = prepare(arguments.folder, quick=arguments.quick)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from twinbench.data.folders.own import layout_of
 from twinbench.data.identity import identify
-from twinbench.data.own import layout_of
 from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DataSet

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.data.errors import DataError
-from twinbench.data.imagenet import list_sha256
+from twinbench.data.folders.imagenet import list_sha256
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import Protocol
 from twinbench.suite.entries import SuiteError, as_path

@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from twinbench.data.scenes import make_scenes
+from twinbench.data.scenes.make import make_scenes
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report.result import Result
 

@@ -16,15 +16,15 @@ import pytest
 import torch
 
 from twinbench.convert.load import open_backbone
+from twinbench.data.archives.members import indexed
+from twinbench.data.archives.opened import Archive
+from twinbench.data.archives.shards import expanded
 from twinbench.data.decode import read_rgb
 from twinbench.data.errors import DataError
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.identity import identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
-from twinbench.data.members import indexed
-from twinbench.data.opened import Archive
-from twinbench.data.pool import read_pool
-from twinbench.data.shards import expanded
 from twinbench.data.source import Source
 from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.transfer.features import extract
@@ -393,7 +393,7 @@ def test_an_index_is_kept_until_the_archive_changes(tmp_path: Path) -> None:
     first = indexed("tar", (archive,))
     indexed.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("twinbench.data.members._read", lambda *_: pytest.fail("read anew"))
+        patch.setattr("twinbench.data.archives.members._read", lambda *_: pytest.fail("read anew"))
         again = indexed("tar", (archive,))
     np.testing.assert_array_equal(first.rows, again.rows)
     pack(path, many[:7000])

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from twinbench.data.archives.member_folders import folders_of
+from twinbench.data.archives.members import indexed
+from twinbench.data.archives.opened import Archive
+from twinbench.data.archives.tars import tar_files
+from twinbench.data.archives.zips import zip_files
 from twinbench.data.errors import DataError
 from twinbench.data.items import Stored
 from twinbench.data.layouts import read_labelled
-from twinbench.data.member_folders import folders_of
-from twinbench.data.members import indexed
-from twinbench.data.opened import Archive
 from twinbench.data.source import Source
-from twinbench.data.tars import tar_files
-from twinbench.data.zips import zip_files
 
 LONG = "/".join(["n" * 90] * 3)
 NAMES = ["train/a/1.jpg", f"{'d' * 60}/{'e' * 60}.jpg", f"{LONG}.jpg", "train/Möwe/日本.png", "train/a b/x.JPEG"]

@@ -22,7 +22,7 @@ RUNNER = """
 import json, os, sys
 from pathlib import Path
 from twinbench.data import decode, identity
-from twinbench.data.checks import check, examine
+from twinbench.data.checking.checks import check, examine
 from twinbench.data.errors import DataError
 from twinbench.data.source import Source
 

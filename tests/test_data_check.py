@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from twinbench import main
-from twinbench.data.checks import check
+from twinbench.data.checking.checks import check
+from twinbench.data.checking.targets import expected_counts
 from twinbench.data.errors import DataError
-from twinbench.data.imagenet import LISTS_SHA256
-from twinbench.data.targets import expected_counts
+from twinbench.data.folders.imagenet import LISTS_SHA256
 from twinbench.protocols.datasets import DATA_SETS
 
 TREES = {"imagenet": "imagenet", "voc": "VOCdevkit", "voc07": "VOCdevkit", "coco": "coco", "inat": "inat"}
@@ -79,7 +79,7 @@ def test_subset_lists_are_counted_where_they_are(scenes: Path, tmp_path: Path) -
 def test_on_imagenets_classes_the_lists_must_be_simclrs(scenes: Path, tmp_path: Path, monkeypatch) -> None:
     root = Path(shutil.copytree(scenes / "imagenet", tmp_path / "imagenet"))
     (root / "scenes.json").unlink()
-    monkeypatch.setattr("twinbench.data.surveys.CLASSES", 10)
+    monkeypatch.setattr("twinbench.data.checking.surveys.CLASSES", 10)
     (wrong,) = [problem for problem in check("imagenet", root).problems if problem.kind == "lists"]
     assert wrong.count == 2
     assert "expected SimCLR's 71e82a48ba78..." in wrong.examples[1]
@@ -134,7 +134,7 @@ def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Pa
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the stand-in reaches forked readers only")
 def test_a_killed_reader_is_told(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinbench.data.checks.prove", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("twinbench.data.checking.checks.prove", lambda path: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError, match="was killed, perhaps for memory; run again with --processes 1"):
         check("coco", scenes / "coco", processes=2)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from twinbench import main
-from twinbench.data.checks import check
+from twinbench.data.checking.checks import check
 from twinbench.data.errors import DataError
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
@@ -74,7 +74,7 @@ def test_a_known_other_copy_is_named(own: Path, monkeypatch) -> None:
 
 def test_own_data_with_a_published_set_s_counts_are_told(own: Path, monkeypatch) -> None:
     published = entry_like("birdsnap", name="pair", classes=2, images=(4, 2))
-    monkeypatch.setattr("twinbench.data.checked.PUBLISHED", (published,))
+    monkeypatch.setattr("twinbench.data.checking.checked.PUBLISHED", (published,))
     assert check("", own, processes=1).notes == ("these are the counts of pair, Birdsnap: check it by that name",)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from twinbench.data.coco_labels import GROUPS
 from twinbench.data.errors import DataError
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_images, read_labelled
+from twinbench.data.lists.coco_labels import GROUPS
 from twinbench.data.source import Source
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 90, "name": "red cell"}]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from twinbench import main
-from twinbench.data import fetching
+from twinbench.data.checking import fetching
 from twinbench.data.source import FORMS, Form
 from twinbench.protocols.datasets import DATA_SETS, File
 from twinbench.runtime.download import FetchError

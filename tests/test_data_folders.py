@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinbench.data import walk
 from twinbench.data.errors import DataError
+from twinbench.data.folders import walk
+from twinbench.data.folders.leavings import LEAVINGS, is_leaving
+from twinbench.data.folders.own import sniff_layout
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.labelled import told_left_out
 from twinbench.data.layouts import read_labelled
-from twinbench.data.leavings import LEAVINGS, is_leaving
-from twinbench.data.own import sniff_layout
-from twinbench.data.pool import read_pool
 from twinbench.data.source import Source
 
 
@@ -115,7 +115,7 @@ def test_names_of_classes_are_no_leavings(name: str) -> None:
 
 def test_splits_of_any_name(tmp_path: Path) -> None:
     put(tmp_path, "part/Train/a/1.jpg", "part/Train/b/2.jpg", "Hold Out/a/3.jpg", "Hold Out/b/4.jpg")
-    source = Source.of(f"{tmp_path}?train=part/Train&test=Hold+Out")
+    source = Source.of(f"{tmp_path}?train=part/Train&test=Hold%20Out")
     assert sniff_layout(source, "classification") == "imagenet"
     assert names(read_labelled("", source, "train")) == ["part/Train/a/1.jpg", "part/Train/b/2.jpg"]
     assert names(read_labelled("", source, "test")) == ["Hold Out/a/3.jpg", "Hold Out/b/4.jpg"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from twinbench.data.errors import DataError, read_text
-from twinbench.data.json_lists import read_json_lists
-from twinbench.data.places import read_list
-from twinbench.data.voc import parse_xml
+from twinbench.data.folders.json_lists import read_json_lists
+from twinbench.data.folders.places import read_list
+from twinbench.data.folders.voc import parse_xml
 
 LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "ha">' + "".join(
     f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10)

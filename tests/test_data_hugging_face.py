@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twinbench.data import hugging_face
 from twinbench.data.decode import read_rgb
 from twinbench.data.errors import DataError
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.identity import identify
 from twinbench.data.layouts import read_labelled
-from twinbench.data.pool import read_pool
+from twinbench.data.libraries import hugging_face
 from twinbench.data.source import Source
 
 datasets = pytest.importorskip("datasets")

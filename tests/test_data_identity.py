@@ -15,11 +15,11 @@ import pytest
 
 from twinbench.data import hints, identity
 from twinbench.data.errors import DataError
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.identity import Contents, contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.paths import PathList
-from twinbench.data.pool import read_pool
 from twinbench.data.sizes import CHUNK
 from twinbench.data.source import Source
 from twinbench.protocols.identity import data_identity

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from twinbench.data.errors import DataError
+from twinbench.data.folders.voc import check_annotations, class_names
 from twinbench.data.layouts import read_labelled, require_counts
 from twinbench.data.paths import PathList
-from twinbench.data.voc import check_annotations, class_names
 
 ROOTS = {"imagenet": "imagenet", "voc": "VOCdevkit", "inat": "inat", "places": "places"}
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twinbench.data import lines, placed
 from twinbench.data.errors import DataError
+from twinbench.data.folders.own import sniff_layout
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.identity import contents, identify
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_images, read_labelled
-from twinbench.data.listed import REPEATED
-from twinbench.data.own import sniff_layout
-from twinbench.data.pool import read_pool
+from twinbench.data.lists import lines, placed
+from twinbench.data.lists.listed import REPEATED
 from twinbench.data.source import Source
 
 NAMES = ("a/1.jpg", "a/2.jpg", "b/1.png", "b/my cat.jpg")

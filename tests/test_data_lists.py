@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from twinbench import main
-from twinbench.data import imagenet
 from twinbench.data.errors import DataError
-from twinbench.data.imagenet import fetch_lists, list_sha256
+from twinbench.data.folders import imagenet
+from twinbench.data.folders.imagenet import fetch_lists, list_sha256
 from twinbench.runtime.download import FetchError
 
 LISTS = {"1percent.txt": b"n1_1.JPEG\nn2_7.JPEG\n", "10percent.txt": b"n2_7.JPEG\nn1_1.JPEG\nn1_3.JPEG\n"}

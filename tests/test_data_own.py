@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from twinbench.data.errors import DataError
+from twinbench.data.folders.own import KNOWN_BY, sniff_layout
 from twinbench.data.identity import contents
 from twinbench.data.layouts import read_labelled
-from twinbench.data.own import KNOWN_BY, sniff_layout
 
 
 def write(root: Path, *names: str, text: str = "x") -> Path:

@@ -8,7 +8,7 @@ import pytest
 from torchvision import datasets as torchvision_sets
 
 from twinbench import main
-from twinbench.data import listing
+from twinbench.data.checking import listing
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.datasets import DATA_SETS, PUBLISHED, SCENES
 from twinbench.protocols.schema import ProtocolError

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twinbench.data.digits import photo_pictures, plain_pictures, random_colors, sources
 from twinbench.data.errors import DataError
-from twinbench.data.outline import polygons, run_lengths
-from twinbench.data.scenes import COUNTS, make_scenes
+from twinbench.data.scenes.digits import photo_pictures, plain_pictures, random_colors, sources
+from twinbench.data.scenes.make import COUNTS, make_scenes
+from twinbench.data.scenes.outline import polygons, run_lengths
 from twinbench.protocols.catalogue import PROTOCOLS
 
 
@@ -43,7 +43,7 @@ def test_making_again_touches_nothing(scenes: Path) -> None:
 
 def test_a_killed_make_is_finished_by_the_next(scenes: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"
-    code = f"from twinbench.data.scenes import Path, make_scenes; make_scenes(Path({str(root)!r}), 0, 0.02)"
+    code = f"from twinbench.data.scenes.make import Path, make_scenes; make_scenes(Path({str(root)!r}), 0, 0.02)"
     maker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     while maker.poll() is None and not list(root.glob(".*.part/*/*")):
         pass

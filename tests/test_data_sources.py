@@ -23,7 +23,7 @@ from PIL import Image
 
 import twinbench
 from twinbench.convert.load import open_backbone
-from twinbench.data.checks import check
+from twinbench.data.checking.checks import check
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
 from twinbench.data.source import FORMS, Source

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import twinbench
-from twinbench.data.checks import check
+from twinbench.data.checking.checks import check
 from twinbench.data.layouts import read_labelled
 from twinbench.data.source import FORMS, Source
 from twinbench.report.result import Result, read_result

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twinbench.data.errors import DataError
-from twinbench.data.imagenet import list_sha256
+from twinbench.data.folders.imagenet import list_sha256
 from twinbench.data.layouts import read_labelled
 
 

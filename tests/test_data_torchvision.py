@@ -17,12 +17,12 @@ from PIL import Image
 from tests.torchvision_copies import CELEBA, COPIES, make, pixels
 from twinbench.data.decode import read_rgb
 from twinbench.data.errors import DataError
+from twinbench.data.folders.pool import read_pool
 from twinbench.data.identity import identify
 from twinbench.data.layouts import read_labelled
-from twinbench.data.pool import read_pool
+from twinbench.data.libraries.torchvision_sets import fetch
+from twinbench.data.libraries.torchvision_table import ROWS
 from twinbench.data.source import Source
-from twinbench.data.torchvision_sets import fetch
-from twinbench.data.torchvision_table import ROWS
 from twinbench.protocols.datasets import DATA_SETS
 
 SPLITS = [(name, split) for name, row in ROWS.items() for split in ("train", row.test and "test") if split]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twinbench.data import unpack
+from twinbench.data.checking import unpack
 from twinbench.data.errors import DataError
 
 CONTENT = os.urandom(3_000_000)  # no compressor makes it smaller

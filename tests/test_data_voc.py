@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from twinbench.data.errors import DataError
+from twinbench.data.folders.own import sniff_layout
 from twinbench.data.layouts import read_images, read_labelled
-from twinbench.data.own import sniff_layout
 from twinbench.data.source import Source
 
 BOM = b"\xef\xbb\xbf"

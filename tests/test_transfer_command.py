@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import twinbench
-from twinbench.data.imagenet import LISTS_SHA256
+from twinbench.data.folders.imagenet import LISTS_SHA256
 from twinbench.data.layouts import read_labelled
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report.marks import notes

@@ -9,11 +9,11 @@ import torch
 
 from twinbench.convert.load import Backbone
 from twinbench.data.content import require_content
+from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.folders.own import layout_of
 from twinbench.data.identity import identify
-from twinbench.data.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.labelled import told_left_out
 from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
-from twinbench.data.own import layout_of
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError, resolved, setting_values

@@ -1,0 +1,1 @@
+"""Readers of tar archives, WebDataset's shards and zip, where they lie."""

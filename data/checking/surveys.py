@@ -1,0 +1,216 @@
+"""What is found at a source: its splits, class lists and annotations, with every problem noted, none raised.
+
+Each survey ends with the readers that the workers call: what passes here runs, and what they would refuse is told.
+"""
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from twinbench.data.annotated import read_annotated
+from twinbench.data.errors import DataError, unreadable
+from twinbench.data.folders import coco, voc
+from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.folders.pool import read_pool
+from twinbench.data.items import ImageList
+from twinbench.data.labelled import LabelledImages, require_same_classes
+from twinbench.data.layouts import LAYOUTS, read_labelled
+from twinbench.data.source import Source
+
+SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images that should be there, and where annotations say so their (width, height)."""
+
+    paths: ImageList
+    sizes: Sequence[tuple[int, int]] = ()
+    is_test: bool = False
+
+
+@dataclass
+class Problem:
+    """One kind of problem: how often it was met, and the first few places."""
+
+    kind: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Survey:
+    """The findings: image and class counts, the files of each split, what else lies there, and what is wrong."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    splits: list[Split] = field(default_factory=list)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # "train: why it is no image of the data" -> how many
+
+    def note(self, kind: str, line: str) -> None:
+        """Note one problem: a line that says where it is, what was expected and what to do."""
+        problem = self.problems.setdefault(kind, Problem(kind))
+        if line in problem.examples:  # what is wrong with both splits is one problem
+            return
+        problem.count += 1
+        if problem.count <= SHOWN:
+            problem.examples.append(line)
+
+    @contextmanager
+    def noting(self, kind: str) -> Generator[None]:
+        """Turn a DataError or an OSError of the block into a noted problem: a check goes on and lists them all."""
+        try:
+            yield
+        except DataError as error:
+            self.note(kind, str(error))
+        except OSError as error:
+            self.note(kind, str(unreadable(error)))
+
+    def add(self, split: str, images: Split, classes: Sequence[str]) -> None:
+        """Count a split and its classes; a split whose classes are not as many as another's is a problem."""
+        self.counts[split] = len(images.paths)
+        self.splits.append(images)
+        if self.counts.setdefault("classes", len(classes)) != len(classes):
+            self.note("classes", f"{split} has {len(classes)} classes, other splits have {self.counts['classes']}")
+
+
+def survey(way: str, source: Source) -> Survey:
+    """Return what is found at `source`, gone through in a `way` of SURVEYS."""
+    findings = Survey()
+    SURVEYS[way](source, findings)
+    return findings
+
+
+def _labelled(layout: str, names: tuple[str, str], source: Source, findings: Survey) -> None:
+    """Survey a source with one or several classes an image, as the workers read it; `names` are its splits'."""
+    found: list[LabelledImages] = []
+    for split, name in zip(("train", "test"), names, strict=True):
+        with findings.noting("layout"):
+            images = read_labelled(layout, source, split)
+            findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
+            findings.left_out |= {f"{name}: {why}": count for why, count in images.left_out.items()}
+            found.append(images)
+    if len(found) == 2 and "classes" not in findings.problems:
+        with findings.noting("classes"):
+            require_same_classes(source, *found)
+
+
+def _imagenet(source: Source, findings: Survey) -> None:
+    """Survey ImageNet, and the lists of 1 % and 10 % where they are."""
+    _labelled("imagenet", ("train", "val"), source, findings)
+    for fraction, name in LISTS.items():
+        path = source.path / name
+        if "train" in findings.counts and os.path.lexists(path):
+            with findings.noting("lists"):
+                findings.counts[name] = len(read_labelled("imagenet", source, "train", fraction).paths)
+                found = list_sha256(path)
+                if findings.counts["classes"] == CLASSES and found != LISTS_SHA256[name]:
+                    findings.note(
+                        "lists",
+                        f"{path}: sha256 {found[:12]}..., expected SimCLR's {LISTS_SHA256[name][:12]}...; "
+                        f"published numbers rest on that list: `twinbench data lists FOLDER` fetches it",
+                    )
+
+
+def _voc(parts: Sequence[tuple[int, str]], source: Source, findings: Survey) -> None:
+    """Survey splits of a VOC devkit: image lists, class lists and every annotation."""
+    root = source.path
+    for year, split in parts:
+        with findings.noting("layout"):
+            ids, classes = voc.image_ids(root, year, split), voc.class_names(root, year, split)
+            folder = voc.year_folder(root, year)
+            images = Split(voc.image_files(root, year, ids), is_test=split == "test")
+            findings.add(f"{year}-{split}", images, classes)
+            for title in classes:
+                with findings.noting("class lists"):
+                    voc.read_class_list(folder / "ImageSets" / "Main" / f"{title}_{split}.txt", ids)
+            known = set(classes)
+            for name in ids:
+                with findings.noting("annotations"):
+                    voc.check_annotation(folder / "Annotations" / f"{name}.xml", known, year == voc.EVALUATED_YEAR)
+    if len(parts) == 3:
+        findings.counts["trainval07+12"] = sum(findings.counts.get(f"{year}-trainval", 0) for year in (2007, 2012))
+    _as_workers_read("voc", source, findings, boxes=len(parts) == 3)
+
+
+def _own_voc(source: Source, findings: Survey) -> None:
+    """Survey data of one's own in VOC's layout: labels, and boxes where detectors would find some."""
+    _labelled("voc", ("train", "test"), source, findings)
+    if source.options or findings.problems or not _has_boxes(source.path):
+        return
+    with findings.noting("annotations"):
+        classes = voc.object_classes(source.path)
+        for part in ("trainval", "test"):
+            voc.check_annotations(source.path, voc.EVALUATED_YEAR, part, classes)
+    _as_workers_read("voc", source, findings, boxes=True)
+
+
+def _has_boxes(root: Path) -> bool:
+    """Say whether this is a devkit that detectors read: VOC2007 with annotations, trainval.txt and test.txt."""
+    try:
+        folder = voc.year_folder(root, voc.EVALUATED_YEAR)
+    except DataError:
+        return False
+    lists = [folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("trainval", "test")]
+    return (folder / "Annotations").is_dir() and all(path.is_file() for path in lists)
+
+
+def _coco(source: Source, findings: Survey) -> None:
+    """Survey COCO: images, classes and every annotation."""
+    for split in ("train", "val"):
+        with findings.noting("layout"):
+            part = coco.read_coco(source.folder("a check of boxes"), split)
+            findings.add(split, Split(part.paths, part.sizes, split == "val"), part.classes)
+            for problem in part.problems:
+                findings.note("annotations", problem)
+    _as_workers_read("coco", source, findings, boxes=True)
+
+
+def _as_workers_read(layout: str, source: Source, findings: Survey, boxes: bool) -> None:
+    """Read both splits once more as a worker does, unless it is known already that it could not."""
+    if findings.problems:
+        return
+    for split in ("train", "test"):
+        with findings.noting("layout"):
+            if layout in LAYOUTS:
+                read_labelled(layout, source, split)
+            if boxes:
+                read_annotated(layout, source.path, split)
+
+
+def _only_tests(source: Source, findings: Survey) -> None:
+    """Survey a folder of class folders that is only tested on: its images, which train nothing."""
+    folder = source.folder("a check of test images")
+    whole = Path(os.path.abspath(folder))
+    alone = Source(str(whole.parent), options={"train": whole.name, "test": whole.name})
+    with findings.noting("layout"):
+        images = read_labelled("imagenet", alone, "test")
+        findings.add("test", Split(images.paths, is_test=True), images.classes)
+        findings.left_out |= {f"test: {why}": count for why, count in images.left_out.items()}
+
+
+def _pool(source: Source, findings: Survey) -> None:
+    """Survey images to pretrain on: neither labels nor a second split are needed."""
+    with findings.noting("layout"):
+        images = read_pool(source)
+        findings.counts["train"] = len(images.paths)
+        findings.splits.append(Split(images.paths))
+        findings.left_out |= {f"train: {why}": count for why, count in images.left_out.items()}
+
+
+_VOC07 = ((2007, "trainval"), (2007, "test"))
+SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
+    "imagenet": _imagenet,
+    "voc07": partial(_voc, _VOC07),
+    "voc": partial(_voc, (*_VOC07, (2012, "trainval"))),
+    "own voc": _own_voc,
+    "coco": _coco,
+    "inat": partial(_labelled, "inat", ("train", "val")),
+    "places": partial(_labelled, "places", ("train", "val")),
+    "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read
+    "only tests": _only_tests,
+    "pool": _pool,
+}

@@ -1,0 +1,152 @@
+"""What a check is about: which data set, how its source is gone through, and what a complete copy holds.
+
+A check is asked for by the name of a data set (`oxford-pets`), by a layout (`coco`, which means the published set of
+that layout), as a `pool` of images to pretrain on, or by none of these: then the layout is seen from the folder, and
+the counts tell which set it may be.
+"""
+
+from dataclasses import dataclass, field
+
+from twinbench.data.errors import DataError
+from twinbench.data.folders.own import sniff_layout
+from twinbench.data.scenes.make import read_marker
+from twinbench.data.source import Source
+from twinbench.protocols.datasets import DATA_SETS, DataSet
+from twinbench.protocols.datasets.entry import FOLDER
+from twinbench.protocols.house import unknown
+
+LAYOUTS = {  # what a layout's name alone stands for
+    "imagenet": "imagenet",
+    "voc07": "voc07",
+    "voc": "voc0712",
+    "coco": "coco17",
+    "inat": "inat18",
+    "places": "places205",
+}
+POOL = "pool"
+OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
+LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One data set to check. `expected` are the counts of a complete copy, by the names that the survey counts by."""
+
+    title: str  # for people
+    source: Source
+    way: str  # a key of SURVEYS
+    entry: DataSet | None = None
+    expected: dict[str, int] = field(default_factory=dict)
+    expected_from: str = "nothing: own data"
+
+    @property
+    def optional(self) -> set[str]:
+        """The counts that a complete copy need not have: SimCLR's lists, but for the one that the data set is."""
+        subset = self.entry.subset if self.entry else "100%"
+        return OPTIONAL.keys() - {LISTS.get(subset, "")}
+
+
+def target(what: str, source: Source) -> Target:
+    """Return what is checked when `source` is said to be `what`: a data set's name, a layout's, or nothing."""
+    if what == POOL:
+        return Target("images to pretrain on", source, POOL)
+    if what not in LAYOUTS and what not in DATA_SETS:
+        if what:
+            raise DataError(unknown("layout or data set", what, {POOL, *LAYOUTS, *DATA_SETS}))
+        return _seen(source)
+    entry = DATA_SETS[LAYOUTS.get(what, what)]
+    source, way = _read_by(entry, source)
+    expected = expected_counts(entry, way)
+    if marked := _marked(source, expected):
+        return Target(what, source, way, entry, marked, "the demo scenes' marker")
+    return Target(what, source, way, entry, expected, entry.about.source or "its entry")
+
+
+def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
+    """Return what a complete copy of a data set holds, by the names of its splits in a survey."""
+    if not entry.is_counted:
+        return {}
+    train, test = entry.images
+    found = {"train": train, "test": test}
+    if way == "imagenet":
+        found = {"train": train, "val": test}
+        if entry.subset != "100%":  # the list is beside the whole data set, which is checked, too
+            whole = DATA_SETS[entry.name.rpartition("-")[0]]
+            found = {"train": whole.images[0], "val": test, LISTS[entry.subset]: train}
+        elif entry.name == "imagenet":
+            found |= OPTIONAL
+    elif way in ("coco", "inat", "places"):
+        found = {"train": train, "val": test}
+    elif way == "voc07":
+        found = {"2007-trainval": train, "2007-test": test}
+    elif way == "voc":
+        found = {**dict(entry.about.splits), "trainval07+12": train, "2007-test": test}
+    elif way == "only tests":
+        found = {"test": test}
+    return {**{name: count for name, count in found.items() if count}, "classes": entry.classes}
+
+
+def _seen(source: Source) -> Target:
+    """Return the target for data of which nothing was said."""
+    if not source.is_folder:
+        return Target(source.form, source, "labelled")
+    try:
+        layout = sniff_layout(source, "classification")
+    except DataError as error:
+        layout = _boxes_of(source)
+        if not layout:
+            raise DataError(f"{error}; to check images to pretrain on: twinbench data check {POOL} {source}") from None
+    return Target(f"{layout} layout", source, "own voc" if layout == "voc" else layout)
+
+
+def _boxes_of(source: Source) -> str:
+    """Return the layout of a folder that holds boxes and no labels; nothing for any other."""
+    try:
+        layout = sniff_layout(source, "detection")
+    except DataError:
+        return ""
+    return layout if layout == "coco" else ""
+
+
+def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
+    """Return where the copy of a data set is read from, and by which survey; DataError where nothing reads it yet."""
+    if not entry.is_read:
+        raise DataError(
+            f"{entry.name}: nothing here reads its labels yet ({entry.tasks[0]}); expected a data set that a recipe"
+            f" runs on; what is known of this one: twinbench data show {entry.name}"
+        )
+    if not source.is_folder:
+        return source, "labelled"
+    if entry.trains_on:
+        return source, "only tests"
+    if entry.layout == "voc":
+        return source, "voc07" if entry.tasks == ("multi-label",) else "voc"
+    if entry.layout:
+        return source, entry.layout
+    if entry.about.form and not _has_layout(source):
+        form = entry.about.form.replace(FOLDER, source.place)
+        return Source.of(form), "labelled"
+    return source, "labelled"
+
+
+def _has_layout(source: Source) -> bool:
+    """Say whether a folder is in one of the layouts, whatever the copies of its data set are usually like."""
+    try:
+        return bool(sniff_layout(source, "classification"))
+    except DataError:
+        if not source.path.is_dir():
+            raise
+        return False
+
+
+def _marked(source: Source, expected: dict[str, int]) -> dict[str, int]:
+    """Return the counts that the demo scenes say of themselves; nothing for other data."""
+    if not source.is_folder:
+        return {}
+    for tree in (source.path, source.path / "VOCdevkit"):
+        if marker := read_marker(tree):
+            counts = {split: count for split, count in marker["images"].items() if split in expected}
+            if "trainval07+12" in expected:
+                counts["trainval07+12"] = counts["2007-trainval"] + counts["2012-trainval"]
+            return {**counts, "classes": 10}
+    return {}

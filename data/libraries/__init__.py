@@ -1,0 +1,1 @@
+"""Readers of the copies that torchvision and Hugging Face's `datasets` have made."""
