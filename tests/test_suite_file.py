@@ -83,7 +83,7 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
             "unknown protocol 'demo-voc07-smv'. Did you mean 'demo-voc07-svm'?",
         ),
         (changed(data={"imagenet": "sets/in"}), "protocols.demo-voc07-svm: needs voc images"),
-        (changed(data={"voc": "sets/nowhere"}), "data.folders.voc: .*nowhere: no such folder; expected"),
+        (changed(data={"voc": "sets/nowhere"}), "data.voc: .*nowhere: no such folder; expected"),
         (changed(data={"vox": "sets/voc"}), "unknown data set 'vox'. Did you mean 'voc'?"),
         (changed(methods={"a": {"checkpoint": "gone.pth"}}), "methods.a: there is no file .*gone.pth"),
         (changed(methods={"a": {"checkpoint": "timm:vit=gone.pth"}}), "methods.a: there is no file .*/gone.pth"),

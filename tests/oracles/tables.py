@@ -29,7 +29,7 @@ BESIDE = {  # what stands beside the recipe in a protocol, and where
     "data.name": ("data_set", "name"),
     "data.classes": ("data_set", "classes"),
     "data.images": ("data_set", "images"),
-    "data.folders.subset": ("data_set", "subset"),
+    "data.subset": ("data_set", "subset"),
 }
 TYPE_IT = "type it from the source into a table in tests/oracles/"
 
