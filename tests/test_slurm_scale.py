@@ -21,7 +21,8 @@ PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear",
 
 
 def write_suite(folder, methods, seeds, cluster="{gpus_per_node: 8}"):
-    for name in ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt"):  # a plan asks what is there
+    # A plan asks what is there.
+    for name in ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt"):
         (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "data" / name).write_text("cat_1.JPEG\n")
     rows = "".join(f"  m{index}: {{checkpoint: random}}\n" for index in range(methods))
