@@ -32,8 +32,10 @@ PROTOCOL = "demo-imagenet-1pct"
 WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
+from twinbench.data.identity import identify
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import replacing
+from twinbench.protocols.identity import data_identity
 from twinbench.report.trial import Trial, TrialBackbone, TrialData
 
 def add_arguments(parser):
@@ -82,7 +84,8 @@ def run(arguments):
         return 0
     protocol = find_protocol(arguments.words[0])
     backbone = TrialBackbone("0" * 64, "resnet50", {"mean": [0], "std": [1], "order": "rgb", "scale": 1})
-    data = TrialData(protocol.data_set.name, "1" * 64)
+    splits = identify(protocol.data_set.layout, data, fraction=protocol.data_set.subset)
+    data = TrialData(protocol.data_set.name, data_identity(splits))
     trial = Trial(protocol, arguments.method, int(arguments.seed), backbone, data, "cpu", out)
     trial.finish({protocol.metric: state["sum"] / 10}, {"train": 30, "test": 500}, details=state)
     return 0
@@ -117,7 +120,8 @@ class Site:
         self.folder, self.root = folder, folder / "out"
         for split in ("train", "val"):  # an image each, which no worker here opens
             (folder / "data" / split / "cat").mkdir(parents=True)
-            (folder / "data" / split / "cat" / "1.png").touch()
+            (folder / "data" / split / "cat" / "cat_1.JPEG").touch()
+        (folder / "data" / "1percent.txt").write_text("cat_1.JPEG\n")
         monkeypatch.setattr(launch, "take_snapshot", self.snapshot)
         monkeypatch.setattr(view, "PATIENCE", 0.0)
         monkeypatch.setattr(preflight, "_checkpoints", lambda _: ())
