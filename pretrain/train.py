@@ -9,8 +9,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -36,7 +35,7 @@ from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_sta
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
-from twinbench.runtime.determinism import deterministic
+from twinbench.runtime.determinism import deterministic, fastest_kernels
 from twinbench.runtime.distributed import from_main, meet, require_equal
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, loader_workers, process_group
@@ -55,7 +54,7 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
     """
     backbone = out / BACKBONE
     process.share(recipe.batch_size, "batch_size")
-    kernels = deterministic() if options.deterministic else _fastest_kernels()
+    kernels = deterministic() if options.deterministic else fastest_kernels()
     # All that is not the network computes in exact float32.
     with kernels, process_group(process) as device, network_precision("fp32", device):
         split = read_pool(data)
@@ -79,16 +78,6 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
             except torch.OutOfMemoryError as error:
                 raise _does_not_fit(error, recipe, process) from error
     return backbone
-
-
-@contextmanager
-def _fastest_kernels() -> Generator[None]:
-    """Let cuDNN time its kernels on the first step and take the fastest, for the length of the block."""
-    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _does_not_fit(error: torch.OutOfMemoryError, recipe: PretrainRecipe, process: Process) -> state.RunError:

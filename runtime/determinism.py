@@ -43,6 +43,16 @@ def deterministic(wanted: bool = True) -> Generator[None]:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
 
 
+@contextmanager
+def fastest_kernels() -> Generator[None]:
+    """Let cuDNN time its kernels on the first step and take the fastest, for the length of the block."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def _fix_workspace() -> None:
     """Set cuBLAS's variable, unless it has a good value; the C library sees what Python writes to os.environ."""
     if os.environ.get(WORKSPACE) in REPEATABLE:

@@ -5,7 +5,8 @@ processor, so that a card that is at hand for a quarter of an hour is not spent 
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,25 @@ def only_gpu(on_gpu: bool) -> None:
 def same_start() -> Generator[None]:
     """Let no test see the random state, the precision or the memory that another left behind."""
     torch.manual_seed(0)
-    torch.set_num_threads(min(8, len(os.sched_getaffinity(0))))
+    # In a rehearsal one: beside other tests and on small work, threads wait for each other.
+    torch.set_num_threads(1 if os.environ.get(VARIABLE) == "cpu" else min(8, len(os.sched_getaffinity(0))))
     yield
     assert not torch.are_deterministic_algorithms_enabled(), "the test left deterministic mode on"
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@pytest.fixture(scope="module")
+def reference(on_gpu: bool) -> Callable[[], AbstractContextManager[None]]:
+    """Return the context in which the processor computes what a device is compared with.
+
+    In a rehearsal it is the processor without oneDNN, so that the two sides differ there, too.
+    """
+
+    @contextmanager
+    def context() -> Generator[None]:
+        torch.backends.mkldnn.set_flags(on_gpu)
+        yield
+        torch.backends.mkldnn.set_flags(True)
+
+    return context

@@ -6,7 +6,6 @@ the same products are compared there, too.
 
 import functools
 import os
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,25 +34,6 @@ ROUNDINGS = 4 * 53**0.5
 FARTHEST = {"fp32": 68 * ROUNDINGS * 2**-24, "tf32": ROUNDINGS * 2**-11, "bf16": ROUNDINGS * 2**-8}
 NEAREST = 2**-14  # an eighth of what tf32 changes in a single number: exact fp32 stays below it, tf32 does not
 DATA = "TWINBENCH_SHARED_DATA"
-
-
-@pytest.fixture(autouse=True)
-def one_thread(on_gpu):
-    if not on_gpu:  # beside other tests: on small work, threads wait for each other
-        torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def reference(on_gpu):
-    """Return the context in which the processor computes what a device is compared with."""
-
-    @contextmanager
-    def context():
-        torch.backends.mkldnn.set_flags(on_gpu)
-        yield
-        torch.backends.mkldnn.set_flags(True)
-
-    return context
 
 
 @pytest.fixture(scope="module")

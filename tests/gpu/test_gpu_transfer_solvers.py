@@ -27,12 +27,6 @@ ONE_CLASS = 0.05  # of one class's: a swap at rank r, of 100 positives, is 1 / r
 THINGS = 64
 
 
-@pytest.fixture(autouse=True)
-def one_thread(on_gpu):
-    if not on_gpu:  # beside other tests: on small work, threads wait for each other
-        torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def rough(on_gpu):
     """Return a function that calls another one as a GPU multiplies roughly."""

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,25 +42,6 @@ LINEAR = replace(BT_LINEAR, **SHORT, lr_head=0.01)
 NORM = replace(INAT_LINEAR, **SHORT)  # nesterov, weight decay, and a batch norm in the head
 TUNED = replace(BT_SEMI, **SHORT, lr_head=0.01, lr_backbone=1e-4, norm_groups=2)
 RECIPES = {"linear": LINEAR, "norm": NORM, "fine-tuned": TUNED}
-
-
-@pytest.fixture(autouse=True)
-def one_thread(on_gpu):
-    if not on_gpu:  # beside other tests: on small work, threads wait for each other
-        torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def reference(on_gpu):
-    """Return the context in which the processor computes what a device is compared with."""
-
-    @contextmanager
-    def context():
-        torch.backends.mkldnn.set_flags(on_gpu)
-        yield
-        torch.backends.mkldnn.set_flags(True)
-
-    return context
 
 
 @pytest.fixture(scope="module")
