@@ -26,8 +26,8 @@ def make(path: Path) -> None:
     """Write a checkpoint as the official code does: epoch, model under DistributedDataParallel, LARS state."""
     import torch
 
+    from twinbench.convert.architectures.resnet import ResNet50
     from twinbench.convert.files import save
-    from twinbench.convert.resnet import ResNet50
 
     model = {f"module.backbone.{name}": values for name, values in ResNet50().state_dict().items()}
     for values in model.values():

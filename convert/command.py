@@ -41,9 +41,9 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
     from twinbench.convert.convention import CONVENTIONS
-    from twinbench.convert.find import find
+    from twinbench.convert.finding.find import find
     from twinbench.convert.load import local_file, random_backbone, take
-    from twinbench.convert.reader import open_checkpoint
+    from twinbench.convert.reading.reader import open_checkpoint
     from twinbench.convert.write import form_of, write_backbone
 
     to = arguments.to or form_of(arguments.out)

@@ -1,6 +1,6 @@
 """The only module that calls `torch.save` and `torch.load`: twinbench's own files, written whole or not at all.
 
-Foreign checkpoints are read by `convert.reader`, which needs no unpickler.
+Foreign checkpoints are read by `convert.reading.reader`, which needs no unpickler.
 """
 
 import contextlib

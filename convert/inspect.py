@@ -14,7 +14,7 @@ from twinbench.convert.command import add_reading_arguments
 from twinbench.convert.zoo import entry_named
 
 if TYPE_CHECKING:
-    from twinbench.convert.layouts import Layout
+    from twinbench.convert.finding.layouts import Layout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
     """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
-    from twinbench.convert.find import find
+    from twinbench.convert.finding.find import find
     from twinbench.convert.load import local_file, recorded_convention, take
-    from twinbench.convert.reader import open_checkpoint
+    from twinbench.convert.reading.reader import open_checkpoint
 
     contents = open_checkpoint(local_file(spec))
     found = find(contents, layout, drop or [])
@@ -77,7 +77,7 @@ def _published(spec: str) -> dict[str, Any]:
 
 def _convention_from(noted: bool, layout: "Layout") -> str:
     """Say how the input convention is known."""
-    from twinbench.convert.layouts import LAYOUTS
+    from twinbench.convert.finding.layouts import LAYOUTS
 
     if noted:
         return "noted in the file"

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from twinbench.convert import prove
-from twinbench.convert.contents import Contents
+from twinbench.convert.architectures.shapes import expected_shapes
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.find import Found, find
+from twinbench.convert.finding import prove
+from twinbench.convert.finding.find import Found, find
 from twinbench.convert.named import named_model
-from twinbench.convert.reader import open_checkpoint
-from twinbench.convert.shapes import expected_shapes
+from twinbench.convert.reading.contents import Contents
+from twinbench.convert.reading.reader import open_checkpoint
 from twinbench.convert.zoo import entry_named
 from twinbench.protocols.identity import backbone_identity
 
 if TYPE_CHECKING:  # it brings torchvision, which a conversion does without
-    from twinbench.convert.resnet import ResNet50
+    from twinbench.convert.architectures.resnet import ResNet50
 
 RANDOM_SEED = 0
 
@@ -125,7 +125,7 @@ def local_file(spec: str) -> Path:
 
 def random_backbone(width: float = 1.0) -> Backbone:
     """Return a ResNet-50 as torchvision initialises it, always from seed 0; the global random state is left alone."""
-    from twinbench.convert.resnet import ResNet50
+    from twinbench.convert.architectures.resnet import ResNet50
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(RANDOM_SEED)  # torch.manual_seed would leave GPUs' generators changed
@@ -135,7 +135,7 @@ def random_backbone(width: float = 1.0) -> Backbone:
 
 def build_model(backbone: Backbone) -> "ResNet50":
     """Return a model in eval mode with a copy of the backbone's tensors; the global random state is left alone."""
-    from twinbench.convert.resnet import ResNet50
+    from twinbench.convert.architectures.resnet import ResNet50
 
     with torch.device("meta"):
         model = ResNet50(backbone.width)

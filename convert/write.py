@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from twinbench.convert import files
-from twinbench.convert.contents import NOTE
 from twinbench.convert.files import CheckpointError
+from twinbench.convert.finding.names import detectron2_name
 from twinbench.convert.load import Backbone
-from twinbench.convert.names import detectron2_name
+from twinbench.convert.reading.contents import NOTE
 from twinbench.protocols.house import unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")

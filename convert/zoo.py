@@ -27,7 +27,7 @@ class Entry:
     epochs: int | None
     top1: float | None  # ImageNet linear evaluation as published with this file, percent
     address: str
-    layout: str  # as in convert.layouts
+    layout: str  # as in convert.finding.layouts
     licence: str
     source: str
     hash: str = ""  # the start of a digest, as its authors give it: md5:59fd9945

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from twinbench.convert.resnet import ResNet50
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.protocols.pretraining import PretrainRecipe
 
 

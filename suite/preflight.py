@@ -85,7 +85,7 @@ def _checkpoints(suite: Suite) -> Iterator[str]:
         if made.exists():
             continue
         from twinbench.convert.load import CheckpointError, load_backbone
-        from twinbench.convert.reader import open_checkpoint
+        from twinbench.convert.reading.reader import open_checkpoint
 
         try:
             (open_checkpoint if method.model else load_backbone)(method.file)

@@ -15,8 +15,8 @@ from torch import Tensor
 import twinbench
 from twinbench import cli
 from twinbench.convert import load_backbone
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
-from twinbench.convert.resnet import ResNet50
 
 WIDTH = 1 / 16
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,7 +194,7 @@ def test_every_command_in_the_documentation_parses() -> None:
 
 
 def test_the_documentation_names_every_layout_and_no_other() -> None:
-    from twinbench.convert.layouts import LAYOUTS
+    from twinbench.convert.finding.layouts import LAYOUTS
     from twinbench.convert.zoo import zoo
 
     text = (ROOT / "docs" / "checkpoints.md").read_text()

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from twinbench.convert import CheckpointError, load_backbone
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
-from twinbench.convert.layouts import GENERIC, LAYOUTS
-from twinbench.convert.resnet import ResNet50
+from twinbench.convert.finding.layouts import GENERIC, LAYOUTS
 
 WIDTH = 1 / 16
 Weights = dict[str, Tensor]

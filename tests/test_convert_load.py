@@ -9,10 +9,10 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, UNIT
 from twinbench.convert.files import load, save
 from twinbench.convert.load import build_model, open_backbone
-from twinbench.convert.resnet import ResNet50
 from twinbench.protocols.identity import backbone_identity
 
 WIDTH = 1 / 16

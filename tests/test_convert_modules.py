@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from twinbench.convert import modules
-from twinbench.convert.modules import module_architecture
+from twinbench.convert.architectures import modules
+from twinbench.convert.architectures.modules import module_architecture
 from twinbench.convert.named import ModelError
 
 NET = '''
@@ -188,7 +188,7 @@ def test_every_process_tells_the_same(tmp_path):
     (tmp_path / "net.py").write_text(text)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import net;"
-        "from twinbench.convert.modules import module_architecture; print(module_architecture(net.Net()))"
+        "from twinbench.convert.architectures.modules import module_architecture; print(module_architecture(net.Net()))"
     )
     root = Path(__file__).resolve().parent.parent
     told = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=root, check=True, capture_output=True, text=True)

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from twinbench.convert import CheckpointError, load_backbone
-from twinbench.convert.names import detectron2_name
-from twinbench.convert.resnet import ResNet50
+from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.finding.names import detectron2_name
 
 WIDTH = 1 / 16
 SECONDS = 10

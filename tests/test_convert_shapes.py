@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from twinbench.convert.resnet import ResNet50
-from twinbench.convert.shapes import expected_shapes
+from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.architectures.shapes import expected_shapes
 
 
 @pytest.mark.parametrize("width", [1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 5])

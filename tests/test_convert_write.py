@@ -16,11 +16,11 @@ from torch import Tensor
 
 import twinbench
 from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
 from twinbench.convert.files import ABANDONED
+from twinbench.convert.finding.prove import identity
 from twinbench.convert.load import Backbone, build_model, random_backbone
-from twinbench.convert.prove import identity
-from twinbench.convert.resnet import ResNet50
 from twinbench.protocols.house import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,7 +188,7 @@ def test_detectron2_models_take_every_tensor(
     one = backbone()
     detector = build_detector(config)
     DetectionCheckpointer(detector).load(str(write(one, "detectron2", tmp_path)))
-    from twinbench.convert.names import detectron2_name
+    from twinbench.convert.finding.names import detectron2_name
 
     state = detector.state_dict()
     taken = [

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 import twinbench
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.files import load
-from twinbench.convert.resnet import ResNet50
 from twinbench.pretrain.meter import Meter
 from twinbench.runtime.progress import read_log
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import twinbench
-from twinbench.convert.resnet import ResNet50
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.protocols.identity import backbone_identity
 from twinbench.report.result import Result, read_result, read_results
 from twinbench.suite import again, backbone, local

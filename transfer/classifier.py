@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from twinbench.convert.resnet import ResNet50
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
 from twinbench.runtime.precision import network_precision

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.load import Backbone
-from twinbench.convert.resnet import ResNet50
 from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError

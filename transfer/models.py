@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from twinbench.convert import files, prove
+from twinbench.convert import files
+from twinbench.convert.architectures.modules import module_architecture
 from twinbench.convert.convention import IMAGENET, InputConvention, as_convention
+from twinbench.convert.finding import prove
 from twinbench.convert.load import RANDOM_SEED, Backbone, build_model, open_backbone
-from twinbench.convert.modules import module_architecture
 from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel, named_model
 from twinbench.protocols.house import unknown
 

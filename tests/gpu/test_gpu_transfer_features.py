@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from twinbench.convert import prove
 from twinbench.convert.convention import IMAGENET_BGR
+from twinbench.convert.finding import prove
 from twinbench.convert.load import build_model, random_backbone
 from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import Features, ImageTransform

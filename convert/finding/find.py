@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from twinbench.convert import prove
-from twinbench.convert.contents import Contents, fields
+from twinbench.convert.architectures.shapes import expected_shapes
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.layouts import GENERIC, LAYOUTS, Layout
-from twinbench.convert.shapes import expected_shapes
-from twinbench.convert.stored import Stored
+from twinbench.convert.finding import prove
+from twinbench.convert.finding.layouts import GENERIC, LAYOUTS, Layout
+from twinbench.convert.reading.contents import Contents, fields
+from twinbench.convert.reading.stored import Stored
 from twinbench.protocols.house import unknown
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.pickles import Name, Object, Persistent
+from twinbench.convert.reading.pickles import Name, Object, Persistent
 
 DTYPES = {
     "Float": torch.float32,

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from twinbench.convert import pickles
-from twinbench.convert.contents import Contents
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.stored import SAFE_DTYPES, Storage, Stored, storage_dtype
+from twinbench.convert.reading import pickles
+from twinbench.convert.reading.contents import Contents
+from twinbench.convert.reading.stored import SAFE_DTYPES, Storage, Stored, storage_dtype
 
 MAX_MEMBER = 4 << 30  # bytes; the largest published checkpoint of a ResNet-50 has 1.4 GB
 MAX_RATIO = 20  # weights do not compress; a member that does is a bomb

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from twinbench.convert.architectures.shapes import COUNTER, expected_shapes
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.shapes import COUNTER, expected_shapes
-from twinbench.convert.stored import Stored
+from twinbench.convert.reading.stored import Stored
 
 MAX_CHANNELS = 320  # width 5, the widest published
 MIN_CHANNELS = 4

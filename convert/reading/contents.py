@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.pickles import Object
-from twinbench.convert.stored import Storage, Stored, as_tensor
+from twinbench.convert.reading.pickles import Object
+from twinbench.convert.reading.stored import Storage, Stored, as_tensor
 
 MAX_NAMES = 5000
 KEPT = 16 << 20  # bytes

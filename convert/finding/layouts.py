@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
-from twinbench.convert.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
+from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
 
 Keys = tuple[str, ...]
 

@@ -1,6 +1,7 @@
 """The 318 tensors of a ResNet-50 backbone: torchvision's names, in its order, with their shapes at any width.
 
-Plain arithmetic: a conversion imports neither torchvision nor a model. A test compares it with `convert.resnet`.
+Plain arithmetic: a conversion imports neither torchvision nor a model. A test compares it with the model of
+`convert.architectures.resnet`.
 """
 
 from functools import cache

@@ -4,9 +4,9 @@ import mmap
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.convert import containers, pickles
-from twinbench.convert.contents import Contents
 from twinbench.convert.files import CheckpointError, regular_file
+from twinbench.convert.reading import containers, pickles
+from twinbench.convert.reading.contents import Contents
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before 1.6
 _FOREIGN = {

@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from twinbench.convert.shapes import STAGES
+from twinbench.convert.architectures.shapes import STAGES
 
 
 class ResNet50(nn.Module):
