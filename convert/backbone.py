@@ -69,8 +69,8 @@ class Backbone:
         if what not in self.network.offers:
             raise ModelError(
                 f"{who} on {self.source}: {_TAKES.get(what, f'takes {what}')}, which {self.architecture} does not "
-                f"offer; it has {', '.join(sorted(self.network.offers))}; choose a protocol on pooled features, such as "
-                "voc07-svm-gap or imagenet-linear"
+                f"offer; it has {', '.join(sorted(self.network.offers))}; choose a protocol on pooled features, such "
+                "as voc07-svm-gap or imagenet-linear"
             )
 
     @property

@@ -22,7 +22,7 @@ class Naming:
 
     `marks` are two of our names: if the first is in a file, what stands before it is the backbone's prefix; a network
     of the family has both. `spell` gives a library's name for ours, or the names of several tensors that `join` makes
-    ours of; `tidy` makes the names in a file what `spell` gives. `nested`: the names lie as dicts in dicts, and are
+    ours of; it raises LookupError for a name that the library has no word for. `tidy` makes the names in a file what `spell` gives. `nested`: the names lie as dicts in dicts, and are
     joined by a slash.
     """
 
@@ -36,7 +36,10 @@ class Naming:
 
     def spelled(self, name: str) -> tuple[str, ...]:
         """Return the names in a file of what makes our tensor `name`."""
-        found = self.spell(name)
+        try:
+            found = self.spell(name)
+        except LookupError:  # another network's, for which the library has no word
+            found = name
         return (found,) if isinstance(found, str) else found
 
     def read(self, name: str, stored: Mapping[str, Stored], prefix: str = "") -> Stored | None:
