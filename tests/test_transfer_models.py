@@ -145,7 +145,8 @@ def test_the_identity_of_weights_is_their_tensors_wherever_the_file_lies(tmp_pat
     first, again = (opened(f"torchvision:resnet18={tmp_path / name}") for name in ("w.pth", "again.safetensors"))
     assert first.identity == again.identity
     assert first.identity == backbone_identity(first.sha256, "torchvision:resnet18", IMAGENET.as_dict())
-    assert first.layout == "torchvision:resnet18"
+    assert first.layout == "torchvision"
+    assert first.details["backbone"] == "torchvision:resnet18"
     assert first.identity != opened("torchvision:resnet18=random").identity
 
 
