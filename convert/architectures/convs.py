@@ -1,4 +1,4 @@
-"""ConvNeXts and Swins told by a few shapes: timm's models, under timm's names, and torchvision's under its own."""
+"""ConvNeXts, Swins and an EfficientNet told by a few shapes: timm's under timm's names, torchvision's under its own."""
 
 from collections.abc import Iterator
 
@@ -109,4 +109,17 @@ def _torchvision() -> Iterator[Known]:
         yield Known(LibraryNetwork("torchvision", f"swin_v2_{size}"), {**landmarks, scale: (heads, 1, 1)})
 
 
-CONVS = (*_convnexts(), *_swins(), *_torchvision())
+def _efficientnets() -> Iterator[Known]:
+    """Yield EfficientNet-Lite0, padded as TensorFlow does or as PyTorch does, which no tensor tells."""
+    landmarks: dict[str, Sides | None] = {
+        "conv_stem.weight": (32, 3, 3, 3),
+        "conv_head.weight": (1280, 320, 1, 1),
+        "blocks.1.2.conv_pwl.weight": None,
+        "blocks.5.3.conv_pwl.weight": (192, 1152, 1, 1),
+        "blocks.0.0.se.conv_reduce.weight": None,  # EfficientNet-B0
+    }
+    yield Known(LibraryNetwork("timm", "tf_efficientnet_lite0"), landmarks, "tensorflow")
+    yield Known(LibraryNetwork("timm", "efficientnet_lite0"), landmarks, "pytorch")
+
+
+CONVS = (*_convnexts(), *_swins(), *_torchvision(), *_efficientnets())

@@ -156,12 +156,41 @@ SWIN_TRANSFORMERS = Naming(
 )
 SWIN_TORCHVISION = Naming("torchvision's Swin", ("features.1.0.attn.qkv.weight", "features.0.0.weight"))
 
+# --- EfficientNet-Lite0 (efficientnet_lite_pytorch model.py, after EfficientNet-PyTorch) ---
+
+_REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage, which it numbers through
+_PLACES = [f"{stage}.{block}" for stage, count in enumerate(_REPEATS) for block in range(count)]
+_FIRST_BLOCK = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+_BLOCK = {
+    "conv_pw": "_expand_conv",
+    "bn1": "_bn0",
+    "conv_dw": "_depthwise_conv",
+    "bn2": "_bn1",
+    "conv_pwl": "_project_conv",
+    "bn3": "_bn2",
+}
+_LITE: dict[str, Spelled] = {
+    "conv_stem.*": "_conv_stem.*",
+    "bn1.*": "_bn0.*",
+    "conv_head.*": "_conv_head.*",
+    "bn2.*": "_bn1.*",
+    **{
+        f"blocks.{place}.{ours}.*": f"_blocks.{number}.{theirs}.*"
+        for number, place in enumerate(_PLACES)
+        for ours, theirs in (_BLOCK if number else _FIRST_BLOCK).items()
+    },
+}
+_LITE_MARKS = ("blocks.0.0.conv_dw.weight", "conv_stem.weight")
+EFFICIENTNET = Naming("timm's EfficientNet", _LITE_MARKS)
+EFFICIENTNET_LITE = Naming("efficientnet_lite_pytorch", _LITE_MARKS, speller(_LITE))
+
+# --- What a layout's row can ask for ---
+
 _MADE_CONVOLUTIONS = tuple(
     replace(naming, name=f"{naming.name}, made convolutions", join=_as_convolutions)
     for naming in (CONVNEXT_ORIGINAL, CONVNEXT_TRANSFORMERS)
 )
-# Of the code that builds the networks, of the authors', of transformers: what a layout's row can ask for.
-OWN_CONVS = (CONVNEXT, CONVNEXT_TORCHVISION, SWIN, SWIN_TORCHVISION)
+OWN_CONVS = (CONVNEXT, CONVNEXT_TORCHVISION, SWIN, SWIN_TORCHVISION, EFFICIENTNET)
 CONVNEXT_ORIGINALS = (CONVNEXT_ORIGINAL, _MADE_CONVOLUTIONS[0])
 TRANSFORMERS_CONVS = (CONVNEXT_TRANSFORMERS, _MADE_CONVOLUTIONS[1], CONVNEXT_DINOV3, SWIN_TRANSFORMERS)
-CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS)
+CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS, EFFICIENTNET_LITE)

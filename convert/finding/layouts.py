@@ -9,9 +9,10 @@ the default.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
+from twinbench.convert.convention import HALF, IMAGENET, IMAGENET_BGR, InputConvention
 from twinbench.convert.finding.conv_names import (
     CONVNEXT_ORIGINALS,
+    EFFICIENTNET_LITE,
     OWN_CONVS,
     SWIN_ORIGINAL,
     TRANSFORMERS_CONVS,
@@ -121,6 +122,16 @@ def _convs() -> Iterator[Layout]:
     # SimMIM's main_finetune.py and MoBY's moby_linear.py take `encoder`; MoBY's encoder_k is its average.
     yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", ("decoder.*",), naming=SWIN_ORIGINAL)
     yield Layout("simmim", "MoBY", ("model",), "encoder_k.", (), "key", naming=SWIN_ORIGINAL)
+    yield Layout(
+        "efficientnet-lite",
+        "efficientnet_lite_pytorch",
+        (),
+        "",
+        ("_fc.*",),
+        naming=EFFICIENTNET_LITE,
+        convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
+        variant="tensorflow",  # utils.py: get_same_padding_conv2d
+    )
     for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS):
         yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
 
