@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from twinbench.protocols.house import SettingError, UserError, with_settings
+from twinbench.protocols.text import TextError
+from twinbench.protocols.yaml_text import read_yaml
 
 WORD = re.compile(r"[A-Za-z0-9._:,@&|()*\[\]-]*")  # what Slurm allows in names and constraints; stands in a script
 
@@ -48,9 +48,11 @@ def read_cluster(options: object) -> Cluster:
     cluster = Cluster()
     if file.exists():
         try:
-            cluster = _with_options(cluster, yaml.safe_load(file.read_text()) or {})
-        except (ClusterError, yaml.YAMLError) as error:
-            raise ClusterError(f"{file}: {' '.join(str(error).split())}") from None
+            cluster = _with_options(cluster, read_yaml(file, "expected cluster options in YAML") or {})
+        except ClusterError as error:
+            raise ClusterError(f"{file}: {error}") from None
+        except TextError as error:
+            raise ClusterError(str(error)) from None
     elif "TWINBENCH_CLUSTER" in os.environ:
         raise ClusterError(f"TWINBENCH_CLUSTER={file}: there is no such file")
     return _with_options(cluster, options)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from twinbench.protocols.house import UserError, unknown
+from twinbench.protocols.text import TextError
+from twinbench.protocols.yaml_text import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")  # becomes a folder, a job name and a table row
 
@@ -18,32 +18,12 @@ class SuiteError(UserError):
     """A suite file with a mistake in it."""
 
 
-class _Loader(yaml.SafeLoader):
-    """A safe YAML loader to which a repeated key is a mistake; plain YAML lets the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping whose keys differ."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def parsed(file: Path) -> object:
     """Return what a YAML file holds; a mistake is reported with its line."""
     try:
-        return yaml.load(file.read_text(), _Loader)
-    except OSError as error:
-        raise SuiteError(f"{file}: {error.strerror}; expected a suite file, see docs/clusters.md") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{file}: is no text file; expected a suite in YAML") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(f"{file}, line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        return read_yaml(file, "expected a suite file, see docs/clusters.md")
+    except TextError as error:
+        raise SuiteError(str(error)) from None
 
 
 def as_mapping(
