@@ -5,13 +5,16 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from twinbench.protocols.house import UserError, unknown
 from twinbench.protocols.text import TextError
 from twinbench.protocols.yaml_text import read_yaml
+from twinbench.suite.cluster import MOST
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")  # becomes a folder, a job name and a table row
+LONGEST_PATH = 4096  # letters, as Linux takes them
+DEEPEST_PATH = 200  # to make 2,000 folders within each other ended in RecursionError
 
 
 class SuiteError(UserError):
@@ -50,16 +53,22 @@ def as_name(value: object, where: str) -> str:
     """Check a name that will be a folder's: nothing that could leave the root or puzzle a shell."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise SuiteError(
-            f"{where}: {value!r} is no usable name; expected letters, digits, '.', '_' or '-', "
+            f"{where}: {shown(value)} is no usable name; expected letters, digits, '.', '_' or '-', "
             "at most 80, beginning with a letter or digit (quote a number: '1')"
         )
     return value
 
 
+def is_text(value: object) -> TypeGuard[str]:
+    """Say whether `value` is a text that may name a file or something of that length; a megabyte may not."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_PATH
+
+
 def as_path(value: object, file: Path, where: str) -> Path:
     """Return an absolute path; a relative one starts at the suite file."""
-    if not isinstance(value, str) or not value:
-        raise SuiteError(f"{where}: is {shown(value)}, expected a path")
+    if not is_text(value) or value.count("/") > DEEPEST_PATH:
+        expected = f"a path, at most {LONGEST_PATH} letters long and {DEEPEST_PATH} folders deep"
+        raise SuiteError(f"{where}: is {shown(value)}, expected {expected}")
     path = Path(os.path.abspath(file.parent / os.path.expanduser(value)))
     if any(not character.isprintable() for character in str(path)):
         raise SuiteError(f"{where}: {value!r} holds a control character; expected a plain path")
@@ -79,10 +88,11 @@ def as_settings(value: object, where: str) -> tuple[tuple[str, str], ...]:
     return tuple(settings)
 
 
-def as_count(value: object, where: str, at_least: int) -> int:
-    """Return a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise SuiteError(f"{where}: is {shown(value)}, expected a whole number of at least {at_least}")
+def as_count(value: object, where: str, at_least: int, at_most: int = MOST) -> int:
+    """Return a whole number of at least `at_least` and at most `at_most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+        expected = f"a whole number of at least {at_least} and at most {at_most}"
+        raise SuiteError(f"{where}: is {shown(value)}, expected {expected}")
     return value
 
 
