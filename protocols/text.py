@@ -15,7 +15,7 @@ from typing import Any, cast
 from twinbench.protocols.house import UserError
 
 MAX_BYTES = 8_000_000  # of JSON, which takes a second at worst; a result has some thousands
-MAX_DEPTH = 30  # of lists and mappings within each other; what people and programs write has ten at most
+MAX_DEPTH = 30  # of values within each other; what people and programs write has ten at most
 MAX_DIGITS = 100  # of a number: it is still a float then
 
 
@@ -60,14 +60,14 @@ def parse_json(text: str, where: str, advice: str = "write it again") -> Any:
     raise TextError(f"{where}: not readable as JSON ({problem}); {advice}")
 
 
-_TOO_DEEP = f"more than {MAX_DEPTH} lists and mappings within each other"
+_TOO_DEEP = f"more than {MAX_DEPTH} values within each other"
 _TOO_LONG = f"a number of more than {MAX_DIGITS} digits"
 
 
 def _unfit(content: Any) -> str:
     """Return what in `content` nobody means; nothing if it is plain. Level by level: no depth of calls."""
     level: list[Any] = [content]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for value in level:
             if isinstance(value, dict):

@@ -61,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             self._count_alias(event)
             return super().compose_node(parent, index)
-        if event.tag not in (None, "!"):
+        if event.tag:
             raise _mistake("a tag; expected none: text, in quotes if need be, or a number", event)
         before = self.values
         self.values += 1
@@ -84,7 +84,7 @@ class _Loader(yaml.SafeLoader):
         if self.values > MAX_VALUES:
             raise _mistake(f"more than {MAX_VALUES} values, with what aliases stand for", event)
         if self.depth > MAX_DEPTH:
-            raise _mistake(f"more than {MAX_DEPTH} lists and mappings within each other", event)
+            raise _mistake(f"more than {MAX_DEPTH} values within each other", event)
 
     def compose_scalar_node(self, anchor: Any) -> Any:
         """Compose a text or number that can be written down and counted with."""
