@@ -30,7 +30,6 @@ from twinbench.data.archives.members import ARCHIVE, SIZE, Index
 from twinbench.data.decode import SUFFIXES
 from twinbench.data.errors import DataError, read_lines
 from twinbench.data.labelled import absent
-from twinbench.protocols.text import TextError, parse_json
 
 LABELS = (b"cls", b"json", b"txt")  # by preference
 IMAGES = frozenset(suffix[1:].encode() for suffix in SUFFIXES)
@@ -167,7 +166,7 @@ def _label(index: Index, place: int, field: str) -> Label | list[Label]:
     try:
         text = content.decode("utf-8-sig").strip()
         found = _of_json(text, field) if member.name.endswith(".json") else text
-    except (ValueError, TextError):
+    except (ValueError, RecursionError):
         found = None
     values = found if isinstance(found, list) else [found]
     if not all(_is_label(value) for value in values):
@@ -178,7 +177,7 @@ def _label(index: Index, place: int, field: str) -> Label | list[Label]:
 
 def _of_json(text: str, field: str) -> Any:
     """Return what a .json says in a field, or in the first of FIELDS that it has."""
-    content = parse_json(text, "")
+    content = json.loads(text)
     if not isinstance(content, dict):
         return None
     return next((content[name] for name in ([field] if field else FIELDS) if name in content), None)
