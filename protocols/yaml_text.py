@@ -6,7 +6,7 @@ that are none of YAML's, and a repeated key, of which the last wins in silence: 
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a value, counted with all that is in it."""
-        event = self.peek_event()
+        event: Any = cast("Any", self).peek_event()  # PyYAML says no types
         if isinstance(event, yaml.AliasEvent):
             self._count_alias(event)
             return super().compose_node(parent, index)
@@ -100,9 +100,13 @@ class _Loader(yaml.SafeLoader):
         if len(node.value) > MAX_DIGITS:
             raise _mistake(f"a number of {len(node.value)} digits; expected {MAX_DIGITS} at most", node)
         try:
-            self.construct_object(node)
+            self._built(node)
         except ValueError:
             raise _mistake(f"{node.value} is no number; put a text into quotes", node) from None
+
+    def _built(self, node: Any) -> Any:
+        """Return what a text or number stands for."""
+        return cast("Any", self).construct_object(node)
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping whose keys are plain and differ."""
@@ -111,7 +115,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _mistake("a list or mapping as a key; expected a name", key)
-            name = key.value if key.tag == f"{TAG}merge" else self.construct_object(key)
+            name = key.value if key.tag == f"{TAG}merge" else self._built(key)
             if name in seen:
                 raise _mistake(f"'{key.value[:60]}' is given twice", key)
             seen.add(name)
