@@ -31,7 +31,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = error.problem or error.context
+        problem = ", ".join(filter(None, (error.context, error.problem)))
     except yaml.reader.ReaderError as error:  # a control character
         line = text.count("\n", 0, error.position) + 1
         problem = f"character {ascii(chr(error.character))} is not allowed"

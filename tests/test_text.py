@@ -53,7 +53,8 @@ HOSTILE_YAML = {
     "a repeated key": ("a: {b: 1,\n b: 2}", "line 2: .*'b' is given twice"),
     "a repeated number": ("16: a\n0x10: b", "line 2: .*'0x10' is given twice"),
     "a list as a key": ("{[a]: 1}", "a list or mapping as a key; expected a name"),
-    "two documents": ("a: 1\n---\nb: 2", "another document"),
+    "two documents": ("a: 1\n---\nb: 2", "expected a single document in the stream, but found another document"),
+    "a repeated anchor": ("- &a 1\n- &a 2", "line 2: .*found duplicate anchor 'a'"),
     "no YAML": ("a: [", "line 1: not valid YAML"),
 }
 LARGE_YAML = {  # that mean something, and must do so soon
