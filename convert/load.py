@@ -16,6 +16,7 @@ from twinbench.convert.finding import prove
 from twinbench.convert.finding.find import Found, find
 from twinbench.convert.named import named_model
 from twinbench.convert.reading.contents import Contents
+from twinbench.convert.reading.hub import PREFIX, cached_folder
 from twinbench.convert.reading.reader import open_checkpoint
 from twinbench.convert.zoo import entry_named
 from twinbench.protocols.identity import backbone_identity
@@ -110,12 +111,14 @@ def open_backbone(spec: str, random_width: float = 1.0) -> Backbone:
 
 
 def local_file(spec: str) -> Path:
-    """Return the file that a path or `zoo:NAME` means; the latter is fetched the first time."""
+    """Return the file or folder that a path, `zoo:NAME` or `hf:ORG/MODEL` means; `zoo:` is fetched the first time."""
     if named_model(spec):
         raise CheckpointError(
             f"{spec}: another library's model, which only transfer's SVMs, k-NN and linear probes take; expected a "
             "checkpoint of a ResNet-50"
         )
+    if spec.startswith(PREFIX):
+        return cached_folder(spec)
     if not spec.startswith("zoo:"):
         return Path(spec)
     from twinbench.convert.download import fetch

@@ -22,11 +22,12 @@ class Contents:
     """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
 
     name: str
-    container: str  # torch-zip, torch-legacy, safetensors, pickle
+    container: str  # torch-zip, torch-legacy, safetensors, pickle; dcp, deepspeed and ...-sharded are folders
     tree: Any
-    size: int  # of the file, bytes
+    size: int  # of the file or files, bytes
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)  # config, preprocessor, ...: the JSON files beside it
     mapped: mmap.mmap | None = None
     passed: list[int] = field(default_factory=lambda: [0])  # bytes read since the file's pages were let go
 
