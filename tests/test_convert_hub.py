@@ -18,7 +18,7 @@ from safetensors.torch import save, save_file
 
 import twinbench
 from twinbench.convert import CheckpointError
-from twinbench.convert.load import local_file
+from twinbench.convert.opening import local_file
 from twinbench.convert.reading import hub
 from twinbench.convert.reading.hub import cache_folder, cached_folder, licence, wanted
 from twinbench.convert.reading.reader import open_checkpoint

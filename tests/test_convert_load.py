@@ -12,7 +12,7 @@ from twinbench.convert import CheckpointError, load_backbone, write_backbone
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, UNIT
 from twinbench.convert.files import load, save
-from twinbench.convert.load import build_model, open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.protocols.identity import backbone_identity
 
 WIDTH = 1 / 16
@@ -62,7 +62,7 @@ def test_the_names_and_values_are_torchvisions(tmp_path: Path) -> None:
     backbone = load_backbone(stored(tmp_path, model.state_dict()))
     assert len(backbone.state_dict) == 318
     assert "fc.weight" not in backbone.state_dict
-    ours, images = build_model(backbone), torch.randn(2, 3, 64, 64)
+    ours, images = backbone.build(), torch.randn(2, 3, 64, 64)
     model.fc = torch.nn.Identity()
     assert not ours.training
     assert torch.equal(ours(images), model.eval()(images))
@@ -128,7 +128,7 @@ def test_random_is_the_same_backbone_every_time_and_leaves_the_global_state_alon
     expected = torch.rand(3)
     torch.manual_seed(123)
     one, two = open_backbone("random", WIDTH), open_backbone("random", WIDTH)
-    build_model(one)
+    one.build()
     assert torch.equal(torch.rand(3), expected)
     assert one.sha256 == two.sha256
     assert one.layout == "random"
@@ -148,7 +148,7 @@ def test_random_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPa
 def test_other_widths_are_read_and_carried(tmp_path: Path, width: float) -> None:
     backbone = load_backbone(stored(tmp_path, trained(width=width)))
     assert backbone.width == width
-    assert build_model(backbone).features == 2048 * width
+    assert backbone.build().features == 2048 * width
     assert backbone.architecture == f"resnet50-w{width}"
 
 
@@ -162,7 +162,7 @@ def test_an_identity_is_tensors_architecture_and_convention(tmp_path: Path) -> N
 
 def test_a_model_is_a_copy(tmp_path: Path) -> None:
     backbone = load_backbone(stored(tmp_path, trained()))
-    build_model(backbone).conv1.weight.data.zero_()
+    backbone.build().conv1.weight.data.zero_()
     assert backbone.state_dict["conv1.weight"].abs().sum() > 0
 
 

@@ -13,8 +13,10 @@ from torch import nn
 
 import twinbench
 from twinbench.convert import write_backbone
+from twinbench.convert.architectures.own import module_backbone
 from twinbench.convert.convention import IMAGENET, UNIT, ConventionError, InputConvention
 from twinbench.convert.named import ModelError, NamedModel, named_model
+from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
@@ -25,7 +27,6 @@ from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.report.result import read_result
 from twinbench.transfer.cache import cache_key
 from twinbench.transfer.features import extract
-from twinbench.transfer.models import build_trunk, module_backbone, open_any, open_named
 from twinbench.transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
@@ -54,9 +55,7 @@ def weights():
 
 
 def opened(spec):
-    named = named_model(spec)
-    assert named
-    return open_named(named)
+    return open_backbone(spec)
 
 
 def test_a_spec_is_told_from_a_path():
@@ -89,11 +88,17 @@ def test_a_model_says_where_its_weights_come_from():
 
 
 def test_protocols_on_pooled_features_of_a_frozen_backbone_take_any_model():
-    for name in ("voc07-svm", "places205-linear", "imagenet-1pct", "coco-mrcnn-c4-1x"):
-        assert "only a ResNet-50" in PROTOCOLS[name].recipe.resnet_only
+    others = {
+        "voc07-svm": "maps",
+        "places205-linear": "maps",
+        "imagenet-1pct": "training",
+        "coco-mrcnn-c4-1x": "detector",
+    }
+    for name, takes in others.items():
+        assert PROTOCOLS[name].recipe.takes == takes
     for name in ("voc07-svm-gap", "imagenet-knn", "imagenet-linear", "inat18-svm"):
-        assert PROTOCOLS[name].recipe.resnet_only == ""
-    assert PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"}).recipe.resnet_only == ""
+        assert PROTOCOLS[name].recipe.takes == "pooled"
+    assert PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"}).recipe.takes == "pooled"
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -157,7 +162,7 @@ def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
     outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path, cache=tmp_path / "cache").run()
     assert outcome.metrics.keys() == {"top1", "top5"}
-    trunk = build_trunk(backbone)
+    trunk = backbone.build()
     now = trunk.model.state_dict()
     assert all(torch.equal(now[name], values) for name, values in backbone.state_dict.items())
 
@@ -265,7 +270,7 @@ def test_a_module_of_ones_own_gives_its_features(paths):
 def test_a_module_is_left_as_it_is():
     module = Mean().train()
     backbone = module_backbone(module)
-    build_trunk(backbone).model.norm.running_mean += 1
+    backbone.build().model.norm.running_mean += 1
     assert module.training
     assert module.norm.weight.requires_grad
     assert module.norm.running_mean.sum() == 0
@@ -311,7 +316,7 @@ def test_what_wraps_a_module_is_taken_off():
     ],
 )
 def test_a_convention_is_given_in_several_ways(given, meant):
-    assert open_any(Mean(), convention=given).convention == meant
+    assert open_backbone(Mean(), convention=given).convention == meant
 
 
 @pytest.mark.parametrize(
@@ -365,17 +370,17 @@ def test_modules_that_cannot_be_measured_say_why():
 
 def test_any_backbone_is_opened_by_what_names_it(tmp_path):
     path = tmp_path / "random.pth"
-    random = open_any("random", 1 / 16)
+    random = open_backbone("random", 1 / 16)
     for name in ("bn1.bias", "bn1.running_mean"):
         random.state_dict[name] += 1
     write_backbone(random, path)
-    found = open_any(path)
+    found = open_backbone(path)
     assert found.is_resnet
-    assert found.sha256 == open_any(str(path)).sha256
-    assert open_any(path, convention="unit").convention == UNIT
-    named = open_any("torchvision:resnet18=random", convention="unit")
+    assert found.sha256 == open_backbone(str(path)).sha256
+    assert open_backbone(path, convention="unit").convention == UNIT
+    named = open_backbone("torchvision:resnet18=random", convention="unit")
     assert named.convention == UNIT
     assert not named.is_resnet
-    assert not open_any(Mean()).is_resnet
+    assert not open_backbone(Mean()).is_resnet
     with pytest.raises(ModelError, match="backbone int: expected a path, a name or an nn.Module"):
-        open_any(3)  # type: ignore[arg-type]
+        open_backbone(3)  # type: ignore[arg-type]

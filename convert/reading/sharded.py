@@ -27,7 +27,7 @@ def open_sharded(index: Path, open_file: Callable[[Path], Contents]) -> Contents
         shard = open_file(part_of(index.parent, file, index.name))
         tensors = shard.tensors(shard.tree)
         _check_names(index, file, names, tensors)
-        tree |= {name: _letting_go(tensors[name], shard) for name in names}
+        tree |= {name: _releasing(tensors[name], shard) for name in names}
         size += shard.size
         container = f"{shard.container}-sharded"
     return Contents(str(index), container, tree, size)
@@ -56,11 +56,11 @@ def _check_names(index: Path, file: str, promised: Iterable[str], held: Iterable
         )
 
 
-def _letting_go(stored: Stored, shard: Contents) -> Stored:
-    """Return a tensor whose fetching gives back pages of its file that were read before."""
+def _releasing(stored: Stored, shard: Contents) -> Stored:
+    """Return a tensor whose fetching first gives back the pages of its file that were read before."""
 
     def fetch() -> Tensor:
-        shard.let_go(stored.nbytes)
+        shard.release()
         return stored.fetch()
 
     return replace(stored, fetch=fetch)
