@@ -25,10 +25,10 @@ from twinbench.convert.reading.containers import Window, torch_zip
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.parts import map_file, part_of
 from twinbench.convert.reading.pickles import Name, Object
-from twinbench.convert.reading.stored import DTYPES, Stored
+from twinbench.convert.reading.stored import SAFE_DTYPES, Stored
 
 METADATA = ".metadata"
-_DTYPES = {str(dtype): dtype for dtype in DTYPES.values()}
+_DTYPES = {str(dtype): dtype for dtype in SAFE_DTYPES.values()}
 
 
 @dataclass(frozen=True)

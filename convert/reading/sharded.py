@@ -5,7 +5,6 @@ transformers and accelerate write `model.safetensors.index.json` or `pytorch_mod
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -63,4 +62,4 @@ def _releasing(stored: Stored, shard: Contents) -> Stored:
         shard.release()
         return stored.fetch()
 
-    return replace(stored, fetch=fetch)
+    return Stored(stored.shape, stored.dtype, fetch)
