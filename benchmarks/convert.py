@@ -98,7 +98,8 @@ def lines(folder: Path) -> Iterator[bool]:
     """Measure each file, print its line, and yield whether it is within the targets."""
     imported, _ = min(measured("-c", "import torch, torchvision, timm") for _ in range(2))
     print(
-        f"import of torch, torchvision and timm {imported:.1f} s\n{'':8} {'GB':>6} {'copy s':>7} {'convert s':>10} ratio  MB beyond"
+        f"import of torch, torchvision and timm {imported:.1f} s\n"
+        f"{'':8} {'GB':>6} {'copy s':>7} {'convert s':>10} ratio  MB beyond"
     )
     for kind, out in FILES.items():
         path = folder / f"{kind}.pth"
