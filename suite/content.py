@@ -21,13 +21,11 @@ def content_sha256(path: Path) -> str:
 
 
 def file_sha256(file: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex, or that of a folder's files and their names; empty if unreadable.
+    """Return the sha256 of a file's bytes, in hex; empty where it cannot be read.
 
     A file that has the size and times that it had is not read again: `touch` costs one more reading, and changes
     nothing.
     """
-    if file.is_dir():
-        return _folder_sha256(file)
     question = ["sha256 of a file", os.path.realpath(file)]
     kept = hints.recall(question)
     if isinstance(kept, str):
@@ -40,15 +38,3 @@ def file_sha256(file: Path) -> str:
         return ""
     hints.keep(question, found, [file], began)
     return found
-
-
-def _folder_sha256(folder: Path) -> str:
-    """Return a sha256 over the files in a folder: a checkpoint may be one."""
-    whole = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            digest = file_sha256(file)
-            if not digest:
-                return ""
-            whole.update(f"{file.relative_to(folder)}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
