@@ -164,6 +164,7 @@ def test_the_licence_of_a_card(tmp_path: Path, card: str, expected: str) -> None
             ["pytorch_model.bin.index.json", "p-1.bin", "p-2.bin"],
         ),
         (["a.pth", "b.pth", "sub/c.safetensors"], ["a.pth", "b.pth"]),
+        (["pytorch_model.bin.index.json", "p-1.bin", "ema.safetensors"], ["pytorch_model.bin.index.json", "p-1.bin"]),
         (["tf_model.h5"], []),
     ],
 )

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.convert.files import CheckpointError, regular_file
+from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.contents import Contents, fields
+from twinbench.convert.reading.parts import names_in, text_start
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 MAX_TAG = 200  # bytes
@@ -23,24 +24,20 @@ def states_folder(folder: Path) -> Path | None:
     """Return the folder with DeepSpeed's files: this one, Lightning's `checkpoint`, or the one that `latest` names."""
     tag = _tag(folder / "latest")
     for candidate in (folder, folder / "checkpoint", folder / tag):
-        if candidate.is_dir() and _states(candidate):
+        if os.path.isdir(candidate) and _states(candidate):
             return candidate
     return None
 
 
 def _tag(latest: Path) -> str:
     """Return what the file `latest` says; nothing if there is none, or if it is no plain name."""
-    if not latest.is_file():
-        return ""
-    with regular_file(latest).open("rb") as file:
-        tag = file.read(MAX_TAG).decode("utf-8", "replace").strip()
+    tag = text_start(latest, MAX_TAG).strip()
     return tag if re.fullmatch(r"\w[\w.=-]*", tag) else ""
 
 
 def _states(folder: Path) -> list[str]:
     """Return the names of the files of model states."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _STATES.fullmatch(entry.name))
+    return list(filter(_STATES.fullmatch, names_in(folder)))
 
 
 def open_deepspeed(folder: Path, open_file: Callable[[Path], Contents]) -> Contents:

@@ -16,7 +16,7 @@ from twinbench.convert.reading.containers import ENDINGS
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.deepspeed import open_deepspeed, states_folder
 from twinbench.convert.reading.distributed import METADATA, open_distributed
-from twinbench.convert.reading.parts import read_json
+from twinbench.convert.reading.parts import names_in, read_json
 from twinbench.convert.reading.sharded import open_sharded
 
 INDEX = ".index.json"
@@ -52,7 +52,7 @@ def open_named(path: Path, open_file: Callable[[Path], Contents]) -> Contents:
 
 def _open_folder(folder: Path, open_file: Callable[[Path], Contents]) -> Contents:
     """Open the checkpoint that a folder is."""
-    names = _names(folder)
+    names = names_in(folder)
     second = next(filter(_SECOND_MODEL.fullmatch, names), None)
     if second:
         raise CheckpointError(f"{folder}: a folder with several models ({second}); expected one; name one of the files")
@@ -76,14 +76,6 @@ def _with_hints(path: Path, open_file: Callable[[Path], Contents]) -> Contents:
         if os.path.lexists(path.with_name(name)):
             hints[key] = read_json(path.with_name(name), MAX_HINT)
     return replace(contents, hints=hints)
-
-
-def _names(folder: Path) -> list[str]:
-    """Return the names of what lies in a folder, sorted."""
-    try:
-        return sorted(os.listdir(folder))
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
 def _no_checkpoint(folder: Path, names: list[str]) -> str:

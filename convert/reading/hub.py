@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinbench.convert.files import CheckpointError, regular_file
+from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.folder import HINTS, INDEX, WEIGHT_ENDINGS, WEIGHTS
+from twinbench.convert.reading.parts import names_in, text_start
 
 PREFIX = "hf:"
 CARD = "README.md"
 MAX_CARD = 64 << 10  # bytes, of which the card's head is the start
+MAX_REF = 100  # bytes
 _SPEC = re.compile(r"hf:(?P<model>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w-][\w./-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -25,7 +27,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class HubModel:
     """A model of the hub, at a branch, tag or commit."""
 
-    spec: str
     model: str  # ORG/MODEL
     revision: str
 
@@ -49,15 +50,11 @@ def cached_folder(spec: str) -> Path:
     A snapshot counts if a file of weights is in it: other programs cache a model's config.json alone.
     """
     named = _named(spec)
-    ref = named.folder / "refs" / named.revision
-    commit = named.revision
-    if ref.is_file():
-        with regular_file(ref).open("rb") as file:
-            commit = file.read(100).decode("utf-8", "replace").strip()
+    commit = text_start(named.folder / "refs" / named.revision, MAX_REF).strip() or named.revision
     snapshot = named.folder / "snapshots" / commit
-    if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
+    if not _COMMIT.fullmatch(commit) or not os.path.isdir(snapshot):
         raise CheckpointError(f"{spec}: not in {cache_folder()}; fetch it: twinbench zoo {spec} --fetch")
-    if not any(name.endswith((INDEX, *WEIGHT_ENDINGS)) for name in os.listdir(snapshot)):
+    if not any(name.endswith((INDEX, *WEIGHT_ENDINGS)) for name in names_in(snapshot)):
         raise CheckpointError(f"{spec}: {snapshot} has no weights in it; fetch them: twinbench zoo {spec} --fetch")
     return snapshot
 
@@ -79,19 +76,18 @@ def wanted(files: list[str]) -> list[str]:
     """Return the files of a model to fetch: one set of weights, safetensors before all others, and the small texts."""
     top = [name for name in files if "/" not in name]
     weights = [name for name in WEIGHTS if name in top][:1]
-    if not weights or weights[0].endswith(INDEX):
-        ending = next((ending for ending in WEIGHT_ENDINGS if any(name.endswith(ending) for name in top)), "")
-        weights += [name for name in top if ending and name.endswith(ending)]
+    if not weights:
+        ending = next((ending for ending in WEIGHT_ENDINGS if any(name.endswith(ending) for name in top)), None)
+        weights = [name for name in top if ending and name.endswith(ending)]
+    elif weights[0].endswith(INDEX):
+        shard = Path(weights[0].removesuffix(INDEX)).suffix
+        weights += [name for name in top if name.endswith(shard)]
     return weights + [name for name in top if name in (CARD, *HINTS.values())]
 
 
 def licence(folder: Path) -> str:
     """Return the licence that the head of a model's card gives, or nothing."""
-    card = folder / CARD
-    if not card.is_file() or not card.stat().st_size:
-        return ""
-    with card.open("rb") as file:
-        head = re.match(r"---\s*\n(.*?)\n---", file.read(MAX_CARD).decode("utf-8", "replace"), re.DOTALL)
+    head = re.match(r"---\s*\n(.*?)\n---", text_start(folder / CARD, MAX_CARD), re.DOTALL)
     found = dict(re.findall(r"^(license|license_name):[ \t]*([^\s#]+)", head[1], re.MULTILINE)) if head else {}
     return found.get("license_name", found.get("license", "")).strip("'\"")
 
@@ -101,7 +97,7 @@ def _named(spec: str) -> HubModel:
     found = _SPEC.fullmatch(spec)
     if not found or ".." in spec:
         raise CheckpointError(f"{spec}: names no model of the hub; expected hf:ORG/MODEL or hf:ORG/MODEL@REVISION")
-    return HubModel(spec, found["model"], found["revision"] or "main")
+    return HubModel(found["model"], found["revision"] or "main")
 
 
 def _library(spec: str) -> Any:

@@ -1,7 +1,8 @@
-"""The parts of a checkpoint that is a folder: files that one of them names, mapped files, small texts of JSON."""
+"""The parts of a checkpoint that is a folder: its names, files that one of them names, mapped files, texts of JSON."""
 
 import json
 import mmap
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,19 +14,34 @@ def part_of(folder: Path, name: Any, named_in: str) -> Path:
 
     The name must stay below the folder; a link in it may lead out, as every file in Hugging Face's cache does.
     """
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name:
         raise CheckpointError(f"{folder}: its {named_in} names no file where one is expected; get the folder again")
     where = f"{folder}: its {named_in} names {name[:80]!r}"
     inner = PurePosixPath(name)
     if inner.is_absolute() or ".." in inner.parts:
         raise CheckpointError(f"{where}, which lies outside the folder; refused")
-    path = folder / inner
+    if not os.path.exists(folder / inner):
+        raise CheckpointError(f"{where}, which is missing; copy or download the whole folder")
+    return regular_file(folder / inner)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of what lies in a folder, sorted."""
     try:
-        if not path.exists():
-            raise CheckpointError(f"{where}, which is missing; copy or download the whole folder")
-    except OSError as error:  # a name too long for the file system
-        raise CheckpointError(f"{where}, which cannot be read ({error.strerror})") from None
-    return regular_file(path)
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({error.strerror or error})") from None
+
+
+def text_start(path: Path, size: int) -> str:
+    """Return what a small file says, its first `size` bytes at most; nothing where there is no regular file."""
+    if not os.path.isfile(path):
+        return ""
+    try:
+        with path.open("rb") as file:
+            return file.read(size).decode("utf-8", "replace")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def map_file(path: Path) -> mmap.mmap:
