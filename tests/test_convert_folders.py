@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed._shard.sharded_tensor.metadata import TensorProperties as OlderProperties
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
@@ -145,6 +147,19 @@ def test_a_distributed_checkpoint_of_one_process(tmp_path: Path) -> None:
     assert same(fetched(contents), {**expected, "optimizer.state.0.exp_avg": torch.ones(2, 3)})
     assert contents.container == "dcp"
     assert contents.size == sum(path.stat().st_size for path in tmp_path.glob("*.distcp"))
+
+
+def test_metadata_as_other_versions_write_it(tmp_path: Path) -> None:
+    """Torch before 2.3 had one class elsewhere, and Python 3.13 another: the path that was saved to."""
+    dcp.save(weights(), checkpoint_id=tmp_path, no_dist=True)
+    metadata = pickle.loads((tmp_path / ".metadata").read_bytes())
+    for entry in metadata.state_dict_metadata.values():
+        entry.properties = OlderProperties(dtype=entry.properties.dtype)
+    data = pickle.dumps(metadata, 2)
+    assert b"ctorch.distributed._shard.sharded_tensor.metadata\nTensorProperties" in data
+    assert b"cpathlib\nPosixPath" in data
+    (tmp_path / ".metadata").write_bytes(data.replace(b"cpathlib\n", b"cpathlib._local\n"))
+    assert same(fetched(open_checkpoint(tmp_path)), weights())
 
 
 def test_a_distributed_checkpoint_below_a_folder_of_accelerate(tmp_path: Path) -> None:
