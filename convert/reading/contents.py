@@ -19,13 +19,13 @@ class Contents:
     """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
 
     name: str
-    container: str  # torch-zip, torch-legacy, safetensors, pickle; dcp, deepspeed and ...-sharded are folders
+    container: str  # torch-zip, torch-legacy, safetensors, pickle
     tree: Any
-    size: int  # of the file or files, bytes
+    size: int  # of the file, bytes
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
-    hints: Mapping[str, Any] = field(default_factory=dict)  # JSON beside it: config, preprocessor, open_clip
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what lies beside the tensors: config, preprocessor
 
     def at(self, path: tuple[str, ...]) -> Any:
         """Return the node under a path of keys, or None."""
