@@ -105,6 +105,16 @@ def _lightly() -> Iterator[Layout]:
         yield Layout("lightly", "lightly", ("state_dict",), prefix, _LIGHTLY, branch)
 
 
+def _byol_pytorch() -> Iterator[Layout]:
+    """Yield lucidrains/byol-pytorch's rows: its README saves the online network, which a file has as `net`, too.
+
+    A file is of BYOL itself, or of a Lightning module with it as `learner` (its examples/lightning/train.py).
+    """
+    for at, prefix in (((), ""), (("state_dict",), "learner.")):
+        yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}online_encoder.net.")
+        yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}target_encoder.net.", (), "target")
+
+
 def _convs() -> Iterator[Layout]:
     """Yield what ConvNeXts and Swins are kept in, and what transformers keeps them and ResNets in.
 
@@ -181,6 +191,13 @@ LAYOUTS = (
     Layout("solo-learn", "solo-learn", ("state_dict",), "backbone.", ("backbone.fc.*", *_SOLO)),
     Layout("solo-learn", "solo-learn", ("state_dict",), "momentum_backbone.", ("backbone.*", *_SOLO), "momentum"),
     Layout("solo-learn-encoder", "solo-learn before 1.0.3", ("state_dict",), "encoder.", ("encoder.fc.*", *_SOLO)),
+    # Bolts' BYOL and SimSiam return the online encoder's features, which its online evaluation takes.
+    Layout("bolts", "Lightning Bolts", ("state_dict",), "online_network.encoder."),
+    Layout("bolts", "Lightning Bolts", ("state_dict",), "target_network.encoder.", (), "target"),
+    *_byol_pytorch(),
+    # stable-pretraining's TeacherStudentWrapper: out of training its forward pass is the teacher's.
+    Layout("stable-pretraining", "stable-pretraining", ("state_dict",), "backbone.teacher."),
+    Layout("stable-pretraining", "stable-pretraining", ("state_dict",), "backbone.student.", (), "student"),
     Layout("vicreg-full", "VICReg, VICRegL", ("model",), "backbone.", ("projector.*", "maps_projector.*")),
     Layout("barlow-twins-full", "Barlow Twins, twinbench pretrain", ("model",), "backbone.", ("projector.*", "bn.*")),
     Layout("torchvision-trainer", _REFERENCES, ("model",), "", _FC, naming=TORCHVISION, convention=None),
