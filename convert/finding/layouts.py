@@ -130,8 +130,9 @@ def _convs() -> Iterator[Layout]:
         yield Layout("dinov3-convnext", "DINOv3, EUPE", (), "", ("head.*", "projectors.*"), naming=naming)
     yield Layout("swin", "Swin", ("model",), "", ("head.*",), naming=SWIN_ORIGINAL)
     # SimMIM's main_finetune.py and MoBY's moby_linear.py take `encoder`; MoBY's encoder_k is its average.
-    yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", ("decoder.*",), naming=SWIN_ORIGINAL)
-    yield Layout("simmim", "MoBY", ("model",), "encoder_k.", (), "key", naming=SWIN_ORIGINAL)
+    beside = ("decoder.*", "encoder*", "projector*", "predictor*", "queue*")
+    yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", beside, naming=SWIN_ORIGINAL)
+    yield Layout("simmim", "MoBY", ("model",), "encoder_k.", beside, "key", naming=SWIN_ORIGINAL)
     yield Layout(
         "efficientnet-lite",
         "efficientnet_lite_pytorch",
@@ -156,7 +157,7 @@ LAYOUTS = (
         naming=TORCHVISION,
         convention=None,
     ),
-    Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*")),
+    Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*"), naming=TORCHVISION),
     Layout("vissl", "VISSL", _VISSL_TRUNK, "_feature_blocks.", ("_feature_blocks.fc.*",)),
     Layout("vissl", "VISSL, evaluation", _VISSL_TRUNK, "base_model._feature_blocks.", ("*feature_pooling_ops.*",)),
     Layout("vissl-converted", "VISSL's converters", ("model_state_dict",), "_feature_blocks.", ("heads.*",)),
