@@ -17,12 +17,21 @@ from twinbench.convert.finding.conv_names import (
     SWIN_ORIGINAL,
     TRANSFORMERS_CONVS,
 )
-from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION, TRANSFORMERS
+from twinbench.convert.finding.names import (
+    CAFFE2,
+    CHILDREN,
+    DETECTRON2,
+    HAIKU,
+    OBOW,
+    TORCHVISION,
+    TRANSFORMERS,
+    WITHOUT_POOL,
+)
 from twinbench.convert.finding.naming import Naming
 
 Keys = tuple[str, ...]
 # Those of the code that builds and trains a network, which most files have.
-OWN_NAMES = (TORCHVISION, *OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL)
+OWN_NAMES = (TORCHVISION, CHILDREN, WITHOUT_POOL, *OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL)
 
 
 @dataclass(frozen=True)
@@ -94,11 +103,15 @@ _LIGHTLY = (
 
 
 def _lightly() -> Iterator[Layout]:
-    """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask."""
+    """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask.
+
+    In its benchmarks that is DINO's teacher, whose examples have it as `teacher_backbone.`; so that comes second.
+    """
     for branch, prefix in (
-        ("", "backbone."),  # DINO's teacher, BYOL's student
-        ("student", "student_backbone."),
+        ("", "backbone."),
+        ("momentum", "backbone_momentum."),  # of its examples: MoCo, BYOL
         ("teacher", "teacher_backbone."),
+        ("student", "student_backbone."),
         ("query", "query_backbone."),
         ("key", "key_backbone."),
     ):
