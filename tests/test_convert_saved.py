@@ -29,7 +29,8 @@ def moved(model: nn.Module, seed: int = 1) -> Any:
     generator = torch.Generator().manual_seed(seed)
     for name, values in model.state_dict().items():
         if values.is_floating_point():
-            values.add_(torch.rand(values.shape, generator=generator) * (1 if "running_var" in name else 0.1))
+            noise = torch.rand(values.shape, generator=generator)
+            values.add_(noise if "running_var" in name else (noise - 0.5) * 0.05)
     return model.eval()
 
 
@@ -66,7 +67,7 @@ def assert_holds(file: Path | str, default: nn.Module, others: dict[str, nn.Modu
     facts = inspect(str(file))
     assert is_of(held(file), default)
     assert layout is None or facts["layout"] == layout
-    assert facts["others"] == [f"--layout {label}" for label in others]
+    assert facts["others"] == list(others)
     for label, model in others.items():
         assert is_of(held(file, label), model), label
     assert is_of(held(file, facts["layout"]), default)
@@ -197,8 +198,7 @@ def test_wrappers_of_torch(tmp_path: Path) -> None:
     plain = copy.deepcopy(inner)
     inner.layer1[0] = checkpoint_wrapper(inner.layer1[0])
     wrapped = nn.DataParallel(torch.compile(inner))  # type: ignore[arg-type]
-    names = list(wrapped.state_dict())
-    assert "module._orig_mod.layer1.0._checkpoint_wrapped_module.conv1.weight" in names
+    assert all(name.startswith("module._orig_mod.") for name in wrapped.state_dict())
     torch.save({"model": wrapped.state_dict()}, tmp_path / "file.pth")
     assert_holds(tmp_path / "file.pth", plain, {})
 
@@ -206,8 +206,8 @@ def test_wrappers_of_torch(tmp_path: Path) -> None:
 # --- by the names that their code gives: packages that are not installed here ---
 
 
-def documented(one: nn.Module, two: nn.Module) -> dict[str, tuple[dict[str, Any], str, str, nn.Module]]:
-    """Return files with what is saved, the default's layout, the other's, and which of the two is the default."""
+def documented(one: nn.Module, two: nn.Module) -> dict[str, tuple[dict[str, Any], str, str]]:
+    """Return what is saved by origin, with the layouts of `one`, the default, and of `two`."""
     byol = under("net.", one) | under("online_encoder.net.", one) | under("target_encoder.net.", two)
     byol |= {"online_predictor.0.weight": torch.ones(3, 3), "online_encoder.projector.0.weight": torch.ones(3, 3)}
     learner = {f"learner.{name}": values for name, values in byol.items()}
@@ -217,16 +217,15 @@ def documented(one: nn.Module, two: nn.Module) -> dict[str, tuple[dict[str, Any]
     )
     solo = under("backbone.", one) | under("momentum_backbone.", two) | {"classifier.weight": torch.ones(3, 3)}
     return {
-        "byol-pytorch": (byol, "byol-pytorch", "byol-pytorch:target", one),
-        "byol-pytorch in Lightning": ({"state_dict": learner}, "byol-pytorch", "byol-pytorch:target", one),
-        "Bolts": ({"state_dict": bolts}, "bolts", "bolts:target", one),
-        "stable-pretraining": ({"state_dict": twins}, "stable-pretraining", "stable-pretraining:student", one),
-        "solo-learn": ({"state_dict": solo}, "solo-learn", "solo-learn:momentum", one),
+        "byol-pytorch": (byol, "byol-pytorch", "byol-pytorch:target"),
+        "byol-pytorch in Lightning": ({"state_dict": learner}, "byol-pytorch", "byol-pytorch:target"),
+        "Bolts": ({"state_dict": bolts}, "bolts", "bolts:target"),
+        "stable-pretraining": ({"state_dict": twins}, "stable-pretraining", "stable-pretraining:student"),
+        "solo-learn": ({"state_dict": solo}, "solo-learn", "solo-learn:momentum"),
         "DeiT": (
             {"model": one.state_dict(), "model_ema": two.state_dict()},
             "torchvision-trainer",
             "torchvision-trainer:ema",
-            one,
         ),
     }
 
@@ -236,7 +235,7 @@ ORIGINS = ("byol-pytorch", "byol-pytorch in Lightning", "Bolts", "stable-pretrai
 
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_two_networks_in_one_file(tmp_path: Path, trained: nn.Module, average: nn.Module, origin: str) -> None:
-    contents, layout, other, _ = documented(trained, average)[origin]
+    contents, layout, other = documented(trained, average)[origin]
     torch.save(contents, tmp_path / "file.ckpt")
     assert_holds(tmp_path / "file.ckpt", trained, {other: average}, layout)
 
@@ -245,7 +244,7 @@ def test_two_networks_in_one_file(tmp_path: Path, trained: nn.Module, average: n
     ("at", "prefix", "label"),
     [
         ("module", "", "module/"),  # DeepSpeed's mp_rank_00_model_states.pt
-        ("state_dict", "backbone.", "lightly"),  # stable-pretraining without a teacher
+        ("state_dict", "backbone.", "mmselfsup"),  # stable-pretraining's without a teacher, and many others'
         ("state_dict", "encoder.", "simsiam"),  # Bolts' SimCLR
         ("state_dict", "model.", "state_dict/model."),
     ],

@@ -188,9 +188,9 @@ def _distinct(found: list[Found]) -> list[Found]:
     """
     kept: dict[tuple[object, ...], Found] = {}
     for each in sorted(found, key=lambda each: not each.layout.name):
-        first = next(name for name in each.network.shapes() if name in each.tensors)
-        tensor = each.tensors[first]
-        kept.setdefault((each.network, tensor.place or (each.place.at, each.place.prefix)), each)
+        places = tuple(tensor.place for name, tensor in each.tensors.items() if not is_counter(name))
+        where = (each.place.at, each.place.prefix) if None in places else places
+        kept.setdefault((each.network, where), each)
     return list(kept.values())
 
 

@@ -120,7 +120,12 @@ def _torch_tensor(arguments: tuple[Any, ...], storage: Callable[[Any], Storage],
     def fetch() -> Tensor:
         return held.values().as_strided(shape, stride, offset).contiguous()
 
-    return Stored(shape, held.dtype, fetch)
+    return Stored(shape, held.dtype, fetch, (_address(held.data), offset, shape, stride) if size else None)
+
+
+def _address(data: memoryview) -> int:
+    """Return where bytes lie in memory; a key of a storage says less, as each file of a checkpoint counts from 0."""
+    return torch.frombuffer(data, dtype=torch.uint8).data_ptr()
 
 
 def _numpy_array(node: Object, name: str) -> Stored | None:
