@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twinbench.convert.files import CheckpointError, regular_file
-from twinbench.convert.reading import containers, pickles
+from twinbench.convert.reading import containers, pickles, tensorflow
 from twinbench.convert.reading.contents import Contents
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before 1.6
@@ -16,13 +16,15 @@ _FOREIGN = {
     b"<?xml": "an error message of a file server, so the download failed",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
-    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
-    b"\x57\xfb\x80\x8b": "a TensorFlow table; twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
+    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, TensorFlow, Haiku and Caffe2 files",
 }
 
 
 def open_checkpoint(path: Path | str) -> Contents:
     """Map the file and read its table of contents. Raises CheckpointError for whatever is not a checkpoint."""
+    index = tensorflow.is_bundle(Path(path))
+    if index:
+        return tensorflow.open_bundle(index)
     path = regular_file(path)
     try:
         with path.open("rb") as file:
@@ -54,5 +56,5 @@ def _open(name: str, view: memoryview, is_inner: bool = False) -> Contents:
             raise CheckpointError(f"{name}: {what}")
     raise CheckpointError(
         f"{name}: begins with {head[:8]!r}, which is no checkpoint that twinbench knows; expected a file of "
-        "torch.save, safetensors, or a pickle of arrays"
+        "torch.save, safetensors, a TensorFlow checkpoint, or a pickle of arrays"
     )
