@@ -1,8 +1,8 @@
 """Google's SimCLR (v1 and v2): how its TensorFlow checkpoints name and shape a ResNet.
 
-tf.layers numbers convolutions and batch norms as they are made (google-research/simclr, resnet.py): the stem, then block
-by block the projection shortcut, where there is one, before the block's three. Each convolution is followed by its batch
-norm, so that both have one count: conv2d_7 is normalised by batch_normalization_7.
+tf.layers numbers convolutions and batch norms as they are made (google-research/simclr, resnet.py): the stem, then
+block by block the projection shortcut, where there is one, before the block's three. Each convolution is followed by
+its batch norm, so that both have one count: conv2d_7 is normalised by batch_normalization_7.
 """
 
 import re
@@ -29,7 +29,7 @@ def simclr_name(name: str, blocks: tuple[int, ...] = RESNET50) -> str:
     assert match, name
     stage, block, number = int(match[1]), int(match[2]), int(match[3] or 0)
     blocks_before = sum(blocks[: stage - 1]) + block
-    # Three a block, and one for the stem or for a shortcut: stage 1 comes after the stem, stage 2 after a shortcut more.
+    # Three a block, the stem, and one shortcut for each stage begun: its own is `number` 0.
     count = 3 * blocks_before + stage + number
     return f"conv2d_{count}/kernel" if convolution else f"batch_normalization_{count}/{SLOTS.get(match[4], match[4])}"
 
@@ -41,14 +41,13 @@ def from_tensorflow(values: Tensor) -> Tensor:
 
 SIMCLR = Naming(simclr_name, from_tensorflow)
 _BESIDE = ("head_supervised/*", "head_contrastive/*", "global_step")
-_MOMENTUM = "base_model/*/Momentum"  # of the optimizer LARS
 ROWS = (
     Layout(
         "simclr",
         "SimCLR of Google (TensorFlow)",
         (),
         "base_model/",
-        (*_BESIDE, _MOMENTUM, "ema_model/*"),
+        (*_BESIDE, "base_model/*/Momentum", "ema_model/*"),  # Momentum: the optimizer's
         naming=SIMCLR,
         convention=UNIT,
     ),
@@ -57,7 +56,7 @@ ROWS = (
         "SimCLR v2 of Google (TensorFlow), moving average",
         (),
         "ema_model/base_model/",
-        (*_BESIDE, "base_model/*", "ema_model/head_*"),
+        (*_BESIDE, "base_model/*", "ema_model/head_*", "ema_model/base_model/*/Momentum"),
         "ema",
         naming=SIMCLR,
         convention=UNIT,

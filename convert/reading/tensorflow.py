@@ -32,7 +32,7 @@ DTYPES = {  # types.proto
     14: torch.bfloat16,
     19: torch.float16,
 }
-MAX_INDEX = 4 << 20  # bytes; that of SimCLR's ResNet-50 has 10,000
+MAX_INDEX = 2 << 20  # bytes; that of SimCLR's ResNet-50 has 10,000
 MAX_SHARDS = 1000
 MAX_AXES = 16
 VERSION = 1  # kTensorBundleVersion
@@ -134,17 +134,19 @@ def _entries(table: bytes) -> tuple[int, dict[str, Entry]]:
             entry = _entry(name, message)
             if entry:
                 found[name] = entry
+    if not shards:
+        raise ValueError("no entries")
     return shards, found
 
 
 def _header(key: bytes, message: protobuf.Fields) -> int:
     """Return the number of files with values (BundleHeaderProto)."""
-    shards, endianness = protobuf.number(message, 1), protobuf.number(message, 2)
-    version = protobuf.fields(b"".join(protobuf.messages(message, 3)))
+    shards = protobuf.number(message, 1)
     if key or not 1 <= shards <= MAX_SHARDS:
         raise ValueError("no header of a checkpoint of TensorFlow 0.12 or newer")
-    if endianness:
+    if protobuf.number(message, 2):
         raise ValueError("written on a big-endian machine")
+    version = protobuf.fields(b"".join(protobuf.messages(message, 3)))
     if protobuf.number(version, 2) > VERSION:  # min_consumer
         raise ValueError(f"a format newer than version {VERSION}")
     return shards
