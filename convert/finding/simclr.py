@@ -29,7 +29,7 @@ def simclr_name(name: str, blocks: tuple[int, ...] = RESNET50) -> str:
     assert match, name
     stage, block, number = int(match[1]), int(match[2]), int(match[3] or 0)
     blocks_before = sum(blocks[: stage - 1]) + block
-    # Three a block, the stem, and one shortcut for each stage begun: its own is `number` 0.
+    # The stem, three for each block, and a shortcut for each stage: this one's comes before its first convolution.
     count = 3 * blocks_before + stage + number
     return f"conv2d_{count}/kernel" if convolution else f"batch_normalization_{count}/{SLOTS.get(match[4], match[4])}"
 
