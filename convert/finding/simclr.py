@@ -34,12 +34,30 @@ def simclr_name(name: str, blocks: tuple[int, ...] = RESNET50) -> str:
     return f"conv2d_{count}/kernel" if convolution else f"batch_normalization_{count}/{SLOTS.get(match[4], match[4])}"
 
 
+def simclr_tf2_name(name: str) -> str:
+    """Return the TensorFlow 2 code's name: layer1.0.bn2.bias -> block_groups/0/layers/0/conv_relu_.../4/bn/beta.
+
+    Its lists hold more than layers with weights: an identity follows the stem, a DropBlock each of a block's three.
+    """
+    if stem := _STEM.fullmatch(name):
+        tail = "0/conv2d/kernel" if stem[1] == "conv" else f"2/bn/{SLOTS.get(stem[2], stem[2])}"
+        return f"initial_conv_relu_max_pool/{tail}"
+    convolution, norm = _CONVOLUTION.fullmatch(name), _NORM.fullmatch(name)
+    match = convolution or norm
+    assert match, name
+    at = 3 * (int(match[3]) - 1) if match[3] else 0
+    where = "conv_relu_dropblock_layers" if match[3] else "projection_layers"
+    tail = f"{at}/conv2d/kernel" if convolution else f"{at + 1}/bn/{SLOTS.get(match[4], match[4])}"
+    return f"block_groups/{int(match[1]) - 1}/layers/{match[2]}/{where}/{tail}"
+
+
 def from_tensorflow(values: Tensor) -> Tensor:
     """Turn a convolution's (H, W, in, out) into (out, in, H, W)."""
     return values.permute(3, 2, 0, 1).contiguous() if values.ndim == 4 else values
 
 
 SIMCLR = Naming(simclr_name, from_tensorflow)
+SIMCLR_TF2 = Naming(simclr_tf2_name, from_tensorflow)
 _BESIDE = ("head_supervised/*", "head_contrastive/*", "global_step")
 ROWS = (
     Layout(
@@ -59,6 +77,15 @@ ROWS = (
         (*_BESIDE, "base_model/*", "ema_model/head_*", "ema_model/base_model/*/Momentum"),
         "ema",
         naming=SIMCLR,
+        convention=UNIT,
+    ),
+    Layout(
+        "simclr-tf2",
+        "SimCLR of Google (TensorFlow 2)",
+        (),
+        "model/resnet_model/",
+        ("model/_projection_head/*", "model/supervised_head/*", "*global_step*"),
+        naming=SIMCLR_TF2,
         convention=UNIT,
     ),
 )

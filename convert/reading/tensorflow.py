@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError, regular_file
-from twinbench.convert.reading import protobuf, sstable
+from twinbench.convert.reading import protobuf, sstable, tensorflow_objects
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.crc32c import crc32c, unmasked
 from twinbench.convert.reading.stored import Stored
@@ -32,7 +32,8 @@ DTYPES = {  # types.proto
     14: torch.bfloat16,
     19: torch.float16,
 }
-MAX_INDEX = 2 << 20  # bytes; that of SimCLR's ResNet-50 has 10,000
+MAX_INDEX = 1 << 20  # bytes; that of SimCLR's ResNet-50 has 10,000
+MAX_GRAPH = 2 << 20  # bytes; that of a ResNet-50 in Keras has 250,000
 MAX_SHARDS = 1000
 MAX_AXES = 16
 VERSION = 1  # kTensorBundleVersion
@@ -87,12 +88,15 @@ def open_bundle(index: Path) -> Contents:
         raise CheckpointError(f"{index}: no sound TensorFlow checkpoint ({str(error)[:120]}); get it again") from None
     files = _files(index, prefix, shards)
     sizes = [file.stat().st_size for file in files]
-    tree: dict[str, Stored] = {}
     for name, entry in named.items():
         if entry.shard >= shards or entry.offset + entry.size > sizes[entry.shard]:
             raise CheckpointError(f"{index}: the values of {name[:60]!r} end beyond their file; get the files again")
+    graph = named.pop(tensorflow_objects.GRAPH, None)
+    names = _names(files[graph.shard], graph) if graph else {}
+    tree: dict[str, Stored] = {}
+    for name, entry in named.items():
         fetch = partial(_fetch, files[entry.shard], name, entry)
-        tree[name] = Stored(entry.shape, entry.dtype, fetch)
+        tree[names.get(name, name)] = Stored(entry.shape, entry.dtype, fetch)
     return Contents(str(index), "tensorflow", tree, size + sum(sizes))
 
 
@@ -154,16 +158,18 @@ def _header(key: bytes, message: protobuf.Fields) -> int:
 
 def _entry(name: str, message: protobuf.Fields) -> Entry | None:
     """Return what is said of a tensor (BundleEntryProto), or None for one of a type that torch does not have."""
+    shard, offset, size, crc = (protobuf.number(message, field) for field in (3, 4, 5, 6))
+    if name == tensorflow_objects.GRAPH:
+        return Entry(torch.uint8, (size,), shard, offset, size, crc)
     dtype = DTYPES.get(protobuf.number(message, 1))
     if dtype is None:
         return None
     if message.get(7):
         raise ValueError(f"{name[:60]!r} is partitioned: save it in one piece")
     shape = _shape(protobuf.fields(b"".join(protobuf.messages(message, 2))))
-    shard, offset, size = (protobuf.number(message, field) for field in (3, 4, 5))
     if size != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name[:60]!r} has {size:,} bytes, which do not fit its shape")
-    return Entry(dtype, shape, shard, offset, size, protobuf.number(message, 6))
+    return Entry(dtype, shape, shard, offset, size, crc)
 
 
 def _shape(message: protobuf.Fields) -> tuple[int, ...]:
@@ -186,8 +192,34 @@ def _files(index: Path, prefix: str, shards: int) -> list[Path]:
     return files
 
 
+def _names(file: Path, entry: Entry) -> dict[str, str]:
+    """Return the names by which TensorFlow 2's objects know the tensors."""
+    if entry.size > MAX_GRAPH:
+        raise CheckpointError(f"{file}: a graph of objects of {entry.size:,} bytes; expected {MAX_GRAPH:,} at most")
+    data = _read(file, entry)
+    try:
+        # One text: its length, the length's checksum, its bytes. The checksum of all sees the length in four bytes.
+        length, at = protobuf.varint(data, 0)
+        sound = length == len(data) - at - 4 and crc32c(length.to_bytes(4, "little") + data[at:]) == unmasked(entry.crc)
+        if not sound:
+            raise ValueError("its checksum does not fit")
+        return tensorflow_objects.paths(data[at + 4 :])
+    except ValueError as error:
+        raise CheckpointError(f"{file}: a damaged graph of objects ({str(error)[:120]}); get it again") from None
+
+
 def _fetch(file: Path, name: str, entry: Entry) -> Tensor:
     """Return a tensor's values, whose checksum must fit."""
+    data = _read(file, entry)
+    if crc32c(data) != unmasked(entry.crc):
+        raise CheckpointError(f"{file}: the checksum of {name[:60]!r} does not fit, the file is damaged; get it again")
+    if not data:
+        return torch.empty(entry.shape, dtype=entry.dtype)
+    return torch.frombuffer(data, dtype=entry.dtype).view(entry.shape)
+
+
+def _read(file: Path, entry: Entry) -> bytearray:
+    """Return a tensor's bytes."""
     data = bytearray(entry.size)
     try:
         with file.open("rb") as opened:
@@ -195,8 +227,6 @@ def _fetch(file: Path, name: str, entry: Entry) -> Tensor:
             got = opened.readinto(data)
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if got != entry.size or crc32c(data) != unmasked(entry.crc):
-        raise CheckpointError(f"{file}: the checksum of {name[:60]!r} does not fit, the file is damaged; get it again")
-    if not data:
-        return torch.empty(entry.shape, dtype=entry.dtype)
-    return torch.frombuffer(data, dtype=entry.dtype).view(entry.shape)
+    if got != entry.size:
+        raise CheckpointError(f"{file}: shorter than it was; was it replaced while it was read?")
+    return data
