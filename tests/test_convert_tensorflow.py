@@ -568,6 +568,9 @@ def test_simclr_in_tensorflow_2_is_found_too(tmp_path: Path) -> None:
         tensors[f"model/resnet_model/{at}{to_convolution}/kernel"] = saved[f"conv2d{count}/kernel"]
         for slot in ("gamma", "beta", "moving_mean", "moving_variance"):
             tensors[f"model/resnet_model/{at}{to_norm}/{slot}"] = saved[f"batch_normalization{count}/{slot}"]
+    momentum = ".OPTIMIZER_SLOT/optimizer/momentum/.ATTRIBUTES/VARIABLE_VALUE"
+    tensors[f"model/resnet_model/initial_conv_relu_max_pool/0/conv2d/kernel/{momentum}"] = np.ones(8, dtype="f4")
+    tensors |= {"optimizer/learning_rate": NUMBERS["a/scalar"], "save_counter": NUMBERS["global_step"]}
     backbone = load_backbone(write(tmp_path / "variables" / "variables", tensors).parent.parent)
     assert backbone.layout == "simclr-tf2"
     assert [name for name, values in weights.items() if not torch.equal(backbone.state_dict[name], values)] == []

@@ -59,6 +59,7 @@ def from_tensorflow(values: Tensor) -> Tensor:
 SIMCLR = Naming(simclr_name, from_tensorflow)
 SIMCLR_TF2 = Naming(simclr_tf2_name, from_tensorflow)
 _BESIDE = ("head_supervised/*", "head_contrastive/*", "global_step")
+_TRAINER = ("model/resnet_model/*/.OPTIMIZER_SLOT/*", "optimizer/*", "global_step", "save_counter")  # tf2/run.py
 ROWS = (
     Layout(
         "simclr",
@@ -84,7 +85,7 @@ ROWS = (
         "SimCLR of Google (TensorFlow 2)",
         (),
         "model/resnet_model/",
-        ("model/_projection_head/*", "model/supervised_head/*", "*global_step*"),
+        ("model/_projection_head/*", "model/supervised_head/*", *_TRAINER),
         naming=SIMCLR_TF2,
         convention=UNIT,
     ),
