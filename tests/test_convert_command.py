@@ -105,13 +105,16 @@ def test_convert_random(capsys, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["convert", "missing.pth", "out.pth"], "missing.pth: No such file"),
-        (["convert", ".", "out.pth"], ": a folder; expected a checkpoint file"),
+        (["convert", ".", "out.pth"], ".: a folder with one checkpoint file in it; name the file: checkpoint.pth"),
         (["convert", "checkpoint.pth", "."], "OUT is the file to write"),
         (
             ["convert", "checkpoint.pth", "out.pth", "--layout", "dino"],
             "unknown layout 'dino'. Did you mean 'dino-full'",
         ),
-        (["convert", "checkpoint.pth", "out.pth", "--layout", "swav"], "no ResNet-50 in any known layout; top-level"),
+        (
+            ["convert", "checkpoint.pth", "out.pth", "--layout", "swav"],
+            "no backbone at --layout swav; those in the file: --layout dino-full",
+        ),
         (["inspect", "missing.pth"], "missing.pth: No such file"),
     ],
 )

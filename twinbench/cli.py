@@ -29,7 +29,6 @@ COMMANDS = {
     "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }
 
-AT_ONCE = {"convert", "inspect"}  # they start nothing in the background
 CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
@@ -73,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = parser.parse_args(arguments[1:])
         if given.verbose:
             _tell_on_stderr()
-        return room.run(given) or 0
+        code = room.run(given) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        return code
     except UserError as error:
         print(f"twinbench {name}: {error}", file=sys.stderr)
         return 2
@@ -83,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, say `head`, has gone
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output, say `head`, has gone; the interpreter's end writes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
@@ -104,17 +105,8 @@ def _tell_on_stderr() -> None:
 
 
 def script() -> NoReturn:
-    """Run `main` as a program of its own.
-
-    As the interpreter ends, torch built for CUDA touches 100 MB more than a whole conversion needs: the commands
-    AT_ONCE leave without that.
-    """
-    code = main()
-    if sys.argv[1:2] and sys.argv[1] in AT_ONCE:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Run `main` as a program of its own."""
+    sys.exit(main())
 
 
 def _load(name: str):

@@ -1,18 +1,15 @@
 """What a checkpoint holds once it is open: plain data, in which the tensors are still in the file."""
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.pickles import Object
 from twinbench.convert.reading.stored import Storage, Stored, as_tensor
 
 MAX_NAMES = 5000
-KEPT = 16 << 20  # bytes
 NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
 BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
 
@@ -28,7 +25,7 @@ class Contents:
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
-    passed: list[int] = field(default_factory=lambda: [0])  # bytes read since the file's pages were let go
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what lies beside the tensors: config, preprocessor
 
     def at(self, path: tuple[str, ...]) -> Any:
         """Return the node under a path of keys, or None."""
@@ -46,18 +43,10 @@ class Contents:
                 found[key] = tensor
         return found
 
-    def passing(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield names and tensors to somebody who reads each one once, without keeping the file in memory."""
-        for name, values in tensors.items():
-            yield name, values
-            self.let_go(values.nbytes)
-
-    def let_go(self, size: int) -> None:
-        """Hear that `size` bytes were read; every KEPT bytes the file's pages are given back, to be read again."""
-        self.passed[0] += size
-        if self.mapped is not None and self.passed[0] > KEPT:
+    def release(self) -> None:
+        """Give the file's pages that were read back to the system; who needs them reads them again."""
+        if self.mapped is not None:
             self.mapped.madvise(mmap.MADV_DONTNEED)  # private and never written to: nothing is lost
-            self.passed[0] = 0
 
     def note(self) -> str | None:
         """Return what twinbench wrote about the backbone into the file's metadata, as JSON, or None."""

@@ -59,6 +59,7 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     fetch: Callable[[], Tensor]
+    place: object = None  # where its values lie, equal for two names of the same values; None if not known
 
     @property
     def nbytes(self) -> int:
