@@ -13,7 +13,6 @@ import torch
 from twinbench.convert import CheckpointError, load_backbone
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import UNIT
-from twinbench.convert.finding import find, simclr
 from twinbench.convert.finding.simclr import simclr_name
 from twinbench.convert.reading import crc32c as crc
 from twinbench.convert.reading import sstable, tensorflow, tensorflow_objects
@@ -516,12 +515,6 @@ HEADS = {
 }
 
 
-@pytest.fixture
-def with_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "LAYOUTS", (*find.LAYOUTS, *simclr.ROWS))
-
-
-@pytest.mark.usefixtures("with_rows")
 def test_simclrs_backbone_is_found_under_torchvisions_names(tmp_path: Path) -> None:
     weights = trained(0)
     write(tmp_path / "model.ckpt-250228", as_simclr(weights, "base_model/") | HEADS)
@@ -532,7 +525,6 @@ def test_simclrs_backbone_is_found_under_torchvisions_names(tmp_path: Path) -> N
     assert [name for name, values in weights.items() if not torch.equal(backbone.state_dict[name], values)] == []
 
 
-@pytest.mark.usefixtures("with_rows")
 @pytest.mark.parametrize(("layout", "seed"), [(None, 0), ("simclr", 0), ("simclr:ema", 1)])
 def test_simclr_v2_holds_a_moving_average_too(tmp_path: Path, layout: str | None, seed: int) -> None:
     tensors = as_simclr(trained(0), "base_model/") | as_simclr(trained(1), "ema_model/base_model/") | HEADS
@@ -542,7 +534,6 @@ def test_simclr_v2_holds_a_moving_average_too(tmp_path: Path, layout: str | None
     assert torch.equal(backbone.state_dict["layer4.2.conv3.weight"], trained(seed)["layer4.2.conv3.weight"])
 
 
-@pytest.mark.usefixtures("with_rows")
 def test_a_block_that_is_missing_is_named(tmp_path: Path) -> None:
     tensors = as_simclr(trained(0), "base_model/")
     del tensors["base_model/conv2d_52/kernel"]
@@ -550,7 +541,6 @@ def test_a_block_that_is_missing_is_named(tmp_path: Path) -> None:
         load_backbone(write(tmp_path / "model.ckpt-1", tensors))
 
 
-@pytest.mark.usefixtures("with_rows")
 def test_simclr_in_tensorflow_2_is_found_too(tmp_path: Path) -> None:
     weights = trained(0)
     lists = {"downsample.0": "projection_layers/0/conv2d", "downsample.1": "projection_layers/1/bn"}

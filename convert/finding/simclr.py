@@ -6,14 +6,14 @@ its batch norm, so that both have one count: conv2d_7 is normalised by batch_nor
 """
 
 import re
+from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
-from twinbench.convert.convention import UNIT
-from twinbench.convert.finding.layouts import Layout
-from twinbench.convert.finding.names import Naming
+from twinbench.convert.finding.naming import Naming
 
-RESNET50 = (3, 4, 6, 3)  # blocks of each stage
+RESNET50, RESNET101, RESNET152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)  # blocks of each stage
 SLOTS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _STEM = re.compile(r"(conv|bn)1\.(\w+)")
 _CONVOLUTION = re.compile(r"layer(\d)\.(\d+)\.(?:conv(\d)|downsample\.0)\.(\w+)")
@@ -26,7 +26,8 @@ def simclr_name(name: str, blocks: tuple[int, ...] = RESNET50) -> str:
         return "conv2d/kernel" if stem[1] == "conv" else f"batch_normalization/{SLOTS.get(stem[2], stem[2])}"
     convolution, norm = _CONVOLUTION.fullmatch(name), _NORM.fullmatch(name)
     match = convolution or norm
-    assert match, name
+    if match is None or int(match[2]) >= blocks[int(match[1]) - 1]:  # else its count would be another layer's
+        raise LookupError(name)
     stage, block, number = int(match[1]), int(match[2]), int(match[3] or 0)
     blocks_before = sum(blocks[: stage - 1]) + block
     # The stem, three for each block, and a shortcut for each stage: this one's comes before its first convolution.
@@ -44,49 +45,24 @@ def simclr_tf2_name(name: str) -> str:
         return f"initial_conv_relu_max_pool/{tail}"
     convolution, norm = _CONVOLUTION.fullmatch(name), _NORM.fullmatch(name)
     match = convolution or norm
-    assert match, name
+    if match is None:
+        raise LookupError(name)
     at = 3 * (int(match[3]) - 1) if match[3] else 0
     where = "conv_relu_dropblock_layers" if match[3] else "projection_layers"
     tail = f"{at}/conv2d/kernel" if convolution else f"{at + 1}/bn/{SLOTS.get(match[4], match[4])}"
     return f"block_groups/{int(match[1]) - 1}/layers/{match[2]}/{where}/{tail}"
 
 
-def from_tensorflow(values: Tensor) -> Tensor:
+def from_tensorflow(name: str, parts: Sequence[Tensor]) -> Tensor:
     """Turn a convolution's (H, W, in, out) into (out, in, H, W)."""
+    [values] = parts
     return values.permute(3, 2, 0, 1).contiguous() if values.ndim == 4 else values
 
 
-SIMCLR = Naming(simclr_name, from_tensorflow)
-SIMCLR_TF2 = Naming(simclr_tf2_name, from_tensorflow)
-_BESIDE = ("head_supervised/*", "head_contrastive/*", "global_step")
-_TRAINER = ("model/resnet_model/*/.OPTIMIZER_SLOT/*", "optimizer/*", "global_step", "save_counter")  # tf2/run.py
-ROWS = (
-    Layout(
-        "simclr",
-        "SimCLR of Google (TensorFlow)",
-        (),
-        "base_model/",
-        (*_BESIDE, "base_model/*/Momentum", "ema_model/*"),  # Momentum: the optimizer's
-        naming=SIMCLR,
-        convention=UNIT,
-    ),
-    Layout(
-        "simclr",
-        "SimCLR v2 of Google (TensorFlow), moving average",
-        (),
-        "ema_model/base_model/",
-        (*_BESIDE, "base_model/*", "ema_model/head_*", "ema_model/base_model/*/Momentum"),
-        "ema",
-        naming=SIMCLR,
-        convention=UNIT,
-    ),
-    Layout(
-        "simclr-tf2",
-        "SimCLR of Google (TensorFlow 2)",
-        (),
-        "model/resnet_model/",
-        ("model/_projection_head/*", "model/supervised_head/*", *_TRAINER),
-        naming=SIMCLR_TF2,
-        convention=UNIT,
-    ),
+_MARKS = ("layer1.0.conv1.weight", "conv1.weight")
+_SLOTS = ("*/Momentum", "*/.OPTIMIZER_SLOT/*")  # the optimizer's, one for each variable
+SIMCLR = tuple(
+    Naming(f"SimCLR's, ResNet-{depth}", _MARKS, partial(simclr_name, blocks=blocks), from_tensorflow, unused=_SLOTS)
+    for depth, blocks in ((50, RESNET50), (101, RESNET101), (152, RESNET152))
 )
+SIMCLR_TF2 = Naming("SimCLR's, TensorFlow 2", _MARKS, simclr_tf2_name, from_tensorflow, unused=_SLOTS)

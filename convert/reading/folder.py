@@ -88,7 +88,8 @@ def _no_checkpoint(folder: Path, names: list[str]) -> str:
     if not found:
         return (
             f"{folder}: a folder without a checkpoint; expected {WEIGHTS[0]}, {WEIGHTS[3]} or an index of their "
-            f"shards, {METADATA} with .distcp files, or a folder of DeepSpeed or TensorFlow; name the file or folder that has one"
+            f"shards, {METADATA} with .distcp files, or a folder of DeepSpeed or TensorFlow; name the file or folder "
+            "that has one"
         )
     if any(map(_PIECE.fullmatch, found)):
         return (
