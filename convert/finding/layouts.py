@@ -9,7 +9,7 @@ the default.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twinbench.convert.convention import HALF, IMAGENET, IMAGENET_BGR, InputConvention
+from twinbench.convert.convention import HALF, IMAGENET, IMAGENET_BGR, UNIT, InputConvention
 from twinbench.convert.finding.conv_names import (
     CONVNEXT_ORIGINALS,
     EFFICIENTNET_LITE,
@@ -28,6 +28,7 @@ from twinbench.convert.finding.names import (
     WITHOUT_POOL,
 )
 from twinbench.convert.finding.naming import Naming
+from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
 
 Keys = tuple[str, ...]
 # Those of the code that builds and trains a network, which most files have.
@@ -266,6 +267,12 @@ LAYOUTS = (
     ),
     *_convs(),
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
+    *(
+        Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)
+        for naming in SIMCLR
+        for branch, prefix in (("", "base_model/"), ("ema", "ema_model/base_model/"))
+    ),
+    Layout("simclr-tf2", "SimCLR of Google", (), "model/resnet_model/", naming=SIMCLR_TF2, convention=UNIT),
 )
 
 NESTED = tuple(row for row in LAYOUTS if row.naming is not None and row.naming.nested)
