@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ Weights = dict[str, Tensor]
 Rename = Callable[[str], str]
 
 
-def moved(model: nn.Module) -> nn.Module:
+def moved(model: nn.Module) -> Any:
     """Return the model with every tensor moved from its initial value, so that no two can be mistaken."""
     generator = torch.Generator().manual_seed(1)
     for name, values in model.state_dict().items():
@@ -43,6 +44,18 @@ def assert_gives(backbone: Backbone, expected: Tensor, side: int = SIDE) -> None
         torch.testing.assert_close(backbone.build()(images(side)), expected, rtol=1e-5, atol=1e-5)
 
 
+def outputs(model: nn.Module, *names: str) -> list[Tensor]:
+    """Return a list that the next forward pass fills with what these modules give."""
+    found: list[Tensor] = []
+
+    def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+        found.append(output)
+
+    for name in names:
+        model.get_submodule(name).register_forward_hook(hook)
+    return found
+
+
 def renamed(weights: Weights, *rules: tuple[str, str]) -> Weights:
     found = {}
     for name, values in weights.items():
@@ -53,7 +66,7 @@ def renamed(weights: Weights, *rules: tuple[str, str]) -> Weights:
 
 
 @pytest.fixture(scope="module")
-def transformers() -> object:
+def transformers() -> Any:
     return pytest.importorskip("transformers")
 
 
@@ -85,7 +98,7 @@ TO_FACEBOOK = (
 )
 
 
-def convnext(transformers: object, second: bool) -> tuple[nn.Module, Tensor]:
+def convnext(transformers: Any, second: bool) -> tuple[Any, Tensor]:
     """Return transformers' ConvNeXt-Atto of version 2, or -Tiny, with its features.
 
     Its final norm adds 1e-12 to the variance unless told otherwise, the authors' and timm's 1e-6.
@@ -99,9 +112,7 @@ def convnext(transformers: object, second: bool) -> tuple[nn.Module, Tensor]:
 
 
 @pytest.mark.parametrize("second", [False, True])
-def test_convnext_of_its_authors_of_transformers_and_of_timm(
-    tmp_path: Path, transformers: object, second: bool
-) -> None:
+def test_convnext_of_its_authors_of_transformers_and_of_timm(tmp_path: Path, transformers: Any, second: bool) -> None:
     model, expected = convnext(transformers, second)
     name = "timm:convnextv2_atto" if second else "timm:convnext_tiny"
     head = {"head.weight": torch.ones(10, expected.shape[1]), "head.bias": torch.ones(10)}
@@ -121,8 +132,8 @@ def test_convnext_of_its_authors_of_transformers_and_of_timm(
     assert (again.layout, again.sha256) == ("timm", found.sha256)
 
 
-def test_dinov3s_convnext_in_both_namings(tmp_path: Path, transformers: object) -> None:
-    model = moved(transformers.DINOv3ConvNextModel(transformers.DINOv3ConvNextConfig()))  # type: ignore[attr-defined]
+def test_dinov3s_convnext_in_both_namings(tmp_path: Path, transformers: Any) -> None:
+    model = moved(transformers.DINOv3ConvNextModel(transformers.DINOv3ConvNextConfig()))
     with torch.no_grad():
         expected = model(images()).pooler_output
     model.save_pretrained(tmp_path)
@@ -188,9 +199,9 @@ def microsofts(file: Path) -> Weights:
 
 
 @pytest.fixture(scope="module")
-def swin(transformers: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
+def swin(transformers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
     """A Swin-T as transformers saves it, and its features."""
-    model = moved(transformers.SwinModel(transformers.SwinConfig()))  # type: ignore[attr-defined]
+    model = moved(transformers.SwinModel(transformers.SwinConfig()))
     folder = tmp_path_factory.mktemp("swin")
     model.save_pretrained(folder)
     with torch.no_grad():
@@ -266,9 +277,7 @@ def test_torchvisions_own(tmp_path: Path, model: str) -> None:
         head[-1] = nn.Identity()
     else:
         original.head = nn.Identity()
-    wanted: list[Tensor] = []
-    for number in (1, 3, 5, 7):
-        original.get_submodule(f"features.{number}").register_forward_hook(lambda _, __, out: wanted.append(out))
+    wanted = outputs(original, *(f"features.{number}" for number in (1, 3, 5, 7)))
     with torch.no_grad():
         expected = original(images())
         maps = found.build().maps(images())
@@ -280,9 +289,7 @@ def test_torchvisions_own(tmp_path: Path, model: str) -> None:
 def test_timms_maps_are_those_of_its_stages(tmp_path: Path) -> None:
     original = moved(timm.create_model("convnext_atto", num_classes=0))
     torch.save(original.state_dict(), tmp_path / "file.pth")
-    wanted: list[Tensor] = []
-    for number in range(4):
-        original.get_submodule(f"stages.{number}").register_forward_hook(lambda _, __, out: wanted.append(out))
+    wanted = outputs(original, *(f"stages.{number}" for number in range(4)))
     with torch.no_grad():
         original(images())
         maps = open_backbone(tmp_path / "file.pth").build().maps(images())

@@ -1,6 +1,7 @@
 """ResNets of torchvision and timm are told by their tensors, and give what their library's own forward pass gives."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,13 +84,16 @@ def saved(model: nn.Module, path: Path) -> Path:
     return path
 
 
-class Stages:
-    """What a model's layer1 to layer4 give, by hooks in the library's own forward pass."""
+def stages(model: nn.Module) -> list[Tensor]:
+    """Return a list that the next forward pass fills with what layer1 to layer4 give, in the library's own code."""
+    found: list[Tensor] = []
 
-    def __init__(self, model: nn.Module) -> None:
-        self.maps: list[Tensor] = []
-        for number in range(1, 5):
-            model.get_submodule(f"layer{number}").register_forward_hook(lambda _, __, out: self.maps.append(out))
+    def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+        found.append(output)
+
+    for number in range(1, 5):
+        model.get_submodule(f"layer{number}").register_forward_hook(hook)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -100,13 +104,13 @@ def test_features_and_maps_are_the_librarys(tmp_path: Path, library: str, model:
     backbone = open_backbone(saved(moved(original), tmp_path / "file.pth"), convention="imagenet")
     assert backbone.architecture == f"{library}:{model}"
     original.fc = nn.Identity()
-    stages, images = Stages(original), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    wanted_maps, images = stages(original), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         expected, trunk = original(images), backbone.build()
         torch.testing.assert_close(trunk(images), expected, rtol=1e-5, atol=1e-5)
         maps, last_two = trunk.maps(images), trunk.maps(images, last=2)
     assert len(maps) == 4
-    for found, wanted in zip(maps, stages.maps, strict=True):
+    for found, wanted in zip(maps, wanted_maps, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert [tuple(each.shape) for each in last_two] == [tuple(each.shape) for each in maps[2:]]
 
