@@ -345,7 +345,7 @@ def holding(value: bytes) -> bytes:
     return b"\x80\x02}" + text("conv1.weight") + value + b"s."
 
 
-STORAGE = b"(" + text("storage") + b"ctorch\nQInt8Storage\n" + text("0") + text("cpu") + b"K\x04tQ"
+STORAGE = b"(" + text("storage") + b"ctorch\nNewStorage\n" + text("0") + text("cpu") + b"K\x04tQ"
 ARRAY = (
     reduce("numpy.core.multiarray _reconstruct", b"cnumpy\nndarray\n", b"K\x00\x85", text("b"))
     + b"(K\x01K\x05\x85"

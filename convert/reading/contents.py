@@ -8,10 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.reading.pickles import Object
-from twinbench.convert.reading.stored import Storage, Stored, as_tensor
+from twinbench.convert.reading.nodes import Object
+from twinbench.convert.reading.modules import is_module, state_dict
+from twinbench.convert.reading.stored import Storage, Stored
+from twinbench.convert.reading.tensors import as_tensor
 
-MAX_NAMES = 5000
+MAX_NAMES = 20_000  # the largest published backbones have 3,000 tensors; a checkpoint's optimizer has twice as many
 KEPT = 16 << 20  # bytes
 NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
 BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
@@ -22,13 +24,14 @@ class Contents:
     """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
 
     name: str
-    container: str  # torch-zip, torch-legacy, safetensors, pickle
+    container: str  # torch-zip, torchscript, torch-legacy, safetensors, pickle
     tree: Any
     size: int  # of the file, bytes
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
     passed: list[int] = field(default_factory=lambda: [0])  # bytes read since the file's pages were let go
+    seen: dict[int, tuple[Any, dict[str, Stored]]] = field(default_factory=dict)  # what `tensors` found, by node
 
     def at(self, path: tuple[str, ...]) -> Any:
         """Return the node under a path of keys, or None."""
@@ -38,13 +41,15 @@ class Contents:
         return node
 
     def tensors(self, node: Any) -> dict[str, Stored]:
-        """Return the tensors directly in a dict-like node, by name; everything else in it is left out."""
-        found: dict[str, Stored] = {}
-        for key, value in fields(node).items():
-            tensor = value if isinstance(value, Stored) else as_tensor(value, self._bytes_of, self.name)
-            if tensor is not None and isinstance(key, str):
-                found[key] = tensor
-        return found
+        """Return the tensors of a dict-like node or a module, by name; everything else in it is left out."""
+        if id(node) not in self.seen:  # rows of the table of layouts ask for the same few nodes again and again
+            found: dict[str, Stored] = {}
+            for key, value in fields(node).items():
+                tensor = value if isinstance(value, Stored) else as_tensor(value, self._bytes_of, self.name)
+                if tensor is not None and isinstance(key, str):
+                    found[key] = tensor
+            self.seen[id(node)] = node, found  # with the node, so that no other gets its id
+        return dict(self.seen[id(node)][1])
 
     def passing(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """Yield names and tensors to somebody who reads each one once, without keeping the file in memory."""
@@ -77,12 +82,15 @@ class Contents:
 def fields(node: Any) -> dict[Any, Any]:
     """Return what a dict-like node maps; attributes of a namespace count; an empty dict for anything else.
 
-    A node of more than MAX_NAMES entries is no state dict of a ResNet with its heads, and counts as empty.
+    A module that was pickled whole, or is the root of a TorchScript archive, maps what its state dict would. A node of
+    more than MAX_NAMES entries is no state dict of a backbone with its heads, and counts as empty.
     """
     if isinstance(node, dict):
         return node if len(node) <= MAX_NAMES else {}
     if not isinstance(node, Object) or len(node.items) > 2 * MAX_NAMES:
         return {}
+    if is_module(node):
+        return state_dict(node, MAX_NAMES)
     found = dict(zip(node.items[::2], node.items[1::2], strict=False))
     if node.path.endswith("._ByolExperimentState"):  # a named tuple is pickled without its names
         found |= dict(zip(BYOL_STATE, node.arguments, strict=False))
