@@ -24,7 +24,7 @@ from twinbench.convert.reading import pickles
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.nodes import Object, Persistent
 from twinbench.convert.reading.stored import SAFE_DTYPES, Region, Storage, Stored, whole
-from twinbench.convert.reading.tensors import raw_bytes, storage_dtype
+from twinbench.convert.reading.tensors import encoded, raw_data, storage_dtype
 from twinbench.convert.reading.window import Window
 
 MAX_MEMBER = 4 << 30  # bytes; the largest published checkpoint of a ResNet-50 has 1.4 GB
@@ -236,11 +236,12 @@ def embedded(name: str) -> Callable[[Any], Storage]:
     opened: dict[int, Storage] = {}
 
     def storage(node: Any) -> Storage:
-        data = raw_bytes(node.arguments[0]) if isinstance(node, Object) and node.path == EMBEDDED else None
+        is_file = isinstance(node, Object) and node.path == EMBEDDED and len(node.arguments) == 1
+        data = raw_data(node.arguments[0]) if is_file else None
         if data is None:
             raise CheckpointError(f"{name}: a torch tensor without its storage; save it with torch.save")
         if id(node) not in opened:
-            inner = torch_legacy(name, memoryview(data))
+            inner = torch_legacy(name, memoryview(bytearray(encoded(data, name))))
             if not isinstance(inner.tree, Persistent) or inner.storage is None:
                 raise CheckpointError(f"{name}: a tensor that torch did not write; refused")
             opened[id(node)] = inner.storage(inner.tree.key)

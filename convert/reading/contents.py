@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.reading.nodes import Object
 from twinbench.convert.reading.modules import is_module, state_dict
+from twinbench.convert.reading.nodes import Object, mapping
 from twinbench.convert.reading.stored import Storage, Stored
 from twinbench.convert.reading.tensors import as_tensor
 
@@ -90,8 +90,11 @@ def fields(node: Any) -> dict[Any, Any]:
     if not isinstance(node, Object) or len(node.items) > 2 * MAX_NAMES:
         return {}
     if is_module(node):
-        return state_dict(node, MAX_NAMES)
-    found = dict(zip(node.items[::2], node.items[1::2], strict=False))
+        node.flat = state_dict(node, MAX_NAMES) if node.flat is None else node.flat
+        return node.flat
+    found = mapping(node)
+    if len(found) > MAX_NAMES:
+        return {}
     if node.path.endswith("._ByolExperimentState"):  # a named tuple is pickled without its names
         found |= dict(zip(BYOL_STATE, node.arguments, strict=False))
     for extra in (node.arguments[0] if len(node.arguments) == 1 else None, node.state):

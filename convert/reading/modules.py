@@ -5,13 +5,14 @@
 beside. Neither the classes nor the code are needed to read the tensors.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
-from twinbench.convert.reading.nodes import Object
+from twinbench.convert.reading.nodes import Object, mapping
 from twinbench.convert.reading.tensors import TENSORS
 
 SCRIPTED = "__torch__."
+MAX_ENTRIES = 300_000
+MAX_NAME = 1000  # letters
 
 
 def is_module(node: Any) -> bool:
@@ -24,46 +25,51 @@ def is_module(node: Any) -> bool:
 def state_dict(module: Object, limit: int) -> dict[str, Any]:
     """Return the tensors' nodes of a module and those in it by dotted names, in the order of `state_dict()`.
 
-    Modules may be shared, and a hostile file's may hold themselves: one with more than `limit` modules or names counts
-    as empty. TorchScript does not tell buffers from other attributes that are tensors, so that these are returned too.
+    Modules may be shared, and those of a hostile file may hold themselves: a network with more than `limit` names, or
+    in which MAX_ENTRIES attributes were looked at, counts as empty. TorchScript does not tell buffers from other
+    attributes that are tensors, so that these are returned too.
     """
     found: dict[str, Any] = {}
     waiting = [("", module)]
-    for _ in range(limit):
-        if not waiting or len(found) > limit:
-            break
+    entries = 0
+    while waiting:
         prefix, node = waiting.pop()
-        found |= {f"{prefix}{key}": value for key, value in _tensors(node)}
-        inner = [(f"{prefix}{key}.", value) for key, value in _modules(node)]
-        waiting.extend(reversed(inner))
-    return found if not waiting and len(found) <= limit else {}
+        tensors, modules = _owned(node)
+        entries += 1 + len(tensors) + len(modules)
+        if entries > MAX_ENTRIES or len(found) > limit or len(prefix) > MAX_NAME:
+            return {}
+        found |= {f"{prefix}{key}": value for key, value in tensors if _is_tensor(value)}
+        waiting.extend((f"{prefix}{key}.", value) for key, value in reversed(modules) if is_module(value))
+    return found
 
 
-def _tensors(module: Object) -> Iterator[tuple[str, Any]]:
-    """Yield a module's own parameters and buffers; those that are None are in no state dict."""
+def _owned(module: Object) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
+    """Return the attributes of a module that may be tensors, and those that may be modules."""
+    state = module.state
     if module.path.startswith(SCRIPTED):
-        owned = module.state.items()
-    else:
-        passing = module.state.get("_non_persistent_buffers_set")
-        passing = passing.items or passing.arguments if isinstance(passing, Object) else ()
-        left_out = set().union(*(part if isinstance(part, list) else [part] for part in passing))
-        buffers = _mapped(module.state["_buffers"]).items()
-        owned = [*_mapped(module.state["_parameters"]).items(), *((k, v) for k, v in buffers if k not in left_out)]
-    for key, value in owned:
-        if isinstance(value, Object) and value.path in TENSORS:
-            yield key, value
+        return list(state.items()), list(state.items())
+    left_out = _members(state.get("_non_persistent_buffers_set"))
+    buffers = [(key, value) for key, value in _mapped(state["_buffers"]).items() if key not in left_out]
+    return [*_mapped(state["_parameters"]).items(), *buffers], list(_mapped(state["_modules"]).items())
 
 
-def _modules(module: Object) -> Iterator[tuple[str, Object]]:
-    """Yield the modules directly in a module."""
-    inner = module.state if module.path.startswith(SCRIPTED) else _mapped(module.state["_modules"])
-    for key, value in inner.items():
-        if is_module(value):
-            yield key, value
+def _is_tensor(node: Any) -> bool:
+    """Return whether a node is a tensor; a parameter or buffer that is None is in no state dict."""
+    return isinstance(node, Object) and node.path in TENSORS
+
+
+def _members(node: Any) -> set[str]:
+    """Return the texts in a set, which is pickled as a call with a list, or as an object with items."""
+    if not isinstance(node, Object):
+        return set()
+    members = [*node.items]
+    for argument in node.arguments:
+        members += argument if isinstance(argument, list) else []
+    return {member for member in members if isinstance(member, str)}
 
 
 def _mapped(node: Any) -> dict[Any, Any]:
     """Return a dict or `OrderedDict` of a module as a dict."""
     if isinstance(node, Object):
-        return dict(zip(node.items[::2], node.items[1::2], strict=False))
+        return mapping(node)
     return node if isinstance(node, dict) else {}

@@ -25,6 +25,7 @@ class Object:
     arguments: tuple[Any, ...]
     state: Any = None
     items: "list[Any] | tuple[()]" = ()  # a list once there are some: files hold many objects without any
+    flat: dict[str, Any] | None = None  # of a module, its state dict: made when somebody asks, and kept
 
     @property
     def path(self) -> str:
@@ -37,3 +38,16 @@ class Persistent:
     """A reference to something outside the pickle: in torch's files, a storage."""
 
     key: Any
+
+
+def mapping(node: Object) -> dict[Any, Any]:
+    """Return the items of a dict-like object."""
+    found = dict(zip(node.items[::2], node.items[1::2], strict=False))
+    if node.path == "collections.OrderedDict" and node.arguments and isinstance(node.arguments[0], list):
+        pairs = node.arguments[0]  # how Python 2 pickles it
+        found |= {key: value for key, value in pairs if isinstance(key, str)} if all(map(_is_pair, pairs)) else {}
+    return found
+
+
+def _is_pair(node: Any) -> bool:
+    return isinstance(node, list | tuple) and len(node) == 2

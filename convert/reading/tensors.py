@@ -12,6 +12,7 @@ from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.nodes import Name, Object, Persistent
 from twinbench.convert.reading.stored import NUMPY_DTYPES, STORAGE_DTYPES, TORCH_DTYPES, Storage, Stored, refused, whole
 
+MAX_DIMENSIONS = 64  # of numpy and torch; a shape may be shared by all tensors of a file
 WRAPPED = 8  # a parameter of a subclass of a tensor is three deep
 REBUILD = "torch._utils._rebuild_"
 # Wrappers whose first argument is the tensor itself: whether it needs gradients says nothing of its values.
@@ -40,7 +41,7 @@ def as_tensor(node: Any, storage: Callable[[Any], Storage], name: str, depth: in
         return _numpy_array(node, name)
     try:
         return _torch_tensor(node, storage, name, depth - 1)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name}: a tensor that torch did not write; refused") from error
 
 
@@ -78,10 +79,11 @@ def _strided(node: Object, storage: Callable[[Any], Storage], name: str) -> Stor
         return refused(shape, dtype, f"{name}: a tensor of type {kind}; a backbone has real floating-point weights")
     size = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if size else 0
-    if size > held.count or last >= max(held.count, 1):
-        raise CheckpointError(
-            f"{name}: a tensor of shape {_text(shape)} over {held.count} stored values; the file is damaged"
-        )
+    room = f"{name}: a tensor of shape {_text(shape)} over {held.count} stored values"
+    if last >= max(held.count, 1):
+        raise CheckpointError(f"{room}; the file is damaged")
+    if size > held.count:  # its values repeat (`expand`), and a small file could declare any number of them
+        return refused(shape, dtype, f"{room}; save it contiguous")
     # A view such as `z.conj().imag` is stored with the sign of its values and a note that it is the other one.
     is_negative = len(more) > 2 and bool(more[2].get("neg"))
 
@@ -110,11 +112,8 @@ def _distributed(
     is_sum = any(isinstance(item, Object) and "Partial" in item.path for item in placements)
     if local is None or (local.shape == shape and not is_sum):
         return local
-    return refused(
-        shape,
-        local.dtype,
-        f"{name}: holds one rank's part of a tensor of shape {_text(shape)}; gather it before it is saved (full_tensor)",
-    )
+    message = f"{name}: holds one rank's part of a tensor of shape {_text(shape)}; save its full_tensor()"
+    return refused(shape, local.dtype, message)
 
 
 def _converted(stored: Stored | None, dtype: torch.dtype) -> Stored | None:
@@ -135,7 +134,7 @@ def _numpy_array(node: Object, name: str) -> Stored | None:
         axes = rest[0] if rest and order == "K" else None
     else:
         return None
-    torch_dtype, data = _numpy_dtype(dtype), raw_bytes(raw)
+    torch_dtype, data = _numpy_dtype(dtype), raw_data(raw)
     if torch_dtype is None or data is None or not isinstance(shape, tuple) or not _is_whole(shape):
         return None
     if order == "F":
@@ -145,12 +144,12 @@ def _numpy_array(node: Object, name: str) -> Stored | None:
         raise CheckpointError(f"{name}: an array of shape {_text(shape)} in {len(data)} bytes; the file is damaged")
 
     def fetch() -> Tensor:
-        values = (
-            torch.frombuffer(bytearray(data), dtype=torch_dtype) if len(data) else torch.empty(0, dtype=torch_dtype)
-        )
+        values = torch.empty(0, dtype=torch_dtype)
+        if len(data):
+            values = torch.frombuffer(bytearray(encoded(data, name)), dtype=torch_dtype)
         return values.view(shape).permute(axes).contiguous()
 
-    return Stored(tuple(shape[axis] for axis in axes), torch_dtype, fetch, ("array", id(node)))
+    return Stored(tuple(shape[axis] for axis in axes), torch_dtype, fetch, ("array", id(data), axes))
 
 
 def _permutes(axes: Any, ndim: int) -> bool:
@@ -168,16 +167,22 @@ def _numpy_dtype(node: Any) -> torch.dtype | None:
     return NUMPY_DTYPES.get(code) if order in ("<", "|", "=") and isinstance(code, str) else None
 
 
-def raw_bytes(node: Any) -> bytes | bytearray | memoryview | None:
-    """Return raw data, which Python 2 wrote as a text and protocol 2 as a call of `_codecs.encode(text, "latin1")`."""
+def raw_data(node: Any) -> str | bytes | bytearray | memoryview | None:
+    """Return raw data, one letter or byte for each byte, or None.
+
+    Python 2 wrote it as a text, and protocol 2 does as a call of `_codecs.encode(text, "latin1")`.
+    """
     if isinstance(node, Object) and node.path == "_codecs.encode" and node.arguments[1:] in (("latin1",), ("latin-1",)):
         node = node.arguments[0]
-    if isinstance(node, str):
-        try:
-            return node.encode("latin1")
-        except UnicodeEncodeError:
-            return None
-    return node if isinstance(node, bytes | bytearray | memoryview) else None
+    return node if isinstance(node, str | bytes | bytearray | memoryview) else None
+
+
+def encoded(data: str | bytes | bytearray | memoryview, name: str) -> bytes | bytearray | memoryview:
+    """Return raw data as bytes: not before they are asked for, for many arrays may share one text."""
+    try:
+        return data.encode("latin1") if isinstance(data, str) else data
+    except UnicodeEncodeError:
+        raise CheckpointError(f"{name}: an array with letters for bytes; the file is damaged") from None
 
 
 def _dtype(node: Name) -> torch.dtype:
@@ -195,15 +200,15 @@ def storage_dtype(kind: Any) -> torch.dtype | None:
 
 def _sizes(node: Any) -> tuple[int, ...]:
     """Return a shape or stride, which is a tuple or a `torch.Size` of one."""
-    sizes = tuple(node.arguments[0] if isinstance(node, Object) else node)
+    sizes = node.arguments[0] if isinstance(node, Object) else node
     if not _is_whole(sizes):
         raise ValueError("sizes")
-    return sizes
+    return tuple(sizes)
 
 
 def _is_whole(numbers: tuple[Any, ...]) -> bool:
-    """Return True for non-negative whole numbers only."""
-    return all(type(number) is int and 0 <= number < 2**62 for number in numbers)
+    """Return True for non-negative whole numbers only, as many as a tensor has dimensions."""
+    return len(numbers) <= MAX_DIMENSIONS and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
 
 
 def _text(shape: tuple[int, ...]) -> str:
