@@ -31,7 +31,7 @@ from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import frPyObjects
 from torch import nn
 
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.scenes.make import make_scenes
 from twinbench.detection.chatter import chatter_to
 from twinbench.detection.config import detectron2_config

@@ -18,7 +18,7 @@ from torchvision import transforms
 
 from benchmarks.views import IMAGES, photographs
 from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
-from twinbench.convert.load import build_model, open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.images import read_rgb
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.base import Features
@@ -41,7 +41,7 @@ def main() -> int:
     torch.set_num_threads(1)
     backbone, recipe = open_backbone("random"), find_protocol("voc07-svm").recipe
     assert isinstance(recipe, SvmRecipe)
-    size, model = recipe.transform, build_model(backbone)
+    size, model = recipe.transform, backbone.build()
     steps = transforms.Compose(
         [
             transforms.Resize(size.resize),

@@ -4,26 +4,26 @@ Examples:
     twinbench convert checkpoint.pth resnet50.pth
     twinbench convert moco_v2_800ep_pretrain.pth.tar moco.pth --to detectron2
     twinbench convert dino_full.pth student.safetensors --layout dino-full:student
+    twinbench convert timm:vit_base_patch16_224=dino_vitbase16.pth vit.pth --input imagenet
     twinbench convert zoo:moco-v2-800ep moco.pkl
 """
 
 import argparse
-from dataclasses import replace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `twinbench convert` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any known layout, zoo:NAME or random")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a file or folder in any known layout, LIBRARY:NAME=FILE, zoo:NAME, hf:ORG/MODEL or random",
+    )
     parser.add_argument("out", metavar="OUT", help="the file to write")
     parser.add_argument(
         "--to",
         choices=("torchvision", "detectron2", "timm", "safetensors"),
-        help="the form to write (default: safetensors for .safetensors, detectron2 for .pkl, else torchvision)",
-    )
-    parser.add_argument(
-        "--input",
-        choices=("imagenet", "imagenet-bgr", "unit"),
-        help="the input convention to note in OUT, if the file's own is wrong: ImageNet's mean and std, or [0, 1]",
+        help="the form to write (default: safetensors for .safetensors, detectron2 for .pkl, else that of the library "
+        "that has the network: torchvision or timm)",
     )
     add_reading_arguments(parser)
 
@@ -34,27 +34,36 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", metavar="NAME", help="the layout, or one of its branches (dino-full:student), or KEYS/PREFIX"
     )
     parser.add_argument(
-        "--drop", action="append", default=[], metavar="PATTERN", help="tensors to leave out, for example 'my_head.*'"
+        "--drop",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="tensors beside the trunk to leave out, for example 'my_head.*'",
+    )
+    parser.add_argument(
+        "--input",
+        metavar="NAME",
+        help="the input convention, where the file does not say or is wrong: imagenet, half, clip, unit, imagenet-bgr, "
+        "or MEAN/STD as 0.5,0.5,0.5/0.5,0.5,0.5",
+    )
+    parser.add_argument(
+        "--cast", action="store_true", help="round numbers of 64 bits to 32 where that loses digits; is noted"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
-    from twinbench.convert.convention import CONVENTIONS
-    from twinbench.convert.finding.find import find
-    from twinbench.convert.load import local_file, random_backbone, take
-    from twinbench.convert.reading.reader import open_checkpoint
+    from twinbench.convert.finding.find import Wanted
+    from twinbench.convert.opening import open_backbone
     from twinbench.convert.write import form_of, write_backbone
 
-    to = arguments.to or form_of(arguments.out)
-    if arguments.checkpoint == "random":
-        backbone, written = random_backbone(), None
-    else:
-        contents = open_checkpoint(local_file(arguments.checkpoint))
-        backbone = take(contents, find(contents, arguments.layout, arguments.drop), borrow=True)
-        written = contents.let_go
-    if arguments.input:
-        backbone = replace(backbone, convention=CONVENTIONS[arguments.input])
-    write_backbone(backbone, arguments.out, to, written=written)
-    print(f"{arguments.out}: {to}, from {backbone.layout}, width {backbone.width:g}, sha256 {backbone.sha256}")
+    wanted = Wanted(arguments.layout, arguments.drop)
+    backbone = open_backbone(arguments.checkpoint, convention=arguments.input, wanted=wanted, cast=arguments.cast)
+    to = arguments.to or form_of(arguments.out, backbone)
+    write_backbone(backbone, arguments.out, to)
+    cast = f", cast from {backbone.cast}" if backbone.cast else ""
+    print(
+        f"{arguments.out}: {to}, {backbone.architecture} from {backbone.layout}{cast}, input {backbone.convention} "
+        f"({backbone.convention_from}), sha256 {backbone.sha256}"
+    )
     return 0

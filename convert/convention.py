@@ -55,6 +55,19 @@ class InputConvention:
         return f"{self.order.upper()} in [0, {self.scale:g}], mean {mean}, std {std}"
 
 
+def _written_out(text: str) -> InputConvention:
+    """Return the convention of `MEAN/STD`, three numbers each: `0.5,0.5,0.5/0.25,0.25,0.25`, of RGB in [0, 1]."""
+    if "/" not in text:
+        raise ConventionError(f"{unknown('input convention', text, CONVENTIONS)}; or MEAN/STD: 0.5,0.5,0.5/0.5,0.5,0.5")
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
+        return InputConvention.from_dict({"mean": mean, "std": std, "order": "rgb", "scale": 1.0})
+    except ValueError:
+        raise ConventionError(
+            f"input convention {text!r}: expected MEAN/STD, three numbers each, std above 0: 0.5,0.5,0.5/0.5,0.5,0.5"
+        ) from None
+
+
 def _three(values: Any) -> tuple[float, float, float] | None:
     """Return three finite numbers as a tuple, or None."""
     if not isinstance(values, list | tuple) or len(values) != 3:
@@ -67,7 +80,11 @@ def _three(values: Any) -> tuple[float, float, float] | None:
 IMAGENET = InputConvention()
 IMAGENET_BGR = InputConvention((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "bgr")
 UNIT = InputConvention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # [0, 1] as it is: SimCLR of Google
-CONVENTIONS = {"imagenet": IMAGENET, "imagenet-bgr": IMAGENET_BGR, "unit": UNIT}
+HALF = InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # [-1, 1]: Inception's, of Google's ViTs and SigLIP
+CLIP = InputConvention(  # openai/CLIP clip.py: _transform
+    (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+)
+CONVENTIONS = {"imagenet": IMAGENET, "imagenet-bgr": IMAGENET_BGR, "unit": UNIT, "half": HALF, "clip": CLIP}
 
 
 def as_convention(given: InputConvention | Mapping[str, Any] | str | None) -> InputConvention:
@@ -80,9 +97,7 @@ def as_convention(given: InputConvention | Mapping[str, Any] | str | None) -> In
     if isinstance(given, InputConvention):
         return given
     if isinstance(given, str):
-        if given not in CONVENTIONS:
-            raise ConventionError(unknown("input convention", given, CONVENTIONS))
-        return CONVENTIONS[given]
+        return CONVENTIONS[given] if given in CONVENTIONS else _written_out(given)
     known = IMAGENET.as_dict()
     for name in given:
         if name not in known:

@@ -5,96 +5,58 @@ Foreign checkpoints are read by `convert.reading.reader`, which needs no unpickl
 
 import contextlib
 import glob
-import io
-import json
 import os
 import pickle
+import re
 import stat
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from twinbench.protocols.house import UserError, replacing
 
 ABANDONED = 3600  # seconds without a byte
-_SAFETENSORS_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # all that a backbone has
 
 
 class CheckpointError(UserError):
     """A file that cannot be read as a checkpoint, or whose backbone cannot be proven complete."""
 
 
-class Writer(io.FileIO):
-    """A new file that tells after each write how many bytes it took."""
-
-    def __init__(self, path: Path, written: Callable[[int], None] | None) -> None:
-        super().__init__(path, "wb")
-        self.written = written
-        self.failed: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        """Write all of `data`, any buffer."""
-        view = memoryview(data).cast("B")
-        size = len(view)
+def save(obj: object, path: Path | str) -> None:
+    """Write `obj` with `torch.save`, beside `path` first and then over it: a kill leaves the old file or the new."""
+    with writing(path) as beside, beside.open("wb") as file:
         try:
-            while view:
-                view = view[super().write(view) :]
-        except OSError as error:
-            self.failed = error
-            raise
-        if self.written is not None:
-            self.written(size)
-        return size
+            torch.save(obj, file)  # to an open file: given a path, torch would put its name into the archive
+        except RuntimeError as error:  # how torch tells of a write that failed under it
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
-def save(obj: object, path: Path | str, written: Callable[[int], None] | None = None) -> None:
-    """Write `obj` with `torch.save`, beside `path` first and then over it: a kill leaves the old file or the new.
-
-    `written` hears how many bytes each write took.
-    """
-    with writing(path, written) as file:
-        torch.save(obj, file)  # to an open file: given a path, torch would put its name into the archive
-
-
-def save_pickle(obj: dict[str, Any], path: Path | str, written: Callable[[int], None] | None = None) -> None:
+def save_pickle(obj: dict[str, Any], path: Path | str) -> None:
     """Write `obj` as a pickle, the form of Detectron2's `.pkl`, with the same care as `save`."""
-    with writing(path, written) as file:
-        pickler = pickle.Pickler(file)
-        pickler.fast = True  # no memo, which would hold a copy of every array until the end
-        pickler.dump(obj)
+    with writing(path) as beside, beside.open("wb") as file:
+        pickle.dump(obj, file)
 
 
-def save_safetensors(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path | str, written: Callable[[int], None] | None
-) -> None:
-    """Write `tensors` as safetensors, one after the other, with the same care as `save`.
-
-    The file is an 8-byte little-endian length, a JSON header padded to 8 bytes, and the tensors' bytes. The library's
-    own writer holds all of them until the end, and orders the metadata anew each time.
-    """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    at = 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):  # so that all are aligned
-        size = tensors[name].nbytes
-        dtype, shape = _SAFETENSORS_DTYPES[tensors[name].dtype], list(tensors[name].shape)
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with writing(path, written) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in list(header)[1:]:
-            file.write(tensors[name].numpy())
+def save_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path | str) -> None:
+    """Write `tensors` as safetensors, with the same care as `save`."""
+    with writing(path) as beside:
+        try:
+            save_file(dict(tensors), beside, dict(metadata))
+        except SafetensorError as error:  # `... I/O error: No space left on device (os error 28)`
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error from None
 
 
 @contextmanager
-def writing(path: Path | str, written: Callable[[int], None] | None = None) -> Generator[Writer]:
-    """Yield a file to write that takes the place of `path` in the end (`replacing`).
+def writing(path: Path | str) -> Generator[Path]:
+    """Yield the path of a file to write that takes the place of `path` in the end (`replacing`).
 
     What a kill left of such a file is removed by the next writer, an hour after the last byte that went into it.
     """
@@ -103,11 +65,8 @@ def writing(path: Path | str, written: Callable[[int], None] | None = None) -> G
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink()
-    with replacing(path) as beside, Writer(beside, written) as file:
-        try:
-            yield file
-        except RuntimeError as error:  # torch's own, when a write failed under it
-            raise file.failed or error from None
+    with replacing(path) as beside:
+        yield beside
 
 
 def load(path: Path | str, **keywords: Any) -> Any:

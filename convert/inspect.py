@@ -8,62 +8,82 @@ Examples:
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twinbench.convert.command import add_reading_arguments
 from twinbench.convert.zoo import entry_named
 
 if TYPE_CHECKING:
-    from twinbench.convert.finding.layouts import Layout
+    from twinbench.convert.backbone import Backbone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `twinbench inspect` takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file in any layout, or zoo:NAME")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a file or folder in any known layout, LIBRARY:NAME=FILE, zoo:NAME or hf:ORG/MODEL",
+    )
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     add_reading_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the file holds; the exit code is 0 only if its backbone is proven."""
-    facts = inspect(arguments.checkpoint, arguments.layout, arguments.drop)
+    facts = inspect(arguments.checkpoint, arguments.layout, arguments.drop, arguments.input, arguments.cast)
     if arguments.json:
         print(json.dumps(facts, indent=2))
     else:
         width = max(map(len, facts))
-        print("\n".join(f"{name.replace('_', ' '):{width}}  {_text(value)}" for name, value in facts.items()))
+        print("\n".join(f"{name.replace('_', ' '):{width}}  {_text(name, value)}" for name, value in facts.items()))
     return 0
 
 
-def inspect(spec: str, layout: str | None = None, drop: list[str] | None = None) -> dict[str, Any]:
-    """Return what a file or `zoo:NAME` holds, in plain values. Raises CheckpointError if its backbone is not whole."""
-    from twinbench.convert.finding.find import find
-    from twinbench.convert.load import local_file, recorded_convention, take
-    from twinbench.convert.reading.reader import open_checkpoint
+def inspect(
+    spec: str, layout: str | None = None, drop: Sequence[str] = (), convention: str | None = None, cast: bool = False
+) -> dict[str, Any]:
+    """Return what a file, folder, `zoo:NAME` or LIBRARY:NAME=FILE holds, in plain values.
 
-    contents = open_checkpoint(local_file(spec))
-    found = find(contents, layout, drop or [])
-    backbone = take(contents, found, borrow=True)
-    noted = recorded_convention(contents) is not None
+    Raises CheckpointError if its backbone is not whole.
+    """
+    from twinbench.convert.convention import as_convention
+    from twinbench.convert.finding.find import Wanted
+    from twinbench.convert.load import take
+    from twinbench.convert.opening import search
+
+    contents, found = search(spec, Wanted(layout, drop))
+    backbone = take(contents, found, convention=as_convention(convention) if convention else None, cast=cast)
     return {
         "file": contents.name,
         "bytes": contents.size,
         "container": contents.container,
         "layout": backbone.layout,
         "origin": found.layout.origins,
-        "at": "/".join(found.layout.at) or "top level",
+        "at": "/".join(found.place.at) or "top level",
         "prefix": backbone.prefix or "none",
+        "names": found.place.naming.name,
         "architecture": backbone.architecture,
         "width": backbone.width,
+        "spec": _spec(spec, backbone),
+        "offers": sorted(backbone.network.offers),
         "tensors": len(found.tensors),
+        "cast": backbone.cast or "none",
         "dropped": _groups(found.dropped),
         "others": list(found.others),
         "convention": str(backbone.convention),
-        "convention_from": _convention_from(noted, found.layout),
+        "convention_from": backbone.convention_from,
         "sha256": backbone.sha256,
         "identity": backbone.identity,
         **_published(spec),
     }
+
+
+def _spec(spec: str, backbone: "Backbone") -> str:
+    """Return what to give as BACKBONE for this very network: the file, with the network's name in its library."""
+    name = backbone.architecture
+    has_name = ":" in name and " " not in name and not spec.startswith(("zoo:", "hf:", name))
+    return f"{name}={spec}" if has_name else spec
 
 
 def _published(spec: str) -> dict[str, Any]:
@@ -73,15 +93,6 @@ def _published(spec: str) -> dict[str, Any]:
     entry = entry_named(spec.removeprefix("zoo:"))
     top1 = {} if entry.top1 is None else {"published_top1": entry.top1}
     return {"zoo": f"zoo:{entry.name} ({entry.method})", "licence": entry.licence, **top1}
-
-
-def _convention_from(noted: bool, layout: "Layout") -> str:
-    """Say how the input convention is known."""
-    from twinbench.convert.finding.layouts import LAYOUTS
-
-    if noted:
-        return "noted in the file"
-    return f"usual for {layout.label}" if layout in LAYOUTS else "assumed: the file does not say"
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, int]:
@@ -94,10 +105,10 @@ def _groups(names: tuple[str, ...]) -> dict[str, int]:
     return counts
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """Return a value as a person reads it."""
     if isinstance(value, dict):
         return ", ".join(f"{name} ({count})" for name, count in value.items()) or "nothing"
     if isinstance(value, list):
-        return ", ".join(f"--layout {item}" for item in value) or "none"
+        return ", ".join(f"--layout {item}" if name == "others" else item for item in value) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

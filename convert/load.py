@@ -1,157 +1,91 @@
 """From a file to a proven backbone: open it, find the backbone, fetch its values, check them; or say why not."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from twinbench.convert.architectures.shapes import expected_shapes
-from twinbench.convert.convention import IMAGENET, InputConvention
+from twinbench.convert.architectures.network import is_counter
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.convention import InputConvention
+from twinbench.convert.conventions import convention_of
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding import prove
-from twinbench.convert.finding.find import Found, find
-from twinbench.convert.named import named_model
+from twinbench.convert.finding.find import Found, Wanted, find
+from twinbench.convert.note import noted
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.reader import open_checkpoint
-from twinbench.convert.zoo import entry_named
-from twinbench.protocols.identity import backbone_identity
-
-if TYPE_CHECKING:  # it brings torchvision, which a conversion does without
-    from twinbench.convert.architectures.resnet import ResNet50
-
-RANDOM_SEED = 0
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A proven ResNet-50 backbone.
+def load_backbone(
+    path: Path | str,
+    layout: str | None = None,
+    drop: Sequence[str] = (),
+    *,
+    convention: InputConvention | None = None,
+    cast: bool = False,
+) -> Backbone:
+    """Read the checkpoint `path`, of any known layout, container and architecture, and prove its backbone.
 
-    `state_dict` has the 318 torchvision names in torchvision's order, as CPU tensors (float32; counters int64);
-    `sha256` is the tensors' (`prove.identity`), the same for the same weights in any file; `identity` is the whole
-    backbone's. `width` multiplies ResNet-50's channels. `layout`, `prefix` and `source` say where it was found.
-    """
-
-    state_dict: dict[str, Tensor]
-    layout: str
-    prefix: str
-    sha256: str
-    width: float = 1.0
-    convention: InputConvention = IMAGENET
-    source: str = ""
-
-    @property
-    def architecture(self) -> str:
-        """The network that the tensors are of: `resnet50`, or `resnet50-w0.25` for a width other than 1."""
-        return "resnet50" if self.width == 1 else f"resnet50-w{self.width:.10g}"
-
-    @property
-    def is_resnet(self) -> bool:
-        """Whether it is the ResNet-50 that detectors take, and that may be trained; another network is kept frozen."""
-        return True
-
-    @property
-    def details(self) -> dict[str, str]:
-        """What a result says of a backbone that its sha256 does not: nothing of a ResNet-50."""
-        return {}
-
-    @property
-    def identity(self) -> str:
-        """The sha256 of tensors, architecture and input convention: the same tensors fed otherwise are another one."""
-        return backbone_identity(self.sha256, self.architecture, self.convention.as_dict())
-
-
-def load_backbone(path: Path | str, layout: str | None = None, drop: Sequence[str] = ()) -> Backbone:
-    """Read the checkpoint `path`, of any known layout and container, and prove its backbone.
-
-    `layout` chooses one backbone of several (`dino-full:student`), or describes an unknown layout as KEYS/PREFIX
-    (`state_dict/net.trunk.`); `drop` adds shell patterns of tensors that may be left over. Raises CheckpointError.
+    `layout` chooses one backbone of several (`dino-full:student`), or a place in the file as KEYS/PREFIX
+    (`state_dict/net.trunk.`); `drop` adds shell patterns of tensors that may lie beside it; `convention` replaces what
+    is known of its input; `cast` allows to round values of 64 bits to 32. Raises CheckpointError.
     """
     contents = open_checkpoint(path)
-    return take(contents, find(contents, layout, drop))
+    wanted = Wanted(layout, drop, noted(contents).network)
+    return take(contents, find(contents, wanted), convention=convention, cast=cast)
 
 
-def take(contents: Contents, found: Found, *, borrow: bool = False) -> Backbone:
-    """Fetch the values of the backbone that was found, check them, and return it.
-
-    `borrow` leaves the values in the file, for those who only look or copy: they are gone when the file changes.
-    """
-    width = prove.width_of(found.tensors["conv1.weight"], contents.name)
-    shapes = expected_shapes(width)
-    needed = sum(found.tensors[name].nbytes for name in shapes if name in found.tensors)
+def take(
+    contents: Contents, found: Found, *, convention: InputConvention | None = None, cast: bool = False
+) -> Backbone:
+    """Fetch the values of the backbone that was found, check them, and return it."""
+    needed = sum(tensor.nbytes for tensor in found.tensors.values())
     if needed > contents.size:
         raise CheckpointError(f"{contents.name}: declares {needed:,} bytes of backbone in a file of {contents.size:,}")
+    known, known_from = convention_of(contents, found, convention)
     state_dict: dict[str, Tensor] = {}
-    for name, shape in shapes.items():
-        values = found.tensors[name].fetch() if name in found.tensors else torch.zeros(shape, dtype=torch.int64)
-        state_dict[name] = values if borrow else values.clone()
-        contents.let_go(values.nbytes)
-    prove.check_values(contents.passing(state_dict), contents.name)
+    types: set[str] = set()
+    for name, shape in found.network.shapes().items():
+        if is_counter(name):
+            state_dict[name] = _counter(found, name)
+            continue
+        tensor = found.tensors[name]
+        state_dict[name] = _float32(tensor.fetch(), name, contents.name, cast)
+        if tensor.dtype not in (torch.float32, torch.int64):
+            types.add(prove.dtype_text(tensor.dtype))
+        assert tuple(state_dict[name].shape) == shape
+        contents.release()
+    prove.check_values(state_dict, contents.name)
     prove.check_trained(state_dict, contents.name, folded=found.layout.folded)
     return Backbone(
         state_dict,
-        found.layout.label,
+        found.label,
         found.prefix,
-        prove.identity(contents.passing(state_dict)),
-        width,
-        recorded_convention(contents) or found.layout.convention,
+        prove.identity(state_dict),
+        found.network,
+        known,
+        known_from,
         contents.name,
+        ", ".join(sorted(types)),
     )
 
 
-def open_backbone(spec: str, random_width: float = 1.0) -> Backbone:
-    """Return the backbone that a command line names: a path, `zoo:NAME`, or `random`, a fresh one of `random_width`."""
-    if spec == "random":
-        return random_backbone(random_width)
-    return replace(load_backbone(local_file(spec)), source=spec)
+def _counter(found: Found, name: str) -> Tensor:
+    """Return a batch counter; where there is none, or no whole number, 0."""
+    tensor = found.tensors.get(name)
+    is_there = tensor is not None and tensor.dtype == torch.int64 and tensor.shape == ()
+    return tensor.fetch().clone() if tensor is not None and is_there else torch.zeros((), dtype=torch.int64)
 
 
-def local_file(spec: str) -> Path:
-    """Return the file that a path or `zoo:NAME` means; the latter is fetched the first time."""
-    if named_model(spec):
+def _float32(values: Tensor, name: str, file: str, cast: bool) -> Tensor:
+    """Return a copy in float32, which holds every number of 16 bits; those of 64 bits only if nothing is lost."""
+    if not values.is_floating_point():
+        return values.clone()
+    found = values.to(torch.float32, copy=True)
+    if values.dtype == torch.float64 and not cast and not torch.equal(found.double(), values):
         raise CheckpointError(
-            f"{spec}: another library's model, which only transfer's SVMs, k-NN and linear probes take; expected a "
-            "checkpoint of a ResNet-50"
+            f"{file}: {name} holds numbers of 64 bits that 32 bits cannot; round them with twinbench convert --cast"
         )
-    if not spec.startswith("zoo:"):
-        return Path(spec)
-    from twinbench.convert.download import fetch
-
-    return fetch(entry_named(spec.removeprefix("zoo:")))
-
-
-def random_backbone(width: float = 1.0) -> Backbone:
-    """Return a ResNet-50 as torchvision initialises it, always from seed 0; the global random state is left alone."""
-    from twinbench.convert.architectures.resnet import ResNet50
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(RANDOM_SEED)  # torch.manual_seed would leave GPUs' generators changed
-        state_dict = dict(ResNet50(width).state_dict())
-    return Backbone(state_dict, "random", "", prove.identity(state_dict.items()), width, source="random")
-
-
-def build_model(backbone: Backbone) -> "ResNet50":
-    """Return a model in eval mode with a copy of the backbone's tensors; the global random state is left alone."""
-    from twinbench.convert.architectures.resnet import ResNet50
-
-    with torch.device("meta"):
-        model = ResNet50(backbone.width)
-    model = model.to_empty(device="cpu")
-    model.load_state_dict(backbone.state_dict)
-    return model.eval()
-
-
-def recorded_convention(contents: Contents) -> InputConvention | None:
-    """Return the input convention that twinbench wrote into the file, or None. A broken note is an error."""
-    note = contents.note()
-    if note is None:
-        return None
-    try:
-        return InputConvention.from_dict(json.loads(note)["convention"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(
-            f"{contents.name}: its twinbench metadata is damaged; convert the original again"
-        ) from None
+    return found

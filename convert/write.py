@@ -1,63 +1,84 @@
 """Writing a proven backbone in the form another library reads; every form carries the input convention."""
 
-import json
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from twinbench.convert import files
+from twinbench.convert.backbone import Backbone
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding.names import detectron2_name
-from twinbench.convert.load import Backbone
+from twinbench.convert.note import note_of
 from twinbench.convert.reading.contents import NOTE
 from twinbench.protocols.house import unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")
 
 
-def write_backbone(
-    backbone: Backbone, path: Path | str, to: str = "torchvision", *, written: Callable[[int], None] | None = None
-) -> None:
+def write_backbone(backbone: Backbone, path: Path | str, to: str = "") -> None:
     """Write `backbone` to the file `path` in the form `to`: torchvision, detectron2, timm or safetensors.
 
-    torchvision: a dict of 318 tensors. timm: {"arch", "state_dict"}, for `create_model("resnet50", num_classes=0,
-    checkpoint_path=...)`. detectron2: {"model", "matching_heuristics", "__author__"}, a pickle if the name ends in
-    .pkl. The file appears whole or not at all; `written` hears of the bytes on the way. Raises
-    CheckpointError for a form that does not exist or does not fit the name.
+    torchvision: a dict of tensors under torchvision's names, a ResNet-50's 318. timm: {"arch", "state_dict"}, for
+    `create_model(arch, num_classes=0, checkpoint_path=...)`. detectron2: {"model", "matching_heuristics",
+    "__author__"}, a pickle if the name ends in .pkl; ResNet-50s only. Nothing said: `form_of`. The file appears whole
+    or not at all. Raises CheckpointError for a form that does not exist, or does not fit the name or the network.
     """
     path = Path(path)
+    to = to or form_of(path, backbone)
     _check_name(path, to)
-    note = _note(backbone)
+    _check_network(backbone, path, to)
+    note = note_of(backbone)
     tensors = {name: values.contiguous() for name, values in backbone.state_dict.items()}
     if to == "safetensors":
-        files.save_safetensors(tensors, {"format": "pt", NOTE: note}, path, written)
+        files.save_safetensors(tensors, {"format": "pt", NOTE: note}, path)
     elif to == "detectron2":
-        _write_detectron2(tensors, note, path, written)
+        _write_detectron2(tensors, note, path)
     elif to == "timm":
-        files.save({"arch": "resnet50", "state_dict": OrderedDict(tensors), NOTE: note}, path, written)
+        files.save({"arch": _arch(backbone), "state_dict": OrderedDict(tensors), NOTE: note}, path)
     else:
         named = OrderedDict(tensors)
         named._metadata = OrderedDict({NOTE: note})  # type: ignore[attr-defined]  # where torch keeps versions
-        files.save(named, path, written)
+        files.save(named, path)
 
 
-def form_of(path: Path | str) -> str:
-    """Return the form that a file name suggests: .safetensors, .pkl (Detectron2), else torchvision."""
-    return {".safetensors": "safetensors", ".pkl": "detectron2"}.get(Path(path).suffix, "torchvision")
+def form_of(path: Path | str, backbone: Backbone | None = None) -> str:
+    """Return the form that a name suggests: .safetensors, .pkl (Detectron2), else that of the network's library."""
+    of_library = "timm" if backbone and backbone.architecture.startswith("timm:") else "torchvision"
+    return {".safetensors": "safetensors", ".pkl": "detectron2"}.get(Path(path).suffix, of_library)
 
 
-def _write_detectron2(tensors: dict[str, Tensor], note: str, path: Path, written: Callable[[int], None] | None) -> None:
+def _arch(backbone: Backbone) -> str:
+    """Return timm's name of the network; it has torchvision's ResNets under the same names."""
+    name = backbone.architecture.partition(":")[2].partition(" ")[0]
+    return name or "resnet50"
+
+
+def _check_network(backbone: Backbone, path: Path, to: str) -> None:
+    """Refuse a form whose readers know no such network."""
+    network, library = backbone.network, backbone.architecture.partition(":")[0]
+    fits = {
+        "torchvision": network.is_resnet50 or library == "torchvision",
+        "timm": library == "timm" or "layer4.0.conv1.weight" in network.shapes(),
+        "detectron2": network.is_resnet50,
+    }
+    if not fits.get(to, True):
+        raise CheckpointError(
+            f"{path}: {network.name} in the form {to}, which is not of that network; expected --to "
+            f"{'timm or ' if fits['timm'] else ''}safetensors"
+        )
+
+
+def _write_detectron2(tensors: dict[str, Tensor], note: str, path: Path) -> None:
     """Write what DetectionCheckpointer loads; without matching_heuristics it would load nothing, with a warning."""
     model: dict[str, Any] = {detectron2_name(name): values for name, values in tensors.items()}
     marks = {"matching_heuristics": True, "__author__": "twinbench", NOTE: note}
     if path.suffix == ".pkl":
         model = {name: values.numpy() for name, values in model.items()}
-        files.save_pickle({"model": model, **marks}, path, written)
+        files.save_pickle({"model": model, **marks}, path)
     else:
-        files.save({"model": model, **marks}, path, written)
+        files.save({"model": model, **marks}, path)
 
 
 def _check_name(path: Path, to: str) -> None:
@@ -70,9 +91,3 @@ def _check_name(path: Path, to: str) -> None:
         raise CheckpointError(f"{path}: the form safetensors needs a name ending in .safetensors")
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder; OUT is the file to write, for example {path / 'resnet50.pth'}")
-
-
-def _note(backbone: Backbone) -> str:
-    """Return what is known of the backbone as JSON, the same text for the same backbone."""
-    known = {"convention": backbone.convention.as_dict(), "layout": backbone.layout, "sha256": backbone.sha256}
-    return json.dumps({**known, "width": backbone.width}, sort_keys=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from twinbench.convert.load import Backbone, open_backbone
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.finding.find import Wanted
+from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.source import Source
 from twinbench.detection.config import detectron2_config
@@ -35,11 +37,6 @@ PICTURE, CURVES = "predictions.png", "precision-recall.png"
 
 def evaluate_protocol(asked: Asked, given: Mapping[str, Any]) -> Result | None:
     """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Options."""
-    if not isinstance(asked.backbone, str) or asked.convention is not None:
-        raise TrialError(
-            f"{asked.protocol.name}: trains a detector, whose trunk only a ResNet-50 can be; expected a checkpoint's "
-            "path, zoo:NAME or `random`, with the convention that it brings"
-        )
     return measure(asked, options_of(Options, given))
 
 
@@ -57,7 +54,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     precision = network_precision(recipe.precision, process.device, exact_products=True)
     repeatable = options.deterministic
     with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
-        backbone = open_backbone(asked.backbone, asked.protocol.width)
+        backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
+        backbone.require(recipe.takes, asked.protocol.name)
         data_sha256 = from_main(process, lambda: _data_sha256(asked))
         trial = Trial(
             asked.protocol,
@@ -103,7 +101,7 @@ def _run(
         return None
     draw_predictions(config, model, data, out / PICTURE)
     draw_curves(scores.curves, out / CURVES)
-    return _finish(trial, data, scores, options)
+    return _finish(trial, backbone, data, scores, options)
 
 
 def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOfMemoryError) -> str:
@@ -116,7 +114,7 @@ def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOf
     )
 
 
-def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options) -> Result:
+def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Scores, options: Options) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
     notes = list(scores.notes)
     expected = expected_images(trial.protocol)
@@ -126,6 +124,7 @@ def _finish(trial: Trial, data: DetectionData, scores: Scores, options: Options)
         print(f"twinbench detection: {note}", file=sys.stderr)
     losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
+    details |= backbone.details
     if data.layout == "coco":
         details["evaluator"] = options.evaluator
     if options.deterministic:

@@ -9,8 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from twinbench.convert.backbone import Backbone
 from twinbench.convert.files import load
-from twinbench.convert.load import Backbone
 from twinbench.convert.write import write_backbone
 from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
 from twinbench.detection.norms import with_synchronized_norms

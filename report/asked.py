@@ -25,7 +25,8 @@ class Asked:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None  # None: what suits the machine
-    convention: Any = None  # of an own module's input; None: ImageNet's, or what the checkpoint brings
+    convention: Any = None  # of the backbone's input; None: what is known of it
+    layout: str | None = None  # which backbone of a file that holds several
 
     @classmethod
     def of(cls, protocol: Protocol, arguments: argparse.Namespace) -> "Asked":

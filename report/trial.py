@@ -50,8 +50,18 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backbone",
         metavar="BACKBONE",
-        help="a checkpoint in any known layout, zoo:NAME, `random`, or another library's model: timm:NAME=FILE, "
-        "=pretrained or =random, torchvision:NAME=...",
+        help="a checkpoint of any network, a file or a folder; zoo:NAME; hf:ORG/MODEL; `random`; or a library's model "
+        "by its name: timm:NAME=FILE, =pretrained or =random, torchvision:NAME=...",
+    )
+    parser.add_argument(
+        "--input",
+        dest="convention",
+        metavar="NAME",
+        help="how images are normalised for the backbone, where its file does not say or is wrong: imagenet, half, "
+        "clip, unit, imagenet-bgr, or MEAN/STD as 0.5,0.5,0.5/0.5,0.5,0.5",
+    )
+    parser.add_argument(
+        "--layout", metavar="NAME", help="which backbone of a file that holds several, see: twinbench inspect"
     )
     parser.add_argument(
         "data",

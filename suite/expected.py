@@ -17,7 +17,7 @@ from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
-from twinbench.suite.content import file_sha256
+from twinbench.suite.content import content_sha256
 from twinbench.suite.inputs import Inputs
 from twinbench.suite.suite import Measurement, Method, Suite
 
@@ -31,7 +31,7 @@ class Expected:
         """Ask nothing yet."""
         self.suite = suite
         self._data: dict[tuple[object, ...], str] = {}
-        self._sha256 = cache(file_sha256)
+        self._sha256 = cache(content_sha256)
 
     def trial(self, method: Method, measurement: Measurement, seed: int) -> Parts:
         """Return the parts of a trial."""
@@ -53,7 +53,8 @@ class Expected:
 
     def conversion(self, method: Method) -> Parts:
         """Return the parts of a converted backbone: the checkpoint's bytes, or the zoo's name of it."""
-        return {"checkpoint": self._sha256(method.file) if method.file else method.checkpoint}
+        told = self._sha256(method.file) if method.file else method.checkpoint
+        return {"checkpoint": " ".join((told, *method.flags))}
 
     def _source(self, method: Method) -> str:
         """Return what a trial's backbone comes from: a job that answers for it, or what is opened as it is."""
@@ -61,7 +62,7 @@ class Expected:
             return f"{method.name}/pretrain"
         if method.model:
             told = f"sha256 {self._sha256(method.model.file)}" if method.model.file else method.model.weights
-            return f"{method.model.label}={told}"
+            return " ".join((f"{method.model.label}={told}", *method.flags))
         return "random" if method.checkpoint == "random" else f"{method.name}/backbone"
 
     def _identified(self, source: Source, read: Callable[[Source], str]) -> str:

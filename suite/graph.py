@@ -123,7 +123,7 @@ def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | Non
         return None
     name = f"{method.name}/backbone"
     out = suite.root / name
-    argv = ("convert", method.checkpoint, str(out / PRODUCT))
+    argv = ("convert", method.checkpoint, str(out / PRODUCT), *method.flags)
     return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0)
 
 
@@ -165,11 +165,15 @@ def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iter
 
 
 def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
-    """Raise SuiteError if the method is another library's model and the protocol is for ResNet-50s only."""
-    if method.model and (why := protocol.recipe.resnet_only):
+    """Raise SuiteError if the method is a library's model by its name and the protocol trains a detector.
+
+    What else a backbone may lack, its worker tells: a login node has no torch to ask.
+    """
+    if method.model and protocol.recipe.takes == "detector":
         raise SuiteError(
-            f"{suite.file}: protocols.{protocol.name} {why}, but methods.{method.name} is {method.model.label}; give "
-            "it a suite of its own, with protocols on a frozen backbone's pooled features, such as voc07-svm-gap"
+            f"{suite.file}: protocols.{protocol.name} trains a detector, whose trunk only a ResNet-50 can be, but "
+            f"methods.{method.name} is {method.model.label}; give it a suite of its own, with protocols on a frozen "
+            "backbone's pooled features, such as voc07-svm-gap"
         )
 
 
@@ -182,7 +186,8 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
     argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
     partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     own = tuple(word for path in suite.protocol_files for word in ("--protocols", str(path)))
-    flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags)
+    reading = () if backbone else method.flags
+    flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags, *reading)
     features = _features(method, protocol)
     shares = protocol.recipe.shares_test_features
     cache = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too

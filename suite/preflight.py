@@ -76,18 +76,18 @@ def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone; each file is proven once. Of another library's model, whose
-    tensors only the library knows, the file must at least be a checkpoint."""
+    """Yield the checkpoints that hold no whole backbone; each file is proven once."""
     for method in suite.methods:
         if not method.file:
             continue
         made = suite.root / method.name / "backbone" / "resnet50.pth"
         if made.exists():
             continue
-        from twinbench.convert.load import CheckpointError, load_backbone
-        from twinbench.convert.reading.reader import open_checkpoint
+        from twinbench.convert.files import CheckpointError
+        from twinbench.convert.named import ModelError
+        from twinbench.convert.opening import open_backbone
 
         try:
-            (open_checkpoint if method.model else load_backbone)(method.file)
-        except CheckpointError as error:
+            open_backbone(method.checkpoint)
+        except (CheckpointError, ModelError) as error:
             yield f"methods.{method.name}: {error}"

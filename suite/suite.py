@@ -15,7 +15,7 @@ cluster: {partition: gpu, gpus_per_node: 8, max_running: 16}
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from twinbench.convert.named import ModelError, NamedModel, named_model
@@ -60,6 +60,14 @@ class Method:
     name: str
     checkpoint: str = ""
     pretrain: Pretraining | None = None
+    input: str = ""  # how images are normalised for it; empty: what is known of it
+    layout: str = ""  # which backbone of a file that holds several
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a command that reads the checkpoint has to be told beside it."""
+        words = (("--input", self.input), ("--layout", self.layout))
+        return tuple(word for name, value in words if value for word in (name, value))
 
     @property
     def model(self) -> NamedModel | None:
@@ -71,7 +79,7 @@ class Method:
         """The file that its weights come from, if there is one."""
         if self.model:
             return self.model.file
-        elsewhere = not self.checkpoint or self.checkpoint == "random" or self.checkpoint.startswith("zoo:")
+        elsewhere = not self.checkpoint or self.checkpoint == "random" or self.checkpoint.startswith(("zoo:", "hf:"))
         return None if elsewhere else Path(self.checkpoint)
 
 
@@ -181,25 +189,35 @@ def _method(file: Path, data: Mapping[str, Source], name: str, value: object) ->
     if name in OURS:
         raise SuiteError(f"{where}: the suite's own folder {name}/ has that name; choose another")
     entry = as_mapping(value, where, Method, without=("name",))
-    if len(entry) != 1:
-        raise SuiteError(f"{where}: has {len(entry)} entries, expected either `checkpoint` or `pretrain`")
+    if ("pretrain" in entry) == ("checkpoint" in entry):
+        raise SuiteError(f"{where}: expected either `checkpoint` or `pretrain`")
     if "pretrain" in entry:
+        if len(entry) != 1:
+            raise SuiteError(f"{where}: `input` and `layout` belong to a `checkpoint`; a pretraining's are known")
         return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]))
     checkpoint = entry["checkpoint"]
-    kinds = "`random`, zoo:NAME or LIBRARY:NAME"
+    kinds = "`random`, zoo:NAME, hf:ORG/MODEL or LIBRARY:NAME"
     if not isinstance(checkpoint, str) or not checkpoint:
         raise SuiteError(f"{where}: checkpoint is {shown(checkpoint)}, expected a file, {kinds}")
-    method = Method(name, checkpoint)
+    reading = {word: _word(entry.get(word, ""), f"{where}.{word}") for word in ("input", "layout")}
+    method = Method(name, checkpoint, **reading)
     try:
         model = method.model
     except ModelError as error:
         raise SuiteError(f"{where}: {error}") from None
     if method.file:
         path = as_path(str(method.file), file, where)
-        if not path.is_file():
+        if not path.exists():
             raise SuiteError(f"{where}: there is no file {path}; expected a checkpoint, {kinds}")
-        method = Method(name, f"{model.label}={path}" if model else str(path))
+        method = replace(method, checkpoint=f"{model.label}={path}" if model else str(path))
     return method
+
+
+def _word(value: object, where: str) -> str:
+    """Return a text that is one word of a command line, or empty."""
+    if not isinstance(value, str) or value.startswith("-"):
+        raise SuiteError(f"{where}: is {shown(value)}, expected a name; see twinbench inspect")
+    return value
 
 
 def _pretraining(data: Mapping[str, Source], where: str, value: object) -> Pretraining:

@@ -21,7 +21,8 @@ import pytest
 import torch
 from torch import nn
 
-from twinbench.convert import CheckpointError
+from twinbench.convert import CheckpointError, load_backbone
+from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.reading import pickles
 from twinbench.convert.reading.contents import Contents, fields
 from twinbench.convert.reading.nodes import Name, Object
@@ -256,6 +257,17 @@ def test_attributes_of_names_are_names_and_judged_as_such() -> None:
         read(through)
 
 
+def test_a_class_that_came_with_its_source_is_judged_as_any_other() -> None:
+    """Torch before 1.6 pickled the class of a module as a reference to ("module", class, file, source)."""
+
+    def program(module: str, name: str) -> bytes:
+        return b"\x80\x04(" + text("module") + text(module) + text(name) + b"\x93NNtQ)R."
+
+    assert read(program("somebody", "Net")).path == "somebody.Net"
+    with pytest.raises(CheckpointError, match="its pickle calls 'os.system'"):
+        read(program("os", "system"))
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -337,6 +349,21 @@ def test_torchscript_archives_are_read_as_tensors(tmp_path: Path, way: str, half
     assert contents.container == "torchscript"
     assert_is(contents, contents.tree, module.state_dict())
     assert set(net.state_dict()) == set(module.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("way", ["whole", "trace"])
+def test_a_backbone_is_proven_in_whatever_it_was_saved(tmp_path: Path, way: str) -> None:
+    model = ResNet50(1 / 16).eval()
+    generator = torch.Generator().manual_seed(0)
+    for values in model.state_dict().values():
+        values += torch.rand(values.shape, generator=generator).add(0.5).to(values.dtype)
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
+    if way == "whole":
+        torch.save({"epoch": 3, "model": model}, tmp_path / "file.pth")
+    else:
+        torch.jit.save(torch.jit.trace(model, torch.ones(1, 3, 32, 32)), tmp_path / "file.pth")
+    assert load_backbone(tmp_path / "file.pth").sha256 == load_backbone(tmp_path / "plain.pth").sha256
 
 
 def test_a_pickle_of_torch_tensors_without_torch_save_is_read(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from torch import Tensor
 
 import twinbench
 from twinbench.convert import CheckpointError, load_backbone, write_backbone
+from twinbench.convert.architectures.network import ResNet50Network
 from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.backbone import Backbone
 from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
 from twinbench.convert.files import ABANDONED
 from twinbench.convert.finding.prove import identity
-from twinbench.convert.load import Backbone, build_model, random_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.protocols.house import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,7 @@ BGR = InputConvention((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "bgr", 255.0)
 def trained(width: float = WIDTH) -> dict[str, Tensor]:
     """Return a small backbone in which no tensor is as initialised, of moderate activations."""
     generator = torch.Generator().manual_seed(0)
-    state_dict = random_backbone(width).state_dict
+    state_dict = open_backbone("random", width).state_dict
     for name, values in state_dict.items():
         if name.endswith("num_batches_tracked"):
             values.fill_(7)
@@ -49,7 +51,7 @@ def trained(width: float = WIDTH) -> dict[str, Tensor]:
 
 def backbone(convention: InputConvention = IMAGENET) -> Backbone:
     weights = trained()
-    return Backbone(weights, "torchvision", "", identity(weights.items()), WIDTH, convention)
+    return Backbone(weights, "torchvision", "", identity(weights), ResNet50Network(WIDTH), convention)
 
 
 def write(one: Backbone, form: str, folder: Path) -> Path:
@@ -95,8 +97,8 @@ def test_each_form_is_what_its_library_reads(tmp_path: Path) -> None:
 
 
 def test_random_can_be_written_but_not_mistaken_for_a_trained_one(tmp_path: Path) -> None:
-    write_backbone(random_backbone(WIDTH), tmp_path / "random.pth")
-    with pytest.raises(CheckpointError, match="freshly initialised .* ask for the backbone 'random'"):
+    write_backbone(open_backbone("random", WIDTH), tmp_path / "random.pth")
+    with pytest.raises(CheckpointError, match="freshly initialised .* ask for random weights by name"):
         load_backbone(tmp_path / "random.pth")
 
 
@@ -151,7 +153,7 @@ def test_detectron2_computes_the_same_features(tmp_path: Path, norm: str, suffix
     theirs = build_resnet_backbone(config, ShapeSpec(channels=3)).eval()
     left = DetectionCheckpointer(theirs).load(str(write(one, suffix, tmp_path)))
     assert left["matching_heuristics"] is True
-    ours = build_model(one)
+    ours = one.build()
     x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         maps = theirs(x)

@@ -19,7 +19,7 @@ from twinbench.convert import download
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.download import cached_path, fetch, is_cached
 from twinbench.convert.finding.layouts import LAYOUTS
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.convert.zoo import Entry, ZooError, entry_named, zoo
 from twinbench.runtime import download as fetching
 

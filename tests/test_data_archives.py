@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.archives.members import indexed
 from twinbench.data.archives.opened import Archive
 from twinbench.data.archives.shards import expanded

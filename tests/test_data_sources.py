@@ -22,7 +22,7 @@ import yaml
 from PIL import Image
 
 import twinbench
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.checking.checks import check
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled

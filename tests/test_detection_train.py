@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from twinbench.convert.convention import IMAGENET
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import DataError
 from twinbench.detection import train as training
 from twinbench.detection.checkpoint import KEPT, Checkpoints, Owner, ResumeError, checkpoints

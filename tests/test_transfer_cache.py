@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from twinbench.convert.convention import IMAGENET_BGR
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.process import Process

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.transforms import functional as tf
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
-from twinbench.convert.load import build_model, open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.images import read_rgb
 from twinbench.data.paths import file_list
 from twinbench.data.resize import resized
@@ -169,7 +169,7 @@ def test_drawing_a_crop_leaves_torchs_generator_alone(paths):
 
 def test_extraction_is_one_image_at_a_time_in_eval_mode(backbone, paths):
     found = extract(backbone, paths, POOLED, workers=1)
-    model = build_model(backbone)
+    model = backbone.build()
     with torch.no_grad():
         alone = np.stack([model(inputs(CROP, read_rgb(path))[None])[0].numpy() for path in paths])
     assert found.shape == (7, 256)
@@ -226,10 +226,10 @@ def test_tf32_is_of_convolutions_and_products_and_fp32_of_neither(
 
 
 def test_res5_is_averaged_over_6_by_6_windows_channel_first(backbone):
-    model, images = build_model(backbone), torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    model, images = backbone.build(), torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         rows = pooled(model, images, "res5-avg6").flatten(1)[0].numpy()
-        res5 = model.feature_map(images)[0].numpy()  # (C, 7, 7)
+        res5 = model.maps(images)[-1][0].numpy()  # (C, 7, 7)
     windows = [res5[:, i : i + 6, j : j + 6].mean((1, 2)) for i in (0, 1) for j in (0, 1)]
     np.testing.assert_allclose(rows, np.stack(windows, axis=1).ravel(), rtol=1e-4, atol=1e-4)
     assert len(rows) == 4 * model.features
@@ -250,8 +250,8 @@ def test_features_that_are_not_finite_are_told(backbone, paths):
 
 
 def test_digest_sees_one_bit_of_one_buffer(backbone):
-    model = build_model(backbone)
+    model = backbone.build()
     before = digest(model)
-    assert digest(build_model(backbone)) == before
+    assert digest(backbone.build()) == before
     model.bn1.running_var[3] = torch.nextafter(model.bn1.running_var[3], torch.tensor(9.0))  # type: ignore[index]
     assert digest(model) != before

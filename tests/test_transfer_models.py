@@ -13,8 +13,10 @@ from torch import nn
 
 import twinbench
 from twinbench.convert import write_backbone
+from twinbench.convert.architectures.own import module_backbone
 from twinbench.convert.convention import IMAGENET, UNIT, ConventionError, InputConvention
 from twinbench.convert.named import ModelError, NamedModel, named_model
+from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
@@ -25,7 +27,6 @@ from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.report.result import read_result
 from twinbench.transfer.cache import cache_key
 from twinbench.transfer.features import extract
-from twinbench.transfer.models import build_trunk, module_backbone, open_any, open_named
 from twinbench.transfer.probe import Probe
 
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
@@ -50,13 +51,15 @@ def paths(tmp_path_factory):
 def weights():
     """A trained-looking ResNet-18 of torchvision, classifier included."""
     torch.manual_seed(1)
-    return torchvision.models.resnet18()
+    model = torchvision.models.resnet18()
+    for values in model.state_dict().values():
+        if values.ndim == 1:
+            values.add_(torch.rand(values.shape) * 0.1)
+    return model
 
 
 def opened(spec):
-    named = named_model(spec)
-    assert named
-    return open_named(named)
+    return open_backbone(spec)
 
 
 def test_a_spec_is_told_from_a_path():
@@ -89,11 +92,17 @@ def test_a_model_says_where_its_weights_come_from():
 
 
 def test_protocols_on_pooled_features_of_a_frozen_backbone_take_any_model():
-    for name in ("voc07-svm", "places205-linear", "imagenet-1pct", "coco-mrcnn-c4-1x"):
-        assert "only a ResNet-50" in PROTOCOLS[name].recipe.resnet_only
+    others = {
+        "voc07-svm": "maps",
+        "places205-linear": "maps",
+        "imagenet-1pct": "training",
+        "coco-mrcnn-c4-1x": "detector",
+    }
+    for name, takes in others.items():
+        assert PROTOCOLS[name].recipe.takes == takes
     for name in ("voc07-svm-gap", "imagenet-knn", "imagenet-linear", "inat18-svm"):
-        assert PROTOCOLS[name].recipe.resnet_only == ""
-    assert PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"}).recipe.resnet_only == ""
+        assert PROTOCOLS[name].recipe.takes == "pooled"
+    assert PROTOCOLS["voc07-svm"].with_settings({"pooling": "gap"}).recipe.takes == "pooled"
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -136,7 +145,8 @@ def test_the_identity_of_weights_is_their_tensors_wherever_the_file_lies(tmp_pat
     first, again = (opened(f"torchvision:resnet18={tmp_path / name}") for name in ("w.pth", "again.safetensors"))
     assert first.identity == again.identity
     assert first.identity == backbone_identity(first.sha256, "torchvision:resnet18", IMAGENET.as_dict())
-    assert first.layout == "torchvision:resnet18"
+    assert first.layout == "torchvision"
+    assert first.details["backbone"] == "torchvision:resnet18"
     assert first.identity != opened("torchvision:resnet18=random").identity
 
 
@@ -145,10 +155,14 @@ def test_timm_models_bring_their_own_convention(paths):
     assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     whole = replace(POOLED, transform=ImageTransform(resize=224, crop=224, shape="center-crop"))
     assert extract(backbone, paths[:2], whole).shape == (2, 192)
-    with pytest.raises(ModelError, match="takes no images of 64 px"):
-        extract(backbone, paths[:2], POOLED)
-    with pytest.raises(ModelError, match="has no res5 map"):
+    assert extract(backbone, paths[:2], POOLED).shape == (2, 192)  # any size: positions are interpolated
+    with pytest.raises(ModelError, match="has no maps of several stages"):
         extract(backbone, paths[:2], replace(whole, pooling="res5-avg6"))
+
+
+def test_a_model_that_takes_one_size_of_images_says_so(paths):
+    with pytest.raises(ModelError, match="takes no images of 64 px"):
+        extract(opened("torchvision:vit_b_32=random"), paths[:2], POOLED)
 
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
@@ -157,7 +171,7 @@ def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
     recipe = BT_LINEAR.__class__(**{**BT_LINEAR.__dict__, "transform": CROP, "epochs": 2, "batch_size": 3})
     outcome = Probe(backbone, recipe, images, images, identity="this", out=tmp_path, cache=tmp_path / "cache").run()
     assert outcome.metrics.keys() == {"top1", "top5"}
-    trunk = build_trunk(backbone)
+    trunk = backbone.build()
     now = trunk.model.state_dict()
     assert all(torch.equal(now[name], values) for name, values in backbone.state_dict.items())
 
@@ -165,16 +179,17 @@ def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda state: state.pop("layer1.0.conv1.weight"), "lacks layer1.0.conv1.weight"),
-        (lambda state: state.update(strange=torch.zeros(1)), "unknown tensors strange"),
-        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "other shapes of conv1.weight"),
+        (lambda state: state.pop("layer1.0.conv1.weight"), "no tensors of torchvision:resnet18"),
+        (lambda state: state.pop("layer2.0.conv1.weight"), "1 missing: layer2.0.conv1.weight"),
+        (lambda state: state.update(strange=torch.zeros(1)), "1 left over that are no known head: strange"),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "1 misshapen: conv1.weight"),
     ],
 )
 def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, message):
     state = dict(weights.state_dict())
     damage(state)
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UserError, match=message):
         opened(f"torchvision:resnet18={tmp_path / 'w.pth'}")
 
 
@@ -193,7 +208,7 @@ def test_a_name_or_file_that_does_not_exist(spec, message):
 
 def test_a_file_that_holds_no_weights_says_what_was_expected(tmp_path):
     (tmp_path / "text.pth").write_text("epoch 1\n")
-    with pytest.raises(ModelError, match="text.pth: no whole file of weights; expected torchvision:resnet18"):
+    with pytest.raises(UserError, match="text.pth: begins with .* no checkpoint that twinbench knows"):
         opened(f"torchvision:resnet18={tmp_path / 'text.pth'}")
 
 
@@ -216,15 +231,15 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
     )
     result = read_result(out / "result.json")
     assert result.details["backbone"] == result.details["source"] == result.method == spec
-    words = ["transfer", "demo-imagenet-1pct", spec, str(data), str(tmp_path / "x"), "--partial"]
-    assert twinbench.main(words) == 2
-    assert f"{spec}: trains its backbone, which only a ResNet-50" in capsys.readouterr().err
-    for command in (
-        ["inspect", "timm:x=random"],
-        ["detection", "demo-voc0712-frcnn-c4", "timm:x=random", str(data), str(tmp_path / "y")],
+    spec = "torchvision:shufflenet_v2_x0_5=random"
+    for command, why in (
+        (["transfer", "demo-imagenet-1pct"], f"demo-imagenet-1pct on {spec}: trains its backbone, which torchvision:"),
+        (["detection", "demo-voc0712-frcnn-c4"], f"demo-voc0712-frcnn-c4 on {spec}: trains a detector, whose trunk is"),
     ):
-        assert twinbench.main(command) == 2
-        assert "only transfer's SVMs, k-NN and linear probes" in capsys.readouterr().err
+        assert twinbench.main([*command, spec, str(data), str(tmp_path / "x")]) == 2
+        assert why in capsys.readouterr().err
+    assert twinbench.main(["inspect", "timm:x=random"]) == 2
+    assert "timm:x=random: names no file; expected timm:x=FILE" in capsys.readouterr().err
 
 
 class Mean(nn.Module):
@@ -265,11 +280,11 @@ def test_a_module_of_ones_own_gives_its_features(paths):
 def test_a_module_is_left_as_it_is():
     module = Mean().train()
     backbone = module_backbone(module)
-    build_trunk(backbone).model.norm.running_mean += 1
+    backbone.build().model.norm.running_mean += 1
     assert module.training
     assert module.norm.weight.requires_grad
     assert module.norm.running_mean.sum() == 0
-    assert backbone.trunk.model.norm.running_mean.sum() == 0
+    assert backbone.network.module.norm.running_mean.sum() == 0
     module.norm.running_mean += 2  # training goes on, and the trial is of what was given
     assert backbone.state_dict["norm.running_mean"].sum() == 0
 
@@ -278,7 +293,8 @@ def test_a_modules_identity_is_its_tensors_its_code_and_its_convention():
     plain = module_backbone(Mean())
     assert plain.identity == backbone_identity(plain.sha256, plain.architecture, IMAGENET.as_dict())
     assert plain.architecture.startswith("module:Mean-")
-    assert plain.details == {"backbone": plain.architecture, "source": "Mean"}
+    convention_from = "assumed: nothing was asked for"
+    assert plain.details == {"backbone": plain.architecture, "source": "Mean", "convention_from": convention_from}
     assert module_backbone(Mean(), name="mine").identity == plain.identity
     other_tensors, other_code, other_input = Mean(), Mean(gain=2.0), Mean()
     other_tensors.norm.running_mean += 1
@@ -311,7 +327,7 @@ def test_what_wraps_a_module_is_taken_off():
     ],
 )
 def test_a_convention_is_given_in_several_ways(given, meant):
-    assert open_any(Mean(), convention=given).convention == meant
+    assert open_backbone(Mean(), convention=given).convention == meant
 
 
 @pytest.mark.parametrize(
@@ -345,7 +361,7 @@ def test_a_modules_maps_are_flattened_and_must_be_finite(paths):
     assert extract(module_backbone(Gives(torch.zeros(6, 2, 3, 1))), paths, POOLED).shape == (6, 6)
     with pytest.raises(UserError, match="features are not finite"):
         extract(module_backbone(Gives(torch.full((6, 2), torch.nan))), paths, POOLED)
-    with pytest.raises(ModelError, match="module:Gives-.*has no res5 map"):
+    with pytest.raises(ModelError, match="module:Gives-.*has no maps of several stages"):
         extract(module_backbone(Gives(torch.zeros(6, 2))), paths, replace(POOLED, pooling="res5-avg6"))
 
 
@@ -365,17 +381,18 @@ def test_modules_that_cannot_be_measured_say_why():
 
 def test_any_backbone_is_opened_by_what_names_it(tmp_path):
     path = tmp_path / "random.pth"
-    random = open_any("random", 1 / 16)
-    for name in ("bn1.bias", "bn1.running_mean"):
-        random.state_dict[name] += 1
+    random = open_backbone("random", 1 / 16)
+    for name, values in random.state_dict.items():
+        if name.endswith(("bias", "running_mean")):
+            values += 1
     write_backbone(random, path)
-    found = open_any(path)
-    assert found.is_resnet
-    assert found.sha256 == open_any(str(path)).sha256
-    assert open_any(path, convention="unit").convention == UNIT
-    named = open_any("torchvision:resnet18=random", convention="unit")
+    found = open_backbone(path)
+    assert found.network.is_resnet50
+    assert found.sha256 == open_backbone(str(path)).sha256
+    assert open_backbone(path, convention="unit").convention == UNIT
+    named = open_backbone("torchvision:resnet18=random", convention="unit")
     assert named.convention == UNIT
-    assert not named.is_resnet
-    assert not open_any(Mean()).is_resnet
+    assert not named.network.is_resnet50
+    assert not open_backbone(Mean()).network.is_resnet50
     with pytest.raises(ModelError, match="backbone int: expected a path, a name or an nn.Module"):
-        open_any(3)  # type: ignore[arg-type]
+        open_backbone(3)  # type: ignore[arg-type]

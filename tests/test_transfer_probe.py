@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from twinbench.convert import files
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
@@ -139,9 +139,8 @@ def calibrated(backbone, images):
 
 
 def fresh(backbone):
-    from twinbench.convert.load import build_model
 
-    return build_model(backbone)
+    return backbone.build()
 
 
 def test_a_frozen_probe_learns_dark_from_bright_and_leaves_the_backbone_alone(backbone, splits, tmp_path):

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from twinbench.data.paths import file_list
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.classification import BT_LINEAR, BT_SEMI, INAT_LINEAR
 from twinbench.protocols.kinds.base import Features, ImageTransform

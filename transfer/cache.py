@@ -25,8 +25,8 @@ from typing import IO
 
 import numpy as np
 
+from twinbench.convert.backbone import Backbone
 from twinbench.convert.files import ABANDONED, writing
-from twinbench.convert.load import Backbone
 from twinbench.data.items import ImageList
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import Features, Precision
@@ -174,7 +174,7 @@ def _join(folder: Path, blocks: Sequence[range]) -> None:
 
 def _write(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
     """Write `parts` (B, F) as one array of so many rows; np.save would not say that the disk is full."""
-    with writing(path) as file:
+    with writing(path) as beside, beside.open("wb") as file:
         for at, part in enumerate(parts):
             if at == 0:
                 header = {"descr": part.dtype.str, "fortran_order": False, "shape": (rows, part.shape[1])}

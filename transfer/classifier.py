@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.architectures.trunk import Trunk
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
 from twinbench.runtime.precision import network_precision
@@ -24,7 +24,7 @@ class Classifier(nn.Module):
     """A backbone with a linear head; a frozen trunk stays in eval mode, running statistics included."""
 
     def __init__(
-        self, trunk: ResNet50, classes: int, recipe: TrainedRecipe, seed: int, process: Process | None = None
+        self, trunk: Trunk, classes: int, recipe: TrainedRecipe, seed: int, process: Process | None = None
     ) -> None:
         """Put a fresh head, drawn from `seed`, on `trunk`.
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from twinbench.convert.architectures.resnet import ResNet50
-from twinbench.convert.load import Backbone
+from twinbench.convert.architectures.trunk import Trunk
+from twinbench.convert.backbone import Backbone
 from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
@@ -21,7 +21,6 @@ from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
-from twinbench.transfer.models import build_trunk
 from twinbench.transfer.transforms import Inputs, evaluation_transform
 
 _log = logging.getLogger(__name__)
@@ -35,14 +34,15 @@ class FeatureError(UserError):
     """Features that cannot be computed as asked."""
 
 
-def pooled(model: ResNet50, images: Tensor, pooling: str) -> Tensor:
-    """Map images (N, 3, H, W) to features: `gap` (N, 2048 width, 1, 1) or `res5-avg6` (N, 2048 width, h, w).
+def pooled(model: Trunk, images: Tensor, pooling: str) -> Tensor:
+    """Map images (N, 3, H, W) to features: `gap` (N, F, 1, 1), a row an image, or `res5-avg6` (N, C, h, w).
 
-    The latter is VISSL's res5 AvgPool2d(6, stride 1): 2 x 2, hence 8192 numbers, at 224 px.
+    The latter is VISSL's res5 AvgPool2d(6, stride 1) of the last stage's map: of a ResNet-50 2 x 2, hence 8192
+    numbers, at 224 px.
     """
     if pooling == "gap":
         return model(images)[:, :, None, None]
-    res5 = model.feature_map(images)  # (N, C, h, w)
+    [res5] = model.maps(images, last=1)  # (N, C, h, w)
     if min(res5.shape[2:]) < 6:
         raise FeatureError(
             f"pooling res5-avg6 on a {res5.shape[2]} x {res5.shape[3]} map: expected at least 6 x 6; "
@@ -83,7 +83,7 @@ def extract(
     """
     if device == "cpu":
         _reuse_freed_memory()
-    model = build_trunk(backbone).to(device).to(memory_format=torch.channels_last)
+    model = backbone.build().to(device).to(memory_format=torch.channels_last)
     loader, inputs = feature_loader(paths, features.transform, device, workers), Inputs(backbone.convention, device)
     found: np.ndarray | None = None
     flat = 0

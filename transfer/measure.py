@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from twinbench.convert.load import Backbone
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.finding.find import Wanted
+from twinbench.convert.opening import open_backbone
 from twinbench.data.content import require_content
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.folders.own import layout_of
@@ -26,7 +28,6 @@ from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
-from twinbench.transfer.models import open_any
 from twinbench.transfer.options import Options
 from twinbench.transfer.trials import Run
 
@@ -212,12 +213,7 @@ def _refuse_foreign_options(protocol: Protocol, options: Options) -> None:
 
 
 def _open(asked: Asked) -> Backbone:
-    """Open the backbone; TransferError if the recipe needs a ResNet-50 and it is something else."""
-    backbone = open_any(asked.backbone, asked.protocol.width, asked.convention)
-    why = asked.protocol.recipe.resnet_only
-    if why and not backbone.is_resnet:
-        raise TransferError(
-            f"{asked.protocol.name} on {backbone.source}: {why}; expected a checkpoint of one, or a protocol on a "
-            "frozen backbone's pooled features, such as voc07-svm-gap"
-        )
+    """Open the backbone and have it refuse what its architecture lacks."""
+    backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
+    backbone.require(asked.protocol.recipe.takes, asked.protocol.name)
     return backbone

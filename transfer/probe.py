@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from twinbench.convert import files
-from twinbench.convert.load import Backbone
+from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
@@ -36,7 +36,6 @@ from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.metrics import correct_at
-from twinbench.transfer.models import build_trunk
 from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
@@ -90,7 +89,7 @@ class Probe:
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
         require_possible(recipe, self.process.world)
-        model = Classifier(build_trunk(backbone), len(train.classes), recipe, seed, self.process)
+        model = Classifier(backbone.build(), len(train.classes), recipe, seed, self.process)
         require_variance(recipe, len(train.paths), model.shape)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from twinbench.convert.load import Backbone
+from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.samples import DRAWN, Samples, samples_sha256
 from twinbench.protocols.kinds.knn import KnnRecipe

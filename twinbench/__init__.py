@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinbench.api import evaluate
     from twinbench.cli import main
-    from twinbench.convert.load import Backbone, CheckpointError, load_backbone
+    from twinbench.convert.backbone import Backbone
+    from twinbench.convert.files import CheckpointError
+    from twinbench.convert.load import load_backbone
     from twinbench.convert.write import write_backbone
     from twinbench.protocols.catalogue import load_own as load_protocols
     from twinbench.protocols.house import UserError
@@ -30,8 +32,8 @@ _HOMES = {  # public name -> where it is: MODULE:NAME below twinbench
     "write_backbone": "convert.write:write_backbone",
     "load_protocols": "protocols.catalogue:load_own",
     "main": "cli:main",
-    "Backbone": "convert.load:Backbone",
-    "CheckpointError": "convert.load:CheckpointError",
+    "Backbone": "convert.backbone:Backbone",
+    "CheckpointError": "convert.files:CheckpointError",
     "Result": "report.result:Result",
     "UserError": "protocols.house:UserError",
 }

@@ -4,7 +4,6 @@ import argparse
 import errno
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -29,7 +28,6 @@ COMMANDS = {
     "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }
 
-AT_ONCE = {"convert", "inspect"}  # they start nothing in the background
 CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
@@ -104,17 +102,8 @@ def _tell_on_stderr() -> None:
 
 
 def script() -> NoReturn:
-    """Run `main` as a program of its own.
-
-    As the interpreter ends, torch built for CUDA touches 100 MB more than a whole conversion needs: the commands
-    AT_ONCE leave without that.
-    """
-    code = main()
-    if sys.argv[1:2] and sys.argv[1] in AT_ONCE:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Run `main` as a program of its own."""
+    sys.exit(main())
 
 
 def _load(name: str):

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from benchmarks.gpu.figures import TIMES, Figure, Place
 from benchmarks.views import photographs
-from twinbench.convert.load import Backbone, build_model, open_backbone
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.base import Precision
 from twinbench.protocols.kinds.svm import SvmRecipe
@@ -102,7 +103,7 @@ def _rate(place: Place, images: int, work: Callable[[], object]) -> float:
 @torch.inference_mode()
 def _network(place: Place, backbone: Backbone, recipe: SvmRecipe, precision: Precision) -> float:
     """Return the rate of the network on batches of bytes, as `extract` runs it."""
-    model = build_model(backbone).to(place.device).to(memory_format=torch.channels_last)
+    model = backbone.build().to(place.device).to(memory_format=torch.channels_last)
     inputs, images = Inputs(backbone.convention, place.device), _bytes(place, recipe)
     with network_precision(precision, place.device):
         return _rate(
@@ -113,7 +114,7 @@ def _network(place: Place, backbone: Backbone, recipe: SvmRecipe, precision: Pre
 @torch.inference_mode()
 def _plain(place: Place, backbone: Backbone, recipe: SvmRecipe) -> float:
     """Return the rate of a plain network on float images that are there."""
-    model = build_model(backbone).to(place.device)
+    model = backbone.build().to(place.device)
     images = _bytes(place, recipe).to(place.device).float().div(255)
     with network_precision("fp32", place.device):
         return _rate(place, len(images), lambda: pooled(model, images, recipe.pooling).flatten(1))

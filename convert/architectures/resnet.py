@@ -1,21 +1,26 @@
 """The ResNet-50 trunk that every room shares: torchvision's names, any width, no classifier."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from twinbench.convert.architectures.shapes import STAGES
+from twinbench.convert.architectures.trunk import MAPS, POOLED, Trunk
 
 
-class ResNet50(nn.Module):
+class ResNet50(Trunk):
     """A ResNet-50 backbone with torchvision's 318 tensor names, all channel counts multiplied by `width`.
 
     At width 1 it is torchvision's `resnet50` without `fc`, to the bit. `features` is the size of its output.
     """
 
+    offers = frozenset({POOLED, MAPS})
+
     def __init__(self, width: float = 1.0, *, zero_init_residual: bool = False) -> None:
         super().__init__()
+        self.name = "resnet50"
         channels = round(64 * width)
         self.features = 4 * round(STAGES[-1][0] * width)
         self.conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
@@ -42,16 +47,20 @@ class ResNet50(nn.Module):
                 if isinstance(module, Bottleneck):
                     nn.init.zeros_(cast(Tensor, module.bn3.weight))
 
-    def feature_map(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to res5's output (N, features, H/32, W/32)."""
+    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
+        """Return the outputs of the `last` of res2 to res5, of which res5's is (N, features, H/32, W/32)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (N, 64 width, H/4, W/4)
+        kept: list[Tensor] = []
         for number in range(1, len(STAGES) + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        return x
+            if number > len(STAGES) - last:
+                kept.append(x)
+        return kept
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to globally averaged features (N, features)."""
-        return self.avgpool(self.feature_map(images)).flatten(1)
+        [res5] = self.maps(images, last=1)
+        return self.avgpool(res5).flatten(1)
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:

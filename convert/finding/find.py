@@ -1,16 +1,23 @@
-"""Finding the backbone in an open checkpoint: the rows of the table of layouts are tried, the one that fits wins."""
+"""Finding the backbone in an open checkpoint: every whole one is found and named, wherever it lies; a rule chooses one.
+
+1. Places: whatever looks like the beginning of a backbone in one of the known namings (`places`).
+2. Networks: which architectures the tensors there can be of (`architectures.recognized`), or the one asked for.
+3. Proof by names: every tensor of the network is there in its shape, and nothing else lies inside the trunk.
+4. Choice: the layouts' table (`layouts`) knows who writes such files and which of several backbones is meant.
+"""
 
 import fnmatch
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from twinbench.convert.architectures.shapes import expected_shapes
+from twinbench.convert.architectures.network import Network, is_counter
+from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding import prove
-from twinbench.convert.finding.layouts import GENERIC, LAYOUTS, Layout
+from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED, Layout
+from twinbench.convert.finding.naming import Naming
+from twinbench.convert.finding.namings import NAMINGS
+from twinbench.convert.finding.places import Place, places, unwrap
 from twinbench.convert.reading.contents import Contents, fields
 from twinbench.convert.reading.stored import Stored
 from twinbench.protocols.house import unknown
@@ -18,196 +25,244 @@ from twinbench.protocols.house import unknown
 
 @dataclass(frozen=True)
 class Found:
-    """A row of the table that fits a file so far: the tensors under torchvision's names, and what is left over."""
+    """A backbone as a place in the file has it: its tensors under our names, and what lies beside them."""
 
     layout: Layout
-    lead: str  # `module.`, or nothing
+    place: Place
+    network: Network
     tensors: dict[str, Stored]
-    dropped: tuple[str, ...]  # known heads
-    left_over: tuple[str, ...]  # what nobody knows
+    dropped: tuple[str, ...]  # known heads, and what lies outside the trunk's prefix
     problems: tuple[str, ...]
-    others: tuple[str, ...] = ()  # the labels of further complete backbones in the file
+    others: tuple[str, ...] = ()  # the labels of further whole backbones in the file
 
     @property
     def prefix(self) -> str:
         """What stands before the backbone's names in the file."""
-        return self.lead + self.layout.prefix
+        return self.place.shown
+
+    @property
+    def label(self) -> str:
+        """What --layout takes: a layout's name, with its branch, or KEYS/PREFIX of a place that no layout has."""
+        return self.layout.label or f"{'/'.join(self.place.at)}/{self.prefix}"
 
 
-def find(contents: Contents, layout: str | None = None, drop: Sequence[str] = ()) -> Found:
-    """Return what the file's layout finds in it, the first where several are branches of one layout.
+@dataclass(frozen=True)
+class Wanted:
+    """What the user says of a backbone beyond the file's name."""
 
-    Raises CheckpointError if no row of the table fits, with the problems of the one that fits best, and if backbones of
-    different layouts do.
+    layout: str | None = None  # NAME, NAME:BRANCH or KEYS/PREFIX
+    drop: Sequence[str] = ()  # patterns of tensors that may be left out
+    network: Network | None = None  # timm:NAME=FILE
+
+
+def find(contents: Contents, wanted: Wanted = Wanted()) -> Found:
+    """Return the file's backbone, the one that its layout means where it holds several.
+
+    Raises CheckpointError if none is whole, with the problems of the one that fits best, and if nothing says which of
+    several is meant.
     """
-    tried: list[Found] = []
-    for row in _rows(contents, layout):
-        found = _try(contents, row, drop)
-        if found:
-            tried.append(found)
+    tried = [found for place in _places(contents, wanted.network) for found in _tried(contents, place, wanted)]
+    tried = _asked(contents, tried, wanted.layout)
     if not tried:
-        raise CheckpointError(_nothing(contents))
+        raise CheckpointError(_nothing(contents, wanted.network))
     whole = [found for found in tried if not found.problems]
     if not whole:
-        best = min(tried, key=_faults)
-        raise CheckpointError(_failure(contents, best))
-    first = whole[0]
-    elsewhere = [found for found in whole if not _same_place(found, first)]
-    if any(found.layout.name != first.layout.name for found in elsewhere):
-        places = ", ".join(f"--layout {found.layout.label}" for found in whole)
-        raise CheckpointError(f"{contents.name}: holds {len(whole)} complete backbones; choose one: {places}")
-    return replace(first, others=tuple(found.layout.label for found in elsewhere))
+        raise CheckpointError(_failure(contents, min(tried, key=_faults), wanted))
+    return _chosen(contents, _distinct(whole))
 
 
-def _rows(contents: Contents, layout: str | None) -> Sequence[Layout]:
-    """Return the rows to try: those asked for, or the table, or where none of it applies its generic rows."""
-    if layout:
-        return _chosen(layout)
-    return LAYOUTS if any(_stem(contents, row) for row in LAYOUTS) else GENERIC
+def _places(contents: Contents, network: Network | None) -> Iterator[Place]:
+    """Yield the places to look at: of every known naming, or of those that the network asked for can have."""
+    yield from places(contents, namings_of(network) if network else NAMINGS)
+    for row in NESTED:
+        stored = _nested(contents, row)
+        assert row.naming is not None
+        if row.prefix + row.naming.spelled(row.naming.marks[0])[0] in stored:
+            yield Place(row.at, row.prefix, row.prefix, row.naming, stored)
 
 
-def _same_place(one: Found, other: Found) -> bool:
-    """Return True if two rows found the same tensors."""
-    return (one.layout.at, one.prefix) == (other.layout.at, other.prefix)
+def namings_of(network: Network) -> tuple[Naming, ...]:
+    """Return the namings that a network's tensors can have in a file; its own names if no other is known."""
+    shapes = network.shapes()
+    known = tuple(naming for naming in NAMINGS if all(mark in shapes for mark in naming.marks))
+    first = next(name for name in shapes if not is_counter(name))
+    own = Naming("its library's names", (first, first))
+    return known if any(naming.spell(first) == first for naming in known) else (*known, own)
 
 
-def _faults(found: Found) -> int:
-    """Return how many faults a row has: the numbers at the start of phrases such as `3 missing: ...`, added up."""
-    return sum(int(problem.split(" ", 1)[0]) for problem in found.problems)
-
-
-def _chosen(layout: str) -> tuple[Layout, ...]:
-    """Return the rows that --layout names: `moco`, `moco:key`, or a place of the user's own such as `model/net.`."""
-    if "/" in layout:
-        *keys, prefix = layout.split("/")
-        at = tuple(filter(None, keys))
-        return (Layout("given", "--layout", at, prefix),)
-    labelled = tuple(row for row in LAYOUTS if row.label == layout)
-    if labelled:
-        return labelled
-    named = tuple(row for row in LAYOUTS if row.name == layout)
-    if not named:
-        labels = {row.label for row in LAYOUTS}
-        raise CheckpointError(f"{unknown('layout', layout, labels)}; or KEYS/PREFIX")
-    return named
-
-
-def _stem(contents: Contents, row: Layout) -> tuple[str, str] | None:
-    """Return `module.` or nothing, and the name of the first convolution if it is where the row says."""
-    node = contents.at(row.at)
-    names = [str(name) for name in fields(node)]
-    parallel = bool(names) and all(name.startswith("module.") for name in names)
-    lead = "module." if parallel else ""
-    stem = f"{lead}{row.prefix}{row.naming.spell('conv1.weight')}"
-    if row.naming.nested:
-        names = [f"{name}/{inner}" for name, value in fields(node).items() for inner in fields(value)]
-    return (lead, stem) if stem in map(row.naming.tidy, names) else None
-
-
-def _try(contents: Contents, row: Layout, drop: Sequence[str]) -> Found | None:
-    """Return what a row finds in the file, or None if its first convolution is not where the row says."""
-    place = _stem(contents, row)
-    if not place:
-        return None
-    lead, stem = place
-    stored = _tensors(contents, row, contents.at(row.at))
-    if stem not in stored:
-        return None
-    tensors: dict[str, Stored] = {}
-    spelled: set[str] = set()  # how the file would write the names of a ResNet-50
-    for name in expected_shapes(1.0):
-        key = f"{lead}{row.prefix}{row.naming.spell(name)}"
-        spelled.add(key)
-        if key in stored:
-            tensors[name] = _restored(stored[key], row)
-    heads: list[str] = []
-    left_over: list[str] = []
-    for key in stored:
-        if key in spelled:
-            continue
-        is_known = _is_head(key, lead, row) or _matches(key.removeprefix(lead), drop)
-        (heads if is_known else left_over).append(key)
-    width = prove.width_of(tensors["conv1.weight"], contents.name)
-    unknown_names = [key.removeprefix(lead + row.prefix) for key in left_over]
-    problems = prove.differences(tensors, width, unknown_names)
-    problems += prove.listed("left over that are no known head", left_over)
-    return Found(row, lead, tensors, tuple(heads), tuple(left_over), tuple(problems))
-
-
-def _tensors(contents: Contents, row: Layout, node: object) -> dict[str, Stored]:
-    """Return the tensors that a row speaks of, by their tidied names."""
-    if not row.naming.nested:
-        return {row.naming.tidy(name): tensor for name, tensor in contents.tensors(node).items()}
-    parts = [fields(node), fields(contents.at(row.also))]
+def _nested(contents: Contents, row: Layout) -> dict[str, Stored]:
+    """Return the tensors of a row whose names lie as dicts in dicts, in one container or two."""
     return {
         f"{module}/{name}": tensor
-        for part in parts
-        for module, inner in part.items()
+        for part in (contents.at(row.at), contents.at(row.also))
+        for module, inner in fields(part).items()
         for name, tensor in contents.tensors(inner).items()
     }
 
 
-def _restored(stored: Stored, row: Layout) -> Stored:
-    """Return a tensor as torchvision shapes it."""
-    restore = row.naming.restore
-    shape = tuple(restore(torch.empty(stored.shape, device="meta")).shape)
-    return replace(stored, shape=shape, fetch=lambda: restore(stored.fetch()))
+def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
+    """Yield what a place holds, once for each network that its tensors can be of."""
+    row = _row(contents, place)
+    networks = [wanted.network] if wanted.network else recognized(place.look, row.variant or _variant(contents))
+    for network in networks:
+        yield _proven(contents, place, row, network, wanted.drop)
 
 
-def _is_head(name: str, lead: str, row: Layout) -> bool:
-    """Return True for what a row knows to lie beside a backbone.
+def _variant(contents: Contents) -> str:
+    """Return what the file's own description says of its activation, which no tensor tells."""
+    config = contents.hints.get("config", {})
+    inner = config.get("vision_config", config)
+    activation = inner.get("hidden_act") if isinstance(inner, dict) else None
+    is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
+    return "quick-gelu" if activation == "quick_gelu" or is_archive else "gelu" if activation else ""
 
-    What lies under the backbone's own prefix must be a head by its full name: `encoder.fc.*` is one, while the
-    blocks of a deeper ResNet must not pass as part of `encoder.*`.
+
+def _row(contents: Contents, place: Place) -> Layout:
+    """Return the row of the table that a place belongs to: of several the one that knows most of what lies beside it.
+
+    A place that no row has is a layout of its own, without a name.
     """
-    heads = (lead + head for head in row.heads)
-    inside = lead + row.prefix
-    if row.prefix and name.startswith(inside):
-        heads = (head for head in heads if head.startswith(inside) and head != f"{inside}*")
-    return _matches(name, heads)
+    rows = [row for row in LAYOUTS if row.is_at(place.at, place.prefix, place.naming)]
+    if not rows:
+        return Layout("", "parts of no known layout", place.at, place.prefix, naming=place.naming, convention=None)
+    others = [name for name in place.stored if not place.prefix or not name.startswith(place.prefix)]
+    return min(rows, key=lambda row: sum(not _matches(name, row.heads) for name in others))
+
+
+def _proven(contents: Contents, place: Place, row: Layout, network: Network, drop: Sequence[str]) -> Found:
+    """Hold a place against a network: every tensor of it, and nothing else inside the trunk."""
+    tensors: dict[str, Stored] = {}
+    used: set[str] = set()
+    for name in network.shapes():
+        used.update(place.prefix + part for part in place.naming.spelled(name))
+        tensor = place.read(name)
+        if tensor is not None:
+            tensors[name] = tensor
+    parts = {name.removeprefix(place.prefix).partition(".")[0] for name in used}
+    dropped: list[str] = []
+    left_over: list[str] = []
+    for name in place.stored:
+        if name in used:
+            continue
+        inner = name.removeprefix(place.prefix)
+        is_outside = not name.startswith(place.prefix)
+        if is_outside or _matches(inner, place.naming.unused):
+            dropped.append(name)
+        elif inner.partition(".")[0] in parts:
+            left_over.append(name)  # inside the trunk: another network, whatever anybody says
+        else:
+            is_known = _matches(inner, HEADS) or _matches(name, row.heads) or _matches(name, map(unwrap, drop))
+            (dropped if is_known else left_over).append(name)
+    names = [name.removeprefix(place.prefix) for name in left_over]
+    problems = prove.differences(tensors, network.shapes(), names)
+    problems += prove.listed("left over that are no known head", left_over)
+    return Found(row, place, network, tensors, tuple(dropped), tuple(problems))
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _failure(contents: Contents, found: Found) -> str:
-    """Return why the best row does not fit."""
-    spell = found.layout.naming.spell
-    names = [key.removeprefix(found.prefix) for key in (*found.left_over, *map(spell, found.tensors))]
-    other = prove.architecture(names)
-    if other:
-        return f"{contents.name}: holds {other}; twinbench measures ResNet-50 backbones"
-    hint = "" if not found.left_over else "; if they are a head, name them with twinbench convert --drop"
-    return (
-        f"{contents.name}: no whole ResNet-50 under {'/'.join(found.layout.at) or 'the top level'} with prefix "
-        f"{found.prefix!r} (layout {found.layout.label}): {'; '.join(found.problems)}{hint}"
+def _asked(contents: Contents, tried: list[Found], layout: str | None) -> list[Found]:
+    """Return what --layout leaves: everything, a layout's backbones, one branch, or one place."""
+    if layout is None:
+        return tried
+    labelled = [found for found in tried if found.label == layout]
+    named = [found for found in tried if found.layout.name == layout]
+    if "/" in layout:
+        *keys, prefix = layout.split("/")
+        at = tuple(filter(None, keys))
+        labelled = [found for found in tried if (found.place.at, found.place.prefix) == (at, unwrap(prefix))]
+    elif not any(layout in (row.name, row.label) for row in LAYOUTS):
+        raise CheckpointError(f"{unknown('layout', layout, {row.label for row in LAYOUTS})}; or KEYS/PREFIX")
+    if not labelled and not named:
+        there = ", ".join(f"--layout {found.label}" for found in _distinct(tried)) or "none"
+        raise CheckpointError(f"{contents.name}: holds no backbone at --layout {layout}; those in the file: {there}")
+    return labelled or named
+
+
+def _distinct(found: list[Found]) -> list[Found]:
+    """Return each backbone once: one that lies under two names, or is whole under two namings, is the same."""
+    kept: dict[tuple[object, ...], Found] = {}
+    for each in found:
+        first = next(name for name in each.network.shapes() if name in each.tensors)
+        tensor = each.tensors[first]
+        kept.setdefault((each.network, tensor.place or (each.place.at, each.place.prefix)), each)
+    return list(kept.values())
+
+
+def _chosen(contents: Contents, whole: list[Found]) -> Found:
+    """Return the backbone that is meant: the first branch of a layout, or what was trained and not its average.
+
+    Of a file that only looks like parts of known ones nothing says which is meant.
+    """
+    order = list(LAYOUTS)
+    whole = sorted(whole, key=lambda found: order.index(found.layout) if found.layout in order else len(order))
+    trained = [found for found in whole if not found.layout.name and not _is_average(found)]
+    first = whole[0] if whole[0].layout.name or not trained else trained[0]
+    rivals = [found for found in whole if found is not first]
+    if any(_is_rival(found, first) for found in rivals):
+        raise CheckpointError(_several(contents, whole))
+    return replace(first, others=tuple(found.label for found in rivals))
+
+
+def _is_rival(other: Found, first: Found) -> bool:
+    """Say whether nothing tells that `first` is meant and not `other`."""
+    if (other.place.at, other.place.prefix) == (first.place.at, first.place.prefix):
+        return True
+    is_branch = bool(first.layout.name) and other.layout.name == first.layout.name
+    is_known_part = other.place.at == first.place.at and _matches(other.place.prefix, first.layout.heads)
+    return not (is_branch or is_known_part or _is_average(other))
+
+
+def _is_average(found: Found) -> bool:
+    """Say whether a place is called an average of weights in the course of training: EMA, momentum, SWA."""
+    words = ("ema", "average", "averaged", "momentum", "swa", "shadow")
+    place = ".".join((*found.place.at, found.place.prefix)).lower().replace("_", ".")
+    return any(word in words for word in place.split("."))
+
+
+def _several(contents: Contents, whole: list[Found]) -> str:
+    """Return what there is to choose from: places, or networks that only the forward pass tells apart."""
+    networks = {found.network.name for found in whole}
+    if len(whole) > len({found.label for found in whole}):
+        specs = " or ".join(f"{name}={contents.name}" for name in sorted(networks))
+        return (
+            f"{contents.name}: its tensors are those of {len(networks)} networks that only the forward pass tells "
+            f"apart; say which: {specs}"
+        )
+    there = ", ".join(f"--layout {found.label}" for found in whole)
+    return f"{contents.name}: holds {len(whole)} complete backbones; choose one: {there}"
+
+
+def _faults(found: Found) -> int:
+    """Return how many faults a place has: the numbers at the start of phrases such as `3 missing: ...`, added up."""
+    return sum(int(problem.split(" ", 1)[0]) for problem in found.problems)
+
+
+def _failure(contents: Contents, found: Found, wanted: Wanted) -> str:
+    """Return why the best place holds no whole backbone."""
+    where = f"under {'/'.join(found.place.at) or 'the top level'} with prefix {found.prefix!r}"
+    told = f"{contents.name}: no whole {found.network.name} {where} (layout {found.label}): {'; '.join(found.problems)}"
+    parts = {name.partition(".")[0] for name in found.network.shapes()}
+    names = [name.removeprefix(found.place.prefix) for name in found.place.stored]
+    beside = any("left over" in problem for problem in found.problems)
+    is_inside = beside and any(
+        name.partition(".")[0] in parts and name not in found.network.shapes() and not is_counter(name)
+        for name in names
     )
+    if is_inside:
+        hint = "inside the trunk nothing is left out: it is another network; if a library has it, say LIBRARY:NAME=FILE"
+    else:
+        hint = "if they are a head, name them with twinbench convert --drop" if beside else ""
+    return f"{told}; {hint}" if hint else told
 
 
-def _nothing(contents: Contents) -> str:
-    """Return what the file holds instead of a ResNet-50 in a known place."""
+def _nothing(contents: Contents, network: Network | None) -> str:
+    """Return what the file holds instead of a backbone."""
     keys = [str(key)[:40] for key in fields(contents.tree)]
     shown = ", ".join(keys[:6]) or "none"
     more = " ..." if len(keys) > 6 else ""
-    place = _elsewhere(contents)
-    hint = f"; its conv1.weight is at {place}: try twinbench convert --layout {place}" if place else ""
-    return f"{contents.name}: no ResNet-50 in any known layout; top-level keys: {shown}{more}{hint}"
-
-
-def _elsewhere(contents: Contents) -> str | None:
-    """Return KEYS/PREFIX of a first convolution under a name that no layout has."""
-    places: list[tuple[str, ...]] = [()]
-    for key in fields(contents.tree):
-        if isinstance(key, str):
-            places.append((key,))
-    for at in places:
-        for name in fields(contents.at(at)):
-            if isinstance(name, str) and _is_stem(name):
-                return "/".join((*at, name.removesuffix("conv1.weight")))[:200]
-    return None
-
-
-def _is_stem(name: str) -> bool:
-    """Say whether a name is that of a first convolution, not of one in a block."""
-    return re.search(r"(^|\.)conv1\.weight$", name) is not None and re.search(r"layer\d", name) is None
+    what = f"tensors of {network.name}" if network else "backbone that twinbench knows"
+    hint = "" if network else "; of any other network of timm or torchvision say LIBRARY:NAME=FILE"
+    return f"{contents.name}: no {what}; top-level keys: {shown}{more}{hint}"

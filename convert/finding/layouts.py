@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
-from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, SEQUENTIAL, TORCHVISION, Naming
+from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
+from twinbench.convert.finding.naming import Naming
 
 Keys = tuple[str, ...]
+OWN_NAMES = (TORCHVISION,)  # those of the code that builds and trains a network, which most files have
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,25 @@ class Layout:
 
     name: str
     origins: str  # who saves it so
-    at: Keys
-    prefix: str
+    at: Keys | None  # None: under whatever keys
+    prefix: str | None  # None: behind whatever prefix
     heads: Keys = ()
     branch: str = ""  # which of several backbones in the file: student or teacher, query or key
     also: Keys = ()  # a second container: Haiku keeps batch-norm statistics apart
-    naming: Naming = TORCHVISION
-    convention: InputConvention = IMAGENET
+    naming: Naming | None = None  # None: that of the backbone's own code
+    convention: InputConvention | None = IMAGENET  # None: such files come with several
     folded: bool = False  # batch-norm statistics may be folded into weight and bias
+    variant: str = ""  # of networks with the same tensors, the one that its authors build (`architectures.recognized`)
 
     @property
     def label(self) -> str:
         """The name that --layout takes: `moco` or `moco:key`."""
         return f"{self.name}:{self.branch}" if self.branch else self.name
+
+    def is_at(self, at: Keys, prefix: str, naming: Naming) -> bool:
+        """Say whether such files have a backbone under these keys, behind this prefix, in these names."""
+        named = naming in OWN_NAMES if self.naming is None else naming is self.naming
+        return named and self.at in (None, at) and self.prefix in (None, prefix)
 
 
 _FC = ("fc.*",)
@@ -138,7 +146,7 @@ LAYOUTS = (
     Layout("pixpro", "PixPro", ("model",), "encoder_k.", ("encoder.*", "projector*", "value_*", "predictor.*"), "key"),
     Layout("dino-full", "DINO", ("teacher",), "backbone.", ("head.*",)),
     Layout("dino-full", "DINO", ("student",), "backbone.", ("head.*",), "student"),
-    Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=SEQUENTIAL),
+    Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(
         "byol",
@@ -172,30 +180,17 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
-    Layout("detectron2", "Detectron2", ("model",), "", ("stem.fc.*", "linear.*"), naming=DETECTRON2, folded=True),
+    Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
 )
 
-# Not known to be published so, but made of known parts: every container with every prefix, any known head.
-_CONTAINERS = (("model_state_dict",), ("state_dict",), ("model",), ("teacher",), ("student",), ("network",), ())
-_PREFIXES = (
-    "encoder_q.",
-    "base_encoder.",
-    "backbone.",
-    "encoder.",
-    "encoder1.",
-    "online_encoder.",
-    "teacher_backbone.",
+NESTED = tuple(row for row in LAYOUTS if row.naming is not None and row.naming.nested)
+
+# What lies beside a backbone behind the same prefix and is known to be none of it: the last parts of the rows' heads.
+HEADS = tuple(
+    dict.fromkeys(
+        head.removeprefix(row.prefix or "")
+        for row in LAYOUTS
+        for head in row.heads
+        if head.removeprefix(row.prefix or "") != "*"
+    )
 )
-_PREFIXES += ("momentum_backbone.", "_feature_blocks.", "trunk._feature_blocks.", "trunk.", "model.", "net.", "")
-
-
-def _generic() -> Iterator[Layout]:
-    """Yield every container with every prefix; a head may be any that a known layout has."""
-    heads = dict.fromkeys(head for row in LAYOUTS if row.naming is TORCHVISION for head in row.heads)
-    for at in _CONTAINERS:
-        for prefix in _PREFIXES:
-            known = (head for head in heads if not prefix or not head.startswith(prefix))
-            yield Layout("generic", "parts of known layouts", at, prefix, (f"{prefix}fc.*", *known))
-
-
-GENERIC = tuple(_generic())

@@ -5,27 +5,14 @@ of values: Haiku stores convolutions as (height, width, in, out) and batch norms
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from twinbench.convert.finding.naming import Naming
+
 _BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
 _STEM = re.compile(r"(conv|bn)1\.(\w+)")
-
-
-@dataclass(frozen=True)
-class Naming:
-    """One library's names.
-
-    `spell` gives its name for torchvision's, `restore` torchvision's form of the values, `tidy` makes the names in a
-    file what `spell` gives. `nested`: the names lie as dicts in dicts, and are joined by a slash.
-    """
-
-    spell: Callable[[str], str]
-    restore: Callable[[Tensor], Tensor] = lambda values: values
-    tidy: Callable[[str], str] = lambda name: name
-    nested: bool = False
 
 
 def detectron2_name(name: str) -> str:
@@ -77,19 +64,55 @@ def sequential_name(name: str) -> str:
 def _parts(name: str) -> tuple[int, str, str, str, str]:
     """Split layer1.0.bn2.bias into stage, block, kind, number, slot."""
     match = _BLOCK.fullmatch(name)
-    assert match, name
+    if match is None:
+        raise LookupError(name)
     return int(match[1]), match[2], match[3], match[4], match[5]
 
 
-def _from_haiku(values: Tensor) -> Tensor:
+def children_name(name: str) -> str:
+    """Return the name in `nn.Sequential(*resnet.children())`: conv1 is 0, bn1 1, layer1 to layer4 4 to 7."""
+    return _numbered(name, 3)
+
+
+def without_pool_name(name: str) -> str:
+    """Return the same where max-pooling was left out (leftthomas/SimCLR): layer1 to layer4 are 3 to 6."""
+    return _numbered(name, 2)
+
+
+def _numbered(name: str, before: int) -> str:
+    """Return a name whose stage `n` is called n + before."""
+    if stem := _STEM.fullmatch(name):
+        return f"{0 if stem[1] == 'conv' else 1}.{stem[2]}"
+    _parts(name)  # LookupError for what is in no stage
+    return f"{int(name[len('layer')]) + before}.{name.partition('.')[2]}"
+
+
+def transformers_name(name: str) -> str:
+    """Return transformers' ResNet name: layer1.0.bn2.bias -> encoder.stages.0.layers.0.layer.1.normalization.bias."""
+    if stem := _STEM.fullmatch(name):
+        return f"embedder.embedder.{'convolution' if stem[1] == 'conv' else 'normalization'}.{stem[2]}"
+    stage, block, kind, number, slot = _parts(name)
+    is_norm = kind == "bn" or (kind, number) == ("downsample.", "1")
+    part = "shortcut" if kind == "downsample." else f"layer.{int(number) - 1}"
+    return f"encoder.stages.{stage - 1}.layers.{block}.{part}.{'normalization' if is_norm else 'convolution'}.{slot}"
+
+
+def _from_haiku(name: str, parts: Sequence[Tensor]) -> Tensor:
     """Turn (H, W, in, out) into (out, in, H, W), and (1, 1, 1, C) into (C,)."""
+    [values] = parts
     if values.ndim == 4 and values.shape[:3] == (1, 1, 1):
         return values.reshape(-1)
     return values.permute(3, 2, 0, 1).contiguous() if values.ndim == 4 else values
 
 
-TORCHVISION = Naming(lambda name: name)
-DETECTRON2 = Naming(detectron2_name)
-CAFFE2 = Naming(caffe2_name, tidy=lambda name: name.replace("_s0_", "_"))  # Jigsaw: the first of nine shared branches
-HAIKU = Naming(haiku_name, _from_haiku, nested=True)
-SEQUENTIAL = Naming(sequential_name)
+_MARKS = ("layer1.0.conv1.weight", "conv1.weight")
+TORCHVISION = Naming("torchvision", ("layer1.0.conv1.weight", "layer1.0.conv1.weight"))  # timm's and most authors', too
+DETECTRON2 = Naming("Detectron2", _MARKS, detectron2_name, unused=("stem.fc.*",))  # MoCo's converter keeps the head so
+# Jigsaw's first of nine branches that share their weights is _s0_.
+CAFFE2 = Naming("Caffe2", _MARKS, caffe2_name, tidy=lambda name: name.replace("_s0_", "_"))
+HAIKU = Naming("Haiku", _MARKS, haiku_name, _from_haiku, nested=True)
+OBOW = Naming("OBoW", _MARKS, sequential_name)
+CHILDREN = Naming("nn.Sequential of a ResNet's children", _MARKS, children_name)
+WITHOUT_POOL = Naming("nn.Sequential without max-pooling", _MARKS, without_pool_name)
+TRANSFORMERS = Naming("transformers", _MARKS, transformers_name)
+RESNETS = (TORCHVISION, DETECTRON2, CAFFE2, OBOW, CHILDREN, WITHOUT_POOL, TRANSFORMERS)

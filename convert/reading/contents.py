@@ -1,11 +1,9 @@
 """What a checkpoint holds once it is open: plain data, in which the tensors are still in the file."""
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.modules import is_module, state_dict
@@ -14,7 +12,6 @@ from twinbench.convert.reading.stored import Storage, Stored
 from twinbench.convert.reading.tensors import as_tensor
 
 MAX_NAMES = 20_000  # the largest published backbones have 3,000 tensors; a checkpoint's optimizer has twice as many
-KEPT = 16 << 20  # bytes
 NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
 BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
 
@@ -30,7 +27,7 @@ class Contents:
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
-    passed: list[int] = field(default_factory=lambda: [0])  # bytes read since the file's pages were let go
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what lies beside the tensors: config, preprocessor
     seen: dict[int, tuple[Any, dict[str, Stored]]] = field(default_factory=dict)  # what `tensors` found, by node
 
     def at(self, path: tuple[str, ...]) -> Any:
@@ -51,18 +48,10 @@ class Contents:
             self.seen[id(node)] = node, found  # with the node, so that no other gets its id
         return dict(self.seen[id(node)][1])
 
-    def passing(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield names and tensors to somebody who reads each one once, without keeping the file in memory."""
-        for name, values in tensors.items():
-            yield name, values
-            self.let_go(values.nbytes)
-
-    def let_go(self, size: int) -> None:
-        """Hear that `size` bytes were read; every KEPT bytes the file's pages are given back, to be read again."""
-        self.passed[0] += size
-        if self.mapped is not None and self.passed[0] > KEPT:
+    def release(self) -> None:
+        """Give the file's pages that were read back to the system; who needs them reads them again."""
+        if self.mapped is not None:
             self.mapped.madvise(mmap.MADV_DONTNEED)  # private and never written to: nothing is lost
-            self.passed[0] = 0
 
     def note(self) -> str | None:
         """Return what twinbench wrote about the backbone into the file's metadata, as JSON, or None."""

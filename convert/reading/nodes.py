@@ -32,6 +32,12 @@ class Object:
         """The dotted name of what would have been called."""
         return self.of.path
 
+    def held(self) -> list[Any]:
+        """Return the list of its items, to add to."""
+        if not isinstance(self.items, list):
+            self.items = []
+        return self.items
+
 
 @dataclass(eq=False, slots=True)
 class Persistent:

@@ -167,7 +167,7 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        target = _items(target) if isinstance(target, Object) else target
+        target = target.held() if isinstance(target, Object) else target
         if not isinstance(target, list):
             raise ValueError("list items")
         target.extend(items)
@@ -186,7 +186,7 @@ class _Machine:
         if len(items) % 2 or not all(map(_is_key, items[::2])):
             raise ValueError("dict items")
         if isinstance(target, Object):
-            _items(target).extend(items)
+            target.held().extend(items)
         else:
             target.update(zip(items[::2], items[1::2], strict=True))
 
@@ -283,13 +283,6 @@ def _is_key(key: Any) -> bool:
     if isinstance(key, tuple):
         return len(key) <= 8 and not any(isinstance(item, tuple) or not _is_key(item) for item in key)
     return isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) < 2**64)
-
-
-def _items(target: Object) -> list[Any]:
-    """Return the list of an object's items, made at the first."""
-    if not isinstance(target.items, list):
-        target.items = []
-    return target.items
 
 
 _LITERAL = re.compile(r"(SHORT_|LONG_)?(BIN)?(INT|LONG|FLOAT|STRING|BYTES|UNICODE)[1248]*|BYTEARRAY8")

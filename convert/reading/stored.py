@@ -81,7 +81,7 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     fetch: Callable[[], Tensor]
-    place: tuple[Any, ...] | None = None  # what the file calls the storage, first byte in it, stride
+    place: object = None  # of torch's: what the file calls the storage, first byte in it, stride
 
     @property
     def nbytes(self) -> int:

@@ -9,6 +9,7 @@ from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
 Room = Literal["transfer", "detection"]
 Task = Literal["single-label", "multi-label", "boxes", "masks", "pixels"]  # what the labels of a data set look like
+Takes = Literal["pooled", "maps", "tokens", "training", "detector"]
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
 
 
@@ -79,12 +80,9 @@ class Recipe:
         return self.features is not None
 
     @property
-    def resnet_only(self) -> str:
-        """Say what in it only a ResNet-50 of twinbench can do.
-
-        Nothing where any model's pooled features do.
-        """
-        return ""
+    def takes(self) -> Takes:
+        """What of a backbone it takes; a backbone whose architecture has no such thing is refused by name."""
+        return "pooled"
 
     def length(self, classes: int) -> tuple[str, int]:
         """Return the field of its log that counts, and where that ends: `("epoch", 100)`; empty if it has no log."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Recipe, Room, Task
+from twinbench.protocols.kinds.base import Recipe, Room, Takes, Task
 from twinbench.protocols.ranges import (
     ANCHORS,
     COUNT,
@@ -68,9 +68,9 @@ class DetectionRecipe(Recipe):
             yield "extra_norm", "false where architecture=mrcnn-fpn: its heads have no res5"
 
     @property
-    def resnet_only(self) -> str:
+    def takes(self) -> Takes:
         """The trunk becomes Detectron2's."""
-        return "trains a detector, whose trunk only a ResNet-50 can be"
+        return "detector"
 
     def length(self, classes: int) -> tuple[str, int]:
         """Return its log's count of iterations."""

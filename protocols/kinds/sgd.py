@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
 from twinbench.protocols.ranges import ABOVE_0, COUNT, FROM_0, MOMENTUM, RISING
 
 
@@ -76,9 +76,9 @@ class ProbeRecipe(SgdRecipe):
         return True
 
     @property
-    def resnet_only(self) -> str:
-        """Say whether the res5 map is needed."""
-        return "takes the res5 map, which only a ResNet-50 has" if self.feature == "res5-avg6" else ""
+    def takes(self) -> Takes:
+        """Pooled features, or the last stage's map."""
+        return "maps" if self.feature == "res5-avg6" else "pooled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +93,9 @@ class FineTuningRecipe(SgdRecipe):
     norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
 
     @property
-    def resnet_only(self) -> str:
-        """The trunk is trained."""
-        return "trains its backbone, which only a ResNet-50 can be"
+    def takes(self) -> Takes:
+        """The trunk is trained, too."""
+        return "training"
 
     def rules(self) -> Iterator[tuple[str, str]]:
         """Gradients of a trained trunk need more than bfloat16's eight bits.

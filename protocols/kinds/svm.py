@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.house import SettingError, setting_text
-from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
 from twinbench.protocols.ranges import ABOVE_0, COSTS, COUNT, FOLDS, FROM_0, SHOTS
 
 Ignored = Literal["negative", "dropped"]  # what an image marked `difficult only` is for its class
@@ -33,9 +33,9 @@ class LinearSvmRecipe(Recipe):
         return Features(self.transform, self.pooling, self.precision)
 
     @property
-    def resnet_only(self) -> str:
-        """Say whether the res5 map is needed."""
-        return "takes the res5 map, which only a ResNet-50 has" if self.pooling == "res5-avg6" else ""
+    def takes(self) -> Takes:
+        """Pooled features, or the last stage's map."""
+        return "maps" if self.pooling == "res5-avg6" else "pooled"
 
 
 @dataclass(frozen=True, kw_only=True)

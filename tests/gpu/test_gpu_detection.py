@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from twinbench.convert.convention import IMAGENET
-from twinbench.convert.load import open_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.detection import train as training
 from twinbench.detection.config import detectron2_config
 from twinbench.detection.datasets import open_data

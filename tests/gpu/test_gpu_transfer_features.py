@@ -17,14 +17,13 @@ from torch import nn
 
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.finding import prove
-from twinbench.convert.load import build_model, random_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import Features, ImageTransform
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.features import extract, feature_loader, pooled
-from twinbench.transfer.models import open_any
 from twinbench.transfer.svm import evaluate_svm
 from twinbench.transfer.transforms import Inputs
 
@@ -60,8 +59,8 @@ def backbone(paths, transform, on_gpu):
 
     As after a training. With branches of weight 1, errors grow from block to block: bf16's to a third.
     """
-    fresh = random_backbone(1.0 if on_gpu else 0.25)
-    model = build_model(fresh).train()
+    fresh = open_backbone("random", 1.0 if on_gpu else 0.25)
+    model = fresh.build().train()
     for name, part in model.named_modules():
         if isinstance(part, nn.BatchNorm2d):
             part.momentum = 1.0
@@ -70,7 +69,7 @@ def backbone(paths, transform, on_gpu):
     with torch.no_grad():
         model(Inputs(fresh.convention, "cpu")(images))
     state = dict(model.state_dict())
-    return replace(fresh, state_dict=state, sha256=prove.identity(state.items()))
+    return replace(fresh, state_dict=state, sha256=prove.identity(state))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_res5_is_averaged_alike(backbone, paths, device, reference):
 
 def test_channels_last_is_a_matter_of_memory_only(backbone, paths, transform, device):
     """A trunk whose tensors lie as PyTorch lays them, on the device itself."""
-    model, inputs = build_model(backbone).to(device), Inputs(backbone.convention, device)
+    model, inputs = backbone.build().to(device), Inputs(backbone.convention, device)
     images, _ = next(iter(feature_loader(paths, transform, device, 0)))
     with torch.no_grad(), network_precision("fp32", device):
         plain = pooled(model, inputs(images).contiguous(), "gap").flatten(1).cpu().numpy()
@@ -146,9 +145,9 @@ def test_another_convention_is_applied_on_the_device(backbone, paths, transform,
 
 
 def test_a_librarys_model_and_a_module_on_the_device_give_the_processors_features(paths, transform, device, reference):
-    named = open_any("torchvision:resnet18=random")
+    named = open_backbone("torchvision:resnet18=random")
     module = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.AdaptiveAvgPool2d(2), nn.Flatten()).to(device)
-    for backbone in (named, open_any(module, convention="imagenet")):
+    for backbone in (named, open_backbone(module, convention="imagenet")):
         with reference():
             expected = extract(backbone, paths[:4], Features(transform, "gap", "fp32"))
         assert far(extract(backbone, paths[:4], Features(transform, "gap", "fp32"), device=device), expected) < NEAREST

@@ -21,7 +21,8 @@ from torch import nn
 
 import twinbench
 from twinbench.convert import files
-from twinbench.convert.load import build_model, load_backbone, random_backbone
+from twinbench.convert.load import load_backbone
+from twinbench.convert.opening import open_backbone
 from twinbench.convert.write import write_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
@@ -61,8 +62,8 @@ def splits(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(splits, tmp_path_factory):
     """A file with a small ResNet-50 as after a training: branches weigh less than shortcuts, running statistics fit."""
-    fresh = random_backbone(1 / 16)
-    model = build_model(fresh).train()
+    fresh = open_backbone("random", 1 / 16)
+    model = fresh.build().train()
     for name, part in model.named_modules():
         if isinstance(part, nn.BatchNorm2d):
             part.momentum = 1.0

@@ -1,0 +1,5 @@
+"""The networks that are recognised by landmarks, beside ResNets: one row each."""
+
+from twinbench.convert.architectures.landmarks import Known
+
+KNOWN: tuple[Known, ...] = ()

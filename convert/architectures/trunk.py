@@ -1,0 +1,42 @@
+"""What every backbone is once it is built: a module that gives features in the forms that its architecture has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from twinbench.convert.named import ModelError
+
+POOLED, TOKENS, MAPS = "pooled", "tokens", "maps"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a block of a transformer gives for N images: one row for the image, further ones, and one a patch."""
+
+    image: Tensor | None  # the class token (N, C), normalised as the last block's; None where there is none
+    registers: Tensor  # (N, R, C), R = 0 where there are none
+    patches: Tensor  # (N, C, h, w)
+
+
+class Trunk(nn.Module):
+    """A network without its head. Images (N, 3, H, W) come normalised as the backbone's input convention says.
+
+    `name` is its architecture's. `offers` are the forms of features that it has: `pooled`, a row an image, is what
+    calling it gives; `tokens` and `maps` are its methods' of that name.
+    """
+
+    name: str
+    offers: frozenset[str] = frozenset({POOLED})
+
+    def tokens(self, images: Tensor, last: int = 1) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, the final block's last."""
+        raise self.lacks(TOKENS, "the tokens of a transformer")
+
+    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
+        """Return the maps (N, C, h, w) after each of the `last` stages, the smallest map last."""
+        raise self.lacks(MAPS, "maps of several stages")
+
+    def lacks(self, form: str, words: str) -> ModelError:
+        """Return the error of who asks for features that this architecture does not have."""
+        return ModelError(f"{self.name}: has no {words} ({form}); it offers {', '.join(sorted(self.offers))}")

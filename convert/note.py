@@ -1,0 +1,55 @@
+"""What twinbench notes of a backbone in the files that it writes, and reads again."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from twinbench.convert.architectures.network import Network, ResNet50Network
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.convention import InputConvention
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.reading.contents import Contents
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a file says of itself; nothing in the files of others."""
+
+    convention: InputConvention | None = None
+    network: Network | None = None
+
+
+def note_of(backbone: Backbone) -> str:
+    """Return what is known of the backbone as JSON, the same text for the same backbone."""
+    known: dict[str, Any] = {
+        "convention": backbone.convention.as_dict(),
+        "layout": backbone.layout,
+        "sha256": backbone.sha256,
+        "width": backbone.width,
+    }
+    if not isinstance(backbone.network, ResNet50Network):
+        known["network"] = backbone.network.as_dict()
+    return json.dumps(known, sort_keys=True)
+
+
+def noted(contents: Contents) -> Noted:
+    """Return what twinbench wrote into the file. A broken note is an error."""
+    note = contents.note()
+    if note is None:
+        return Noted()
+    try:
+        known = json.loads(note)
+        return Noted(InputConvention.from_dict(known["convention"]), _network(known))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(
+            f"{contents.name}: its twinbench metadata is damaged; convert the original again"
+        ) from None
+
+
+def _network(known: dict[str, Any]) -> Network | None:
+    """Return the network that a note names; None for a ResNet-50, which its tensors tell."""
+    if "network" not in known:
+        return None
+    from twinbench.convert.architectures.library import LibraryNetwork
+
+    return LibraryNetwork.from_dict(known["network"])
