@@ -301,6 +301,8 @@ def test_python_2_s_ordered_dicts_hold_pairs() -> None:
 class Net(nn.Module):
     """A network with a module used twice, buffers of both kinds, and a parameter that is None."""
 
+    mean: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 4, 3, bias=False)
@@ -343,7 +345,7 @@ def test_torchscript_archives_are_read_as_tensors(tmp_path: Path, way: str, half
     net = Net().eval()
     net = net.half() if half else net
     images = torch.ones(1, 3, 8, 8, dtype=net.mean.dtype)
-    module = torch.jit.script(net) if way == "script" else torch.jit.trace(net, images)
+    module: Any = torch.jit.script(net) if way == "script" else torch.jit.trace(net, images)
     torch.jit.save(module, tmp_path / "file.pt")
     contents = open_checkpoint(tmp_path / "file.pt")
     assert contents.container == "torchscript"

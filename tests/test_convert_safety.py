@@ -349,7 +349,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 
 
 def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
-    for name, data in bombs().items():
+    files = bombs()
+    for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     run = subprocess.run(
@@ -357,7 +358,7 @@ def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr[-500:]
     rows = [line.split("|", 3) for line in run.stdout.splitlines()]
-    assert [row[0] for row in rows] == sorted(bombs())
+    assert [row[0] for row in rows] == sorted(files)
     for name, seconds, megabytes, outcome in rows:
         assert outcome.startswith(str(tmp_path)) and "<newline>" not in outcome, f"{name}: {outcome}"
         assert float(seconds) < SECONDS and int(megabytes) < 600, f"{name}: {seconds} s, {megabytes} MB"
@@ -374,7 +375,7 @@ def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00" + b"x" * 90, "gzip"),
         (b"\x89HDF\r\n\x1a\n" + b"x" * 90, "HDF5"),
         (b"conv1.weight: 1 2 3\n" * 9, "no checkpoint that twinbench knows"),
-        (pickle.dumps([1, 2, 3]), "no ResNet-50 in any known layout; top-level keys: none"),
+        (pickle.dumps([1, 2, 3]), "no backbone that twinbench knows; top-level keys: none"),
         (deflated(b"hello", "notes.txt"), "a zip archive with 0 checkpoints in it"),
     ],
 )
@@ -414,7 +415,7 @@ ARRAY = (
     ("data", "message"),
     [
         (zipped(tensor_pickle((4,), (1,), 4)), r"the values of a tensor \(data/0\) are missing from the archive"),
-        (zipped(holding(b"(" + STORAGE + b"l.")), "no ResNet-50"),
+        (zipped(holding(b"(" + STORAGE + b"l.")), "no backbone"),
         (
             zipped(holding(reduce("torch._utils _rebuild_tensor_v2", STORAGE, b"K\x00K\x04\x85K\x01\x85"))),
             "unknown kind",
@@ -437,7 +438,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, data: bytes, message: str) -> Non
 def test_names_from_a_file_cannot_write_lines_or_terminal_codes(tmp_path: Path) -> None:
     torch.save({"epoch\n\x1b[2J": 1, "state\r\ndict": {"a.conv1.weight": torch.ones(2)}}, tmp_path / "file.pth")
     assert outcome(tmp_path / "file.pth") == ""
-    with pytest.raises(CheckpointError, match=r"keys: epoch\\n\\x1b\[2J, state\\r\\ndict; its conv1\.weight is at"):
+    with pytest.raises(CheckpointError, match=r"keys: epoch\\n\\x1b\[2J, state\\r\\ndict;"):
         load_backbone(tmp_path / "file.pth")
 
 

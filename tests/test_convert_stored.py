@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import _utils, nn
 
 from twinbench.convert import CheckpointError
 from twinbench.convert.reading import stored
@@ -123,7 +123,7 @@ class Rebuilt:
         self.function, self.data, self.dtype = function, data, dtype
 
     def __reduce__(self) -> Any:
-        return getattr(torch._utils, self.function), (self.data, self.dtype, "cpu", False)
+        return getattr(_utils, self.function), (self.data, self.dtype, "cpu", False)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_distributed_tensors_are_read_where_they_are_whole(tmp_path: Path) -> No
         mesh = init_device_mesh("cpu", (1,))
         part = torch.arange(6.0).view(2, 3)
         layouts = {"replicated": [Replicate()], "sharded": [Shard(0)], "sum": [Partial()]}
-        tensors = {name: DTensor.from_local(part, mesh, placing) for name, placing in layouts.items()}
+        tensors: dict[str, Any] = {name: DTensor.from_local(part, mesh, placing) for name, placing in layouts.items()}
         tensors["parameter"] = nn.Parameter(tensors["replicated"])
         tensors["one of two"] = DTensor.from_local(
             part, mesh, [Shard(0)], run_check=False, shape=torch.Size((4, 3)), stride=(3, 1)
@@ -280,7 +280,7 @@ class Viewing:
         self.arguments = part, offset, shape, (1,), False, {}
 
     def __reduce__(self) -> Any:
-        return torch._utils._rebuild_tensor_v2, self.arguments
+        return _utils._rebuild_tensor_v2, self.arguments
 
 
 def old_file(tree: Any, values: torch.Tensor) -> bytes:
