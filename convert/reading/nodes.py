@@ -46,6 +46,9 @@ class Persistent:
     key: Any
 
 
+KEYS = (str, bytes, float, bool, type(None), Name, Object)  # of a dict, beside numbers of a usual size
+
+
 def mapping(node: Object) -> dict[Any, Any]:
     """Return the items of a dict-like object."""
     found = dict(zip(node.items[::2], node.items[1::2], strict=False))
@@ -57,3 +60,10 @@ def mapping(node: Object) -> dict[Any, Any]:
 
 def _is_pair(node: Any) -> bool:
     return isinstance(node, list | tuple) and len(node) == 2
+
+
+def is_key(key: Any) -> bool:
+    """Return whether a dict takes a key in constant time: texts keep their hash; nested tuples may be endless."""
+    if isinstance(key, tuple):
+        return len(key) <= 16 and not any(isinstance(item, tuple) or not is_key(item) for item in key)
+    return isinstance(key, KEYS) or (isinstance(key, int) and abs(key) < 2**64)

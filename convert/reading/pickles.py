@@ -13,11 +13,11 @@ from typing import Any
 
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading import allowed
-from twinbench.convert.reading.nodes import Name, Object, Persistent
+from twinbench.convert.reading.nodes import Name, Object, Persistent, is_key
 from twinbench.convert.reading.window import Window
 
-# A full checkpoint of a ResNet-50 has 30,000, one of a ViT-g with its teacher and AdamW's state 300,000, and some hold
-# logs of every step. Three million take the worst file 6 s and 300 MB.
+# A full checkpoint of a ResNet-50 has 30,000, one of 48 transformer blocks with teacher and AdamW's state 90,000, and
+# some hold logs of every step. Three million take the worst file 6 s and 250 MB.
 MAX_OPERATIONS = 3_000_000
 MAX_CLASSES = 10_000  # distinct names; a checkpoint has dozens
 MAX_NAME = 1000  # letters
@@ -43,7 +43,6 @@ def read(window: Window, name: str, references: list[Any] | None = None) -> Any:
 
 _STOP = ord(".")
 _SET, _FROZENSET = Name("builtins", "set"), Name("builtins", "frozenset")
-_KEYS = (str, bytes, float, bool, type(None), Name, Object)
 
 
 class _Machine:
@@ -183,7 +182,7 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         """Put alternating keys and values into the dict, or the dict-like object, on top of the stack."""
         target = self.stack[-1]
-        if len(items) % 2 or not all(map(_is_key, items[::2])):
+        if len(items) % 2 or not all(map(is_key, items[::2])):
             raise ValueError("dict items")
         if isinstance(target, Object):
             target.held().extend(items)
@@ -276,13 +275,6 @@ class _Machine:
             return
         self.references.append(key)
         self.stack.append(Persistent(key))
-
-
-def _is_key(key: Any) -> bool:
-    """Return whether a dict takes a key in constant time: texts keep their hash; nested tuples may be endless."""
-    if isinstance(key, tuple):
-        return len(key) <= 8 and not any(isinstance(item, tuple) or not _is_key(item) for item in key)
-    return isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) < 2**64)
 
 
 _LITERAL = re.compile(r"(SHORT_|LONG_)?(BIN)?(INT|LONG|FLOAT|STRING|BYTES|UNICODE)[1248]*|BYTEARRAY8")
