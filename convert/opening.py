@@ -17,6 +17,7 @@ from twinbench.convert.finding.find import Found, Wanted, find
 from twinbench.convert.load import take
 from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel, named_model
 from twinbench.convert.note import noted
+from twinbench.convert.reading import hub
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.reader import open_checkpoint
 from twinbench.convert.zoo import entry_named
@@ -75,6 +76,8 @@ def local_file(spec: str) -> Path:
         from twinbench.convert.download import fetch
 
         return fetch(entry_named(spec.removeprefix("zoo:")))
+    if spec.startswith(hub.PREFIX):
+        return hub.cached_folder(spec)
     return Path(spec)
 
 

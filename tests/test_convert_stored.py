@@ -1,6 +1,7 @@
 """Tensors as torch wrote them, against `torch.load`: every type and subclass, views, checksums once, one place each."""
 
 import io
+import json
 import pickle
 import struct
 import zlib
@@ -316,3 +317,14 @@ def test_parts_that_reach_beyond_are_refused(tmp_path: Path, part: Part, message
     with pytest.raises(CheckpointError, match=message):
         contents = open_checkpoint(tmp_path / "file.pth")
         contents.tensors(contents.tree)
+
+
+def test_places_in_shards_are_of_their_files(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "one.bin")
+    torch.save({"b": torch.ones(2)}, tmp_path / "two.bin")
+    index = {"weight_map": {"a": "one.bin", "b": "two.bin"}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    contents = open_checkpoint(tmp_path)
+    a, b = (item.place for item in contents.tensors(contents.tree).values())
+    assert a is not None
+    assert a != b

@@ -40,7 +40,7 @@ CALLS = re.compile(
             r"torch\.(nn|optim|amp|cuda\.amp|utils\.hooks)\.[\w.]+",
             r"torch\._C\._VariableFunctionsClass\.(?!from_file)\w+",  # torch.relu and its like, in a partial
             r"torch\.distributed\.(_shard|_tensor|tensor|_mesh_layout|device_mesh|remote_device|fsdp)\.[\w.]+",
-            r"torch\.distributed\.checkpoint\.(metadata\.\w+|filesystem\._StorageInfo)",
+            r"torch\.distributed\.checkpoint\.(metadata|filesystem)\.\w+",  # the table of contents of a folder
             # plain data
             r"collections\.(OrderedDict|defaultdict|Counter|deque|ChainMap|UserDict|UserList)",
             r"UserDict\.(Iterable)?UserDict",
@@ -49,7 +49,7 @@ CALLS = re.compile(
             r"(__builtin__|builtins|exceptions)\.\w*(Error|Exception|Warning|Interrupt|Iteration|Exit)",
             r"(__builtin__|builtins)\.getattr",  # how protocols below 4 spell a method or a nested class
             r"(copy_reg|copyreg)\._reconstructor",
-            r"pathlib\.(Posix|Pure|PurePosix|Windows|PureWindows)?Path",
+            r"pathlib\.(_local\.)?(Posix|Pure|PurePosix|Windows|PureWindows)?Path",
             r"typing\.\w+",
             r"datetime\.(datetime|date|time|timedelta|timezone)",
             r"(decimal\.Decimal|fractions\.Fraction|uuid\.(UUID|SafeUUID)|types\.SimpleNamespace)",
