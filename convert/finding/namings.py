@@ -1,5 +1,5 @@
 """Every naming that files are searched for, one after the other; a new library's is one entry here."""
 
-from twinbench.convert.finding import names
+from twinbench.convert.finding import names, simclr
 
-NAMINGS = names.RESNETS
+NAMINGS = (*names.RESNETS, *simclr.SIMCLR, simclr.SIMCLR_TF2)

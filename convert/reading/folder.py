@@ -1,7 +1,7 @@
 """A checkpoint that is a folder: of which kind it is, and what its small files say besides the tensors.
 
 Folders come from transformers, timm and accelerate (config.json, model.safetensors or its shards), from
-torch.distributed.checkpoint, and from DeepSpeed. In a folder of a trainer's files, the user names one.
+torch.distributed.checkpoint, from DeepSpeed, and from TensorFlow. In a folder of a trainer's files, the user names one.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.convert.files import CheckpointError
+from twinbench.convert.reading import tensorflow
 from twinbench.convert.reading.containers import ENDINGS
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.deepspeed import open_deepspeed, states_folder
@@ -65,6 +66,9 @@ def _open_folder(folder: Path, open_file: Callable[[Path], Contents]) -> Content
     states = states_folder(folder)
     if states:
         return open_deepspeed(states, open_file)
+    index = tensorflow.is_bundle(folder)  # last: some models' folders hold TensorFlow's original too
+    if index:
+        return tensorflow.open_bundle(index)
     raise CheckpointError(_no_checkpoint(folder, names))
 
 
@@ -84,7 +88,8 @@ def _no_checkpoint(folder: Path, names: list[str]) -> str:
     if not found:
         return (
             f"{folder}: a folder without a checkpoint; expected {WEIGHTS[0]}, {WEIGHTS[3]} or an index of their "
-            f"shards, {METADATA} with .distcp files, or a folder of DeepSpeed; name the file or folder that has one"
+            f"shards, {METADATA} with .distcp files, or a folder of DeepSpeed or TensorFlow; name the file or folder "
+            "that has one"
         )
     if any(map(_PIECE.fullmatch, found)):
         return (

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.reading import containers, pickles
+from twinbench.convert.reading import containers, pickles, tensorflow
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.folder import open_named
 from twinbench.convert.reading.parts import map_file
@@ -18,8 +18,7 @@ _FOREIGN = {
     b"<?xml": "an error message of a file server, so the download failed",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
-    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
-    b"\x57\xfb\x80\x8b": "a TensorFlow table; twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
+    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, TensorFlow, Haiku and Caffe2 files",
 }
 
 
@@ -29,7 +28,10 @@ def open_checkpoint(path: Path | str) -> Contents:
 
 
 def _open_file(path: Path) -> Contents:
-    """Map a file and read its table of contents."""
+    """Map a file and read its table of contents; TensorFlow's checkpoints are several, and follow their index."""
+    index = tensorflow.is_bundle(path)
+    if index:
+        return tensorflow.open_bundle(index)
     mapped = map_file(path)
     view = memoryview(mapped)
     try:
@@ -57,5 +59,5 @@ def _open(name: str, view: memoryview, is_inner: bool = False) -> Contents:
             raise CheckpointError(f"{name}: {what}")
     raise CheckpointError(
         f"{name}: begins with {head[:8]!r}, which is no checkpoint that twinbench knows; expected a file of "
-        "torch.save, safetensors, or a pickle of arrays"
+        "torch.save, safetensors, a TensorFlow checkpoint, or a pickle of arrays"
     )
