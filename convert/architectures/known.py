@@ -1,5 +1,6 @@
 """The networks that are recognised by landmarks, beside ResNets: one row each."""
 
+from twinbench.convert.architectures.convs import CONVS
 from twinbench.convert.architectures.landmarks import Known
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN: tuple[Known, ...] = CONVS

@@ -1,5 +1,6 @@
 """Every naming that files are searched for, one after the other; a new library's is one entry here."""
 
 from twinbench.convert.finding import names, simclr
+from twinbench.convert.finding.conv_names import CONVS
 
-NAMINGS = (*names.RESNETS, *simclr.SIMCLR, simclr.SIMCLR_TF2)
+NAMINGS = (*names.RESNETS, *CONVS, *simclr.SIMCLR, simclr.SIMCLR_TF2)
