@@ -76,7 +76,7 @@ def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes; each is opened once."""
+    """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
     for method in suite.methods:
         if not method.file:
             continue
