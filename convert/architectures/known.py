@@ -1,5 +1,6 @@
 """The networks that are recognised by landmarks, beside ResNets: one row each."""
 
 from twinbench.convert.architectures.landmarks import Known
+from twinbench.convert.architectures.vits import VITS
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN: tuple[Known, ...] = VITS
