@@ -61,7 +61,8 @@ class Backbone:
         if self.cast:
             told["cast"] = self.cast
         if not self.network.is_resnet50:
-            told |= {"backbone": self.layout, "source": self.source}
+            is_random = self.source == f"{self.architecture}=random"
+            told |= {"backbone": self.source if is_random else self.architecture, "source": self.source}
         return told
 
     def require(self, what: str, who: str) -> None:

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
     else:
         width = max(map(len, facts))
-        print("\n".join(f"{name.replace('_', ' '):{width}}  {_text(value)}" for name, value in facts.items()))
+        print("\n".join(f"{name.replace('_', ' '):{width}}  {_text(name, value)}" for name, value in facts.items()))
     return 0
 
 
@@ -70,7 +70,7 @@ def inspect(
         "tensors": len(found.tensors),
         "cast": backbone.cast or "none",
         "dropped": _groups(found.dropped),
-        "others": [f"--layout {label}" for label in found.others],
+        "others": list(found.others),
         "convention": str(backbone.convention),
         "convention_from": backbone.convention_from,
         "sha256": backbone.sha256,
@@ -105,10 +105,10 @@ def _groups(names: tuple[str, ...]) -> dict[str, int]:
     return counts
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """Return a value as a person reads it."""
     if isinstance(value, dict):
         return ", ".join(f"{name} ({count})" for name, count in value.items()) or "nothing"
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return ", ".join(f"--layout {item}" if name == "others" else item for item in value) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -7,6 +7,19 @@ from pathlib import Path
 from twinbench.data import hints
 
 
+def content_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, or of a folder's files with their names; empty where one cannot be read."""
+    if not path.is_dir():
+        return file_sha256(path)
+    whole = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        found = file_sha256(file)
+        if not found:
+            return ""
+        whole.update(f"{file.relative_to(path)} {found}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
 def file_sha256(file: Path) -> str:
     """Return the sha256 of a file's bytes, in hex; empty where it cannot be read.
 

@@ -17,7 +17,7 @@ from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
-from twinbench.suite.content import file_sha256
+from twinbench.suite.content import content_sha256
 from twinbench.suite.inputs import Inputs
 from twinbench.suite.suite import Measurement, Method, Suite
 
@@ -31,7 +31,7 @@ class Expected:
         """Ask nothing yet."""
         self.suite = suite
         self._data: dict[tuple[object, ...], str] = {}
-        self._sha256 = cache(file_sha256)
+        self._sha256 = cache(content_sha256)
 
     def trial(self, method: Method, measurement: Measurement, seed: int) -> Parts:
         """Return the parts of a trial."""

@@ -111,7 +111,10 @@ def test_convert_random(capsys, tmp_path: Path) -> None:
             ["convert", "checkpoint.pth", "out.pth", "--layout", "dino"],
             "unknown layout 'dino'. Did you mean 'dino-full'",
         ),
-        (["convert", "checkpoint.pth", "out.pth", "--layout", "swav"], "no ResNet-50 in any known layout; top-level"),
+        (
+            ["convert", "checkpoint.pth", "out.pth", "--layout", "swav"],
+            "no backbone at --layout swav; those in the file: --layout dino-full",
+        ),
         (["inspect", "missing.pth"], "missing.pth: No such file"),
     ],
 )

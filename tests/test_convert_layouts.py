@@ -20,7 +20,8 @@ from torch import Tensor
 from twinbench.convert import CheckpointError, load_backbone
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
-from twinbench.convert.finding.layouts import GENERIC, LAYOUTS
+from twinbench.convert.finding.layouts import LAYOUTS
+from twinbench.convert.inspect import inspect
 
 WIDTH = 1 / 16
 Weights = dict[str, Tensor]
@@ -439,17 +440,46 @@ def test_classes_of_packages_that_are_not_installed(tmp_path: Path, monkeypatch:
     assert_is(tmp_path / "file.pth", A, "mmselfsup")
 
 
-def test_a_layout_of_ones_own(tmp_path: Path) -> None:
+def test_a_place_that_no_layout_has_is_found_and_can_be_named(tmp_path: Path) -> None:
     torch.save({"net": under("trunk.body.", A) | head("my_head")}, tmp_path / "own.pth")
-    with pytest.raises(
-        CheckpointError, match=r"conv1\.weight is at net/trunk\.body\.: try .*--layout net/trunk\.body\."
-    ):
-        load_backbone(tmp_path / "own.pth")
-    with pytest.raises(CheckpointError, match=r"1 left over .*my_head\.weight; .*--drop"):
-        load_backbone(tmp_path / "own.pth", "net/trunk.body.")
-    assert load_backbone(tmp_path / "own.pth", "net/trunk.body.", ["my_head.*"]).layout == "given"
+    assert_is(tmp_path / "own.pth", A, "net/trunk.body.")
+    assert load_backbone(tmp_path / "own.pth", "net/trunk.body.").layout == "net/trunk.body."
+    with pytest.raises(CheckpointError, match=r"no backbone at --layout net/; those in the file: .*net/trunk\.body\."):
+        load_backbone(tmp_path / "own.pth", "net/")
     with pytest.raises(CheckpointError, match=r"unknown layout 'mocoo'\. Did you mean 'moco'\?"):
         load_backbone(tmp_path / "own.pth", "mocoo")
+
+
+def test_a_head_that_nobody_knows_must_be_named(tmp_path: Path) -> None:
+    torch.save({"net": A | head("my_head")}, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match=r"1 left over .*my_head\.weight; .*--drop"):
+        load_backbone(tmp_path / "own.pth")
+    assert load_backbone(tmp_path / "own.pth", drop=["my_head.*"]).layout == "net/"
+
+
+WRAPPED = {
+    "module.": lambda name: f"module.{name}",
+    "module._orig_mod.model.": lambda name: f"module._orig_mod.model.{name}",
+    "_orig_mod.module.net.0.": lambda name: f"_orig_mod.module.net.0.{name}",
+    "_fsdp_wrapped_module.": lambda name: "_fsdp_wrapped_module." + name.replace(".0.", ".0._fsdp_wrapped_module.", 1),
+    "model.": lambda name: "model." + name.replace(".conv", "._checkpoint_wrapped_module.conv", 1),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_wrappers_at_any_depth_are_taken_off(tmp_path: Path, wrapped: str) -> None:
+    spell = WRAPPED[wrapped]
+    torch.save({"state": {"net": {spell(name): values for name, values in A.items()}}}, tmp_path / "file.pth")
+    backbone = load_backbone(tmp_path / "file.pth")
+    assert torch.equal(backbone.state_dict["layer4.2.conv2.weight"], A["layer4.2.conv2.weight"])
+    again = load_backbone(tmp_path / "file.pth", backbone.layout)
+    assert again.sha256 == backbone.sha256
+
+
+def test_two_networks_that_differ_by_a_wrapper_stay_two(tmp_path: Path) -> None:
+    torch.save({"model": under("module.backbone.", A) | under("backbone.", B)}, tmp_path / "file.pth")
+    with pytest.raises(CheckpointError, match=r"2 complete backbones; choose one: .*module\.backbone\."):
+        load_backbone(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "student_backbone.", "encoder.", "momentum_backbone.", ""])
@@ -457,17 +487,18 @@ def test_a_deeper_resnet_does_not_pass_with_its_blocks_as_heads(tmp_path: Path, 
     deeper = A | {
         name.replace("layer3.5.", f"layer3.{block}."): values
         for name, values in A.items()
-        for block in range(6, 23)
+        for block in range(6, 24)
         if name.startswith("layer3.5.")
     }
     torch.save({"state_dict": under(prefix, deeper) | head("online_classifier", "projector")}, tmp_path / "file.pth")
-    with pytest.raises(CheckpointError, match="holds a ResNet-101; twinbench measures ResNet-50"):
-        load_backbone(tmp_path / "file.pth")
+    for drop in ([], ["*layer3.*"], ["layer3.1*", "layer3.2*", "layer3.6*"]):
+        with pytest.raises(CheckpointError, match=r"left over .*layer3\.6\..*inside the trunk nothing is left out"):
+            load_backbone(tmp_path / "file.pth", drop=drop)
 
 
 def test_known_parts_in_an_unknown_combination(tmp_path: Path) -> None:
     torch.save({"model_state_dict": under("module.encoder.", A) | head("module.projector.0")}, tmp_path / "file.pth")
-    assert_is(tmp_path / "file.pth", A, "generic")
+    assert_is(tmp_path / "file.pth", A, "model_state_dict/module.encoder.")
 
 
 def test_several_backbones_of_different_layouts_need_a_choice(tmp_path: Path) -> None:
@@ -479,7 +510,14 @@ def test_several_backbones_of_different_layouts_need_a_choice(tmp_path: Path) ->
     assert torch.equal(backbone.state_dict["bn1.bias"], A["bn1.bias"])
 
 
+def test_what_was_trained_comes_before_its_average(tmp_path: Path) -> None:
+    torch.save({"net": A, "net_ema": B}, tmp_path / "both.pth")
+    assert_is(tmp_path / "both.pth", A, "net/")
+    facts = inspect(str(tmp_path / "both.pth"))
+    assert facts["others"] == ["net_ema/"]
+    assert torch.equal(load_backbone(tmp_path / "both.pth", "net_ema/").state_dict["bn1.bias"], B["bn1.bias"])
+
+
 def test_no_row_of_the_table_says_the_same_twice() -> None:
-    rows = [(row.label, row.at, row.prefix) for row in LAYOUTS]
+    rows = [(row.label, row.at, row.prefix, row.naming) for row in LAYOUTS]
     assert len(set(rows)) == len(rows)
-    assert len({(row.at, row.prefix) for row in GENERIC}) == len(GENERIC)

@@ -51,7 +51,11 @@ def paths(tmp_path_factory):
 def weights():
     """A trained-looking ResNet-18 of torchvision, classifier included."""
     torch.manual_seed(1)
-    return torchvision.models.resnet18()
+    model = torchvision.models.resnet18()
+    for values in model.state_dict().values():
+        if values.ndim == 1:
+            values.add_(torch.rand(values.shape) * 0.1)
+    return model
 
 
 def opened(spec):
@@ -141,7 +145,8 @@ def test_the_identity_of_weights_is_their_tensors_wherever_the_file_lies(tmp_pat
     first, again = (opened(f"torchvision:resnet18={tmp_path / name}") for name in ("w.pth", "again.safetensors"))
     assert first.identity == again.identity
     assert first.identity == backbone_identity(first.sha256, "torchvision:resnet18", IMAGENET.as_dict())
-    assert first.layout == "torchvision:resnet18"
+    assert first.layout == "torchvision"
+    assert first.details["backbone"] == "torchvision:resnet18"
     assert first.identity != opened("torchvision:resnet18=random").identity
 
 
@@ -150,10 +155,14 @@ def test_timm_models_bring_their_own_convention(paths):
     assert backbone.convention == InputConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     whole = replace(POOLED, transform=ImageTransform(resize=224, crop=224, shape="center-crop"))
     assert extract(backbone, paths[:2], whole).shape == (2, 192)
-    with pytest.raises(ModelError, match="takes no images of 64 px"):
-        extract(backbone, paths[:2], POOLED)
-    with pytest.raises(ModelError, match="has no res5 map"):
+    assert extract(backbone, paths[:2], POOLED).shape == (2, 192)  # any size: positions are interpolated
+    with pytest.raises(ModelError, match="has no maps of several stages"):
         extract(backbone, paths[:2], replace(whole, pooling="res5-avg6"))
+
+
+def test_a_model_that_takes_one_size_of_images_says_so(paths):
+    with pytest.raises(ModelError, match="takes no images of 64 px"):
+        extract(opened("torchvision:vit_b_32=random"), paths[:2], POOLED)
 
 
 def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
@@ -170,16 +179,17 @@ def test_a_linear_probe_trains_on_it_and_leaves_it_alone(paths, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda state: state.pop("layer1.0.conv1.weight"), "lacks layer1.0.conv1.weight"),
-        (lambda state: state.update(strange=torch.zeros(1)), "unknown tensors strange"),
-        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "other shapes of conv1.weight"),
+        (lambda state: state.pop("layer1.0.conv1.weight"), "no tensors of torchvision:resnet18"),
+        (lambda state: state.pop("layer2.0.conv1.weight"), "1 missing: layer2.0.conv1.weight"),
+        (lambda state: state.update(strange=torch.zeros(1)), "1 left over that are no known head: strange"),
+        (lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "1 misshapen: conv1.weight"),
     ],
 )
 def test_weights_that_are_not_the_models_are_refused(tmp_path, weights, damage, message):
     state = dict(weights.state_dict())
     damage(state)
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UserError, match=message):
         opened(f"torchvision:resnet18={tmp_path / 'w.pth'}")
 
 
@@ -198,7 +208,7 @@ def test_a_name_or_file_that_does_not_exist(spec, message):
 
 def test_a_file_that_holds_no_weights_says_what_was_expected(tmp_path):
     (tmp_path / "text.pth").write_text("epoch 1\n")
-    with pytest.raises(ModelError, match="text.pth: no whole file of weights; expected torchvision:resnet18"):
+    with pytest.raises(UserError, match="text.pth: begins with .* no checkpoint that twinbench knows"):
         opened(f"torchvision:resnet18={tmp_path / 'text.pth'}")
 
 
@@ -221,15 +231,15 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
     )
     result = read_result(out / "result.json")
     assert result.details["backbone"] == result.details["source"] == result.method == spec
-    words = ["transfer", "demo-imagenet-1pct", spec, str(data), str(tmp_path / "x"), "--partial"]
-    assert twinbench.main(words) == 2
-    assert f"{spec}: trains its backbone, which only a ResNet-50" in capsys.readouterr().err
-    for command in (
-        ["inspect", "timm:x=random"],
-        ["detection", "demo-voc0712-frcnn-c4", "timm:x=random", str(data), str(tmp_path / "y")],
+    spec = "torchvision:shufflenet_v2_x0_5=random"
+    for command, why in (
+        (["transfer", "demo-imagenet-1pct"], f"demo-imagenet-1pct on {spec}: trains its backbone, which torchvision:"),
+        (["detection", "demo-voc0712-frcnn-c4"], f"demo-voc0712-frcnn-c4 on {spec}: trains a detector, whose trunk is"),
     ):
-        assert twinbench.main(command) == 2
-        assert "only transfer's SVMs, k-NN and linear probes" in capsys.readouterr().err
+        assert twinbench.main([*command, spec, str(data), str(tmp_path / "x")]) == 2
+        assert why in capsys.readouterr().err
+    assert twinbench.main(["inspect", "timm:x=random"]) == 2
+    assert "timm:x=random: names no file; expected timm:x=FILE" in capsys.readouterr().err
 
 
 class Mean(nn.Module):
@@ -274,7 +284,7 @@ def test_a_module_is_left_as_it_is():
     assert module.training
     assert module.norm.weight.requires_grad
     assert module.norm.running_mean.sum() == 0
-    assert backbone.trunk.model.norm.running_mean.sum() == 0
+    assert backbone.network.module.norm.running_mean.sum() == 0
     module.norm.running_mean += 2  # training goes on, and the trial is of what was given
     assert backbone.state_dict["norm.running_mean"].sum() == 0
 
@@ -283,7 +293,8 @@ def test_a_modules_identity_is_its_tensors_its_code_and_its_convention():
     plain = module_backbone(Mean())
     assert plain.identity == backbone_identity(plain.sha256, plain.architecture, IMAGENET.as_dict())
     assert plain.architecture.startswith("module:Mean-")
-    assert plain.details == {"backbone": plain.architecture, "source": "Mean"}
+    convention_from = "assumed: nothing was asked for"
+    assert plain.details == {"backbone": plain.architecture, "source": "Mean", "convention_from": convention_from}
     assert module_backbone(Mean(), name="mine").identity == plain.identity
     other_tensors, other_code, other_input = Mean(), Mean(gain=2.0), Mean()
     other_tensors.norm.running_mean += 1
@@ -350,7 +361,7 @@ def test_a_modules_maps_are_flattened_and_must_be_finite(paths):
     assert extract(module_backbone(Gives(torch.zeros(6, 2, 3, 1))), paths, POOLED).shape == (6, 6)
     with pytest.raises(UserError, match="features are not finite"):
         extract(module_backbone(Gives(torch.full((6, 2), torch.nan))), paths, POOLED)
-    with pytest.raises(ModelError, match="module:Gives-.*has no res5 map"):
+    with pytest.raises(ModelError, match="module:Gives-.*has no maps of several stages"):
         extract(module_backbone(Gives(torch.zeros(6, 2))), paths, replace(POOLED, pooling="res5-avg6"))
 
 
@@ -371,16 +382,17 @@ def test_modules_that_cannot_be_measured_say_why():
 def test_any_backbone_is_opened_by_what_names_it(tmp_path):
     path = tmp_path / "random.pth"
     random = open_backbone("random", 1 / 16)
-    for name in ("bn1.bias", "bn1.running_mean"):
-        random.state_dict[name] += 1
+    for name, values in random.state_dict.items():
+        if name.endswith(("bias", "running_mean")):
+            values += 1
     write_backbone(random, path)
     found = open_backbone(path)
-    assert found.is_resnet
+    assert found.network.is_resnet50
     assert found.sha256 == open_backbone(str(path)).sha256
     assert open_backbone(path, convention="unit").convention == UNIT
     named = open_backbone("torchvision:resnet18=random", convention="unit")
     assert named.convention == UNIT
-    assert not named.is_resnet
-    assert not open_backbone(Mean()).is_resnet
+    assert not named.network.is_resnet50
+    assert not open_backbone(Mean()).network.is_resnet50
     with pytest.raises(ModelError, match="backbone int: expected a path, a name or an nn.Module"):
         open_backbone(3)  # type: ignore[arg-type]

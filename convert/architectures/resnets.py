@@ -42,7 +42,8 @@ def resnet_of(look: Look) -> Network | None:
         return LibraryNetwork("torchvision", grouped)
     if depth in (18, 34, 101, 152):
         return LibraryNetwork("torchvision", f"resnet{depth}")
-    width = stem[0] / STEM if stem else 1.0
+    norm = look("bn1.weight")
+    width = norm[0] / STEM if norm else 1.0
     return ResNet50Network(width) if MIN_WIDTH <= width <= MAX_WIDTH else ResNet50Network()
 
 

@@ -208,9 +208,11 @@ def _chosen(contents: Contents, whole: list[Found]) -> Found:
 
 def _is_rival(other: Found, first: Found) -> bool:
     """Say whether nothing tells that `first` is meant and not `other`."""
-    is_same_place = (other.place.at, other.place.prefix) == (first.place.at, first.place.prefix)
+    if (other.place.at, other.place.prefix) == (first.place.at, first.place.prefix):
+        return True
     is_branch = bool(first.layout.name) and other.layout.name == first.layout.name
-    return is_same_place or not (is_branch or _is_average(other))
+    is_known_part = other.place.at == first.place.at and _matches(other.place.prefix, first.layout.heads)
+    return not (is_branch or is_known_part or _is_average(other))
 
 
 def _is_average(found: Found) -> bool:

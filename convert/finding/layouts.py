@@ -180,7 +180,7 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
-    Layout("detectron2", "Detectron2", ("model",), "", ("stem.fc.*", "linear.*"), naming=DETECTRON2, folded=True),
+    Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
 )
 
 NESTED = tuple(row for row in LAYOUTS if row.naming is not None and row.naming.nested)

@@ -83,8 +83,8 @@ def _numbered(name: str, before: int) -> str:
     """Return a name whose stage `n` is called n + before."""
     if stem := _STEM.fullmatch(name):
         return f"{0 if stem[1] == 'conv' else 1}.{stem[2]}"
-    stage, rest = name.removeprefix("layer").split(".", 1)
-    return f"{int(stage) + before}.{rest}"
+    _parts(name)  # LookupError for what is in no stage
+    return f"{int(name[len('layer')]) + before}.{name.partition('.')[2]}"
 
 
 def transformers_name(name: str) -> str:
@@ -107,7 +107,7 @@ def _from_haiku(name: str, parts: Sequence[Tensor]) -> Tensor:
 
 _MARKS = ("layer1.0.conv1.weight", "conv1.weight")
 TORCHVISION = Naming("torchvision", ("layer1.0.conv1.weight", "layer1.0.conv1.weight"))  # timm's and most authors', too
-DETECTRON2 = Naming("Detectron2", _MARKS, detectron2_name)
+DETECTRON2 = Naming("Detectron2", _MARKS, detectron2_name, unused=("stem.fc.*",))  # MoCo's converter keeps the head so
 # Jigsaw's first of nine branches that share their weights is _s0_.
 CAFFE2 = Naming("Caffe2", _MARKS, caffe2_name, tidy=lambda name: name.replace("_s0_", "_"))
 HAIKU = Naming("Haiku", _MARKS, haiku_name, _from_haiku, nested=True)

@@ -22,8 +22,8 @@ class Naming:
 
     `marks` are two of our names: if the first is in a file, what stands before it is the backbone's prefix; a network
     of the family has both. `spell` gives a library's name for ours, or the names of several tensors that `join` makes
-    ours of; it raises LookupError for a name that the library has no word for. `tidy` makes the names in a file what `spell` gives. `nested`: the names lie as dicts in dicts, and are
-    joined by a slash.
+    ours of; it raises LookupError for a name that the library has no word for. `tidy` makes the names in a file what
+    `spell` gives. `nested`: the names lie as dicts in dicts, and are joined by a slash.
     """
 
     name: str
