@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
 from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.naming import Naming
+from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
+from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
 
 Keys = tuple[str, ...]
-OWN_NAMES = (TORCHVISION,)  # those of the code that builds and trains a network, which most files have
+OWN_NAMES = (TORCHVISION, *VITS)  # those of the code that builds and trains a network, which most files have
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ _LIGHTLY = (
 )
 
 
+_VIT_HEADS = ("head.*", "pre_logits.*")
+_TRANSFORMERS_HEADS = ("pooler.*", "classifier.*", "decoder.*", "visual_projection.*", "text_*", "logit_*")
+
+
 def _lightly() -> Iterator[Layout]:
     """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask."""
     for branch, prefix in (
@@ -95,8 +101,31 @@ def _lightly() -> Iterator[Layout]:
         yield Layout("lightly", "lightly", ("state_dict",), prefix, _LIGHTLY, branch)
 
 
+def _vits() -> Iterator[Layout]:
+    """Yield what only vision transformers are kept in. Where no convention stands, files come with several."""
+    for naming in VITS:
+        yield Layout(
+            "vit", "timm, DINO, DINOv2, DINOv3, torchvision", (), "", _VIT_HEADS, naming=naming, convention=None
+        )
+    # iBOT's extract_backbone_weights.py; timm's trainer, of models with several conventions.
+    yield Layout(
+        "vit-state-dict", "iBOT, timm's trainer", ("state_dict",), "", _VIT_HEADS, naming=TIMM, convention=None
+    )
+    # All that is published so saw ImageNet's mean and std: MAE, DeiT, MoCo v3's convert_to_deit.py.
+    yield Layout("mae", "MAE, DeiT", ("model",), "", ("decoder_*", *_VIT_HEADS), naming=TIMM)
+    # MSN's evaluations load target_encoder (logistic_eval.py); so did I-JEPA's (its paper, A.1).
+    yield Layout("jepa", "I-JEPA, MSN", ("target_encoder",), "", _FC, naming=TIMM)
+    yield Layout("jepa", "I-JEPA, MSN", ("encoder",), "", _FC, "context", naming=TIMM)
+    yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP, convention=None)
+    for naming in TRANSFORMERS_VITS:
+        # SigLIP was trained with the tanh form of GELU, and transformers computes it so.
+        variant = "gelu-tanh" if naming is SIGLIP else ""
+        heads = _TRANSFORMERS_HEADS
+        yield Layout("transformers", "transformers", None, None, heads, naming=naming, convention=None, variant=variant)
+
+
 LAYOUTS = (
-    Layout("torchvision", "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO", (), "", _FC),
+    Layout("torchvision", "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO", (), "", _FC, naming=TORCHVISION),
     Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*")),
     Layout("vissl", "VISSL", _VISSL_TRUNK, "_feature_blocks.", ("_feature_blocks.fc.*",)),
     Layout("vissl", "VISSL, evaluation", _VISSL_TRUNK, "base_model._feature_blocks.", ("*feature_pooling_ops.*",)),
@@ -113,18 +142,20 @@ LAYOUTS = (
         "MoCo v3",
         ("state_dict",),
         "base_encoder.",
-        ("base_encoder.fc.*", "momentum_encoder.*", "predictor.*"),
+        ("base_encoder.fc.*", "base_encoder.head.*", "momentum_encoder.*", "predictor.*"),
+        variant="mocov3",
     ),
     Layout(
         "mocov3",
         "MoCo v3",
         ("state_dict",),
         "momentum_encoder.",
-        ("momentum_encoder.fc.*", "base_encoder.*", "predictor.*"),
+        ("momentum_encoder.fc.*", "momentum_encoder.head.*", "base_encoder.*", "predictor.*"),
         "momentum",
+        variant="mocov3",
     ),
     Layout("simsiam", "SimSiam", ("state_dict",), "encoder.", ("encoder.fc.*", "predictor.*")),
-    Layout("state-dict", "DenseCL, OpenSelfSup, timm, ImageNet trainers", ("state_dict",), "", _FC),
+    Layout("state-dict", "DenseCL, OpenSelfSup, timm, ImageNet trainers", ("state_dict",), "", _FC, naming=TORCHVISION),
     Layout("mmselfsup", "MMSelfSup, MMPretrain", ("state_dict",), "backbone.", _MMSELFSUP),
     *_lightly(),
     Layout("solo-learn", "solo-learn", ("state_dict",), "backbone.", ("backbone.fc.*", *_SOLO)),
@@ -132,7 +163,9 @@ LAYOUTS = (
     Layout("solo-learn-encoder", "solo-learn before 1.0.3", ("state_dict",), "encoder.", ("encoder.fc.*", *_SOLO)),
     Layout("vicreg-full", "VICReg, VICRegL", ("model",), "backbone.", ("projector.*", "maps_projector.*")),
     Layout("barlow-twins-full", "Barlow Twins, twinbench pretrain", ("model",), "backbone.", ("projector.*", "bn.*")),
-    Layout("torchvision-trainer", "torchvision's references, twinbench transfer", ("model",), "", _FC),
+    Layout(
+        "torchvision-trainer", "torchvision's references, twinbench transfer", ("model",), "", _FC, naming=TORCHVISION
+    ),
     Layout("pycontrast", "PyContrast", ("model",), "encoder.", ("encoder.fc.*", "head.*", "head_jig.*")),
     Layout("pycontrast", "PyContrast, momentum", ("model_ema",), "encoder.", ("head.*", "head_jig.*"), "ema"),
     Layout("pycontrast-cmc", "PyContrast, CMC", ("model",), "encoder1.", ("encoder2.*", "head1*", "head2*")),
@@ -144,8 +177,11 @@ LAYOUTS = (
         ("encoder_k.*", "projector*", "value_transform.*", "predictor.*"),
     ),
     Layout("pixpro", "PixPro", ("model",), "encoder_k.", ("encoder.*", "projector*", "value_*", "predictor.*"), "key"),
-    Layout("dino-full", "DINO", ("teacher",), "backbone.", ("head.*",)),
-    Layout("dino-full", "DINO", ("student",), "backbone.", ("head.*",), "student"),
+    # DINO's and iBOT's evaluations take the teacher (--checkpoint_key); so does DINOv2's (eval/utils.py).
+    Layout("dino-full", "DINO, iBOT", ("teacher",), "backbone.", ("head.*",)),
+    Layout("dino-full", "DINO, iBOT", ("student",), "backbone.", ("head.*",), "student"),
+    Layout("dinov2-teacher", "DINOv2, DINOv3, training", ("teacher",), "backbone.", ("dino_head.*", "ibot_head.*")),
+    *_vits(),
     Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
@@ -33,7 +32,7 @@ def class_with_position(parts: Sequence[Tensor]) -> Tensor:
 
 
 REGISTERS = {"cls_token": class_with_position, "pos_embed": lambda parts: parts[0][:, 1:].contiguous()}
-_WITHREGISTERS = {"reg_token": "register_tokens", "cls_token": ("cls_token", "pos_embed")}
+_WITH_REGISTERS = {"reg_token": "register_tokens", "cls_token": ("cls_token", "pos_embed")}
 
 DINOV2_REGISTERS = Naming(
     "DINOv2 with registers",
