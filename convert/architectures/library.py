@@ -5,7 +5,7 @@ heads and timm's has 6, with tensors of the same shapes.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from twinbench.convert.architectures.library_trunks import TimmTrunk, TorchvisionTrunk
 from twinbench.convert.architectures.network import Network
-from twinbench.convert.architectures.positions import POSITIONS, Positions, at_grid
+from twinbench.convert.architectures.positions import POSITIONS, Positions
 from twinbench.convert.architectures.shapes import Shapes
-from twinbench.convert.architectures.trunk import MAPS, POOLED, TOKENS, Tokens, Trunk
+from twinbench.convert.architectures.trunk import Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.named import ModelError
 from twinbench.protocols.house import unknown
@@ -91,120 +92,18 @@ class LibraryNetwork(Network):
 @cache
 def _empty(network: LibraryNetwork) -> Trunk:
     """Return a trunk whose tensors have shapes and no values."""
-    with torch.device("meta"):
-        return network.make()
+    try:
+        with torch.device("meta"):
+            return network.make()
+    except ModelError:  # torchvision's RegNets compute their channels with tensors, which must have values for it
+        with torch.random.fork_rng(devices=[]):
+            return network.make().to("meta")
 
 
 @cache
 def _shapes(network: LibraryNetwork) -> Shapes:
     tensors = _empty(network).state_dict()
     return {name.removeprefix("model."): tuple(values.shape) for name, values in tensors.items()}
-
-
-class LibraryTrunk(Trunk):
-    """A library's model without its classifier."""
-
-    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
-        super().__init__()
-        self.model, self.name, self.positions = model, name, positions
-        self._original: Tensor | None = None  # position embeddings as the file has them
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return what enters the classifier (N, F)."""
-        features = self._run(lambda: self.model(images), images)
-        fits = isinstance(features, Tensor) and features.ndim > 1 and len(features) == len(images)
-        if not fits or not features.is_floating_point():
-            raise ModelError(f"{self.name}: gives {_told(features)} for {len(images)} images; expected features (N, F)")
-        return features.flatten(1)
-
-    def _run(self, compute: Callable[[], Any], images: Tensor) -> Any:
-        """Compute with position embeddings of the images' size."""
-        self._fit_positions(images)
-        try:
-            return compute()
-        except AssertionError as error:  # how both libraries refuse an image size
-            side = images.shape[-1]
-            raise ModelError(
-                f"{self.name}: takes no images of {side} px ({error}); use --set transform.crop=..."
-            ) from None
-
-    def _fit_positions(self, images: Tensor) -> None:
-        """Put position embeddings for the images' grid of patches in place of the file's, as the origin's code does.
-
-        Where there is no rule of an origin's, timm's own is applied inside its forward pass.
-        """
-        if self.positions is None:
-            return
-        held: Any = self.model.pos_embed
-        if self._original is None:
-            self._original = held.detach().clone()
-        patch = self.model.get_submodule("patch_embed").patch_size  # type: ignore[union-attr]
-        grid = images.shape[-2] // patch[0], images.shape[-1] // patch[1]  # type: ignore[index]
-        fitted = at_grid(self._original.to(held.device), grid, self.positions)
-        if fitted.shape != held.shape or not torch.equal(fitted, held):
-            self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
-
-
-class TimmTrunk(LibraryTrunk):
-    """A model of timm's. Those with `forward_intermediates` say what their blocks or stages give."""
-
-    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
-        super().__init__(model, name, positions)
-        model_: Any = model
-        if hasattr(model, "forward_intermediates"):
-            self.offers = frozenset({POOLED, TOKENS if hasattr(model_, "num_prefix_tokens") else MAPS})
-
-    def tokens(self, images: Tensor, last: int = 1) -> Sequence[Tokens]:
-        """Return the tokens after each of the `last` blocks, normalised by the final norm."""
-        if TOKENS not in self.offers:
-            return super().tokens(images, last)
-        found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
-        has_class = getattr(self.model, "cls_token", None) is not None
-        return [_tokens(patches, prefix, has_class) for patches, prefix in found]
-
-    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
-        """Return the maps after each of the `last` stages."""
-        if MAPS not in self.offers:
-            return super().maps(images, last)
-        return self._run(lambda: self._intermediates(images, last), images)
-
-    def _intermediates(self, images: Tensor, last: int, **keywords: Any) -> list[Any]:
-        model: Any = self.model
-        return model.forward_intermediates(images, indices=last, output_fmt="NCHW", intermediates_only=True, **keywords)
-
-
-def _tokens(patches: Tensor, prefix: Tensor | None, has_class: bool) -> Tokens:
-    """Sort what stands before the patches into the class token and the registers."""
-    if prefix is None:
-        prefix = patches.new_empty(len(patches), 0, patches.shape[1])
-    image = prefix[:, 0] if has_class else None
-    return Tokens(image, prefix[:, int(has_class) :], patches)
-
-
-class TorchvisionTrunk(LibraryTrunk):
-    """A model of torchvision's; of its ResNets the stages' maps are known."""
-
-    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
-        super().__init__(model, name, positions)
-        if hasattr(model, "layer4"):
-            self.offers = frozenset({POOLED, MAPS})
-
-    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
-        """Return the outputs of the `last` of layer1 to layer4."""
-        if MAPS not in self.offers:
-            return super().maps(images, last)
-        model: Any = self.model
-        x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
-        kept: list[Tensor] = []
-        for number in range(1, 5):
-            x = model.get_submodule(f"layer{number}")(x)
-            if number > 4 - last:
-                kept.append(x)
-        return kept
-
-
-def _told(found: Any) -> str:
-    return f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
 
 
 def make_timm(name: str, options: Mapping[str, Any], pretrained: bool) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from twinbench.convert.architectures.library import LibraryTrunk
+from twinbench.convert.architectures.library_trunks import LibraryTrunk
 from twinbench.convert.architectures.modules import module_architecture
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.shapes import Shapes

@@ -1,0 +1,127 @@
+"""What timm's and torchvision's models give: their forward pass in the forms of features that every trunk has."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from twinbench.convert.architectures.positions import Positions, at_grid
+from twinbench.convert.architectures.trunk import MAPS, POOLED, TOKENS, Tokens, Trunk
+from twinbench.convert.named import ModelError
+
+
+class LibraryTrunk(Trunk):
+    """A library's model without its classifier."""
+
+    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
+        super().__init__()
+        self.model, self.name, self.positions = model, name, positions
+        self._original: Tensor | None = None  # position embeddings as the file has them
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what enters the classifier (N, F)."""
+        features = self._run(lambda: self.model(images), images)
+        fits = isinstance(features, Tensor) and features.ndim > 1 and len(features) == len(images)
+        if not fits or not features.is_floating_point():
+            raise ModelError(f"{self.name}: gives {_told(features)} for {len(images)} images; expected features (N, F)")
+        return features.flatten(1)
+
+    def _run(self, compute: Callable[[], Any], images: Tensor) -> Any:
+        """Compute with position embeddings of the images' size."""
+        self._fit_positions(images)
+        try:
+            return compute()
+        except AssertionError as error:  # how both libraries refuse an image size
+            side = images.shape[-1]
+            raise ModelError(
+                f"{self.name}: takes no images of {side} px ({error}); use --set transform.crop=..."
+            ) from None
+
+    def _fit_positions(self, images: Tensor) -> None:
+        """Put position embeddings for the images' grid of patches in place of the file's, as the origin's code does.
+
+        Where there is no rule of an origin's, timm's own is applied inside its forward pass.
+        """
+        if self.positions is None:
+            return
+        held: Any = self.model.pos_embed
+        if self._original is None:
+            self._original = held.detach().clone()
+        patch = self.model.get_submodule("patch_embed").patch_size  # type: ignore[union-attr]
+        grid = images.shape[-2] // patch[0], images.shape[-1] // patch[1]  # type: ignore[index]
+        fitted = at_grid(self._original.to(held.device), grid, self.positions)
+        if fitted.shape != held.shape or not torch.equal(fitted, held):
+            self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
+
+
+class TimmTrunk(LibraryTrunk):
+    """A model of timm's. Those with `forward_intermediates` say what their blocks or stages give."""
+
+    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
+        super().__init__(model, name, positions)
+        model_: Any = model
+        if hasattr(model, "forward_intermediates"):
+            self.offers = frozenset({POOLED, TOKENS if hasattr(model_, "num_prefix_tokens") else MAPS})
+
+    def tokens(self, images: Tensor, last: int = 1) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, normalised by the final norm."""
+        if TOKENS not in self.offers:
+            return super().tokens(images, last)
+        found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
+        has_class = getattr(self.model, "cls_token", None) is not None
+        return [_tokens(patches, prefix, has_class) for patches, prefix in found]
+
+    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
+        """Return the maps after each of the `last` stages."""
+        if MAPS not in self.offers:
+            return super().maps(images, last)
+        return self._run(lambda: self._intermediates(images, last), images)
+
+    def _intermediates(self, images: Tensor, last: int, **keywords: Any) -> list[Any]:
+        model: Any = self.model
+        return model.forward_intermediates(images, indices=last, output_fmt="NCHW", intermediates_only=True, **keywords)
+
+
+def _tokens(patches: Tensor, prefix: Tensor | None, has_class: bool) -> Tokens:
+    """Sort what stands before the patches into the class token and the registers."""
+    if prefix is None:
+        prefix = patches.new_empty(len(patches), 0, patches.shape[1])
+    image = prefix[:, 0] if has_class else None
+    return Tokens(image, prefix[:, int(has_class) :], patches)
+
+
+class TorchvisionTrunk(LibraryTrunk):
+    """A model of torchvision's; of its ResNets, ConvNeXts and Swins the four stages' maps are known."""
+
+    def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
+        super().__init__(model, name, positions)
+        if self._steps():
+            self.offers = frozenset({POOLED, MAPS})
+
+    def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
+        """Return the maps after each of the `last` stages."""
+        if MAPS not in self.offers:
+            return super().maps(images, last)
+        kept: list[Tensor] = []
+        x = images
+        for step, is_stage in self._steps():
+            x = step(x)
+            if is_stage:
+                kept.append(x)
+        is_channels_last = hasattr(self.model, "permute")  # Swin's stages give (N, h, w, C)
+        return [x.permute(0, 3, 1, 2) if is_channels_last else x for x in kept[-last:]]
+
+    def _steps(self) -> list[tuple[nn.Module, bool]]:
+        """Return what the model applies one after the other up to its last map, and which of it are stages."""
+        model: Any = self.model
+        if hasattr(model, "layer4"):
+            stem = [(step, False) for step in (model.conv1, model.bn1, model.relu, model.maxpool)]
+            return stem + [(model.get_submodule(f"layer{number}"), True) for number in range(1, 5)]
+        if type(model).__name__ in ("ConvNeXt", "SwinTransformer"):  # the stem, then stages and what halves their maps
+            return [(step, number % 2 == 1) for number, step in enumerate(model.features)]
+        return []
+
+
+def _told(found: Any) -> str:
+    return f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
