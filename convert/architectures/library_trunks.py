@@ -48,8 +48,9 @@ class LibraryTrunk(Trunk):
         held: Any = self.model.pos_embed
         if self._original is None:
             self._original = held.detach().clone()
-        patch = self.model.get_submodule("patch_embed").patch_size  # type: ignore[union-attr]
-        grid = images.shape[-2] // patch[0], images.shape[-1] // patch[1]  # type: ignore[index]
+        patches: Any = self.model.get_submodule("patch_embed")
+        grid = images.shape[-2] // patches.patch_size[0], images.shape[-1] // patches.patch_size[1]
+        patches.grid_size = grid  # timm resamples embeddings of any other grid
         fitted = at_grid(self._original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)

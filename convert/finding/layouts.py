@@ -126,7 +126,7 @@ def _vits() -> Iterator[Layout]:
 
 LAYOUTS = (
     Layout("torchvision", "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO", (), "", _FC, naming=TORCHVISION),
-    Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*")),
+    Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*"), naming=TORCHVISION),
     Layout("vissl", "VISSL", _VISSL_TRUNK, "_feature_blocks.", ("_feature_blocks.fc.*",)),
     Layout("vissl", "VISSL, evaluation", _VISSL_TRUNK, "base_model._feature_blocks.", ("*feature_pooling_ops.*",)),
     Layout("vissl-converted", "VISSL's converters", ("model_state_dict",), "_feature_blocks.", ("heads.*",)),
