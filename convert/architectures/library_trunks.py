@@ -71,7 +71,8 @@ class TimmTrunk(LibraryTrunk):
             return super().tokens(images, last)
         found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
-        return [_tokens(patches, prefix, has_class) for patches, prefix in found]
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
+        return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""
