@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="a file or folder in any known layout, LIBRARY:NAME=FILE, zoo:NAME, hf:ORG/MODEL or random",
     )
-    parser.add_argument("out", metavar="OUT", help="the file to write")
+    parser.add_argument("out", metavar="OUT", help="the file: *.pth .pt .pth.tar .ckpt .bin .safetensors or .pkl")
     parser.add_argument(
         "--to",
         choices=("torchvision", "detectron2", "timm", "safetensors"),
@@ -55,8 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, prove and write; say what was written."""
     from twinbench.convert.finding.find import Wanted
     from twinbench.convert.opening import open_backbone
-    from twinbench.convert.write import form_of, write_backbone
+    from twinbench.convert.write import form_of, require_ending, write_backbone
 
+    require_ending(arguments.out)  # before a large file is read
     wanted = Wanted(arguments.layout, arguments.drop)
     backbone = open_backbone(arguments.checkpoint, convention=arguments.input, wanted=wanted, cast=arguments.cast)
     to = arguments.to or form_of(arguments.out, backbone)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twinbench.convert.zoo import Entry, ZooError
 from twinbench.protocols.house import replacing
+from twinbench.protocols.text import TextError, read_json
 from twinbench.runtime.cache import cache_folder
 from twinbench.runtime.download import FetchError, alone, digest, fetch_file
 
@@ -61,8 +62,8 @@ def _check(entry: Entry, path: Path) -> None:
     """Compare the file with the documented hash, once; what was checked is noted beside it."""
     note, size = path.with_name(f"{path.name}.json"), path.stat().st_size
     try:
-        known = json.loads(note.read_text())
-    except (OSError, ValueError):
+        known = read_json(note)
+    except TextError:
         known = {}
     if isinstance(known, dict) and known.get("size") == size and known.get("hash") == entry.hash:
         return

@@ -88,12 +88,13 @@ def regular_file(path: Path | str) -> Path:
     path = Path(path)
     try:
         status = os.stat(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+        reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(
-            f"{path}: {error.strerror or error}; expected a checkpoint file, zoo:NAME or random"
+            f"{path}: {reason}; expected a checkpoint file or folder, zoo:NAME, hf:ORG/MODEL or random"
         ) from None
     if stat.S_ISDIR(status.st_mode):
-        raise CheckpointError(f"{path}: a folder; expected a checkpoint file: name one of the files in it")
+        raise CheckpointError(f"{path}: a folder; expected a file of a checkpoint")
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path}: not a regular file; expected a checkpoint file")
     if status.st_size == 0:

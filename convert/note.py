@@ -9,6 +9,7 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.contents import Contents
+from twinbench.protocols.text import TextError, parse_json
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def noted(contents: Contents) -> Noted:
     if note is None:
         return Noted()
     try:
-        known = json.loads(note)
+        known = parse_json(note, contents.name)
         return Noted(InputConvention.from_dict(known["convention"]), _network(known))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (TextError, ValueError, KeyError, TypeError):
         raise CheckpointError(
             f"{contents.name}: its twinbench metadata is damaged; convert the original again"
         ) from None

@@ -17,6 +17,7 @@ from twinbench.convert.finding.find import Found, Wanted, find
 from twinbench.convert.load import take
 from twinbench.convert.named import PRETRAINED, RANDOM, ModelError, NamedModel, named_model
 from twinbench.convert.note import noted
+from twinbench.convert.reading import hub
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.reader import open_checkpoint
 from twinbench.convert.zoo import entry_named
@@ -75,6 +76,8 @@ def local_file(spec: str) -> Path:
         from twinbench.convert.download import fetch
 
         return fetch(entry_named(spec.removeprefix("zoo:")))
+    if spec.startswith(hub.PREFIX):
+        return hub.cached_folder(spec)
     return Path(spec)
 
 
@@ -83,7 +86,7 @@ def network_named(named: NamedModel) -> Network:
     from twinbench.convert.architectures.known import KNOWN
     from twinbench.convert.architectures.library import LibraryNetwork
 
-    if named.label == "torchvision:resnet50":
+    if named.name == "resnet50":  # both libraries': the stride in the 3 x 3 convolution, torchvision's names
         return ResNet50Network()
     known = (row.network for row in KNOWN if row.network.name == named.label)
     return next(known, LibraryNetwork(named.library, named.name))
@@ -93,13 +96,13 @@ def _of_library(named: NamedModel, asked: InputConvention | None) -> Backbone:
     """Return a library's model with random weights, or with its own, which it may download."""
     from twinbench.convert.architectures.library import LibraryNetwork, default_convention, pretrained_tensors
 
-    network = LibraryNetwork(named.library, named.name)
+    network, model = network_named(named), LibraryNetwork(named.library, named.name)
     spec = str(named)
-    convention, origin = (asked, ASKED) if asked else (default_convention(network), f"{named.library}'s own")
+    convention, origin = (asked, ASKED) if asked else (default_convention(model), f"{named.library}'s own")
     if named.weights == RANDOM:
         return fresh_backbone(network, spec, convention, origin)
     assert named.weights == PRETRAINED
-    tensors = pretrained_tensors(network)
+    tensors = pretrained_tensors(model)
     prove.check_values(tensors, spec)
     prove.check_trained(tensors, spec)
     return Backbone(tensors, named.label, "", prove.identity(tensors), network, convention, origin, spec)

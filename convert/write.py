@@ -15,6 +15,7 @@ from twinbench.convert.reading.contents import NOTE
 from twinbench.protocols.house import unknown
 
 FORMS = ("torchvision", "detectron2", "timm", "safetensors")
+ENDINGS = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors", ".pkl")  # the first five are torch's
 
 
 def write_backbone(backbone: Backbone, path: Path | str, to: str = "") -> None:
@@ -89,5 +90,19 @@ def _check_name(path: Path, to: str) -> None:
         raise CheckpointError(f"{path}: a name ending in {path.suffix} for the form {to}; call it {path.stem}.pth")
     if to == "safetensors" and path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the form safetensors needs a name ending in .safetensors")
+    require_ending(path)
+
+
+def require_ending(path: Path | str) -> None:
+    """Raise CheckpointError unless the name promises what will be in the file.
+
+    `convert x out.onnx` wrote a file of torch, which its reader called damaged. No ending promises nothing at all.
+    """
+    path = Path(path)
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder; OUT is the file to write, for example {path / 'resnet50.pth'}")
+    if not path.name.endswith(ENDINGS):
+        found = f"a name ending in {path.suffix}" if path.suffix else "a name without an ending"
+        raise CheckpointError(
+            f"{path}: {found}, which no form has; expected {', '.join(ENDINGS)}; call it {path.stem}.pth"
+        )

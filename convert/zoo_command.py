@@ -4,11 +4,13 @@ Examples:
     twinbench zoo
     twinbench zoo moco
     twinbench zoo moco-v2-800ep --fetch
+    twinbench zoo hf:facebook/dinov2-small --fetch
     twinbench convert zoo:moco-v2-800ep moco.pth
 """
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +20,12 @@ from twinbench.protocols.house import aligned
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `twinbench zoo` takes."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one checkpoint, or a part of names and methods")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="one checkpoint, or a part of names and methods, or hf:ORG/MODEL[@REVISION] of the Hugging Face hub",
+    )
     parser.add_argument("--fetch", action="store_true", help="fetch it now, for machines without a network later")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -27,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the zoo, or one checkpoint of it, or fetch that one and print its path."""
     from twinbench.convert.download import fetch
 
+    if (arguments.name or "").startswith("hf:"):
+        return _run_hub(arguments)
     if arguments.fetch:
         if not arguments.name:
             raise ZooError("--fetch needs the NAME of one checkpoint; see twinbench zoo")
@@ -44,6 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         print(_table(entries))
+    return 0
+
+
+def _run_hub(arguments: argparse.Namespace) -> int:
+    """Print where a model of the hub is cached, after fetching it if that was asked for; its licence on stderr."""
+    from twinbench.convert.reading.hub import cached_folder, fetch_folder, licence
+
+    path = fetch_folder(arguments.name) if arguments.fetch else cached_folder(arguments.name)
+    found = licence(path)
+    if arguments.json:
+        print(json.dumps({"path": str(path), "licence": found}))
+    else:
+        print(f"{arguments.name}: licence {found or 'not named in its card'}", file=sys.stderr)
+        print(path)
     return 0
 
 

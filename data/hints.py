@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.protocols.house import replacing
+from twinbench.protocols.text import TextError, read_json
 from twinbench.runtime.cache import cache_folder
 
 # Within the tick of a file system's clock two changes have one time (git calls this racy): what changed so shortly
 # before the reading began is not kept.
 SETTLED_SECONDS = 2
+MOST_BYTES = 50_000_000  # 150 or so for each folder and list
 
 Stamp = list[int]  # times of the last change of contents and of status, in ns, and the size
 
@@ -27,14 +29,14 @@ Stamp = list[int]  # times of the last change of contents and of status, in ns, 
 def recall(question: list[str]) -> Any:
     """Return the kept answer, or None where there is none or where something has moved since."""
     try:
-        kept = json.loads(_path(question).read_text())
+        kept = read_json(_path(question), at_most=MOST_BYTES)
         if kept["question"] != question:
             return None
         for path, stamp in kept["stamps"].items():
             if _stamp(path) != stamp:
                 return None
         return kept["answer"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+    except (TextError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from twinbench.protocols.house import UserError, replacing, setting_text
 from twinbench.protocols.identity import FRESH, NOT_RECORDED, Identity
 from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.protocols.text import TextError, read_json
 
 NAME = "pretrain.json"
 # Checkpoints of the first release: fields that recipes did not have yet, with what was done then.
@@ -55,8 +56,8 @@ def read_record(out: Path) -> Record | None:
     if not path.exists():
         return None
     try:
-        return parse_record(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return parse_record(read_json(path))
+    except (TextError, TypeError, KeyError) as error:
         raise ResumeError(
             f"{path}: not a record of `twinbench pretrain` ({type(error).__name__}: {error}); {REMEDY}"
         ) from None

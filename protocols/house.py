@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 RecipeT = TypeVar("RecipeT")
+LONGEST = 5000  # letters of a message; all protocols by name take half of that
 
 
 class UserError(Exception):
@@ -31,6 +32,8 @@ class UserError(Exception):
         """
         if message.startswith("Caught ") and "\nOriginal Traceback " in message:
             message = message.rstrip().rpartition(f"{type(self).__name__}: ")[2]
+        if len(message) > LONGEST:  # what it quotes, in the middle, may be a name of a megabyte
+            message = f"{message[: LONGEST // 2]} [...] {message[-LONGEST // 2 :]}"
         super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
 
 

@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import SettingError, UserError, unknown, with_settings
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.schema import Protocol, ProtocolError, require_new
+from twinbench.protocols.yaml_text import read_yaml
 
 VARIABLE = "TWINBENCH_PROTOCOLS"  # paths, with a colon between
 
@@ -188,10 +187,7 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
 
 def _from_yaml(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file."""
-    try:
-        found = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "the file")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ProtocolError(f"not readable as YAML ({' '.join(str(error).split())[:200]})") from None
+    found = _mapping(read_yaml(path, "expected protocols in YAML; see docs/your-own.md"), "the file")
     for key in found:
         if key not in ("data_sets", "protocols"):
             raise ProtocolError(unknown("section", key, ("data_sets", "protocols")))

@@ -5,11 +5,11 @@ reason in its first line; `job.json` says in `state` whether the trial is runnin
 started.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinbench.protocols.text import TextError, read_json
 from twinbench.report.result import Result, ResultError, read_result, result_files
 
 
@@ -72,7 +72,7 @@ def _absent(folder: Path) -> Absent:
 def _state(folder: Path) -> object:
     """Return the state that the job's watcher last wrote; None if there is none to read."""
     try:
-        record: dict[str, object] = json.loads((folder / "job.json").read_text())
+        record: dict[str, object] = read_json(folder / "job.json")
         return record["state"]
-    except (OSError, ValueError, KeyError, TypeError):  # no watcher, or its file is another program's
+    except (TextError, KeyError, TypeError):  # no watcher, or its file is another program's
         return None

@@ -9,7 +9,6 @@ Reads the JSON lines of VISSL (metrics.json), MMSelfSup (*.log.json, vis_data/sc
 """
 
 import argparse
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,9 +19,12 @@ from typing import Any, cast
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.schema import Protocol
+from twinbench.protocols.text import TextError, parse_json, read_text
 from twinbench.report import provenance
 from twinbench.report.result import Result, read_result
 from twinbench.report.trial import as_label
+
+MOST_BYTES = 100_000_000  # of a log; 100 epochs with a line for each tenth step take 30 million
 
 
 class ImportingError(UserError):
@@ -182,21 +184,23 @@ def _read_as(log: Log, lines: Iterable[dict[str, Any]]) -> Found:
                 groups = match.groupdict()
                 metric = f"{groups.get('kind') or ''} {groups['metric']}".strip()
                 layer = found.layers.setdefault(groups.get("layer") or "", {})
-                earlier = [point for point in layer.get(metric, []) if point[0] < step]
-                layer[metric] = [*earlier, [step, value]]
+                points = layer.setdefault(metric, [])
+                while points and points[-1][0] >= step:  # of a run that was resumed
+                    points.pop()
+                points.append([step, value])
     return found
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file, one a line; a last line cut off by a kill is left out."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportingError(f"{path}: not readable ({error}); expected a log of JSON lines") from None
+        lines = read_text(path, "expected a log of JSON lines", MOST_BYTES).splitlines()
+    except TextError as error:
+        raise ImportingError(str(error)) from None
     for number, line in enumerate(lines, 1):
         try:
-            found: Any = json.loads(line) if line.strip() else {}
-        except ValueError:
+            found: Any = parse_json(line, str(path)) if line.strip() else {}
+        except TextError:
             if number == len(lines):
                 return
             raise ImportingError(f"{path}: line {number} is no JSON; expected one object a line") from None

@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import platform
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import twinbench
+from twinbench.protocols.text import read_json
 
 PACKAGES = (
     *("torch", "torchvision", "scikit-learn", "numpy", "pillow"),
@@ -29,7 +29,7 @@ def code() -> dict[str, str]:
     root = code_root()
     snapshot = root / "snapshot.json"  # slurm/snapshot.py leaves it in the copy of the code that a job runs
     if snapshot.exists():
-        return {"root": str(root), **json.loads(snapshot.read_text())}
+        return {"root": str(root), **read_json(snapshot)}
 
     def git(*words: str) -> str | None:
         run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)

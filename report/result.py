@@ -14,6 +14,7 @@ from typing import Any, cast
 from twinbench.protocols.earlier import today
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
+from twinbench.protocols.text import TextError, read_json
 
 SCHEMA = 2  # raised when a field changes its meaning, or a new one is part of the identity; every older one is read
 CONVENTION = frozenset({"mean", "std", "order", "scale"})  # what an input convention says, see convert/convention.py
@@ -123,9 +124,9 @@ def result_files(paths: Iterable[Path | str]) -> list[Path]:
 def read_result(path: Path) -> Result:
     """Read one `result.json`, checking its fields and their types."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultError(f"{path}: not readable as JSON ({error}); remove it and run the trial again") from None
+        found = read_json(path, "remove it and run the trial again")
+    except TextError as error:
+        raise ResultError(str(error)) from None
     if not isinstance(found, dict):
         raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
     given = cast("dict[str, Any]", found)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from twinbench.protocols.house import replacing
+from twinbench.protocols.text import TextError, parse_json
 
 ItemT = TypeVar("ItemT")
 
@@ -52,8 +53,8 @@ class JsonLog:
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the whole lines of a JSON log; a half-written last line is left out."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:
+            yield parse_json(line, str(path))
+        except TextError:
             return

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.protocols.house import replacing
+from twinbench.protocols.text import TextError, read_json
 from twinbench.slurm import scheduler
 from twinbench.slurm.ledger import Ledger
 from twinbench.slurm.scheduler import Accounted, Queued, SchedulerError
 
 PATIENCE = 20.0  # seconds
 FILE = ".slurm-view.json"
+MOST_BYTES = 50_000_000  # 200 or so for each job of a suite
 
 
 @dataclass
@@ -71,11 +73,11 @@ def _ended(found: dict[str, Accounted]) -> dict[str, Accounted]:
 def _read(path: Path) -> View:
     """Return the last look, or an empty one."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = read_json(path, at_most=MOST_BYTES)
         found["queue"] = {key: Queued(**entry) for key, entry in found["queue"].items()}
         found["history"] = {key: Accounted(**entry) for key, entry in found["history"].items()}
         return View(**found)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (TextError, TypeError, KeyError):
         return View()
 
 

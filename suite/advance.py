@@ -1,10 +1,10 @@
 """How far a running job has come and how long it has to go, from its own log."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinbench.protocols.text import TextError, parse_json
 from twinbench.runtime.duration import duration
 
 TAIL_BYTES = 64_000
@@ -49,7 +49,7 @@ def _tail(log: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in lines[1:] if size > TAIL_BYTES else lines:
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            found.append(parse_json(line, str(log)))
+        except TextError:
             continue  # the last line may be half-written
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import NOT_RECORDED
+from twinbench.protocols.text import TextError, parse_json, read_json
 from twinbench.suite.child import worker_environment
 
 FILE = "backbone.json"
@@ -59,7 +60,7 @@ def described(file: Path, parts: Mapping[str, str]) -> Made:
     run = subprocess.run(command, capture_output=True, text=True, env=worker_environment(1), check=False)
     if run.returncode:
         return Made(parts, details={"problem": run.stderr.strip()})
-    found = json.loads(run.stdout)
+    found = parse_json(run.stdout, f"what twinbench inspect says of {file}")
     told = {name: found[name] for name in ("layout", "width", "tensors")}
     return Made(parts, found["identity"], found["sha256"], found["architecture"], found["convention"], told)
 
@@ -68,6 +69,6 @@ def described(file: Path, parts: Mapping[str, str]) -> Made:
 def _parsed(path: Path, _changed_ns: int, _size: int) -> Made | None:
     """Read the file once for each of its states: the trials of a method ask for the same one."""
     try:
-        return Made(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return Made(**read_json(path))
+    except (TextError, TypeError):
         return None

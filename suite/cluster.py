@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from twinbench.protocols.house import SettingError, UserError, with_settings
+from twinbench.protocols.text import TextError
+from twinbench.protocols.yaml_text import read_yaml
 
-WORD = re.compile(r"[A-Za-z0-9._:,@&|()*\[\]-]*")  # what Slurm allows in names and constraints; stands in a script
+WORD = re.compile(
+    r"[A-Za-z0-9._:,@&|()*\[\]-]{0,500}"
+)  # what Slurm allows in names and constraints; stands in a script
+COUNTS = ("gpus_per_node", "nodes", "max_running", "minutes", "cpus_per_gpu", "mem_gb_per_gpu", "signal_delay_s")
+MOST = 1_000_000  # of anything: no cluster has more GPUs, and so many minutes are two years
 
 
 class ClusterError(UserError):
@@ -48,9 +52,11 @@ def read_cluster(options: object) -> Cluster:
     cluster = Cluster()
     if file.exists():
         try:
-            cluster = _with_options(cluster, yaml.safe_load(file.read_text()) or {})
-        except (ClusterError, yaml.YAMLError) as error:
-            raise ClusterError(f"{file}: {' '.join(str(error).split())}") from None
+            cluster = _with_options(cluster, read_yaml(file, "expected cluster options in YAML") or {})
+        except ClusterError as error:
+            raise ClusterError(f"{file}: {error}") from None
+        except TextError as error:
+            raise ClusterError(str(error)) from None
     elif "TWINBENCH_CLUSTER" in os.environ:
         raise ClusterError(f"TWINBENCH_CLUSTER={file}: there is no such file")
     return _with_options(cluster, options)
@@ -59,7 +65,7 @@ def read_cluster(options: object) -> Cluster:
 def _with_options(cluster: Cluster, options: object) -> Cluster:
     """Return `cluster` with the mapping `options` applied."""
     if not isinstance(options, dict):
-        raise ClusterError(f"cluster: is {options!r}, expected options, as {{partition: gpu}}")
+        raise ClusterError(f"cluster: is {repr(options)[:60]}, expected options, as {{partition: gpu}}")
     options = dict(options)
     changes: dict[str, Any] = {}
     if "environment" in options:
@@ -70,25 +76,26 @@ def _with_options(cluster: Cluster, options: object) -> Cluster:
         cluster = with_settings(cluster, options)
     except SettingError as error:
         raise ClusterError(f"cluster: {error}") from None
-    for name in ("gpus_per_node", "nodes", "max_running", "minutes", "cpus_per_gpu", "mem_gb_per_gpu"):
+    for name in COUNTS:
         least = 1 if name in ("nodes", "minutes", "cpus_per_gpu") else 0
-        if getattr(cluster, name) < least:
-            raise ClusterError(f"cluster: {name} is {getattr(cluster, name)}, expected at least {least}")
+        if not least <= getattr(cluster, name) <= MOST:
+            found = getattr(cluster, name)
+            raise ClusterError(f"cluster: {name} is {found}, expected at least {least} and at most {MOST}")
     for name in ("partition", "account", "qos", "constraint"):
         if not WORD.fullmatch(getattr(cluster, name)):
-            raise ClusterError(f"cluster: {name} is {getattr(cluster, name)!r}, expected one word without blanks")
+            raise ClusterError(f"cluster: {name} is {getattr(cluster, name)[:60]!r}, expected one word without blanks")
     return replace(cluster, **changes)
 
 
 def _environment(value: object) -> dict[str, str]:
     """Return the variables of `environment` as texts."""
     if not isinstance(value, dict) or not all(isinstance(name, str) and name.isidentifier() for name in value):
-        raise ClusterError(f"cluster: environment is {value!r}, expected variables, as {{NAME: value}}")
+        raise ClusterError(f"cluster: environment is {repr(value)[:60]}, expected variables, as {{NAME: value}}")
     return {name: str(text) for name, text in value.items()}
 
 
 def _lines(value: object) -> tuple[str, ...]:
     """Return the shell lines of `setup`."""
     if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
-        raise ClusterError(f"cluster: setup is {value!r}, expected a list of shell lines")
+        raise ClusterError(f"cluster: setup is {repr(value)[:60]}, expected a list of shell lines")
     return tuple(value)

@@ -5,45 +5,28 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeGuard
 
 from twinbench.protocols.house import UserError, unknown
+from twinbench.protocols.text import TextError
+from twinbench.protocols.yaml_text import read_yaml
+from twinbench.suite.cluster import MOST
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")  # becomes a folder, a job name and a table row
+LONGEST_PATH = 4096  # letters, as Linux takes them
+DEEPEST_PATH = 200  # to make 2,000 folders within each other ended in RecursionError
 
 
 class SuiteError(UserError):
     """A suite file with a mistake in it."""
 
 
-class _Loader(yaml.SafeLoader):
-    """A safe YAML loader to which a repeated key is a mistake; plain YAML lets the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping whose keys differ."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def parsed(file: Path) -> object:
     """Return what a YAML file holds; a mistake is reported with its line."""
     try:
-        return yaml.load(file.read_text(), _Loader)
-    except OSError as error:
-        raise SuiteError(f"{file}: {error.strerror}; expected a suite file, see docs/clusters.md") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{file}: is no text file; expected a suite in YAML") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(f"{file}, line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        return read_yaml(file, "expected a suite file, see docs/clusters.md")
+    except TextError as error:
+        raise SuiteError(str(error)) from None
 
 
 def as_mapping(
@@ -70,16 +53,22 @@ def as_name(value: object, where: str) -> str:
     """Check a name that will be a folder's: nothing that could leave the root or puzzle a shell."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise SuiteError(
-            f"{where}: {value!r} is no usable name; expected letters, digits, '.', '_' or '-', "
+            f"{where}: {shown(value)} is no usable name; expected letters, digits, '.', '_' or '-', "
             "at most 80, beginning with a letter or digit (quote a number: '1')"
         )
     return value
 
 
+def is_text(value: object) -> TypeGuard[str]:
+    """Say whether `value` is a text that may name a file or something of that length; a megabyte may not."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_PATH
+
+
 def as_path(value: object, file: Path, where: str) -> Path:
     """Return an absolute path; a relative one starts at the suite file."""
-    if not isinstance(value, str) or not value:
-        raise SuiteError(f"{where}: is {shown(value)}, expected a path")
+    if not is_text(value) or value.count("/") > DEEPEST_PATH:
+        expected = f"a path, at most {LONGEST_PATH} letters long and {DEEPEST_PATH} folders deep"
+        raise SuiteError(f"{where}: is {shown(value)}, expected {expected}")
     path = Path(os.path.abspath(file.parent / os.path.expanduser(value)))
     if any(not character.isprintable() for character in str(path)):
         raise SuiteError(f"{where}: {value!r} holds a control character; expected a plain path")
@@ -99,10 +88,11 @@ def as_settings(value: object, where: str) -> tuple[tuple[str, str], ...]:
     return tuple(settings)
 
 
-def as_count(value: object, where: str, at_least: int) -> int:
-    """Return a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise SuiteError(f"{where}: is {shown(value)}, expected a whole number of at least {at_least}")
+def as_count(value: object, where: str, at_least: int, at_most: int = MOST) -> int:
+    """Return a whole number of at least `at_least` and at most `at_most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+        expected = f"a whole number of at least {at_least} and at most {at_most}"
+        raise SuiteError(f"{where}: is {shown(value)}, expected {expected}")
     return value
 
 

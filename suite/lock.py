@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from twinbench.protocols.text import TextError, read_json
 from twinbench.suite.suite import SuiteError
 
 FILE = ".lock"
@@ -60,6 +61,6 @@ def running_holder(root: Path) -> Holder | None:
 def _read(root: Path) -> Holder | None:
     """Return the holder that the lock's file names."""
     try:
-        return Holder(**json.loads((root / FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+        return Holder(**read_json(root / FILE))
+    except (TextError, TypeError):
         return None

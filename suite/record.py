@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from twinbench.protocols.house import replacing
+from twinbench.protocols.text import TextError, read_json
 
 FILE = "job.json"
 LOG = "job.log"
@@ -55,9 +56,9 @@ class Record:
 def read_record(out: Path) -> Record | None:
     """Return the record in the folder `out`, or None where there is none, or none that can be read."""
     try:
-        found = json.loads((out / FILE).read_text())
+        found = read_json(out / FILE)
         return Record(**{**found, "argv": tuple(found["argv"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (TextError, TypeError, KeyError):
         return None  # a record informs people; losing one must not stop a suite
 
 

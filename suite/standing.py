@@ -1,12 +1,12 @@
 """Whether what lies in a job's folder is what the suite says now; `causes` say what of it is not."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinbench.protocols.identity import NOT_RECORDED, Identity
+from twinbench.protocols.text import TextError, parse_json, read_json
 from twinbench.report.result import Result
 from twinbench.suite.backbone import Made
 from twinbench.suite.record import read_record
@@ -54,8 +54,8 @@ def recorded_parts(out: Path) -> dict[str, str]:
     """Return what the last run in the folder `out` was begun with; nothing for one of an older twinbench."""
     record = read_record(out)
     try:
-        found = json.loads(record.identity) if record else {}
-    except ValueError:
+        found = parse_json(record.identity, str(out)) if record else {}
+    except TextError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -63,9 +63,9 @@ def recorded_parts(out: Path) -> dict[str, str]:
 def pretrained_of(out: Path) -> dict[str, str]:
     """Return what the pretraining in `out` says itself that it is of; nothing for one of an older twinbench."""
     try:
-        identity = json.loads((out / PRETRAINING).read_text())["identity"]
+        identity = read_json(out / PRETRAINING)["identity"]
         return {name: str(identity[name]) for name in ("recipe", "data", "seed")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (TextError, KeyError, TypeError):
         return {}
 
 

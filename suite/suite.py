@@ -35,12 +35,15 @@ from twinbench.suite.entries import (
     as_name,
     as_path,
     as_settings,
+    is_text,
     parsed,
     shown,
 )
 from twinbench.suite.inputs import Inputs, read_inputs
 
 OURS = ("code", "features", "slurm", "superseded")  # folders of a suite's root that no method may be called after
+MAX_TRIALS = 100_000  # planned in 40 seconds and 400 MB; `seeds: 1000000000` took 4.4 GB before it said anything
+MAX_SEED = 2**32 - 1  # that every generator takes, as --seed
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def read_suite(file: Path) -> Suite:
             file=file,
             root=as_path(content["root"], file, f"{file}: root"),
             methods=tuple(_method(file, data, *entry) for entry in methods),
-            measurements=tuple(_measurement(file, data, *entry) for entry in protocols),
+            measurements=_measurements(file, data, protocols, methods=len(methods)),
             data=data,
             protocol_files=own_files,
             cluster=read_cluster(content.get("cluster") or {}),
@@ -172,7 +175,7 @@ def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Source]:
 
 def _source(file: Path, where: str, value: object) -> Source:
     """Return where one data set lies; SuiteError where a folder is named and none is there."""
-    if not isinstance(value, str) or not value or not value.isprintable():
+    if not is_text(value) or not value.isprintable():
         raise SuiteError(f"{where}: is {shown(value)}, expected a folder, or a source such as list:FILE")
     try:
         source = Source.of(value, file.parent)
@@ -197,7 +200,7 @@ def _method(file: Path, data: Mapping[str, Source], name: str, value: object) ->
         return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]))
     checkpoint = entry["checkpoint"]
     kinds = "`random`, zoo:NAME, hf:ORG/MODEL or LIBRARY:NAME"
-    if not isinstance(checkpoint, str) or not checkpoint:
+    if not is_text(checkpoint):
         raise SuiteError(f"{where}: checkpoint is {shown(checkpoint)}, expected a file, {kinds}")
     reading = {word: _word(entry.get(word, ""), f"{where}.{word}") for word in ("input", "layout")}
     method = Method(name, checkpoint, **reading)
@@ -229,7 +232,24 @@ def _pretraining(data: Mapping[str, Source], where: str, value: object) -> Pretr
     recipe = look_up(RECIPES, str(entry.get("recipe", "barlow-twins")), "recipe")
     settings = as_settings(entry.get("set"), f"{where}.set")
     with_settings(recipe, dict(settings))
-    return Pretraining(layout, recipe.name, settings, as_count(entry.get("seed", 0), f"{where}.seed", at_least=0))
+    return Pretraining(layout, recipe.name, settings, as_count(entry.get("seed", 0), f"{where}.seed", 0, MAX_SEED))
+
+
+def _measurements(
+    file: Path, data: Mapping[str, Source], entries: Iterable[tuple[str, object]], methods: int
+) -> tuple[Measurement, ...]:
+    """Return the protocols; SuiteError as soon as they come to more trials than anybody means."""
+    found: list[Measurement] = []
+    trials = 0
+    for name, entry in entries:
+        found.append(_measurement(file, data, name, entry))
+        trials += methods * len(found[-1].seeds)
+        if trials > MAX_TRIALS:
+            raise SuiteError(
+                f"{file}: protocols.{name}: {trials} trials up to here, methods x protocols x seeds; expected "
+                f"{MAX_TRIALS} at most; make several suites of it"
+            )
+    return tuple(found)
 
 
 def _measurement(file: Path, data: Mapping[str, Source], name: str, value: object) -> Measurement:
@@ -256,7 +276,9 @@ def _measurement(file: Path, data: Mapping[str, Source], name: str, value: objec
 
 def _seeds(where: str, value: object) -> tuple[int, ...]:
     """Return the seeds: a number N means 0 .. N-1, a list means these."""
-    seeds = value if isinstance(value, list) else range(as_count(value, f"{where}.seeds", at_least=1))
+    if not isinstance(value, list):
+        return tuple(range(as_count(value, f"{where}.seeds", 1, MAX_TRIALS)))
+    seeds = tuple(as_count(seed, f"{where}.seeds", 0, MAX_SEED) for seed in value)
     if not seeds or len(set(seeds)) != len(seeds):
         raise SuiteError(f"{where}.seeds: is {shown(value)}, expected a number of seeds or a list of different ones")
-    return tuple(as_count(seed, f"{where}.seeds", at_least=0) for seed in seeds)
+    return seeds

@@ -105,7 +105,7 @@ def test_convert_random(capsys, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["convert", "missing.pth", "out.pth"], "missing.pth: No such file"),
-        (["convert", ".", "out.pth"], ": a folder; expected a checkpoint file"),
+        (["convert", ".", "out.pth"], ".: a folder with one checkpoint file in it; name the file: checkpoint.pth"),
         (["convert", "checkpoint.pth", "."], "OUT is the file to write"),
         (
             ["convert", "checkpoint.pth", "out.pth", "--layout", "dino"],

@@ -110,12 +110,28 @@ def test_random_can_be_written_but_not_mistaken_for_a_trained_one(tmp_path: Path
         ("out.pkl", "timm", r"name ending in \.pkl"),
         ("out.pth", "safetensors", r"needs a name ending in \.safetensors"),
         (".", "torchvision", "a folder; OUT is the file to write"),
+        ("out.onnx", "torchvision", r"a name ending in \.onnx, which no form has; expected \.pth, .* call it out\.pth"),
+        ("out.h5", "timm", r"a name ending in \.h5"),
+        ("out.PKL", "detectron2", r"a name ending in \.PKL"),
+        ("out.tar", "torchvision", r"a name ending in \.tar"),
+        ("out", "torchvision", "a name without an ending, which no form has"),
     ],
 )
 def test_names_that_do_not_fit(tmp_path: Path, name: str, to: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         write_backbone(backbone(), tmp_path / name, to)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["out.pt", "out.pth.tar", "out.ckpt", "out.bin"])
+def test_names_of_torch(tmp_path: Path, name: str) -> None:
+    write_backbone(backbone(), tmp_path / name, "torchvision")
+    assert torch.load(tmp_path / name, weights_only=True).keys() == backbone().state_dict.keys()
+
+
+def test_a_name_is_refused_before_a_checkpoint_is_looked_for(tmp_path: Path, capsys) -> None:
+    assert twinbench.main(["convert", "nowhere.pth", str(tmp_path / "out.onnx")]) == 2
+    assert "out.onnx: a name ending in .onnx, which no form has" in capsys.readouterr().err
 
 
 def test_a_damaged_note_is_an_error(tmp_path: Path) -> None:

@@ -141,3 +141,11 @@ def test_it_runs_beside_the_users_own_modules(start, crowded, wheel):
 def test_version_is_the_packages(capsys):
     assert twinbench.main(["--version"]) == 0
     assert capsys.readouterr().out == f"twinbench {twinbench.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["zoo", "zoo --json", "protocols", "--help"])
+def test_a_reader_that_has_gone_is_no_error(command: str) -> None:
+    words = f"{sys.executable} -m twinbench {command} | true"
+    for _ in range(3):
+        run = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
+        assert run.stderr == ""

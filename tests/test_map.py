@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKERS = {"pretrain", "transfer", "detection"}
 # From the ground up: a room imports rooms of lower floors and itself. Workers stand on all of them.
 FLOORS = ({"protocols"}, {"runtime"}, {"data", "convert", "report"}, {"suite"}, {"slurm"})
-GROUND_ONLY = {"runtime": {"protocols.house"}}  # of lower floors, these files and no others
+GROUND_ONLY = {"runtime": {"protocols.house", "protocols.text"}}  # of lower floors, these files and no others
 ROOMS = WORKERS.union(*FLOORS)
 FRONT = sorted((ROOT / "twinbench").glob("*.py"))
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")) + FRONT

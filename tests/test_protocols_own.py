@@ -128,7 +128,7 @@ def test_a_python_file_may_postpone_its_annotations(registries, tmp_path):
         ("data_sets: {x: {}}", "data_sets.x: expected tasks"),
         ("recipes: {}", "unknown section 'recipes'"),
         ("[1, 2]", "expected `name: value` entries"),
-        ("protocols: {x: ", "not readable as YAML"),
+        ("protocols: {x: ", "own.yaml, line 1: not valid YAML"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_place(registries, tmp_path, text, said):

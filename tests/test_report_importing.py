@@ -151,7 +151,7 @@ def test_a_log_of_something_else(tmp_path, lines, protocol, layer, match):
 
 
 def test_a_file_of_something_else(tmp_path):
-    with pytest.raises(ImportingError, match="not readable"):
+    with pytest.raises(ImportingError, match="missing.json: No such file"):
         imported(tmp_path / "missing.json", LINEAR, "m", 0)
     (tmp_path / "x").write_text("epoch 1\nepoch 2\n")
     with pytest.raises(ImportingError, match="line 1 is no JSON"):

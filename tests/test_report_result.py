@@ -118,6 +118,7 @@ def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, change, match):
         ("{", "not readable as JSON .*; remove it and run the trial again"),
         ("[]", "holds no JSON object"),
         ("{}", "lacks backbone_sha256, fingerprint"),
+        ('{"curves": 1' + "0" * 400 + "}", "not readable as JSON .*a number of more than 100 digits"),
         ('{"details": ' * 100_000, "not readable as JSON .*; remove it and run the trial again"),
     ],
 )
@@ -135,7 +136,7 @@ def test_infinity_in_a_file_is_refused(tmp_path):
         read_result(path)
 
 
-@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1e999", "NaN", "true", '"1"'])
+@pytest.mark.parametrize("number", ["-1e999", "NaN", "true", '"1"'])
 def test_a_curve_of_something_else_than_numbers_is_refused(tmp_path, number):
     path = a_result(curves={"loss": [[1, 2.5], [2, 3.5]]}).write(tmp_path)
     path.write_text(path.read_text().replace("3.5", number))

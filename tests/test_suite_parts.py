@@ -9,6 +9,7 @@ from twinbench.protocols.identity import Identity
 from twinbench.report.result import Result
 from twinbench.runtime.duration import duration
 from twinbench.suite.advance import advance
+from twinbench.suite.content import content_sha256
 from twinbench.suite.estimate import estimate
 from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.record import begin, end
@@ -127,3 +128,15 @@ def test_low_shot_samples_are_named_beside_the_data_that_differ(details, words):
     )  # fmt: skip
     causes = measured_causes(result, Identity("f", "", "2" * 64, 0), None)
     assert causes["data"].startswith(words)
+
+
+def test_a_folder_is_told_by_the_names_and_bytes_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    told = []
+    for name, inner, text in (("a", "x", "1"), ("b", "x", "1"), ("c", "y", "1"), ("d", "x", "2")):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / inner).write_text(text)
+        told.append(content_sha256(tmp_path / name))
+    assert told[0] == told[1]
+    assert len(set(told)) == 3
+    assert all(len(digest) == 64 for digest in told)

@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = parser.parse_args(arguments[1:])
         if given.verbose:
             _tell_on_stderr()
-        return room.run(given) or 0
+        code = room.run(given) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        return code
     except UserError as error:
         print(f"twinbench {name}: {error}", file=sys.stderr)
         return 2
@@ -81,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, say `head`, has gone
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output, say `head`, has gone; the interpreter's end writes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno not in CANNOT_WRITE:

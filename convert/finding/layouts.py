@@ -9,11 +9,15 @@ the default.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, InputConvention
+from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
 from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.naming import Naming
+<<<<<<< HEAD
 from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
 from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
+=======
+from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
+>>>>>>> main
 
 Keys = tuple[str, ...]
 OWN_NAMES = (TORCHVISION, *VITS)  # those of the code that builds and trains a network, which most files have
@@ -217,6 +221,12 @@ LAYOUTS = (
         for at in (("blobs",), ())
     ),
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
+    *(
+        Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)
+        for naming in SIMCLR
+        for branch, prefix in (("", "base_model/"), ("ema", "ema_model/base_model/"))
+    ),
+    Layout("simclr-tf2", "SimCLR of Google", (), "model/resnet_model/", naming=SIMCLR_TF2, convention=UNIT),
 )
 
 NESTED = tuple(row for row in LAYOUTS if row.naming is not None and row.naming.nested)

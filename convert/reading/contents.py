@@ -19,7 +19,7 @@ class Contents:
     """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
 
     name: str
-    container: str  # torch-zip, torch-legacy, safetensors, pickle
+    container: str  # torch-zip, torch-legacy, safetensors, tensorflow, pickle
     tree: Any
     size: int  # of the file, bytes
     storage: Callable[[Any], Storage] | None = None

@@ -26,11 +26,13 @@ ALLOWED = re.compile(
             r"numpy\.(ndarray|dtype|dtypes\.\w+)",
             r"numpy\.(core|_core)\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)",
             r"_codecs\.encode",  # how protocol 2 spells bytes
+            # the table of contents of torch.distributed.checkpoint; until torch 2.2 a part of it lay in _shard
+            r"torch\.distributed\.(checkpoint\.(metadata|filesystem)|_shard\.sharded_tensor\.metadata)\.\w+",
             # plain data
             r"collections\.(OrderedDict|defaultdict|Counter)",
             r"(__builtin__|builtins)\.(object|set|frozenset|complex|long|dict|list|tuple|int|float|str|bool|bytes)",
             r"(copy_reg|copyreg)\._reconstructor",
-            r"pathlib\.(Posix|Pure|PurePosix|Windows)?Path",
+            r"pathlib\.(_local\.)?(Posix|Pure|PurePosix|Windows)?Path",
             r"typing\.\w+",
             # arguments, configurations and logs that trainers save along
             r"argparse\.Namespace",  # DINO, PyContrast, PixPro
@@ -115,7 +117,8 @@ def read(file: Source, name: str, references: list[Any] | None = None) -> Any:
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _LITERAL = re.compile(r"(SHORT_|LONG_)?(BIN)?(INT|LONG|FLOAT|STRING|BYTES|UNICODE)[1248]*|BYTEARRAY8")
 _LITERALS = frozenset(opcode.name for opcode in pickletools.opcodes if _LITERAL.fullmatch(opcode.name))
-_KEYS = (str, bytes, int, float, type(None))  # a deeply nested tuple as a key would exhaust the C stack when hashed
+# A deeply nested tuple as a key would exhaust the C stack when hashed; an Object is hashed by its place in memory.
+_KEYS = (str, bytes, int, float, type(None), Object)
 
 
 class _Machine:

@@ -1,12 +1,13 @@
 """Opening a checkpoint of any container, found by its first bytes and not by its name, without running any of it."""
 
-import mmap
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.convert.files import CheckpointError, regular_file
-from twinbench.convert.reading import containers, pickles
+from twinbench.convert.files import CheckpointError
+from twinbench.convert.reading import containers, pickles, tensorflow
 from twinbench.convert.reading.contents import Contents
+from twinbench.convert.reading.folder import open_named
+from twinbench.convert.reading.parts import map_file
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before 1.6
 _FOREIGN = {
@@ -16,23 +17,26 @@ _FOREIGN = {
     b"<?xml": "an error message of a file server, so the download failed",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
-    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
-    b"\x57\xfb\x80\x8b": "a TensorFlow table; twinbench reads PyTorch, safetensors, Haiku and Caffe2 files",
+    b"\x89HDF": "an HDF5 file (Keras); twinbench reads PyTorch, safetensors, TensorFlow, Haiku and Caffe2 files",
 }
 
 
 def open_checkpoint(path: Path | str) -> Contents:
-    """Map the file and read its table of contents. Raises CheckpointError for whatever is not a checkpoint."""
-    path = regular_file(path)
-    try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # private pages; never written back
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    """Open a file or folder, reading its table of contents only. Raises CheckpointError for what is no checkpoint."""
+    return open_named(Path(path), _open_file)
+
+
+def _open_file(path: Path) -> Contents:
+    """Map a file and read its table of contents; TensorFlow's checkpoints are several, and follow their index."""
+    index = tensorflow.is_bundle(path)
+    if index:
+        return tensorflow.open_bundle(index)
+    mapped = map_file(path)
     view = memoryview(mapped)
     try:
-        contents = containers.safetensors(path, len(view)) if view[8:9] == b"{" else _open(str(path), view)
-        return replace(contents, mapped=mapped)
+        if view[8:9] == b"{":
+            return containers.safetensors(path, len(view))  # its library maps the file itself
+        return replace(_open(str(path), view), mapped=mapped)
     except MemoryError:
         raise CheckpointError(f"{path}: declares more than this machine's memory holds; not a checkpoint") from None
 
@@ -54,5 +58,5 @@ def _open(name: str, view: memoryview, is_inner: bool = False) -> Contents:
             raise CheckpointError(f"{name}: {what}")
     raise CheckpointError(
         f"{name}: begins with {head[:8]!r}, which is no checkpoint that twinbench knows; expected a file of "
-        "torch.save, safetensors, or a pickle of arrays"
+        "torch.save, safetensors, a TensorFlow checkpoint, or a pickle of arrays"
     )

@@ -71,7 +71,7 @@ def _fetch(file: File, folder: Path) -> int:
     marker = path.with_name(f".{path.name}.unpacked")
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path):
-        if marker.exists() and marker.read_text() == file.digest:
+        if marker.exists() and marker.read_bytes() == file.digest.encode():
             return 0
         if path.exists():
             _prove(file, path)

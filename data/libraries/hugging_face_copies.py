@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from twinbench.data.errors import DataError
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
+from twinbench.protocols.text import read_text
 
 # What the library and Arrow raise on a damaged copy, besides the library's own
 DAMAGED = (ValueError, OSError, LookupError, TypeError, AttributeError)
@@ -126,7 +127,7 @@ def _commit(source: Source, revision: str) -> str:
 
     folder = Path(constants.HF_HUB_CACHE) / f"datasets--{source.place.replace('/', '--')}" / "refs"
     path = folder / revision
-    return path.read_text().strip() if ".." not in revision and path.is_file() else revision
+    return read_text(path, "fetch it again").strip() if ".." not in revision and path.is_file() else revision
 
 
 def library(source: Source) -> Any:

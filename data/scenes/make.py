@@ -14,6 +14,7 @@ import numpy as np
 
 from twinbench.data.errors import DataError, read_text
 from twinbench.data.scenes import trees
+from twinbench.protocols.text import TextError, parse_json
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
 
@@ -89,10 +90,11 @@ def read_marker(tree: Path) -> dict[str, Any] | None:
     path = tree / MARKER
     if not path.exists():
         return None
+    text = read_text(path, "expected what `data make` wrote; make the scenes anew", MAX_MARKER_BYTES)
     try:
-        marker = json.loads(read_text(path, "expected what `data make` wrote; make the scenes anew", MAX_MARKER_BYTES))
+        marker = parse_json(text, str(path))
         return {**marker, "images": {str(split): int(count) for split, count in marker["images"].items()}}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (TextError, ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f"{path}: damaged; expected what `data make` wrote; make the scenes anew") from None
 
 
