@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
 from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.naming import Naming
-<<<<<<< HEAD
+from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
 from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
 from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
-=======
-from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
->>>>>>> main
 
 Keys = tuple[str, ...]
 OWN_NAMES = (TORCHVISION, *VITS)  # those of the code that builds and trains a network, which most files have
