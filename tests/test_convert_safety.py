@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +126,8 @@ GADGETS = [
     *("builtins bytearray", "builtins memoryview", "torch FloatTensor", "torch zeros", "bdb Bdb", "timeit timeit"),
     *("asyncio.unix_events _UnixSubprocessTransport", "ctypes CDLL", "pip main", "distutils.file_util write_file"),
     *("collections.abc Callable", "convert.files save", "convert.load load_backbone", "pathlib Path.unlink"),
+    *("commands getoutput", "somebody.utils subprocess.Popen", "somebody.utils run", "_posixsubprocess fork_exec"),
+    *("torch.fx.graph_module reduce_graph_module", "torch.multiprocessing.spawn ProcessContext", "numpy memmap"),
 ]
 
 
@@ -216,8 +219,9 @@ def bombs() -> dict[str, bytes]:
     at = lying.index(b"PK\x01\x02") + 24
     lying[at : at + 4] = struct.pack("<I", 0xFFFFFFF0)  # the declared size in the central directory
     deep = b"\x80\x02}" + b")" + b"\x85" * 300_000
-    text = b"X" + struct.pack("<I", 1000) + b"A" * 1000
-    hexed = b"\x80\x02" + b"c_codecs\nencode\n" * 30 + text + (b"X\x03\x00\x00\x00hex\x86R") * 30 + b"."
+    letters = b"X" + struct.pack("<I", 1000) + b"A" * 1000
+    wrapped = b"ctorch._utils\n_rebuild_parameter\nq\x00" + b"h\x00" * 299_999
+    hexed = b"\x80\x02" + b"c_codecs\nencode\n" * 30 + letters + (b"X\x03\x00\x00\x00hex\x86R") * 30 + b"."
     return {
         "deflated data.pkl": deflated(nothing, "archive/data.pkl"),
         "deflated checkpoint": deflated(nothing, "weights.pth"),
@@ -255,6 +259,12 @@ def bombs() -> dict[str, bytes]:
         + b'{"conv1.weight":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4]}}'.ljust(80)
         + b"\0" * 4,
         "one storage for all": shared_storage(),
+        "modules that double": doubling_modules(),
+        "a module in itself": module_in_itself(),
+        "wrapped without end": b"\x80\x02}" + text("conv1.weight") + wrapped + b"N" + b"\x85R" * 300_000 + b"s.",
+        "one text for all": one_text_for_all(),
+        "one long shape for all": one_shape_for_all(),
+        "a long number as a key": b"\x80\x02}\x8b" + struct.pack("<I", 1 << 24) + b"\x01" * (1 << 24) + b"Ns.",
     }
 
 
@@ -269,6 +279,48 @@ def shared_storage() -> bytes:
     buffer = io.BytesIO()
     torch.save(views, buffer)
     return buffer.getvalue()
+
+
+def doubling_modules() -> bytes:
+    """Return 60 modules that have 2 ** 60 names."""
+    inner: Any = torch.nn.Module()
+    for _ in range(60):
+        outer = torch.nn.Module()
+        outer.a = outer.b = inner
+        inner = outer
+    return pickle.dumps(inner, 2)
+
+
+def module_in_itself() -> bytes:
+    """Return a module that has itself under a name of a million letters."""
+    circle = torch.nn.Module()
+    circle._modules["a" * 1_000_000] = circle
+    return pickle.dumps(circle, 2)
+
+
+def many(value: bytes) -> bytes:
+    """Return the entries of a dict that has a value under 19,999 names, one of them a backbone's."""
+    names = ["conv1.weight", *(f"w{n}" for n in range(19_998))]
+    return b"(" + b"".join(text(name) + value for name in names) + b"u"
+
+
+def one_text_for_all() -> bytes:
+    """Return arrays whose bytes are one text of 4 MB, which is not ASCII."""
+    array = (
+        reduce("numpy.core.multiarray _reconstruct", b"cnumpy\nndarray\n", b"K\x00\x85", text("b"))
+        + b"(K\x01J\x00\x00\x10\x00\x85h\x01\x89h\x00tb"
+    )
+    raw = "\u00e9".encode() * (4 << 20)
+    dtype = reduce("numpy dtype", text("f4"), b"K\x00K\x01") + b"(K\x03" + text("<") + b"NNNK\x00K\x00K\x00tb"
+    memo = b"X" + struct.pack("<I", len(raw)) + raw + b"q\x000" + dtype + b"q\x010"
+    return b"\x80\x02" + memo + b"}" + many(array) + b"."
+
+
+def one_shape_for_all() -> bytes:
+    """Return tensors whose shape is one tuple of a million ones."""
+    memo = b"(" + b"K\x01" * 1_000_000 + b"tq\x000" + STORAGE.replace(b"New", b"Float") + b"q\x010"
+    tensor = reduce("torch._utils _rebuild_tensor_v2", b"h\x01K\x00h\x00h\x00")
+    return zipped(b"\x80\x02" + memo + b"}" + many(tensor) + b".", _0=b"\0" * 16)
 
 
 BOMBER = """
@@ -297,7 +349,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 
 
 def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
-    for name, data in bombs().items():
+    files = bombs()
+    for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     run = subprocess.run(
@@ -305,7 +358,7 @@ def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr[-500:]
     rows = [line.split("|", 3) for line in run.stdout.splitlines()]
-    assert [row[0] for row in rows] == sorted(bombs())
+    assert [row[0] for row in rows] == sorted(files)
     for name, seconds, megabytes, outcome in rows:
         assert outcome.startswith(str(tmp_path)) and "<newline>" not in outcome, f"{name}: {outcome}"
         assert float(seconds) < SECONDS and int(megabytes) < 600, f"{name}: {seconds} s, {megabytes} MB"
@@ -322,7 +375,7 @@ def test_bombs_take_little_memory_and_time(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00" + b"x" * 90, "gzip"),
         (b"\x89HDF\r\n\x1a\n" + b"x" * 90, "HDF5"),
         (b"conv1.weight: 1 2 3\n" * 9, "no checkpoint that twinbench knows"),
-        (pickle.dumps([1, 2, 3]), "no ResNet-50 in any known layout; top-level keys: none"),
+        (pickle.dumps([1, 2, 3]), "no backbone that twinbench knows; top-level keys: none"),
         (deflated(b"hello", "notes.txt"), "a zip archive with 0 checkpoints in it"),
     ],
 )
@@ -345,7 +398,7 @@ def holding(value: bytes) -> bytes:
     return b"\x80\x02}" + text("conv1.weight") + value + b"s."
 
 
-STORAGE = b"(" + text("storage") + b"ctorch\nQInt8Storage\n" + text("0") + text("cpu") + b"K\x04tQ"
+STORAGE = b"(" + text("storage") + b"ctorch\nNewStorage\n" + text("0") + text("cpu") + b"K\x04tQ"
 ARRAY = (
     reduce("numpy.core.multiarray _reconstruct", b"cnumpy\nndarray\n", b"K\x00\x85", text("b"))
     + b"(K\x01K\x05\x85"
@@ -362,7 +415,7 @@ ARRAY = (
     ("data", "message"),
     [
         (zipped(tensor_pickle((4,), (1,), 4)), r"the values of a tensor \(data/0\) are missing from the archive"),
-        (zipped(holding(b"(" + STORAGE + b"l.")), "no ResNet-50"),
+        (zipped(holding(b"(" + STORAGE + b"l.")), "no backbone"),
         (
             zipped(holding(reduce("torch._utils _rebuild_tensor_v2", STORAGE, b"K\x00K\x04\x85K\x01\x85"))),
             "unknown kind",
@@ -385,7 +438,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, data: bytes, message: str) -> Non
 def test_names_from_a_file_cannot_write_lines_or_terminal_codes(tmp_path: Path) -> None:
     torch.save({"epoch\n\x1b[2J": 1, "state\r\ndict": {"a.conv1.weight": torch.ones(2)}}, tmp_path / "file.pth")
     assert outcome(tmp_path / "file.pth") == ""
-    with pytest.raises(CheckpointError, match=r"keys: epoch\\n\\x1b\[2J, state\\r\\ndict; its conv1\.weight is at"):
+    with pytest.raises(CheckpointError, match=r"keys: epoch\\n\\x1b\[2J, state\\r\\ndict;"):
         load_backbone(tmp_path / "file.pth")
 
 

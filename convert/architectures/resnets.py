@@ -11,7 +11,9 @@ from twinbench.convert.architectures.network import Network, ResNet50Network
 STEM = 64  # channels of the first convolution at width 1
 MIN_WIDTH, MAX_WIDTH = 1 / 16, 5  # the demo's tests; the widest published (VICReg's and SimCLR's stop at 4)
 
-_DEPTHS = {  # of basic blocks, of bottlenecks: blocks a stage; He et al. 2016, Table 1, and timm's resnet.py
+_DEPTHS: dict[
+    tuple[str, tuple[int, ...]], int
+] = {  # of basic blocks, of bottlenecks: blocks a stage; He et al. 2016, Table 1, and timm's resnet.py
     ("basic", (1, 1, 1, 1)): 10,
     ("basic", (2, 2, 2, 2)): 18,
     ("basic", (3, 4, 6, 3)): 34,
@@ -22,7 +24,9 @@ _DEPTHS = {  # of basic blocks, of bottlenecks: blocks a stage; He et al. 2016, 
     ("bottleneck", (3, 8, 36, 3)): 152,
     ("bottleneck", (3, 24, 36, 3)): 200,
 }
-_BLOCKS = {  # the first block's 3 x 3 convolution, outputs and inputs of a group: what stands around the depth
+_BLOCKS: dict[
+    tuple[int, ...], tuple[str, str]
+] = {  # the first block's 3 x 3 convolution, outputs and inputs of a group: what stands around the depth
     (64, 64): ("resnet", ""),
     (128, 128): ("wide_resnet", "_2"),
     (128, 4): ("resnext", "_32x4d"),

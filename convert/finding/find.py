@@ -14,7 +14,8 @@ from twinbench.convert.architectures.network import Network, is_counter
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding import prove
-from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED, Layout
+from twinbench.convert.finding.layout import Layout
+from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED
 from twinbench.convert.finding.naming import Naming
 from twinbench.convert.finding.namings import NAMINGS
 from twinbench.convert.finding.places import Place, places, unwrap
@@ -205,12 +206,15 @@ def _asked(contents: Contents, tried: list[Found], layout: str | None) -> list[F
 
 
 def _distinct(found: list[Found]) -> list[Found]:
-    """Return each backbone once: one that lies under two names, or is whole under two namings, is the same."""
+    """Return each backbone once: one that lies under two names, or is whole under two namings, is the same.
+
+    Of two names the one that a layout knows is kept: byol-pytorch has its online network as `net`, too.
+    """
     kept: dict[tuple[object, ...], Found] = {}
-    for each in found:
-        first = next(name for name in each.network.shapes() if name in each.tensors)
-        tensor = each.tensors[first]
-        kept.setdefault((each.network, tensor.place or (each.place.at, each.place.prefix)), each)
+    for each in sorted(found, key=lambda each: not each.layout.name):
+        places = tuple(tensor.place for name, tensor in each.tensors.items() if not is_counter(name))
+        where = (each.place.at, each.place.prefix) if None in places else places
+        kept.setdefault((each.network, where), each)
     return list(kept.values())
 
 

@@ -7,47 +7,30 @@ the default.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
-from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
-from twinbench.convert.finding.naming import Naming
+from twinbench.convert.convention import HALF, IMAGENET_BGR, UNIT
+from twinbench.convert.finding.conv_names import (
+    CONVNEXT_ORIGINALS,
+    EFFICIENTNET_LITE,
+    OWN_CONVS,
+    SWIN_ORIGINAL,
+    TRANSFORMERS_CONVS,
+)
+from twinbench.convert.finding.layout import Layout
+from twinbench.convert.finding.names import (
+    CAFFE2,
+    DETECTRON2,
+    HAIKU,
+    OBOW,
+    TORCHVISION,
+    TRANSFORMERS,
+)
 from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
-from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
-from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
-
-Keys = tuple[str, ...]
-OWN_NAMES = (TORCHVISION, *VITS)  # those of the code that builds and trains a network, which most files have
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way to keep a backbone in a file."""
-
-    name: str
-    origins: str  # who saves it so
-    at: Keys | None  # None: under whatever keys
-    prefix: str | None  # None: behind whatever prefix
-    heads: Keys = ()
-    branch: str = ""  # which of several backbones in the file: student or teacher, query or key
-    also: Keys = ()  # a second container: Haiku keeps batch-norm statistics apart
-    naming: Naming | None = None  # None: that of the backbone's own code
-    convention: InputConvention | None = IMAGENET  # None: such files come with several
-    folded: bool = False  # batch-norm statistics may be folded into weight and bias
-    variant: str = ""  # of networks with the same tensors, the one that its authors build (`architectures.recognized`)
-
-    @property
-    def label(self) -> str:
-        """The name that --layout takes: `moco` or `moco:key`."""
-        return f"{self.name}:{self.branch}" if self.branch else self.name
-
-    def is_at(self, at: Keys, prefix: str, naming: Naming) -> bool:
-        """Say whether such files have a backbone under these keys, behind this prefix, in these names."""
-        named = naming in OWN_NAMES if self.naming is None else naming is self.naming
-        return named and self.at in (None, at) and self.prefix in (None, prefix)
-
+from twinbench.convert.finding.vit_layouts import VIT_LAYOUTS
 
 _FC = ("fc.*",)
+_TRAINERS = "DenseCL, OpenSelfSup, timm, ImageNet trainers"
+_REFERENCES = "torchvision's references, twinbench transfer"
 _VISSL_TRUNK = ("classy_state_dict", "base_model", "model", "trunk")
 _MMSELFSUP = (
     "neck.*",
@@ -86,47 +69,74 @@ _LIGHTLY = (
 )
 
 
-_VIT_HEADS = ("head.*", "pre_logits.*")
-_TRANSFORMERS_HEADS = ("pooler.*", "classifier.*", "decoder.*", "visual_projection.*", "text_*", "logit_*")
-
-
 def _lightly() -> Iterator[Layout]:
-    """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask."""
+    """Yield lightly's rows: `backbone.` is what its authors evaluate; the others are there for those who ask.
+
+    In its benchmarks that is DINO's teacher, whose examples have it as `teacher_backbone.`; so that comes second.
+    """
     for branch, prefix in (
-        ("", "backbone."),  # DINO's teacher, BYOL's student
-        ("student", "student_backbone."),
+        ("", "backbone."),
+        ("momentum", "backbone_momentum."),  # of its examples: MoCo, BYOL
         ("teacher", "teacher_backbone."),
+        ("student", "student_backbone."),
         ("query", "query_backbone."),
         ("key", "key_backbone."),
     ):
         yield Layout("lightly", "lightly", ("state_dict",), prefix, _LIGHTLY, branch)
 
 
-def _vits() -> Iterator[Layout]:
-    """Yield what only vision transformers are kept in. Where no convention stands, files come with several."""
-    for naming in VITS:
-        yield Layout(
-            "vit", "timm, DINO, DINOv2, DINOv3, torchvision", (), "", _VIT_HEADS, naming=naming, convention=None
-        )
-    # iBOT's extract_backbone_weights.py; timm's trainer, of models with several conventions.
+def _byol_pytorch() -> Iterator[Layout]:
+    """Yield lucidrains/byol-pytorch's rows: its README saves the online network, which a file has as `net`, too.
+
+    A file is of BYOL itself, or of a Lightning module with it as `learner` (its examples/lightning/train.py).
+    """
+    for at, prefix in (((), ""), (("state_dict",), "learner.")):
+        yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}online_encoder.net.")
+        yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}target_encoder.net.", (), "target")
+
+
+def _convs() -> Iterator[Layout]:
+    """Yield what ConvNeXts and Swins are kept in, and what transformers keeps them and ResNets in.
+
+    Of what was trained and its average the former comes first, as in their authors' own resuming.
+    """
+    for naming in OWN_CONVS:  # timm's ConvNeXts come with several conventions: CLIP's have their own
+        for at in ((), ("state_dict",), ("model",)):
+            heads = ("head.*", "classifier.*")
+            yield Layout("timm", "timm, torchvision", at, "", heads, naming=naming, convention=None)
+    for naming in CONVNEXT_ORIGINALS:  # published files have either as `model`
+        yield Layout("convnext", "ConvNeXt", ("model",), "", ("head.*",), naming=naming)
+        yield Layout("convnext", "ConvNeXt", ("model_ema",), "", ("head.*",), "ema", naming=naming)
+        yield Layout("dinov3-convnext", "DINOv3, EUPE", (), "", ("head.*", "projectors.*"), naming=naming)
+    yield Layout("swin", "Swin", ("model",), "", ("head.*",), naming=SWIN_ORIGINAL)
+    # SimMIM's main_finetune.py and MoBY's moby_linear.py take `encoder`; MoBY's encoder_k is its average.
+    beside = ("decoder.*", "encoder*", "projector*", "predictor*", "queue*")
+    yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", beside, naming=SWIN_ORIGINAL)
+    yield Layout("simmim", "MoBY", ("model",), "encoder_k.", beside, "key", naming=SWIN_ORIGINAL)
     yield Layout(
-        "vit-state-dict", "iBOT, timm's trainer", ("state_dict",), "", _VIT_HEADS, naming=TIMM, convention=None
+        "efficientnet-lite",
+        "efficientnet_lite_pytorch",
+        (),
+        "",
+        ("_fc.*",),
+        naming=EFFICIENTNET_LITE,
+        convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
+        variant="tensorflow",  # utils.py: get_same_padding_conv2d
     )
-    # All that is published so saw ImageNet's mean and std: MAE, DeiT, MoCo v3's convert_to_deit.py.
-    yield Layout("mae", "MAE, DeiT", ("model",), "", ("decoder_*", *_VIT_HEADS), naming=TIMM)
-    # MSN's evaluations load target_encoder (logistic_eval.py); so did I-JEPA's (its paper, A.1).
-    yield Layout("jepa", "I-JEPA, MSN", ("target_encoder",), "", _FC, naming=TIMM)
-    yield Layout("jepa", "I-JEPA, MSN", ("encoder",), "", _FC, "context", naming=TIMM)
-    yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP, convention=None)
-    for naming in TRANSFORMERS_VITS:
-        # SigLIP was trained with the tanh form of GELU, and transformers computes it so.
-        variant = "gelu-tanh" if naming is SIGLIP else ""
-        heads = _TRANSFORMERS_HEADS
-        yield Layout("transformers", "transformers", None, None, heads, naming=naming, convention=None, variant=variant)
+    for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS):
+        yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
 
 
 LAYOUTS = (
-    Layout("torchvision", "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO", (), "", _FC, naming=TORCHVISION),
+    Layout(
+        "torchvision",
+        "torchvision, timm, Barlow Twins, VICReg, VICRegL, DINO",
+        (),
+        "",
+        _FC,
+        naming=TORCHVISION,
+        convention=None,
+    ),
     Layout("swav", "SwAV, DeepCluster-v2, SeLa-v2", (), "", ("projection_head.*", "prototypes.*"), naming=TORCHVISION),
     Layout("vissl", "VISSL", _VISSL_TRUNK, "_feature_blocks.", ("_feature_blocks.fc.*",)),
     Layout("vissl", "VISSL, evaluation", _VISSL_TRUNK, "base_model._feature_blocks.", ("*feature_pooling_ops.*",)),
@@ -156,17 +166,26 @@ LAYOUTS = (
         variant="mocov3",
     ),
     Layout("simsiam", "SimSiam", ("state_dict",), "encoder.", ("encoder.fc.*", "predictor.*")),
-    Layout("state-dict", "DenseCL, OpenSelfSup, timm, ImageNet trainers", ("state_dict",), "", _FC, naming=TORCHVISION),
+    Layout("state-dict", _TRAINERS, ("state_dict",), "", _FC, naming=TORCHVISION, convention=None),
+    # timm's train.py trains the former and scores both; twinbench takes what was trained where nothing is said.
+    Layout("state-dict", "timm", ("state_dict_ema",), "", _FC, "ema", naming=TORCHVISION, convention=None),
     Layout("mmselfsup", "MMSelfSup, MMPretrain", ("state_dict",), "backbone.", _MMSELFSUP),
     *_lightly(),
     Layout("solo-learn", "solo-learn", ("state_dict",), "backbone.", ("backbone.fc.*", *_SOLO)),
     Layout("solo-learn", "solo-learn", ("state_dict",), "momentum_backbone.", ("backbone.*", *_SOLO), "momentum"),
     Layout("solo-learn-encoder", "solo-learn before 1.0.3", ("state_dict",), "encoder.", ("encoder.fc.*", *_SOLO)),
+    # Bolts' BYOL and SimSiam return the online encoder's features, which its online evaluation takes.
+    Layout("bolts", "Lightning Bolts", ("state_dict",), "online_network.encoder."),
+    Layout("bolts", "Lightning Bolts", ("state_dict",), "target_network.encoder.", (), "target"),
+    *_byol_pytorch(),
+    # stable-pretraining's TeacherStudentWrapper: out of training its forward pass is the teacher's.
+    Layout("stable-pretraining", "stable-pretraining", ("state_dict",), "backbone.teacher."),
+    Layout("stable-pretraining", "stable-pretraining", ("state_dict",), "backbone.student.", (), "student"),
     Layout("vicreg-full", "VICReg, VICRegL", ("model",), "backbone.", ("projector.*", "maps_projector.*")),
     Layout("barlow-twins-full", "Barlow Twins, twinbench pretrain", ("model",), "backbone.", ("projector.*", "bn.*")),
-    Layout(
-        "torchvision-trainer", "torchvision's references, twinbench transfer", ("model",), "", _FC, naming=TORCHVISION
-    ),
+    Layout("torchvision-trainer", _REFERENCES, ("model",), "", _FC, naming=TORCHVISION, convention=None),
+    # torchvision's references/classification/train.py tests both, and resumes with `model`.
+    Layout("torchvision-trainer", _REFERENCES, ("model_ema",), "", (*_FC, "n_averaged"), "ema", naming=TORCHVISION),
     Layout("pycontrast", "PyContrast", ("model",), "encoder.", ("encoder.fc.*", "head.*", "head_jig.*")),
     Layout("pycontrast", "PyContrast, momentum", ("model_ema",), "encoder.", ("head.*", "head_jig.*"), "ema"),
     Layout("pycontrast-cmc", "PyContrast, CMC", ("model",), "encoder1.", ("encoder2.*", "head1*", "head2*")),
@@ -182,7 +201,7 @@ LAYOUTS = (
     Layout("dino-full", "DINO, iBOT", ("teacher",), "backbone.", ("head.*",)),
     Layout("dino-full", "DINO, iBOT", ("student",), "backbone.", ("head.*",), "student"),
     Layout("dinov2-teacher", "DINOv2, DINOv3, training", ("teacher",), "backbone.", ("dino_head.*", "ibot_head.*")),
-    *_vits(),
+    *VIT_LAYOUTS,
     Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(
@@ -217,6 +236,7 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
+    *_convs(),
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
     *(
         Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)

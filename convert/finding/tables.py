@@ -1,6 +1,7 @@
 """Namings as tables: from our names of tensors to a library's, and what is to be done where it keeps them otherwise.
 
-In a table N stands for a block's number and * for the last part, weight or bias; several names are parts of one tensor.
+In a table N stands for a number, of a stage or a block, and * for the last part, weight or bias. Several names mean
+several tensors that are parts of ours.
 """
 
 import re
@@ -21,8 +22,7 @@ def speller(table: Mapping[str, Spelled]) -> Callable[[str], Spelled]:
     def spell(name: str) -> Spelled:
         for pattern, theirs in rules:
             if match := pattern.fullmatch(name):
-                found = match.groupdict()
-                return _filled(theirs, found) if isinstance(theirs, str) else tuple(_filled(t, found) for t in theirs)
+                return _filled(theirs, match) if isinstance(theirs, str) else tuple(_filled(t, match) for t in theirs)
         raise LookupError(name)
 
     return spell
@@ -51,8 +51,13 @@ def renamer(*rules: tuple[str, str]) -> Callable[[str], str]:
 
 
 def _pattern(ours: str) -> re.Pattern[str]:
-    return re.compile(re.escape(ours).replace("N", r"(?P<number>\d+)").replace(r"\*", r"(?P<slot>\w+)"))
+    return re.compile(re.escape(ours).replace("N", r"(\d+)").replace(r"\*", r"(?P<slot>\w+)"))
 
 
-def _filled(theirs: str, found: Mapping[str, str]) -> str:
-    return theirs.replace("N", found.get("number", "N")).replace("*", found.get("slot", "*"))
+def _filled(theirs: str, match: re.Match[str]) -> str:
+    """Return a name with the numbers of ours, in their order, and its last part."""
+    slot = match.groupdict().get("slot")
+    numbers = match.groups() if slot is None else match.groups()[:-1]
+    for number in numbers:
+        theirs = theirs.replace("N", number, 1)
+    return theirs if slot is None else theirs.replace("*", slot)

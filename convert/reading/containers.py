@@ -10,6 +10,8 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,14 @@ from safetensors import SafetensorError, safe_open
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading import pickles
 from twinbench.convert.reading.contents import Contents
-from twinbench.convert.reading.stored import SAFE_DTYPES, Storage, Stored, storage_dtype
+from twinbench.convert.reading.nodes import Object, Persistent
+from twinbench.convert.reading.stored import SAFE_DTYPES, Region, Storage, Stored, whole
+from twinbench.convert.reading.tensors import encoded, raw_data, storage_dtype
+from twinbench.convert.reading.window import Window
 
 MAX_MEMBER = 4 << 30  # bytes; the largest published checkpoint of a ResNet-50 has 1.4 GB
 MAX_RATIO = 20  # weights do not compress; a member that does is a bomb
+EMBEDDED = "torch.storage._load_from_bytes"
 ENDINGS = (".pth", ".pt", ".tar", ".torch", ".pkl", ".ckpt", "feature_extractor")
 # What a damaged archive makes zipfile raise.
 DAMAGED = (
@@ -38,58 +44,45 @@ DAMAGED = (
 )
 
 
-class Window:
-    """A file-like view of mapped bytes; long reads are views, not copies."""
-
-    def __init__(self, view: memoryview) -> None:
-        self.view, self.place = view, 0
-
-    def read(self, size: int) -> Any:
-        """Return the next `size` bytes, fewer at the end."""
-        part = self.view[self.place : self.place + max(size, 0)]
-        self.place += len(part)
-        return part if len(part) > 4096 else bytes(part)
-
-    def readline(self) -> bytes:
-        """Return the bytes up to the next newline; names in pickles are short."""
-        line = io.BytesIO(bytes(self.view[self.place : self.place + 4096])).readline()
-        self.place += len(line)
-        return line
-
-
 def torch_zip(name: str, view: memoryview) -> Contents | None:
     """Read torch's zip archive, in which every member lies uncompressed; None for a zip archive of another kind."""
     try:
         with zipfile.ZipFile(_Seekable(view)) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            root = next((member[: -len("data.pkl")] for member in members if member.endswith("data.pkl")), None)
-            if root is None:
-                return None
     except DAMAGED as error:
         raise CheckpointError(f"{name}: damaged or truncated zip archive ({str(error)[:80]}); get it again") from None
+    programs = [member for member in members if member.rpartition("/")[2] == "data.pkl"]
+    if not programs:
+        return None
+    root = min(programs, key=len).removesuffix("data.pkl")
+    regions: dict[str, Region] = {}
 
-    def member(key: str) -> Storage | None:
+    def region(key: str) -> Region | None:
         info = members.get(f"{root}{key}")
-        return info and _member(name, view, info)
+        if key not in regions and info is not None:
+            regions[key] = _member(name, view, info)
+        return regions.get(key)
 
     def storage(key: Any) -> Storage:
-        dtype, index, _ = _storage_key(name, key)
-        held = member(f"data/{index}")
+        asked = _storage_key(name, key)
+        held = region(f"data/{asked.index}")
         if held is None:
             raise CheckpointError(
-                f"{name}: the values of a tensor (data/{str(index)[:20]}) are missing from the archive"
+                f"{name}: the values of a tensor (data/{asked.index[:20]}) are missing from the archive"
             )
-        return Storage(held.data, dtype, held.crc, name)
+        return asked.of(held)
 
-    order = member("byteorder")
+    order = region("byteorder")
     if order is not None and bytes(order.data) != b"little":
         raise CheckpointError(f"{name}: written on a big-endian machine; load and save it there as safetensors")
-    program = member("data.pkl")
+    program = region("data.pkl")
     assert program is not None
-    return Contents(name, "torch-zip", pickles.read(Window(program.data), name), len(view), storage)
+    # torch.jit.save writes the same archive with code beside it, which nobody here looks at.
+    container = "torchscript" if f"{root}constants.pkl" in members else "torch-zip"
+    return Contents(name, container, pickles.read(Window(program.data), name), len(view), storage)
 
 
-def _member(name: str, view: memoryview, info: zipfile.ZipInfo) -> Storage:
+def _member(name: str, view: memoryview, info: zipfile.ZipInfo) -> Region:
     """Return the bytes of an uncompressed member where they lie."""
     start = info.header_offset
     header = bytes(view[start : start + 30])
@@ -104,7 +97,7 @@ def _member(name: str, view: memoryview, info: zipfile.ZipInfo) -> Storage:
             f"{name}: truncated: archive member {info.filename[:60]!r} ends beyond the file; get it again"
         )
     # Torch can be told to leave checksums out, and then writes 0.
-    return Storage(data, torch.uint8, info.CRC or None, name)
+    return Region(data, name, info.filename, info.CRC or None)
 
 
 def unzipped(name: str, view: memoryview) -> tuple[str, memoryview]:
@@ -165,15 +158,43 @@ class _Seekable(io.RawIOBase):
         return len(part)
 
 
-def _storage_key(name: str, key: Any) -> tuple[Any, Any, int]:
-    """Return dtype, index and number of values of ("storage", type, index, device, count, ...)."""
-    if isinstance(key, tuple) and len(key) >= 5 and key[0] == "storage" and key[5:] in ((), (None,)):
-        dtype = storage_dtype(key[1])
-        if dtype is not None and isinstance(key[2], str) and type(key[4]) is int and key[4] >= 0:
-            return dtype, key[2], key[4]
-    raise CheckpointError(
-        f"{name}: a tensor of an unknown kind (quantized, sparse or a whole module); save the state dict"
-    )
+@dataclass(frozen=True)
+class _Key:
+    """What a pickle says of a storage, ("storage", type, index, device, count, part): `part` is what it sees of one.
+
+    Torch up to 0.4 wrote storages that lie in others, as (index, first value, number of values) of the outer one.
+    """
+
+    index: str
+    dtype: torch.dtype
+    total: int  # values in all
+    first: int
+    count: int
+
+    def of(self, region: Region) -> Storage:
+        """Return the storage as it lies in its region; without a part, all that is there."""
+        if (self.first, self.count) == (0, self.total):
+            return whole(region, self.dtype)
+        return Storage(region, self.dtype, self.first, self.count)
+
+
+def _storage_key(name: str, key: Any) -> _Key:
+    """Return what a persistent reference says of a storage."""
+    try:
+        word, kind, index, _device, total, *more = key
+        first, count = more[0][1:] if more and more[0] is not None else (0, total)
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{name}: a tensor that torch did not write; refused") from None
+    dtype = storage_dtype(kind)
+    if dtype is None:
+        raise CheckpointError(
+            f"{name}: a tensor of an unknown kind (storage {getattr(kind, 'path', kind)!r:.60}); save the state dict"
+        )
+    numbers = (total, first, count)
+    is_whole = all(type(number) is int and number >= 0 for number in numbers) and first + count <= total
+    if word != "storage" or not isinstance(index, str) or not is_whole:
+        raise CheckpointError(f"{name}: a tensor that torch did not write; refused")
+    return _Key(index, dtype, total, first, count)
 
 
 def torch_legacy(name: str, view: memoryview) -> Contents:
@@ -184,24 +205,50 @@ def torch_legacy(name: str, view: memoryview) -> Contents:
         raise CheckpointError(f"{name}: written on a big-endian machine; load and save it there as safetensors")
     references: list[Any] = []
     tree = pickles.read(window, name, references)
-    wanted = {_storage_key(name, key)[1]: key for key in references}
+    wanted = {key.index: key for key in (_storage_key(name, reference) for reference in references)}
     keys = pickles.read(window, name)
     if not isinstance(keys, list) or not set(wanted) <= {key for key in keys if isinstance(key, str)}:
         raise CheckpointError(f"{name}: damaged or truncated: its list of storages is not whole; get it again")
-    places: dict[str, Storage] = {}
+    regions: dict[str, Region] = {}
     for key in keys:
-        dtype, _, count = _storage_key(name, wanted.get(key))
+        if key not in wanted:
+            raise CheckpointError(f"{name}: damaged or truncated: a storage that no tensor names; get it again")
+        size = wanted[key].total * wanted[key].dtype.itemsize
         place = window.place + 8
-        data = view[place : place + count * dtype.itemsize]
+        data = view[place : place + size]
         written = int.from_bytes(view[window.place : place], "little")
-        if written != count or len(data) != count * dtype.itemsize:
+        if written != wanted[key].total or len(data) != size:
             raise CheckpointError(
                 f"{name}: damaged or truncated: the values of storage {key[:20]} are missing; get it again"
             )
-        places[key] = Storage(data, dtype, None, name)
-        window.place = place + len(data)
+        regions[key] = Region(data, name, key)
+        window.place = place + size
 
-    return Contents(name, "torch-legacy", tree, len(view), lambda key: places[_storage_key(name, key)[1]])
+    def storage(key: Any) -> Storage:
+        asked = _storage_key(name, key)
+        return asked.of(regions[asked.index])
+
+    return Contents(name, "torch-legacy", tree, len(view), storage)
+
+
+def embedded(name: str) -> Callable[[Any], Storage]:
+    """Return what finds the storages of a pickle that torch did not write: each is a whole file of torch, as bytes."""
+    opened: dict[int, Storage] = {}
+
+    def storage(node: Any) -> Storage:
+        is_file = isinstance(node, Object) and node.path == EMBEDDED and len(node.arguments) == 1
+        data = raw_data(node.arguments[0]) if is_file else None
+        if data is None:
+            raise CheckpointError(f"{name}: a torch tensor without its storage; save it with torch.save")
+        if id(node) not in opened:
+            inner = torch_legacy(name, memoryview(bytearray(encoded(data, name))))
+            if not isinstance(inner.tree, Persistent) or inner.storage is None:
+                raise CheckpointError(f"{name}: a tensor that torch did not write; refused")
+            opened[id(node)] = inner.storage(inner.tree.key)
+            opened[id(node)].region.key = id(node)  # each calls its own storage by the same number
+        return opened[id(node)]
+
+    return storage
 
 
 def safetensors(path: Path, size: int) -> Contents:
@@ -213,7 +260,7 @@ def safetensors(path: Path, size: int) -> Contents:
             part = file.get_slice(key)
             dtype = SAFE_DTYPES.get(part.get_dtype())
             if dtype is not None:
-                tree[key] = Stored(tuple(part.get_shape()), dtype, partial(file.get_tensor, key))
+                tree[key] = Stored(tuple(part.get_shape()), dtype, partial(file.get_tensor, key), (key,))
         return Contents(str(path), "safetensors", tree, size, metadata=file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.reading.pickles import Object
-from twinbench.convert.reading.stored import Storage, Stored, as_tensor
+from twinbench.convert.reading.modules import is_module, state_dict
+from twinbench.convert.reading.nodes import Object, mapping
+from twinbench.convert.reading.stored import Storage, Stored
+from twinbench.convert.reading.tensors import as_tensor
 
-MAX_NAMES = 5000
+MAX_NAMES = 20_000  # the largest published backbones have 3,000 tensors; a checkpoint's optimizer has twice as many
 NOTE = "twinbench"  # the key under which convert.write keeps what is known of a backbone
 BYOL_STATE = ("online_params", "target_params", "online_state", "target_state", "opt_state")  # byol_experiment.py
 
@@ -19,13 +21,14 @@ class Contents:
     """What a file holds: `tree` is plain data, in which `tensors` finds the tensors."""
 
     name: str
-    container: str  # torch-zip, torch-legacy, safetensors, tensorflow, pickle
+    container: str  # torch-zip, torchscript, torch-legacy, safetensors, tensorflow, pickle
     tree: Any
     size: int  # of the file, bytes
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)  # what lies beside the tensors: config, preprocessor
+    seen: dict[int, tuple[Any, dict[str, Stored]]] = field(default_factory=dict)  # what `tensors` found, by node
 
     def at(self, path: tuple[str, ...]) -> Any:
         """Return the node under a path of keys, or None."""
@@ -35,13 +38,15 @@ class Contents:
         return node
 
     def tensors(self, node: Any) -> dict[str, Stored]:
-        """Return the tensors directly in a dict-like node, by name; everything else in it is left out."""
-        found: dict[str, Stored] = {}
-        for key, value in fields(node).items():
-            tensor = value if isinstance(value, Stored) else as_tensor(value, self._bytes_of, self.name)
-            if tensor is not None and isinstance(key, str):
-                found[key] = tensor
-        return found
+        """Return the tensors of a dict-like node or a module, by name; everything else in it is left out."""
+        if id(node) not in self.seen:  # rows of the table of layouts ask for the same few nodes again and again
+            found: dict[str, Stored] = {}
+            for key, value in fields(node).items():
+                tensor = value if isinstance(value, Stored) else as_tensor(value, self._bytes_of, self.name)
+                if tensor is not None and isinstance(key, str):
+                    found[key] = tensor
+            self.seen[id(node)] = node, found  # with the node, so that no other gets its id
+        return dict(self.seen[id(node)][1])
 
     def release(self) -> None:
         """Give the file's pages that were read back to the system; who needs them reads them again."""
@@ -66,13 +71,19 @@ class Contents:
 def fields(node: Any) -> dict[Any, Any]:
     """Return what a dict-like node maps; attributes of a namespace count; an empty dict for anything else.
 
-    A node of more than MAX_NAMES entries is no state dict of a ResNet with its heads, and counts as empty.
+    A module that was pickled whole, or is the root of a TorchScript archive, maps what its state dict would. A node of
+    more than MAX_NAMES entries is no state dict of a backbone with its heads, and counts as empty.
     """
     if isinstance(node, dict):
         return node if len(node) <= MAX_NAMES else {}
     if not isinstance(node, Object) or len(node.items) > 2 * MAX_NAMES:
         return {}
-    found = dict(zip(node.items[::2], node.items[1::2], strict=False))
+    if is_module(node):
+        node.flat = state_dict(node, MAX_NAMES) if node.flat is None else node.flat
+        return node.flat
+    found = mapping(node)
+    if len(found) > MAX_NAMES:
+        return {}
     if node.path.endswith("._ByolExperimentState"):  # a named tuple is pickled without its names
         found |= dict(zip(BYOL_STATE, node.arguments, strict=False))
     for extra in (node.arguments[0] if len(node.arguments) == 1 else None, node.state):

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading import pickles
-from twinbench.convert.reading.containers import Window, torch_zip
+from twinbench.convert.reading.containers import torch_zip
 from twinbench.convert.reading.contents import Contents
+from twinbench.convert.reading.nodes import Name, Object
 from twinbench.convert.reading.parts import map_file, part_of
-from twinbench.convert.reading.pickles import Name, Object
 from twinbench.convert.reading.stored import SAFE_DTYPES, Stored
+from twinbench.convert.reading.window import Window
 
 METADATA = ".metadata"
 _DTYPES = {str(dtype): dtype for dtype in SAFE_DTYPES.values()}

@@ -1,124 +1,48 @@
 """Reading a pickle as data: the opcodes are interpreted, nothing is imported and nothing is called.
 
 A pickle is a small program whose GLOBAL, REDUCE and BUILD opcodes import names, call them and set attributes. Here
-those opcodes only note down what they would have done (`Object`), and a name not on the allow-list ends the reading.
+those opcodes only note down what they would have done (`Object`), and a call that is not `allowed` ends the reading.
 `torch.load(weights_only=True)` calls what it allows, among it `bytearray(n)` and `_codecs.encode`, with which a file of
 a hundred bytes takes any amount of memory; this reader's memory is bounded by the file's size and MAX_OPERATIONS.
 """
 
 import pickletools
 import re
-from dataclasses import dataclass, field
-from typing import IO, Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any
 
 from twinbench.convert.files import CheckpointError
+from twinbench.convert.reading import allowed
+from twinbench.convert.reading.nodes import Name, Object, Persistent, is_key
+from twinbench.convert.reading.window import Window
 
-MAX_OPERATIONS = 500_000  # a full checkpoint of a ResNet-50 has about 30,000
-
-# What the checkpoints of the zoo are known to name. Nothing of this is ever imported for the sake of a file.
-ALLOWED = re.compile(
-    "|".join(
-        (
-            # tensors
-            r"torch\._utils\._rebuild_(tensor|tensor_v2|parameter)",
-            r"torch\.(storage\.)?(\w*Storage|Size|device|dtype|float16|float32|float64|bfloat16|int\d+|uint8|bool)",
-            r"torch\.serialization\._get_layout",
-            r"numpy\.(ndarray|dtype|dtypes\.\w+)",
-            r"numpy\.(core|_core)\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer)",
-            r"_codecs\.encode",  # how protocol 2 spells bytes
-            # the table of contents of torch.distributed.checkpoint; until torch 2.2 a part of it lay in _shard
-            r"torch\.distributed\.(checkpoint\.(metadata|filesystem)|_shard\.sharded_tensor\.metadata)\.\w+",
-            # plain data
-            r"collections\.(OrderedDict|defaultdict|Counter)",
-            r"(__builtin__|builtins)\.(object|set|frozenset|complex|long|dict|list|tuple|int|float|str|bool|bytes)",
-            r"(copy_reg|copyreg)\._reconstructor",
-            r"pathlib\.(_local\.)?(Posix|Pure|PurePosix|Windows)?Path",
-            r"typing\.\w+",
-            # arguments, configurations and logs that trainers save along
-            r"argparse\.Namespace",  # DINO, PyContrast, PixPro
-            r"__main__\.exclude_bias_and_norm",  # Barlow Twins before commit 21149b4: in the optimizer's state
-            r"(pytorch_lightning|lightning\.pytorch)\.utilities\.parsing\.AttributeDict",
-            r"(lightning_fabric|lightning\.fabric)\.utilities\.data\.AttributeDict",
-            r"omegaconf\.[\w.]+",  # solo-learn
-            r"mmengine\.logging\.history_buffer\.HistoryBuffer",
-            r"(__builtin__|builtins)\.getattr",  # how HistoryBuffer pickles its static methods
-            r"(mmengine|mmcv)\.[\w.]+\.ConfigDict",
-            r"vissl\.(config|utils)\.[\w.]*AttrDict",
-            # Haiku
-            r"(byol\.)?byol_experiment\._ByolExperimentState",
-            r"haiku\._src\.data_structures\.(FlatMapping|FlatComponents|frozendict|to_immutable_dict)",
-            r"(optax|byol\.utils\.optimizers|jax|jaxlib)\.[\w.]+",
-        )
-    )
-)
+# A full checkpoint of a ResNet-50 has 30,000, one of 48 transformer blocks with teacher and AdamW's state 90,000, and
+# some hold logs of every step. Three million take the worst file 6 s and 250 MB.
+MAX_OPERATIONS = 3_000_000
+MAX_CLASSES = 10_000  # distinct names; a checkpoint has dozens
+MAX_NAME = 1000  # letters
+PARTIAL = "functools.partial"
+GETATTR = ("builtins.getattr", "__builtin__.getattr")
 
 
-@dataclass(eq=False, slots=True)
-class Name:
-    """A name that the pickle would have imported."""
-
-    path: str
-
-
-@dataclass(eq=False, slots=True)
-class Object:
-    """A call that the pickle would have made: of what, with what, and what it would have put into the result."""
-
-    of: "Name | Object"
-    arguments: tuple[Any, ...]
-    state: Any = None
-    items: list[Any] = field(default_factory=list)
-
-    @property
-    def path(self) -> str:
-        """The dotted name of what would have been called; empty for the result of another call."""
-        return self.of.path if isinstance(self.of, Name) else ""
-
-
-@dataclass(eq=False, slots=True)
-class Persistent:
-    """A reference to something outside the pickle: in torch's files, a storage."""
-
-    key: Any
-
-
-class Source(Protocol):
-    """What `read` reads from: an open file, or a window on a mapped one."""
-
-    def read(self, size: int, /) -> Any:
-        """Return the next `size` bytes, fewer at the end."""
-        ...
-
-    def readline(self) -> bytes:
-        """Return the bytes up to and including the next newline."""
-        ...
-
-
-def read(file: Source, name: str, references: list[Any] | None = None) -> Any:
-    """Return the next pickle of `file` as data: dicts, lists, tuples, texts, numbers and `Object`s.
+def read(window: Window, name: str, references: list[Any] | None = None) -> Any:
+    """Return the next pickle of `window` as data: dicts, lists, tuples, texts, numbers and `Object`s.
 
     `name` is the file's, for errors; the keys of persistent references are added to `references`. Raises
-    CheckpointError for a damaged pickle and for a name that is not allowed.
+    CheckpointError for a damaged pickle and for a call that is not allowed.
     """
     machine = _Machine(name, [] if references is None else references)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], file))):
-            if count > MAX_OPERATIONS:
-                raise CheckpointError(f"{name}: a pickle of more than {MAX_OPERATIONS} operations; not a checkpoint")
-            machine.step(opcode.name, argument)
-        return machine.stack[-1]
+        return machine.run(window)
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError) as error:
-        # What genops and the stack raise for streams that no pickler writes.
+        # What pickletools and the stack raise for streams that no pickler writes.
         raise CheckpointError(f"{name}: damaged or truncated pickle ({type(error).__name__}); get it again") from error
 
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_LITERAL = re.compile(r"(SHORT_|LONG_)?(BIN)?(INT|LONG|FLOAT|STRING|BYTES|UNICODE)[1248]*|BYTEARRAY8")
-_LITERALS = frozenset(opcode.name for opcode in pickletools.opcodes if _LITERAL.fullmatch(opcode.name))
-# A deeply nested tuple as a key would exhaust the C stack when hashed; an Object is hashed by its place in memory.
-_KEYS = (str, bytes, int, float, type(None), Object)
+_STOP = ord(".")
+_SET, _FROZENSET = Name("builtins", "set"), Name("builtins", "frozenset")
 
 
 class _Machine:
@@ -130,27 +54,55 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # what lies under each mark
         self.memo: dict[int, Any] = {}
+        self.names: dict[tuple[str, str], Name] = {}
+        self.judged: set[Name] = set()  # may be called
 
-    def step(self, opcode: str, argument: Any) -> None:
-        """Interpret one opcode."""
-        if opcode in _LITERALS:
-            self.stack.append(argument)
-        elif opcode in _CONSTANTS:
-            self.stack.append(_CONSTANTS[opcode])
-        elif opcode in ("GET", "BINGET", "LONG_BINGET"):
-            self.stack.append(self.memo[argument])
-        elif opcode in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = self.stack[-1]
-        elif opcode not in ("PROTO", "FRAME", "STOP"):
-            operation = getattr(self, f"_{opcode.lower()}", None)
-            if operation is None:
-                raise CheckpointError(f"{self.name}: pickle opcode {opcode}, which no checkpoint uses; refused")
-            operation(argument)
+    def run(self, window: Window) -> Any:
+        """Interpret opcodes until STOP and return what is left on the stack."""
+        view = window.view
+        for _ in range(MAX_OPERATIONS):
+            code = view[window.place]
+            window.place += 1
+            if code == _STOP:
+                return self.stack[-1]
+            argument, operation = _TABLE[code]
+            operation(self, argument and argument(window))
+        raise CheckpointError(f"{self.name}: a pickle of more than {MAX_OPERATIONS:,} operations; not a checkpoint")
 
     def _since_mark(self) -> list[Any]:
         """Pop and return everything above the topmost mark, and the mark."""
         items, self.stack = self.stack, self.below.pop()
         return items
+
+    def _literal(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def _none(self, _: None) -> None:
+        self.stack.append(None)
+
+    def _newtrue(self, _: None) -> None:
+        self.stack.append(True)
+
+    def _newfalse(self, _: None) -> None:
+        self.stack.append(False)
+
+    def _proto(self, _: int) -> None:
+        """Go on: what differs between protocols are the opcodes."""
+
+    _frame = _proto
+
+    def _get(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    _binget = _long_binget = _get
+
+    def _put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    _binput = _long_binput = _put
+
+    def _memoize(self, _: None) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
 
     def _mark(self, _: None) -> None:
         self.below.append(self.stack)
@@ -165,17 +117,17 @@ class _Machine:
     def _dup(self, _: None) -> None:
         self.stack.append(self.stack[-1])
 
-    def _memoize(self, _: None) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
     def _empty_list(self, _: None) -> None:
         self.stack.append([])
 
     def _empty_dict(self, _: None) -> None:
         self.stack.append({})
 
+    def _empty_tuple(self, _: None) -> None:
+        self.stack.append(())
+
     def _empty_set(self, _: None) -> None:
-        self.stack.append(Object(Name("builtins.set"), ()))
+        self.stack.append(Object(_SET, ()))
 
     def _list(self, _: None) -> None:
         items = self._since_mark()  # first of all: it brings back the stack below the mark
@@ -187,7 +139,7 @@ class _Machine:
 
     def _frozenset(self, _: None) -> None:
         items = self._since_mark()
-        self.stack.append(Object(Name("builtins.frozenset"), tuple(items)))
+        self.stack.append(Object(_FROZENSET, tuple(items)))
 
     def _dict(self, _: None) -> None:
         items = self._since_mark()
@@ -214,7 +166,7 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        target = target.items if isinstance(target, Object) else target
+        target = target.held() if isinstance(target, Object) else target
         if not isinstance(target, list):
             raise ValueError("list items")
         target.extend(items)
@@ -230,36 +182,30 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         """Put alternating keys and values into the dict, or the dict-like object, on top of the stack."""
         target = self.stack[-1]
-        if len(items) % 2 or not all(isinstance(key, _KEYS) for key in items[::2]):
+        if len(items) % 2 or not all(map(is_key, items[::2])):
             raise ValueError("dict items")
         if isinstance(target, Object):
-            target.items.extend(items)
+            target.held().extend(items)
         else:
             target.update(zip(items[::2], items[1::2], strict=True))
 
     def _global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
-        self.stack.append(self._allowed(f"{module}.{name}"))
+        self.stack.append(self._named(module, name))
 
     def _stack_global(self, _: None) -> None:
         module, name = self.stack[-2:]
         del self.stack[-2:]
-        self.stack.append(self._allowed(f"{module}.{name}"))
+        self.stack.append(self._named(module, name))
 
-    def _allowed(self, path: str) -> Name:
-        """Return the name if it is on the allow-list."""
-        if not ALLOWED.fullmatch(path):
-            raise CheckpointError(
-                f"{self.name}: its pickle names {path[:80]!r}, which is not on the allow-list; nothing of it was run; "
-                "save the state dict alone, or report this class if the file is a public checkpoint"
-            )
-        return Name(path)
-
-    def _object(self, of: Any, arguments: Any) -> None:
-        """Note down a call."""
-        if not isinstance(of, Name | Object) or not isinstance(arguments, tuple):
-            raise ValueError("call")
-        self.stack.append(Object(of, arguments))
+    def _named(self, module: str, qualname: str) -> Name:
+        """Return the name, one and the same each time."""
+        if not isinstance(module, str) or not isinstance(qualname, str) or len(module) + len(qualname) > MAX_NAME:
+            raise ValueError("name")
+        name = self.names.setdefault((module, qualname), Name(module, qualname))
+        if len(self.names) > MAX_CLASSES:
+            raise CheckpointError(f"{self.name}: a pickle that names more than {MAX_CLASSES:,} classes; refused")
+        return name
 
     def _reduce(self, _: None) -> None:
         of, arguments = self.stack[-2:]
@@ -279,13 +225,69 @@ class _Machine:
 
     def _inst(self, argument: str) -> None:
         arguments = tuple(self._since_mark())
-        self._object(self._allowed(argument.replace(" ", ".", 1)), arguments)
+        self._object(self._named(*argument.split(" ", 1)), arguments)
+
+    def _object(self, of: Any, arguments: Any) -> None:
+        """Note down a call."""
+        if not isinstance(of, Name) or not isinstance(arguments, tuple):
+            raise ValueError("call")
+        if of not in self.judged:
+            self._judge(of, allowed.may_be_called)
+            self.judged.add(of)
+        if of.path in GETATTR and isinstance(arguments[0], Name | Object):
+            owner, attribute = arguments
+            owner = owner.of if isinstance(owner, Object) else owner  # an instance has the methods of its class
+            self.stack.append(self._named(owner.module, f"{owner.qualname}.{attribute}"))
+            return
+        if of.path in (PARTIAL, "collections.defaultdict"):
+            self._keep(arguments[:1])
+        self.stack.append(Object(of, arguments))
 
     def _build(self, _: None) -> None:
         state = self.stack.pop()
-        self.stack[-1].state = state
+        target = self.stack[-1]
+        if target.state is not None:  # after a first state of {"__setstate__": f}, a second would be a call of f
+            raise ValueError("state")
+        if target.path == PARTIAL:
+            self._keep(state[:1])
+        target.state = state
+
+    def _keep(self, functions: tuple[Any, ...]) -> None:
+        """Refuse what a partial or a defaultdict must not call later."""
+        for function in functions:
+            if isinstance(function, Name):
+                self._judge(function, allowed.may_be_kept)
+            elif function is not None and not isinstance(function, Object):
+                raise ValueError("partial")
+
+    def _judge(self, name: Name, may: Callable[[str, str], bool]) -> None:
+        """Refuse a name that may not be called, or not be kept for a call."""
+        if not may(name.module, name.qualname):
+            raise CheckpointError(
+                f"{self.name}: its pickle calls {name.path[:80]!r}, which is not on the allow-list; nothing of it was "
+                "run; save the state dict alone, or report this class if the file is a public checkpoint"
+            )
 
     def _binpersid(self, _: None) -> None:
         key = self.stack.pop()
+        if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":  # a class and its source, before 1.6
+            self.stack.append(key[1])
+            return
         self.references.append(key)
         self.stack.append(Persistent(key))
+
+
+_LITERAL = re.compile(r"(SHORT_|LONG_)?(BIN)?(INT|LONG|FLOAT|STRING|BYTES|UNICODE)[1248]*|BYTEARRAY8")
+
+
+def _table_entry(opcode: pickletools.OpcodeInfo) -> tuple[Any, Callable[[_Machine, Any], None]]:
+    """Return what reads an opcode's argument, or None, and what the opcode does."""
+
+    def refuse(machine: _Machine, _: Any) -> None:
+        raise CheckpointError(f"{machine.name}: pickle opcode {opcode.name}, which no checkpoint uses; refused")
+
+    method = "literal" if _LITERAL.fullmatch(opcode.name) else opcode.name.lower()
+    return opcode.arg and opcode.arg.reader, getattr(_Machine, f"_{method}", refuse)
+
+
+_TABLE = {ord(opcode.code): _table_entry(opcode) for opcode in pickletools.opcodes}

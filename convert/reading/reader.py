@@ -8,6 +8,7 @@ from twinbench.convert.reading import containers, pickles, tensorflow
 from twinbench.convert.reading.contents import Contents
 from twinbench.convert.reading.folder import open_named
 from twinbench.convert.reading.parts import map_file
+from twinbench.convert.reading.window import Window
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before 1.6
 _FOREIGN = {
@@ -52,7 +53,7 @@ def _open(name: str, view: memoryview, is_inner: bool = False) -> Contents:
     if head.startswith(_LEGACY_MAGIC):
         return containers.torch_legacy(name, view)
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        return Contents(name, "pickle", pickles.read(containers.Window(view), name), len(view))
+        return Contents(name, "pickle", pickles.read(Window(view), name), len(view), containers.embedded(name))
     for start, what in _FOREIGN.items():
         if head.lstrip().startswith(start):
             raise CheckpointError(f"{name}: {what}")

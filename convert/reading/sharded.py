@@ -56,10 +56,14 @@ def _check_names(index: Path, file: str, promised: Iterable[str], held: Iterable
 
 
 def _releasing(stored: Stored, shard: Contents) -> Stored:
-    """Return a tensor whose fetching first gives back the pages of its file that were read before."""
+    """Return a tensor whose fetching first gives back the pages of its file that were read before.
+
+    Its place is one in that file: each of them calls its storages 0, 1, 2.
+    """
 
     def fetch() -> Tensor:
         shard.release()
         return stored.fetch()
 
-    return Stored(stored.shape, stored.dtype, fetch)
+    place = stored.place and (shard.name, stored.place)
+    return Stored(stored.shape, stored.dtype, fetch, place)

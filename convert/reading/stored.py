@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.reading.pickles import Name, Object, Persistent
 
-DTYPES = {
+# What torch calls its storages, without the `Storage` at the end; `Untyped` holds types that came after 2.0.
+STORAGE_DTYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
     "Half": torch.float16,
@@ -26,6 +26,14 @@ DTYPES = {
     "Char": torch.int8,
     "Byte": torch.uint8,
     "Bool": torch.bool,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
+    "QInt8": torch.qint8,
+    "QUInt8": torch.quint8,
+    "QInt32": torch.qint32,
+    "QUInt4x2": torch.quint4x2,
+    "QUInt2x4": torch.quint2x4,
+    "Untyped": torch.uint8,
 }
 NUMPY_DTYPES = {
     "f2": torch.float16,
@@ -35,31 +43,45 @@ NUMPY_DTYPES = {
     "i4": torch.int32,
     "i2": torch.int16,
     "i1": torch.int8,
+    "u8": torch.uint64,
+    "u4": torch.uint32,
+    "u2": torch.uint16,
     "u1": torch.uint8,
     "b1": torch.bool,
+    "ml_dtypes.bfloat16": torch.bfloat16,  # JAX's; numpy has none of its own
 }
 SAFE_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+TORCH_DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file. `fetch` returns its values as a contiguous CPU tensor, which may lie in the file's pages."""
+    """A tensor in a file. `fetch` returns its values as a contiguous CPU tensor, which may lie in the file's pages.
+
+    `place` says where its values lie. Two tensors of one place, shape and dtype are the same one under two names, as
+    in BYOL files of lucidrains, which hold one network twice. None where that is not known.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     fetch: Callable[[], Tensor]
-    place: object = None  # where its values lie, equal for two names of the same values; None if not known
+    place: object = None  # of torch's: what the file calls the storage, first byte in it, stride
 
     @property
     def nbytes(self) -> int:
@@ -67,129 +89,49 @@ class Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
-class Storage:
-    """A run of bytes in a mapped file, as one or more tensors see it."""
+@dataclass(eq=False)
+class Region:
+    """A run of bytes in a mapped file. A checksum is compared once, however many tensors lie in it."""
 
     data: memoryview
-    dtype: torch.dtype
-    crc: int | None = None  # as recorded in the zip archive
-    name: str = ""
+    name: str  # the file's, for errors
+    key: Any = None  # what the file calls it
+    crc: int | None = None  # as recorded in the zip archive, until it was found to fit
 
-    def values(self) -> Tensor:
-        """Return all its values (n,), still in the file's pages; a recorded checksum must fit."""
+    def checked(self) -> memoryview:
+        """Return the bytes; a recorded checksum must fit."""
         if self.crc is not None and zlib.crc32(self.data) != self.crc:
             raise CheckpointError(f"{self.name}: its checksum does not fit, the file is damaged; get it again")
-        return torch.frombuffer(self.data, dtype=self.dtype) if len(self.data) else torch.empty(0, dtype=self.dtype)
+        self.crc = None
+        return self.data
 
 
-def as_tensor(node: Any, storage: Callable[[Any], Storage], name: str) -> Stored | None:
-    """Return the tensor that a node of a pickle stands for, or None if it is something else.
+@dataclass(frozen=True)
+class Storage:
+    """A region as values of one type, or `count` of them from the `first` on."""
 
-    `storage` finds the bytes for the key of a persistent reference. Raises CheckpointError for a tensor that its
-    storage cannot hold.
-    """
-    if not isinstance(node, Object):
-        return None
-    if node.path == "torch._utils._rebuild_parameter":
-        return as_tensor(node.arguments[0], storage, name) if node.arguments else None
-    if node.path in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
-        return _torch_tensor(node.arguments, storage, name)
-    return _numpy_array(node, name)
+    region: Region
+    dtype: torch.dtype
+    first: int
+    count: int
+
+    def values(self) -> Tensor:
+        """Return all its values (n,), still in the file's pages."""
+        data = self.region.checked()
+        if not self.count:
+            return torch.empty(0, dtype=self.dtype)
+        return torch.frombuffer(data, dtype=self.dtype, offset=self.first * self.dtype.itemsize, count=self.count)
 
 
-def _torch_tensor(arguments: tuple[Any, ...], storage: Callable[[Any], Storage], name: str) -> Stored:
-    """Interpret (storage, offset, shape, stride, ...): what torch's pickles say of a tensor."""
-    try:
-        reference, offset, shape, stride = arguments[:4]
-        key = reference.key
-        shape, stride = (tuple(item.arguments[0] if isinstance(item, Object) else item) for item in (shape, stride))
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: a tensor that torch did not write; refused") from error
-    if not isinstance(reference, Persistent) or not _whole((offset, *shape, *stride)) or len(shape) != len(stride):
-        raise CheckpointError(f"{name}: a tensor with an impossible shape; refused")
-    held = storage(key)
-    size = math.prod(shape)
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if size else 0
-    room = len(held.data) // held.dtype.itemsize
-    if size > room or last >= max(room, 1):
-        raise CheckpointError(
-            f"{name}: a tensor of shape {_shape(shape)} over {room} stored values; the file is damaged"
-        )
+def whole(region: Region, dtype: torch.dtype) -> Storage:
+    """Return all of a region as values of one type."""
+    return Storage(region, dtype, 0, len(region.data) // dtype.itemsize)
+
+
+def refused(shape: tuple[int, ...], dtype: torch.dtype, message: str) -> Stored:
+    """Return a tensor that stands in the way of nobody until it is asked for."""
 
     def fetch() -> Tensor:
-        return held.values().as_strided(shape, stride, offset).contiguous()
+        raise CheckpointError(message)
 
-    return Stored(shape, held.dtype, fetch)
-
-
-def _numpy_array(node: Object, name: str) -> Stored | None:
-    """Interpret a pickled numpy array of numbers."""
-    axes: Any = None  # the order of the axes in memory, None as they are
-    if node.path.endswith("multiarray._reconstruct") and isinstance(node.state, tuple) and len(node.state) == 5:
-        _, shape, dtype, fortran, raw = node.state
-        order = "F" if fortran else "C"
-    elif node.path.endswith("numeric._frombuffer") and len(node.arguments) in (4, 5):  # protocol 5
-        raw, dtype, shape, order, *rest = node.arguments
-        axes = rest[0] if rest and order == "K" else None
-    else:
-        return None
-    torch_dtype, data = _numpy_dtype(dtype), _bytes(raw)
-    if torch_dtype is None or data is None or not isinstance(shape, tuple) or not _whole(shape):
-        return None
-    if order == "F":
-        shape, axes = shape[::-1], tuple(reversed(range(len(shape))))
-    axes = tuple(range(len(shape))) if axes is None else axes
-    if math.prod(shape) * torch_dtype.itemsize != len(data) or not _permutes(axes, len(shape)):
-        raise CheckpointError(f"{name}: an array of shape {_shape(shape)} in {len(data)} bytes; the file is damaged")
-
-    def fetch() -> Tensor:
-        values = (
-            torch.frombuffer(bytearray(data), dtype=torch_dtype) if len(data) else torch.empty(0, dtype=torch_dtype)
-        )
-        return values.view(shape).permute(axes).contiguous()
-
-    return Stored(tuple(shape[axis] for axis in axes), torch_dtype, fetch)
-
-
-def _permutes(axes: Any, ndim: int) -> bool:
-    """Return True if `axes` is an order of the axes 0 to ndim - 1."""
-    return isinstance(axes, tuple) and _whole(axes) and sorted(axes) == list(range(ndim))
-
-
-def _numpy_dtype(node: Any) -> torch.dtype | None:
-    """Return torch's type for a little-endian numpy dtype such as `f4`, or None."""
-    if not isinstance(node, Object) or node.path != "numpy.dtype" or not node.arguments:
-        return None
-    order = node.state[1] if isinstance(node.state, tuple) and len(node.state) > 1 else "|"
-    code = node.arguments[0]
-    return NUMPY_DTYPES.get(code) if order in ("<", "|", "=") and isinstance(code, str) else None
-
-
-def _bytes(node: Any) -> bytes | bytearray | memoryview | None:
-    """Return raw data, which Python 2 wrote as a text and protocol 2 as a call of `_codecs.encode(text, "latin1")`."""
-    if isinstance(node, Object) and node.path == "_codecs.encode" and node.arguments[1:] in (("latin1",), ("latin-1",)):
-        node = node.arguments[0]
-    if isinstance(node, str):
-        try:
-            return node.encode("latin1")
-        except UnicodeEncodeError:
-            return None
-    return node if isinstance(node, bytes | bytearray | memoryview) else None
-
-
-def storage_dtype(kind: Any) -> torch.dtype | None:
-    """Return the dtype of `torch.FloatStorage` and its like."""
-    if not isinstance(kind, Name):
-        return None
-    return DTYPES.get(kind.path.rpartition(".")[2].removesuffix("Storage"))
-
-
-def _whole(numbers: tuple[Any, ...]) -> bool:
-    """Return True for non-negative whole numbers only."""
-    return all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    """Return a shape as text, short whatever the file says."""
-    return " x ".join(map(str, shape))[:60] or "()"
+    return Stored(shape, dtype, fetch)
