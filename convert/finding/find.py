@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from twinbench.convert.architectures.network import Network, is_counter
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.finding import prove
+from twinbench.convert.finding import prove, told
 from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED
 from twinbench.convert.finding.naming import Naming
 from twinbench.convert.finding.namings import NAMINGS
-from twinbench.convert.finding.places import Place, places, unwrap
+from twinbench.convert.finding.places import Keys, Place, places, unwrap
 from twinbench.convert.reading.contents import Contents, fields
 from twinbench.convert.reading.stored import Stored
 from twinbench.protocols.house import unknown
@@ -76,10 +76,11 @@ def _places(contents: Contents, network: Network | None) -> Iterator[Place]:
     """Yield the places to look at: of every known naming, or of those that the network asked for can have."""
     yield from places(contents, namings_of(network) if network else NAMINGS)
     for row in NESTED:
-        stored = _nested(contents, row)
-        assert row.naming is not None
-        if row.prefix + row.naming.spelled(row.naming.marks[0])[0] in stored:
-            yield Place(row.at, row.prefix, row.prefix, row.naming, stored)
+        at, prefix, naming = row.at, row.prefix, row.naming
+        assert at is not None and prefix is not None and naming is not None, row
+        stored = _nested(contents, at, row.also)
+        if prefix + naming.spelled(naming.marks[0])[0] in stored:
+            yield Place(at, prefix, prefix, naming, stored)
 
 
 def namings_of(network: Network) -> tuple[Naming, ...]:
@@ -91,12 +92,12 @@ def namings_of(network: Network) -> tuple[Naming, ...]:
     return known if any(naming.spell(first) == first for naming in known) else (*known, own)
 
 
-def _nested(contents: Contents, row: Layout) -> dict[str, Stored]:
-    """Return the tensors of a row whose names lie as dicts in dicts, in one container or two."""
+def _nested(contents: Contents, *containers: Keys) -> dict[str, Stored]:
+    """Return the tensors whose names lie as dicts in dicts, in one container or two."""
     return {
         f"{module}/{name}": tensor
-        for part in (contents.at(row.at), contents.at(row.also))
-        for module, inner in fields(part).items()
+        for container in containers
+        for module, inner in fields(contents.at(container)).items()
         for name, tensor in contents.tensors(inner).items()
     }
 
@@ -104,41 +105,10 @@ def _nested(contents: Contents, row: Layout) -> dict[str, Stored]:
 def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
     """Yield what a place holds, once for each network that its tensors can be of."""
     row = _row(contents, place)
-    fitting = recognized(place.look, row.variant or _variant(contents))
-    networks = [wanted.network] if wanted.network else _called(contents, fitting)
+    fitting = recognized(place.look, row.variant or told.variant(contents))
+    networks = [wanted.network] if wanted.network else told.called(contents, fitting)
     for network in networks:
         yield _proven(contents, place, row, network, wanted.drop)
-
-
-def _variant(contents: Contents) -> str:
-    """Return what the file says of its network that no tensor tells: who built it, and its activation."""
-    if fields(contents.tree).get("arch") == "vit_small":  # moco-v3 main_moco.py and main_lincls.py
-        return "mocov3"
-    config = contents.hints.get("config", {})
-    inner = config.get("vision_config", config)
-    activation = inner.get("hidden_act") if isinstance(inner, dict) else None
-    is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
-    return "quick-gelu" if activation == "quick_gelu" or is_archive else "gelu" if activation else ""
-
-
-def _called(contents: Contents, networks: list[Network]) -> list[Network]:
-    """Return the one of several networks that timm calls so beside the tensors, in a checkpoint or in its config.json.
-
-    The latter knows what no tensor tells: a resnetblur50 has a ResNet-50's. What it names and none fits is tried.
-    """
-    config = contents.hints.get("config", {})
-    model = config.get("architecture") or fields(contents.tree).get("arch")
-    chosen = [network for network in networks if _bare(network.name) == model]
-    if chosen or not isinstance(config.get("architecture"), str) or "pretrained_cfg" not in config:
-        return chosen or networks
-    from twinbench.convert.architectures.library import LibraryNetwork
-
-    return [LibraryNetwork("timm", config["architecture"])]
-
-
-def _bare(name: str) -> str:
-    """Return what a library calls a network: of `timm:vit_small_patch16_224 num_heads=12` the part in the middle."""
-    return name.partition(" ")[0].rpartition(":")[2]
 
 
 def _row(contents: Contents, place: Place) -> Layout:
