@@ -50,6 +50,7 @@ class LibraryTrunk(Trunk):
         self._original = original
         embedding: Any = self.model.get_submodule("patch_embed")
         grid = images.shape[-2] // embedding.patch_size[0], images.shape[-1] // embedding.patch_size[1]
+        embedding.grid_size = grid  # timm resamples positions of any other grid
         fitted = at_grid(original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
@@ -70,7 +71,8 @@ class TimmTrunk(LibraryTrunk):
             return super().tokens(images, last)
         found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
-        return [_tokens(patches, prefix, has_class) for patches, prefix in found]
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
+        return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""

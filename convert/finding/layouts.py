@@ -7,9 +7,8 @@ the default.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from twinbench.convert.convention import HALF, IMAGENET, IMAGENET_BGR, UNIT, InputConvention
+from twinbench.convert.convention import HALF, IMAGENET_BGR, UNIT
 from twinbench.convert.finding.conv_names import (
     CONVNEXT_ORIGINALS,
     EFFICIENTNET_LITE,
@@ -17,50 +16,17 @@ from twinbench.convert.finding.conv_names import (
     SWIN_ORIGINAL,
     TRANSFORMERS_CONVS,
 )
+from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.names import (
     CAFFE2,
-    CHILDREN,
     DETECTRON2,
     HAIKU,
     OBOW,
     TORCHVISION,
     TRANSFORMERS,
-    WITHOUT_POOL,
 )
-from twinbench.convert.finding.naming import Naming
 from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
-
-Keys = tuple[str, ...]
-# Those of the code that builds and trains a network, which most files have.
-OWN_NAMES = (TORCHVISION, CHILDREN, WITHOUT_POOL, *OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way to keep a backbone in a file."""
-
-    name: str
-    origins: str  # who saves it so
-    at: Keys | None  # None: under whatever keys
-    prefix: str | None  # None: behind whatever prefix
-    heads: Keys = ()
-    branch: str = ""  # which of several backbones in the file: student or teacher, query or key
-    also: Keys = ()  # a second container: Haiku keeps batch-norm statistics apart
-    naming: Naming | None = None  # None: that of the backbone's own code
-    convention: InputConvention | None = IMAGENET  # None: such files come with several
-    folded: bool = False  # batch-norm statistics may be folded into weight and bias
-    variant: str = ""  # of networks with the same tensors, the one that its authors build (`architectures.recognized`)
-
-    @property
-    def label(self) -> str:
-        """The name that --layout takes: `moco` or `moco:key`."""
-        return f"{self.name}:{self.branch}" if self.branch else self.name
-
-    def is_at(self, at: Keys, prefix: str, naming: Naming) -> bool:
-        """Say whether such files have a backbone under these keys, behind this prefix, in these names."""
-        named = naming in OWN_NAMES if self.naming is None else naming is self.naming
-        return named and self.at in (None, at) and self.prefix in (None, prefix)
-
+from twinbench.convert.finding.vit_layouts import VIT_LAYOUTS
 
 _FC = ("fc.*",)
 _TRAINERS = "DenseCL, OpenSelfSup, timm, ImageNet trainers"
@@ -187,15 +153,17 @@ LAYOUTS = (
         "MoCo v3",
         ("state_dict",),
         "base_encoder.",
-        ("base_encoder.fc.*", "momentum_encoder.*", "predictor.*"),
+        ("base_encoder.fc.*", "base_encoder.head.*", "momentum_encoder.*", "predictor.*"),
+        variant="mocov3",
     ),
     Layout(
         "mocov3",
         "MoCo v3",
         ("state_dict",),
         "momentum_encoder.",
-        ("momentum_encoder.fc.*", "base_encoder.*", "predictor.*"),
+        ("momentum_encoder.fc.*", "momentum_encoder.head.*", "base_encoder.*", "predictor.*"),
         "momentum",
+        variant="mocov3",
     ),
     Layout("simsiam", "SimSiam", ("state_dict",), "encoder.", ("encoder.fc.*", "predictor.*")),
     Layout("state-dict", _TRAINERS, ("state_dict",), "", _FC, naming=TORCHVISION, convention=None),
@@ -229,8 +197,11 @@ LAYOUTS = (
         ("encoder_k.*", "projector*", "value_transform.*", "predictor.*"),
     ),
     Layout("pixpro", "PixPro", ("model",), "encoder_k.", ("encoder.*", "projector*", "value_*", "predictor.*"), "key"),
-    Layout("dino-full", "DINO", ("teacher",), "backbone.", ("head.*",)),
-    Layout("dino-full", "DINO", ("student",), "backbone.", ("head.*",), "student"),
+    # DINO's and iBOT's evaluations take the teacher (--checkpoint_key); so does DINOv2's (eval/utils.py).
+    Layout("dino-full", "DINO, iBOT", ("teacher",), "backbone.", ("head.*",)),
+    Layout("dino-full", "DINO, iBOT", ("student",), "backbone.", ("head.*",), "student"),
+    Layout("dinov2-teacher", "DINOv2, DINOv3, training", ("teacher",), "backbone.", ("dino_head.*", "ibot_head.*")),
+    *VIT_LAYOUTS,
     Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(
