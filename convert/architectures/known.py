@@ -2,5 +2,6 @@
 
 from twinbench.convert.architectures.convs import CONVS
 from twinbench.convert.architectures.landmarks import Known
+from twinbench.convert.architectures.vits import VITS
 
-KNOWN: tuple[Known, ...] = CONVS
+KNOWN: tuple[Known, ...] = (*CONVS, *VITS)

@@ -48,8 +48,9 @@ class LibraryTrunk(Trunk):
         held: Any = self.model.pos_embed
         if self._original is None:
             self._original = held.detach().clone()
-        patch = self.model.get_submodule("patch_embed").patch_size  # type: ignore[union-attr]
-        grid = images.shape[-2] // patch[0], images.shape[-1] // patch[1]  # type: ignore[index]
+        patches: Any = self.model.get_submodule("patch_embed")
+        grid = images.shape[-2] // patches.patch_size[0], images.shape[-1] // patches.patch_size[1]
+        patches.grid_size = grid  # timm resamples embeddings of any other grid
         fitted = at_grid(self._original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
@@ -70,7 +71,8 @@ class TimmTrunk(LibraryTrunk):
             return super().tokens(images, last)
         found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
-        return [_tokens(patches, prefix, has_class) for patches, prefix in found]
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
+        return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""

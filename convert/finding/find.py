@@ -14,7 +14,8 @@ from twinbench.convert.architectures.network import Network, is_counter
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding import prove
-from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED, Layout
+from twinbench.convert.finding.layout import Layout
+from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED
 from twinbench.convert.finding.naming import Naming
 from twinbench.convert.finding.namings import NAMINGS
 from twinbench.convert.finding.places import Place, places, unwrap
@@ -103,18 +104,28 @@ def _nested(contents: Contents, row: Layout) -> dict[str, Stored]:
 def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
     """Yield what a place holds, once for each network that its tensors can be of."""
     row = _row(contents, place)
-    networks = [wanted.network] if wanted.network else recognized(place.look, row.variant or _variant(contents))
+    fitting = recognized(place.look, row.variant or _variant(contents))
+    networks = [wanted.network] if wanted.network else _called(contents, fitting)
     for network in networks:
         yield _proven(contents, place, row, network, wanted.drop)
 
 
 def _variant(contents: Contents) -> str:
-    """Return what the file's own description says of its activation, which no tensor tells."""
+    """Return what the file says of its network that no tensor tells: who built it, and its activation."""
+    if fields(contents.tree).get("arch") == "vit_small":  # moco-v3 main_moco.py and main_lincls.py
+        return "mocov3"
     config = contents.hints.get("config", {})
     inner = config.get("vision_config", config)
     activation = inner.get("hidden_act") if isinstance(inner, dict) else None
     is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
     return "quick-gelu" if activation == "quick_gelu" or is_archive else "gelu" if activation else ""
+
+
+def _called(contents: Contents, networks: list[Network]) -> list[Network]:
+    """Return of several networks the one that timm's config.json or its trainer's checkpoint names; else all."""
+    config = contents.hints.get("config", {})
+    model = config.get("architecture") or fields(contents.tree).get("arch")
+    return [network for network in networks if network.name.partition(" ")[0] == f"timm:{model}"] or networks
 
 
 def _row(contents: Contents, place: Place) -> Layout:

@@ -7,60 +7,12 @@ the default.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from twinbench.convert.convention import HALF, IMAGENET, IMAGENET_BGR, UNIT, InputConvention
-from twinbench.convert.finding.conv_names import (
-    CONVNEXT_ORIGINALS,
-    EFFICIENTNET_LITE,
-    OWN_CONVS,
-    SWIN_ORIGINAL,
-    TRANSFORMERS_CONVS,
-)
-from twinbench.convert.finding.names import (
-    CAFFE2,
-    CHILDREN,
-    DETECTRON2,
-    HAIKU,
-    OBOW,
-    TORCHVISION,
-    TRANSFORMERS,
-    WITHOUT_POOL,
-)
-from twinbench.convert.finding.naming import Naming
+from twinbench.convert.convention import IMAGENET_BGR, UNIT
+from twinbench.convert.finding.layout import Layout
+from twinbench.convert.finding.layouts_networks import conv_layouts, transformers_layouts, vit_layouts
+from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
-
-Keys = tuple[str, ...]
-# Those of the code that builds and trains a network, which most files have.
-OWN_NAMES = (TORCHVISION, CHILDREN, WITHOUT_POOL, *OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way to keep a backbone in a file."""
-
-    name: str
-    origins: str  # who saves it so
-    at: Keys | None  # None: under whatever keys
-    prefix: str | None  # None: behind whatever prefix
-    heads: Keys = ()
-    branch: str = ""  # which of several backbones in the file: student or teacher, query or key
-    also: Keys = ()  # a second container: Haiku keeps batch-norm statistics apart
-    naming: Naming | None = None  # None: that of the backbone's own code
-    convention: InputConvention | None = IMAGENET  # None: such files come with several
-    folded: bool = False  # batch-norm statistics may be folded into weight and bias
-    variant: str = ""  # of networks with the same tensors, the one that its authors build (`architectures.recognized`)
-
-    @property
-    def label(self) -> str:
-        """The name that --layout takes: `moco` or `moco:key`."""
-        return f"{self.name}:{self.branch}" if self.branch else self.name
-
-    def is_at(self, at: Keys, prefix: str, naming: Naming) -> bool:
-        """Say whether such files have a backbone under these keys, behind this prefix, in these names."""
-        named = naming in OWN_NAMES if self.naming is None else naming is self.naming
-        return named and self.at in (None, at) and self.prefix in (None, prefix)
-
 
 _FC = ("fc.*",)
 _TRAINERS = "DenseCL, OpenSelfSup, timm, ImageNet trainers"
@@ -129,38 +81,6 @@ def _byol_pytorch() -> Iterator[Layout]:
         yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}target_encoder.net.", (), "target")
 
 
-def _convs() -> Iterator[Layout]:
-    """Yield what ConvNeXts and Swins are kept in, and what transformers keeps them and ResNets in.
-
-    Of what was trained and its average the former comes first, as in their authors' own resuming.
-    """
-    for naming in OWN_CONVS:  # timm's ConvNeXts come with several conventions: CLIP's have their own
-        for at in ((), ("state_dict",), ("model",)):
-            heads = ("head.*", "classifier.*")
-            yield Layout("timm", "timm, torchvision", at, "", heads, naming=naming, convention=None)
-    for naming in CONVNEXT_ORIGINALS:  # published files have either as `model`
-        yield Layout("convnext", "ConvNeXt", ("model",), "", ("head.*",), naming=naming)
-        yield Layout("convnext", "ConvNeXt", ("model_ema",), "", ("head.*",), "ema", naming=naming)
-        yield Layout("dinov3-convnext", "DINOv3, EUPE", (), "", ("head.*", "projectors.*"), naming=naming)
-    yield Layout("swin", "Swin", ("model",), "", ("head.*",), naming=SWIN_ORIGINAL)
-    # SimMIM's main_finetune.py and MoBY's moby_linear.py take `encoder`; MoBY's encoder_k is its average.
-    beside = ("decoder.*", "encoder*", "projector*", "predictor*", "queue*")
-    yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", beside, naming=SWIN_ORIGINAL)
-    yield Layout("simmim", "MoBY", ("model",), "encoder_k.", beside, "key", naming=SWIN_ORIGINAL)
-    yield Layout(
-        "efficientnet-lite",
-        "efficientnet_lite_pytorch",
-        (),
-        "",
-        ("_fc.*",),
-        naming=EFFICIENTNET_LITE,
-        convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
-        variant="tensorflow",  # utils.py: get_same_padding_conv2d
-    )
-    for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS):
-        yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
-
-
 LAYOUTS = (
     Layout(
         "torchvision",
@@ -187,15 +107,17 @@ LAYOUTS = (
         "MoCo v3",
         ("state_dict",),
         "base_encoder.",
-        ("base_encoder.fc.*", "momentum_encoder.*", "predictor.*"),
+        ("base_encoder.fc.*", "base_encoder.head.*", "momentum_encoder.*", "predictor.*"),
+        variant="mocov3",
     ),
     Layout(
         "mocov3",
         "MoCo v3",
         ("state_dict",),
         "momentum_encoder.",
-        ("momentum_encoder.fc.*", "base_encoder.*", "predictor.*"),
+        ("momentum_encoder.fc.*", "momentum_encoder.head.*", "base_encoder.*", "predictor.*"),
         "momentum",
+        variant="mocov3",
     ),
     Layout("simsiam", "SimSiam", ("state_dict",), "encoder.", ("encoder.fc.*", "predictor.*")),
     Layout("state-dict", _TRAINERS, ("state_dict",), "", _FC, naming=TORCHVISION, convention=None),
@@ -229,8 +151,10 @@ LAYOUTS = (
         ("encoder_k.*", "projector*", "value_transform.*", "predictor.*"),
     ),
     Layout("pixpro", "PixPro", ("model",), "encoder_k.", ("encoder.*", "projector*", "value_*", "predictor.*"), "key"),
-    Layout("dino-full", "DINO", ("teacher",), "backbone.", ("head.*",)),
-    Layout("dino-full", "DINO", ("student",), "backbone.", ("head.*",), "student"),
+    # DINO's and iBOT's evaluations take the teacher (--checkpoint_key); so does DINOv2's (eval/utils.py).
+    Layout("dino-full", "DINO, iBOT", ("teacher",), "backbone.", ("head.*",)),
+    Layout("dino-full", "DINO, iBOT", ("student",), "backbone.", ("head.*",), "student"),
+    Layout("dinov2-teacher", "DINOv2, DINOv3, training", ("teacher",), "backbone.", ("dino_head.*", "ibot_head.*")),
     Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(
@@ -265,7 +189,9 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
-    *_convs(),
+    *conv_layouts(),
+    *vit_layouts(),
+    *transformers_layouts(),
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
     *(
         Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)

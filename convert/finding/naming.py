@@ -35,18 +35,18 @@ class Naming:
     nested: bool = False
 
     def spelled(self, name: str) -> tuple[str, ...]:
-        """Return the names in a file of what makes our tensor `name`."""
+        """Return the names in a file of what makes our tensor `name`; none if the library has no word for it."""
         try:
             found = self.spell(name)
-        except LookupError:  # another network's, for which the library has no word
-            found = name
+        except LookupError:  # another network's
+            return ()
         return (found,) if isinstance(found, str) else found
 
     def read(self, name: str, stored: Mapping[str, Stored], prefix: str = "") -> Stored | None:
         """Return our tensor `name`, still in the file; None if a part of it is missing."""
         parts = [stored.get(prefix + part) for part in self.spelled(name)]
         found = [part for part in parts if part is not None]
-        if len(found) < len(parts):
+        if not parts or len(found) < len(parts):
             return None
         if len(found) == 1 and self.join is only:
             return found[0]
