@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from twinbench.convert.convention import HALF
 from twinbench.convert.finding.conv_names import (
+    CLIP_RESNET,
     CONVNEXT_ORIGINALS,
     EFFICIENTNET_LITE,
     OWN_CONVS,
@@ -12,6 +13,7 @@ from twinbench.convert.finding.conv_names import (
 )
 from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.names import TRANSFORMERS
+from twinbench.convert.finding.regnet_names import REGNET, REGNETS_TRANSFORMERS
 from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
 from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
 
@@ -25,7 +27,7 @@ def conv_layouts() -> Iterator[Layout]:
 
     Of what was trained and its average the former comes first, as in their authors' own resuming.
     """
-    for naming in OWN_CONVS:  # timm's ConvNeXts come with several conventions: CLIP's have their own
+    for naming in (*OWN_CONVS, REGNET):  # timm's ConvNeXts come with several conventions: CLIP's have their own
         for at in ((), ("state_dict",), ("model",)):
             heads = ("head.*", "classifier.*")
             yield Layout("timm", "timm, torchvision", at, "", heads, naming=naming, convention=None)
@@ -65,12 +67,17 @@ def vit_layouts() -> Iterator[Layout]:
     # MSN's evaluations load target_encoder (logistic_eval.py); so did I-JEPA's (its paper, A.1).
     yield Layout("jepa", "I-JEPA, MSN", ("target_encoder",), "", _FC, naming=TIMM)
     yield Layout("jepa", "I-JEPA, MSN", ("encoder",), "", _FC, "context", naming=TIMM)
-    yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP, convention=None)
+    for naming in (CLIP, CLIP_RESNET):
+        yield Layout("clip", "CLIP, open_clip", None, None, naming=naming, convention=None)
 
 
 def transformers_layouts() -> Iterator[Layout]:
     """Yield what transformers keeps its networks in."""
-    for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS):  # all published ones with ImageNet's mean and std
+    for naming in (
+        TRANSFORMERS,
+        *TRANSFORMERS_CONVS,
+        *REGNETS_TRANSFORMERS,
+    ):  # all published ones with ImageNet's mean and std
         yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
     for naming in TRANSFORMERS_VITS:
         # SigLIP was trained with the tanh form of GELU, and transformers computes it so.
