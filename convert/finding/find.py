@@ -122,10 +122,23 @@ def _variant(contents: Contents) -> str:
 
 
 def _called(contents: Contents, networks: list[Network]) -> list[Network]:
-    """Return of several networks the one that timm's config.json or its trainer's checkpoint names; else all."""
+    """Return the one of several networks that timm calls so beside the tensors, in a checkpoint or in its config.json.
+
+    The latter knows what no tensor tells: a resnetblur50 has a ResNet-50's. What it names and none fits is tried.
+    """
     config = contents.hints.get("config", {})
     model = config.get("architecture") or fields(contents.tree).get("arch")
-    return [network for network in networks if network.name.partition(" ")[0] == f"timm:{model}"] or networks
+    chosen = [network for network in networks if _bare(network.name) == model]
+    if chosen or not isinstance(config.get("architecture"), str) or "pretrained_cfg" not in config:
+        return chosen or networks
+    from twinbench.convert.architectures.library import LibraryNetwork
+
+    return [LibraryNetwork("timm", config["architecture"])]
+
+
+def _bare(name: str) -> str:
+    """Return what a library calls a network: of `timm:vit_small_patch16_224 num_heads=12` the part in the middle."""
+    return name.partition(" ")[0].rpartition(":")[2]
 
 
 def _row(contents: Contents, place: Place) -> Layout:

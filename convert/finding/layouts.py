@@ -9,10 +9,11 @@ the default.
 from collections.abc import Iterator
 
 from twinbench.convert.convention import IMAGENET_BGR, UNIT
+from twinbench.convert.finding.conv_layouts import CONV_LAYOUTS
 from twinbench.convert.finding.layout import Layout
-from twinbench.convert.finding.layouts_networks import conv_layouts, transformers_layouts, vit_layouts
 from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
+from twinbench.convert.finding.vit_layouts import VIT_LAYOUTS
 
 _FC = ("fc.*",)
 _TRAINERS = "DenseCL, OpenSelfSup, timm, ImageNet trainers"
@@ -155,6 +156,7 @@ LAYOUTS = (
     Layout("dino-full", "DINO, iBOT", ("teacher",), "backbone.", ("head.*",)),
     Layout("dino-full", "DINO, iBOT", ("student",), "backbone.", ("head.*",), "student"),
     Layout("dinov2-teacher", "DINOv2, DINOv3, training", ("teacher",), "backbone.", ("dino_head.*", "ibot_head.*")),
+    *VIT_LAYOUTS,
     Layout("obow", "OBoW", ("network",), "_feature_blocks.", naming=OBOW),
     Layout("obow", "OBoW, torchvision's names", ("network",), "", _FC),
     Layout(
@@ -189,9 +191,7 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
-    *conv_layouts(),
-    *vit_layouts(),
-    *transformers_layouts(),
+    *CONV_LAYOUTS,
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
     *(
         Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)
