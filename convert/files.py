@@ -5,6 +5,7 @@ Foreign checkpoints are read by `convert.reading.reader`, which needs no unpickl
 
 import contextlib
 import glob
+import json
 import os
 import pickle
 import re
@@ -45,13 +46,26 @@ def save_pickle(obj: dict[str, Any], path: Path | str) -> None:
 
 
 def save_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path | str) -> None:
-    """Write `tensors` as safetensors, with the same care as `save`."""
+    """Write `tensors` as safetensors, with the same care as `save`; the same ones give the same bytes."""
     with writing(path) as beside:
         try:
             save_file(dict(tensors), beside, dict(metadata))
         except SafetensorError as error:  # `... I/O error: No space left on device (os error 28)`
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error from None
+        _sort_metadata(beside)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order: the library writes them in another one each time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, path
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 @contextmanager

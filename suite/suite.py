@@ -202,8 +202,8 @@ def _method(file: Path, data: Mapping[str, Source], name: str, value: object) ->
     kinds = "`random`, zoo:NAME, hf:ORG/MODEL or LIBRARY:NAME"
     if not is_text(checkpoint):
         raise SuiteError(f"{where}: checkpoint is {shown(checkpoint)}, expected a file, {kinds}")
-    reading = {word: _word(entry.get(word, ""), f"{where}.{word}") for word in ("input", "layout")}
-    method = Method(name, checkpoint, **reading)
+    convention, layout = (_word(entry.get(word, ""), f"{where}.{word}") for word in ("input", "layout"))
+    method = Method(name, checkpoint, input=convention, layout=layout)
     try:
         model = method.model
     except ModelError as error:

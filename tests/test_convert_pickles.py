@@ -201,7 +201,6 @@ def read(program: bytes) -> Any:
         Call(np.load, "x"),
         {"among": [{"others": Call(eval, "1")}]},
     ],
-    ids=lambda value: str(getattr(value, "function", value))[:40],
 )
 def test_calls_that_any_machine_could_make_are_refused(value: Any, protocol: int) -> None:
     with pytest.raises(CheckpointError, match=r"file\.pth: (its pickle calls|damaged)"):

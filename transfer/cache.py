@@ -179,7 +179,7 @@ def _write(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
             if at == 0:
                 header = {"descr": part.dtype.str, "fortran_order": False, "shape": (rows, part.shape[1])}
                 np.lib.format.write_array_header_1_0(file, header)
-            file.write(part)
+            file.write(part.data)
 
 
 def _tidy(folder: Path) -> None:

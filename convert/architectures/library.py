@@ -63,7 +63,7 @@ class LibraryNetwork(Network):
         options = tuple(sorted(dict(fields["options"]).items()))
         if not all(isinstance(value, str | int | float | bool) for _, value in options):
             raise ValueError("no network")
-        return cls(library, model, options, POSITIONS.get(positions))
+        return cls(library, model, options, POSITIONS[positions] if positions else None)
 
     def shapes(self) -> Shapes:
         """Return its state dict's names and shapes, without its classifier."""

@@ -46,12 +46,12 @@ class LibraryTrunk(Trunk):
         if self.positions is None:
             return
         held: Any = self.model.pos_embed
-        if self._original is None:
-            self._original = held.detach().clone()
-        patches: Any = self.model.get_submodule("patch_embed")
-        grid = images.shape[-2] // patches.patch_size[0], images.shape[-1] // patches.patch_size[1]
-        patches.grid_size = grid  # timm resamples embeddings of any other grid
-        fitted = at_grid(self._original.to(held.device), grid, self.positions)
+        original = held.detach().clone() if self._original is None else self._original
+        self._original = original
+        embedding: Any = self.model.get_submodule("patch_embed")
+        grid = images.shape[-2] // embedding.patch_size[0], images.shape[-1] // embedding.patch_size[1]
+        embedding.grid_size = grid  # timm resamples embeddings of any other grid
+        fitted = at_grid(original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
 

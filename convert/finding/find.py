@@ -18,7 +18,7 @@ from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED
 from twinbench.convert.finding.naming import Naming
 from twinbench.convert.finding.namings import NAMINGS
-from twinbench.convert.finding.places import Place, places, unwrap
+from twinbench.convert.finding.places import Keys, Place, places, unwrap
 from twinbench.convert.reading.contents import Contents, fields
 from twinbench.convert.reading.stored import Stored
 from twinbench.protocols.house import unknown
@@ -76,10 +76,11 @@ def _places(contents: Contents, network: Network | None) -> Iterator[Place]:
     """Yield the places to look at: of every known naming, or of those that the network asked for can have."""
     yield from places(contents, namings_of(network) if network else NAMINGS)
     for row in NESTED:
-        stored = _nested(contents, row)
-        assert row.naming is not None
-        if row.prefix + row.naming.spelled(row.naming.marks[0])[0] in stored:
-            yield Place(row.at, row.prefix, row.prefix, row.naming, stored)
+        at, prefix, naming = row.at, row.prefix, row.naming
+        assert at is not None and prefix is not None and naming is not None, row
+        stored = _nested(contents, at, row.also)
+        if prefix + naming.spelled(naming.marks[0])[0] in stored:
+            yield Place(at, prefix, prefix, naming, stored)
 
 
 def namings_of(network: Network) -> tuple[Naming, ...]:
@@ -91,12 +92,12 @@ def namings_of(network: Network) -> tuple[Naming, ...]:
     return known if any(naming.spell(first) == first for naming in known) else (*known, own)
 
 
-def _nested(contents: Contents, row: Layout) -> dict[str, Stored]:
-    """Return the tensors of a row whose names lie as dicts in dicts, in one container or two."""
+def _nested(contents: Contents, *containers: Keys) -> dict[str, Stored]:
+    """Return the tensors whose names lie as dicts in dicts, in one container or two."""
     return {
         f"{module}/{name}": tensor
-        for part in (contents.at(row.at), contents.at(row.also))
-        for module, inner in fields(part).items()
+        for container in containers
+        for module, inner in fields(contents.at(container)).items()
         for name, tensor in contents.tensors(inner).items()
     }
 
