@@ -50,7 +50,7 @@ class LibraryTrunk(Trunk):
         self._original = original
         embedding: Any = self.model.get_submodule("patch_embed")
         grid = images.shape[-2] // embedding.patch_size[0], images.shape[-1] // embedding.patch_size[1]
-        embedding.grid_size = grid  # timm resamples embeddings of any other grid
+        embedding.grid_size = grid  # timm resamples positions of any other grid
         fitted = at_grid(original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)

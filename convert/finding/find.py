@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from twinbench.convert.architectures.network import Network, is_counter
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.files import CheckpointError
-from twinbench.convert.finding import prove
+from twinbench.convert.finding import prove, told
 from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.layouts import HEADS, LAYOUTS, NESTED
 from twinbench.convert.finding.naming import Naming
@@ -105,41 +105,10 @@ def _nested(contents: Contents, *containers: Keys) -> dict[str, Stored]:
 def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
     """Yield what a place holds, once for each network that its tensors can be of."""
     row = _row(contents, place)
-    fitting = recognized(place.look, row.variant or _variant(contents))
-    networks = [wanted.network] if wanted.network else _called(contents, fitting)
+    fitting = recognized(place.look, row.variant or told.variant(contents))
+    networks = [wanted.network] if wanted.network else told.called(contents, fitting)
     for network in networks:
         yield _proven(contents, place, row, network, wanted.drop)
-
-
-def _variant(contents: Contents) -> str:
-    """Return what the file says of its network that no tensor tells: who built it, and its activation."""
-    if fields(contents.tree).get("arch") == "vit_small":  # moco-v3 main_moco.py and main_lincls.py
-        return "mocov3"
-    config = contents.hints.get("config", {})
-    inner = config.get("vision_config", config)
-    activation = inner.get("hidden_act") if isinstance(inner, dict) else None
-    is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
-    return "quick-gelu" if activation == "quick_gelu" or is_archive else "gelu" if activation else ""
-
-
-def _called(contents: Contents, networks: list[Network]) -> list[Network]:
-    """Return the one of several networks that timm calls so beside the tensors, in a checkpoint or in its config.json.
-
-    The latter knows what no tensor tells: a resnetblur50 has a ResNet-50's. What it names and none fits is tried.
-    """
-    config = contents.hints.get("config", {})
-    model = config.get("architecture") or fields(contents.tree).get("arch")
-    chosen = [network for network in networks if _bare(network.name) == model]
-    if chosen or not isinstance(config.get("architecture"), str) or "pretrained_cfg" not in config:
-        return chosen or networks
-    from twinbench.convert.architectures.library import LibraryNetwork
-
-    return [LibraryNetwork("timm", config["architecture"])]
-
-
-def _bare(name: str) -> str:
-    """Return what a library calls a network: of `timm:vit_small_patch16_224 num_heads=12` the part in the middle."""
-    return name.partition(" ")[0].rpartition(":")[2]
 
 
 def _row(contents: Contents, place: Place) -> Layout:

@@ -19,7 +19,6 @@ def _vits() -> Iterator[Layout]:
     for key, branch in (("state_dict", ""), ("state_dict_ema", "ema")):
         yield Layout("vit-state-dict", "iBOT, timm", (key,), "", _HEADS, branch, naming=TIMM, convention=None)
     # All that is published so saw ImageNet's mean and std: MAE, DeiT, MoCo v3's convert_to_deit.py.
-    # DeiT resumes `model`.
     for key, branch in (("model", ""), ("model_ema", "ema")):
         yield Layout("mae", "MAE, DeiT", (key,), "", ("decoder_*", *_HEADS), branch, naming=TIMM)
     # MSN's evaluations load target_encoder (logistic_eval.py); so did I-JEPA's (its paper, A.1).

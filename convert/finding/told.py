@@ -1,0 +1,46 @@
+"""What a file says of its network beside the tensors: the name, and what differs in networks of the same tensors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twinbench.convert.architectures.network import Network
+from twinbench.convert.reading.contents import Contents, fields
+
+
+def variant(contents: Contents) -> str:
+    """Return what no tensor tells: who built the network, or its activation; empty if nothing says it."""
+    if fields(contents.tree).get("arch") == "vit_small":  # moco-v3 main_moco.py and main_lincls.py
+        return "mocov3"
+    config = _config(contents)
+    inner = config.get("vision_config", config)
+    activation = inner.get("hidden_act") if isinstance(inner, dict) else None
+    is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
+    return "quick-gelu" if activation == "quick_gelu" or is_archive else "gelu" if activation else ""
+
+
+def called(contents: Contents, networks: list[Network]) -> list[Network]:
+    """Return the one of several networks that timm calls by its name, in its config.json or its trainer's checkpoint.
+
+    The former is sure: a resnetblur50 has the tensors of a ResNet-50. A network that it names and none of these is,
+    is the one to prove.
+    """
+    config = _config(contents)
+    architecture = config.get("architecture") if "pretrained_cfg" in config else None  # timm's, and no other's
+    model = architecture or fields(contents.tree).get("arch")
+    chosen = [network for network in networks if _bare(network.name) == model]
+    if chosen or not isinstance(architecture, str):
+        return chosen or networks
+    from twinbench.convert.architectures.library import LibraryNetwork
+
+    return [LibraryNetwork("timm", architecture)]
+
+
+def _config(contents: Contents) -> Mapping[str, Any]:
+    """Return the model's config.json; empty if there is none."""
+    config = contents.hints.get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def _bare(name: str) -> str:
+    """Return what a library calls a network: of `timm:vit_small_patch16_224 num_heads=12` the part in the middle."""
+    return name.partition(" ")[0].rpartition(":")[2]
