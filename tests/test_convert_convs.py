@@ -14,7 +14,7 @@ from twinbench.convert import CheckpointError
 from twinbench.convert.architectures.convs import CONVS
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.backbone import Backbone
-from twinbench.convert.convention import CLIP, IMAGENET
+from twinbench.convert.convention import IMAGENET
 from twinbench.convert.opening import open_backbone
 
 timm = pytest.importorskip("timm")
@@ -153,16 +153,6 @@ def test_dinov3s_convnext_in_both_namings(tmp_path: Path, transformers: Any) -> 
     torch.save(authors, tmp_path / "dinov3.pth")
     again = open_backbone(tmp_path / "dinov3.pth")
     assert (again.layout, again.convention, again.sha256) == ("dinov3-convnext", IMAGENET, found.sha256)
-
-
-def test_a_convnext_that_comes_with_several_conventions_asks_for_one(tmp_path: Path) -> None:
-    model = timm.create_model("convnext_base")
-    torch.save(moved(model).state_dict(), tmp_path / "file.pth")
-    with pytest.raises(
-        CheckpointError, match=r"timm:convnext_base come in 2 ways; say --input clip .* or --input imag"
-    ):
-        open_backbone(tmp_path / "file.pth")
-    assert open_backbone(tmp_path / "file.pth", convention="clip").convention == CLIP
 
 
 # --- Swin ---
