@@ -12,12 +12,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from twinbench.convert import CheckpointError
+from twinbench.convert import CheckpointError, write_backbone
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.positions import DINOV2, DINOV2_REGISTERS, at_grid
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.architectures.vits import VITS
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.convention import CLIP
 from twinbench.convert.opening import open_backbone
 
 SMALL = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
@@ -73,9 +74,9 @@ def of_transformers(name: str, config: str, **settings: Any) -> nn.Module:
         (
             "Dinov2Model",
             "Dinov2Config",
-            SMALL | {"patch_size": 14, "image_size": 518},
-            "vit_small_patch14_dinov2",
-            518,
+            SMALL | {"patch_size": 14, "image_size": 224},
+            "vit_small_patch14_dinov2 img_size=224",
+            224,
             1,
         ),
         (
@@ -180,16 +181,16 @@ def in_clip_names(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def test_clips_own_names(tmp_path: Path) -> None:
-    model = moved(timm.create_model("vit_base_patch32_clip_quickgelu_224", num_classes=0))
+    model = moved(timm.create_model("vit_xsmall_patch16_clip_224", num_classes=0))
     beside = {
-        "visual.proj": torch.ones(768, 512),
+        "visual.proj": torch.ones(256, 512),
         "transformer.resblocks.0.ln_1.weight": torch.ones(512),
         "logit_scale": torch.ones(()),
     }
     path = stored(tmp_path, in_clip_names(model.state_dict()) | beside)
-    backbone = open_backbone(f"timm:vit_base_patch32_clip_quickgelu_224={path}")
+    backbone = open_backbone(f"timm:vit_xsmall_patch16_clip_224={path}")
     assert (backbone.layout, backbone.prefix) == ("clip", "visual.")
-    assert str(backbone.convention).startswith("RGB in [0, 1], mean 0.481455")
+    assert backbone.convention == CLIP
     with torch.no_grad():
         assert_close(backbone.build()(images()), model(images()))
 
@@ -260,6 +261,8 @@ def test_moco_v3s_vit_s_has_twelve_heads_wherever_its_files_say_so(tmp_path: Pat
     probed = {f"module.{name}": values for name, values in tensors.items()} | {"module.head.weight": torch.ones(9, 384)}
     path = stored(tmp_path, {"arch": "vit_small", "state_dict": probed})
     assert open_backbone(path, convention="imagenet").identity == pretrained.identity
+    write_backbone(pretrained, tmp_path / "written.safetensors")
+    assert open_backbone(tmp_path / "written.safetensors").identity == pretrained.identity
 
 
 @pytest.fixture(scope="module")
