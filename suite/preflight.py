@@ -76,18 +76,21 @@ def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone; each file is proven once."""
+    """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
     for method in suite.methods:
         if not method.file:
             continue
         made = suite.root / method.name / "backbone" / "resnet50.pth"
         if made.exists():
             continue
-        from twinbench.convert.files import CheckpointError
-        from twinbench.convert.named import ModelError
+        from twinbench.convert.finding.find import Wanted
         from twinbench.convert.opening import open_backbone
 
         try:
-            open_backbone(method.checkpoint)
-        except (CheckpointError, ModelError) as error:
+            backbone = open_backbone(
+                method.checkpoint, convention=method.input or None, wanted=Wanted(method.layout or None)
+            )
+            for measurement in suite.measurements:
+                backbone.require(measurement.protocol.recipe.takes, measurement.protocol.name)
+        except UserError as error:
             yield f"methods.{method.name}: {error}"
