@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from twinbench.convert import CheckpointError
+from twinbench.convert import CheckpointError, write_backbone
+from twinbench.convert.architectures.library import LibraryNetwork
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.positions import DINOV2, DINOV2_REGISTERS, at_grid
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.architectures.vits import VITS
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.convention import CLIP, HALF
+from twinbench.convert.finding.find import Wanted, find
+from twinbench.convert.load import take
 from twinbench.convert.opening import open_backbone
+from twinbench.convert.reading.reader import open_checkpoint
 
 SMALL = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -73,9 +79,9 @@ def of_transformers(name: str, config: str, **settings: Any) -> nn.Module:
         (
             "Dinov2Model",
             "Dinov2Config",
-            SMALL | {"patch_size": 14, "image_size": 518},
-            "vit_small_patch14_dinov2",
-            518,
+            SMALL | {"patch_size": 14, "image_size": 224},
+            "vit_small_patch14_dinov2 img_size=224",
+            224,
             1,
         ),
         (
@@ -120,31 +126,68 @@ def test_transformers_vits(
     assert_close(patches, hidden[:, prefixed:])
 
 
-def test_transformers_siglip_has_the_activation_that_it_was_trained_with(tmp_path: Path) -> None:
-    model: Any = of_transformers("SiglipVisionModel", "SiglipVisionConfig", **BASE, patch_size=16, image_size=224)
+def narrow(path: Path, model: str, **options: Any) -> Backbone:
+    """Return the backbone of a file that is of a timm model of two narrow blocks, too small for the table."""
+    small = {"embed_dim": 192, "depth": 2, "num_heads": 3, **options}
+    network = LibraryNetwork("timm", model, tuple(sorted(small.items())))
+    contents = open_checkpoint(path)
+    return take(contents, find(contents, Wanted(network=network)), convention=HALF)
+
+
+TWO_BLOCKS = TINY | {"num_hidden_layers": 2, "patch_size": 16, "image_size": 224}
+
+
+def test_transformers_siglip(tmp_path: Path) -> None:
+    model: Any = of_transformers("SiglipVisionModel", "SiglipVisionConfig", **TWO_BLOCKS)
     model.save_pretrained(tmp_path)
-    backbone = open_backbone(tmp_path)
-    assert backbone.architecture == "timm:vit_base_patch16_siglip_224 act_layer=gelu_tanh"
-    assert backbone.convention.mean == (0.5, 0.5, 0.5)
     with torch.no_grad():
         expected = model(images())
-    feature, patches = computed(backbone, images())
+    found = narrow(tmp_path, "vit_base_patch16_siglip_224", act_layer="gelu_tanh")
+    feature, patches = computed(found, images())
     assert_close(feature, expected.pooler_output)
     assert_close(patches, expected.last_hidden_state)
 
 
-def test_clips_activation_is_told_by_the_config_or_asked_for(tmp_path: Path) -> None:
-    model: Any = of_transformers("CLIPVisionModel", "CLIPVisionConfig", **BASE, patch_size=32, image_size=224)
-    model.save_pretrained(tmp_path / "folder")
-    backbone = open_backbone(tmp_path / "folder")
-    assert backbone.architecture == "timm:vit_base_patch32_clip_quickgelu_224"
+@pytest.mark.parametrize(("activation", "model"), [("quick_gelu", "_quickgelu"), ("gelu", "")])
+def test_transformers_clip(tmp_path: Path, activation: str, model: str) -> None:
+    clip: Any = of_transformers("CLIPVisionModel", "CLIPVisionConfig", **TWO_BLOCKS, hidden_act=activation)
+    path = stored(tmp_path, {f"vision_model.{name}": values for name, values in clip.state_dict().items()})
     with torch.no_grad():
-        assert_close(backbone.build()(images()), model(images()).pooler_output)
-    path = (tmp_path / "folder" / "model.safetensors").rename(tmp_path / "alone.safetensors")
+        expected = clip(images()).pooler_output
+        assert_close(narrow(path, f"vit_base_patch16_clip{model}_224").build()(images()), expected)
+
+
+def empty_tower(folder: Path, name: str, config: str, patch: int) -> Path:
+    """Return a folder of transformers with a tower of the usual size whose values are all zero."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra dev")
+    with torch.device("meta"):
+        settings = getattr(transformers, config)(**BASE, patch_size=patch, image_size=224)
+        shapes = getattr(transformers, name)(settings).state_dict()
+    folder.mkdir()
+    zeros = {key: torch.zeros(values.shape, dtype=torch.float16) for key, values in shapes.items()}
+    save_file(zeros, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"hidden_act": settings.hidden_act}))
+    return folder
+
+
+def network_in(path: Path) -> str:
+    return find(open_checkpoint(path)).network.name
+
+
+def test_siglip_has_the_activation_that_it_was_trained_with(tmp_path: Path) -> None:
+    folder = empty_tower(tmp_path / "siglip", "SiglipVisionModel", "SiglipVisionConfig", 16)
+    assert network_in(folder) == "timm:vit_base_patch16_siglip_224 act_layer=gelu_tanh"
+
+
+def test_clips_activation_is_told_by_the_config_or_asked_for(tmp_path: Path) -> None:
+    folder = empty_tower(tmp_path / "clip", "CLIPVisionModel", "CLIPVisionConfig", 32)
+    assert network_in(folder) == "timm:vit_base_patch32_clip_quickgelu_224"
+    (folder / "config.json").write_text('{"vision_config": {"hidden_act": "gelu"}}')
+    assert network_in(folder) == "timm:vit_base_patch32_clip_224"
+    (folder / "config.json").unlink()
     said = "are those of 2 networks .* timm:vit_base_patch32_clip_224=.* or timm:vit_base_patch32_clip_quickgelu_224="
     with pytest.raises(CheckpointError, match=said):
-        open_backbone(path)
-    assert open_backbone(f"timm:vit_base_patch32_clip_quickgelu_224={path}").identity == backbone.identity
+        network_in(folder)
 
 
 # --- the authors' own names, as their code gives them ---
@@ -180,22 +223,22 @@ def in_clip_names(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def test_clips_own_names(tmp_path: Path) -> None:
-    model = moved(timm.create_model("vit_base_patch32_clip_quickgelu_224", num_classes=0))
+    model = moved(timm.create_model("vit_xsmall_patch16_clip_224", num_classes=0))
     beside = {
-        "visual.proj": torch.ones(768, 512),
+        "visual.proj": torch.ones(256, 512),
         "transformer.resblocks.0.ln_1.weight": torch.ones(512),
         "logit_scale": torch.ones(()),
     }
     path = stored(tmp_path, in_clip_names(model.state_dict()) | beside)
-    backbone = open_backbone(f"timm:vit_base_patch32_clip_quickgelu_224={path}")
+    backbone = open_backbone(f"timm:vit_xsmall_patch16_clip_224={path}")
     assert (backbone.layout, backbone.prefix) == ("clip", "visual.")
-    assert str(backbone.convention).startswith("RGB in [0, 1], mean 0.481455")
+    assert backbone.convention == CLIP
     with torch.no_grad():
         assert_close(backbone.build()(images()), model(images()))
 
 
 def test_dinov2s_registers_chunks_and_position_of_the_class(tmp_path: Path) -> None:
-    model: Any = moved(timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0))
+    model: Any = moved(timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0, img_size=224))
     tensors = dict(model.state_dict())
     at_class = torch.full((1, 1, 384), 0.25)  # added to the class token by DINOv2's forward pass
     tensors["register_tokens"] = tensors.pop("reg_token")
@@ -211,10 +254,9 @@ def test_dinov2s_registers_chunks_and_position_of_the_class(tmp_path: Path) -> N
     path = stored(tmp_path, {"teacher": {f"backbone.{name}": values for name, values in chunked.items()} | heads})
     backbone = open_backbone(path)
     assert (backbone.layout, backbone.convention_from) == ("dinov2-teacher", "usual for dinov2-teacher")
-    model.patch_embed.strict_img_size = False
     with torch.no_grad():
-        expected = model.forward_features(images(518))
-    feature, patches = computed(backbone, images(518))
+        expected = model.forward_features(images())
+    feature, patches = computed(backbone, images())
     assert_close(feature, expected[:, 0])
     assert_close(patches, expected[:, 5:])
 
@@ -260,6 +302,8 @@ def test_moco_v3s_vit_s_has_twelve_heads_wherever_its_files_say_so(tmp_path: Pat
     probed = {f"module.{name}": values for name, values in tensors.items()} | {"module.head.weight": torch.ones(9, 384)}
     path = stored(tmp_path, {"arch": "vit_small", "state_dict": probed})
     assert open_backbone(path, convention="imagenet").identity == pretrained.identity
+    write_backbone(pretrained, tmp_path / "written.safetensors")
+    assert open_backbone(tmp_path / "written.safetensors").identity == pretrained.identity
 
 
 @pytest.fixture(scope="module")

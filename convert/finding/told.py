@@ -1,8 +1,5 @@
 """What a file says of its network beside the tensors: the name, and what differs in networks of the same tensors."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.reading.contents import Contents, fields
 
@@ -11,7 +8,7 @@ def variant(contents: Contents) -> str:
     """Return what no tensor tells: who built the network, or its activation; empty if nothing says it."""
     if fields(contents.tree).get("arch") == "vit_small":  # moco-v3 main_moco.py and main_lincls.py
         return "mocov3"
-    config = _config(contents)
+    config = contents.hints.get("config", {})
     inner = config.get("vision_config", config)
     activation = inner.get("hidden_act") if isinstance(inner, dict) else None
     is_archive = contents.container == "torchscript"  # OpenAI's own files of CLIP
@@ -24,7 +21,7 @@ def called(contents: Contents, networks: list[Network]) -> list[Network]:
     The former is sure: a resnetblur50 has the tensors of a ResNet-50. A network that it names and none of these is,
     is the one to prove.
     """
-    config = _config(contents)
+    config = contents.hints.get("config", {})
     architecture = config.get("architecture") if "pretrained_cfg" in config else None  # timm's, and no other's
     model = architecture or fields(contents.tree).get("arch")
     chosen = [network for network in networks if _bare(network.name) == model]
@@ -33,12 +30,6 @@ def called(contents: Contents, networks: list[Network]) -> list[Network]:
     from twinbench.convert.architectures.library import LibraryNetwork
 
     return [LibraryNetwork("timm", architecture)]
-
-
-def _config(contents: Contents) -> Mapping[str, Any]:
-    """Return the model's config.json; empty if there is none."""
-    config = contents.hints.get("config")
-    return config if isinstance(config, dict) else {}
 
 
 def _bare(name: str) -> str:
