@@ -27,6 +27,7 @@ def evaluate(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     convention: "InputConvention | Mapping[str, Any] | str | None" = None,
+    layout: str | None = None,
     device: str = "auto",
     workers: int | None = None,
     **options: Any,
@@ -34,8 +35,9 @@ def evaluate(
     """Measure one protocol on one backbone, write OUT/result.json and return it; a finished trial is not run again.
 
     `backbone` is what the command takes (a checkpoint's path, `zoo:NAME`, `timm:NAME=FILE`, `random`, ...), or a module
-    that maps normalised images (N, 3, H, W) to features (N, F), with the `convention` of its input: mean and std, or a
-    name such as `imagenet` (the default) or `unit`. `protocol` is a name, `RECIPE@DATA`, or a Protocol; `settings`
+    that maps normalised images (N, 3, H, W) to features (N, F). `convention` is that of its input: mean and std, or a
+    name such as `imagenet` (the default of a module) or `unit`; `layout` says which backbone of a file that holds
+    several, as --input and --layout do. `protocol` is a name, `RECIPE@DATA`, or a Protocol; `settings`
     change its recipe as --set does. `options` are further ones of the command, `partial=True` for example. Mistakes
     raise a UserError whose message is the command's one line.
     """
@@ -43,5 +45,5 @@ def evaluate(
     chosen = chosen.with_settings(settings or {})
     source = str(backbone) if isinstance(backbone, Path) else backbone
     make_asked = resolved("report.asked:Asked")
-    asked = make_asked(chosen, source, str(data), Path(out), method, seed, device, workers, convention)
+    asked = make_asked(chosen, source, str(data), Path(out), method, seed, device, workers, convention, layout)
     return resolved(EVALUATORS[chosen.room])(asked, options)
