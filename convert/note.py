@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from twinbench.convert.architectures.network import Network, ResNet50Network
+from twinbench.convert.architectures.network import Network
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.convention import InputConvention
 from twinbench.convert.files import CheckpointError
@@ -28,8 +28,9 @@ def note_of(backbone: Backbone) -> str:
         "sha256": backbone.sha256,
         "width": backbone.width,
     }
-    if not isinstance(backbone.network, ResNet50Network):
-        known["network"] = backbone.network.as_dict()
+    network = backbone.network.as_dict()
+    if network:
+        known["network"] = network
     return json.dumps(known, sort_keys=True)
 
 
@@ -48,9 +49,17 @@ def noted(contents: Contents) -> Noted:
 
 
 def _network(known: dict[str, Any]) -> Network | None:
-    """Return the network that a note names; None for a ResNet-50, which its tensors tell."""
+    """Return the network that a note names; None for a ResNet-50, which its tensors tell.
+
+    Options of a constructor are only taken as we know them: `checkpoint_path` of timm's would have it open a file.
+    """
     if "network" not in known:
         return None
+    from twinbench.convert.architectures.known import KNOWN
     from twinbench.convert.architectures.library import LibraryNetwork
 
-    return LibraryNetwork.from_dict(known["network"])
+    network = LibraryNetwork.from_dict(known["network"])
+    is_plain = network == LibraryNetwork(network.library, network.model)
+    if not is_plain and network not in [row.network for row in KNOWN]:
+        raise ValueError("no network")
+    return network

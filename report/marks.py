@@ -19,7 +19,7 @@ def notes(result: Result) -> list[str]:
     elif _is_other_edition(result):
         found.append(f"measured by another edition of {result.protocol} than this twinbench knows")
     if backbone := _other_backbone(result):
-        found.append(f"the backbone is {backbone}, not a ResNet-50 that was converted")
+        found.append(f"the backbone is {backbone}")
     if not (result.data_sha256 or result.imported):
         found.append(NO_DATA)
     if is_partial(result):

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 import twinbench
 from twinbench import cli
 from twinbench.convert import load_backbone
+from twinbench.convert.architectures.known import KNOWN
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
 
@@ -206,3 +209,34 @@ def test_the_documentation_names_every_layout_and_no_other() -> None:
     assert set(re.findall(r"zoo:([\w.-]+\w)", text)) - {"NAME"} <= set(zoo())
     labels = {row.label for row in LAYOUTS} | {row.name for row in LAYOUTS}
     assert set(re.findall(r"--layout ([\w:-]+)(?: |$|`)", text, re.M)) - {"NAME:BRANCH"} <= labels
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"library": "timm", "model": "resnet18", "options": {"checkpoint_path": "FILE"}, "positions": None},
+        {"library": "timm", "model": "resnet18", "options": {"num_classes": 10**9}, "positions": None},
+        {"library": "os", "model": "system", "options": {}, "positions": None},
+        {"library": "timm", "model": ["resnet18"], "options": {}, "positions": None},
+        {"library": "timm", "model": "resnet18", "options": {}, "positions": "dino"},
+        {},
+        7,
+    ],
+)
+def test_a_note_can_only_name_what_is_known(capsys, tmp_path: Path, network: Any) -> None:
+    known = {"convention": IMAGENET.as_dict(), "network": network}
+    (tmp_path / "FILE").write_text("not to be opened")
+    save_file(trained(), tmp_path / "x.safetensors", {"twinbench": json.dumps(known)})
+    code, _, err = run(capsys, "inspect", tmp_path / "x.safetensors")
+    assert code == 2
+    assert "x.safetensors: its twinbench metadata is damaged; convert the original again" in err
+
+
+def test_a_network_with_options_is_read_again(capsys, tmp_path: Path) -> None:
+    network = next(row.network for row in KNOWN if "num_heads=12" in row.network.name)
+    tensors = {name: values + 0.1 * torch.rand(values.shape) for name, values in network.fresh().items()}
+    torch.save({"state_dict": {f"base_encoder.{name}": values for name, values in tensors.items()}}, tmp_path / "m.pth")
+    assert run(capsys, "convert", tmp_path / "m.pth", tmp_path / "out.safetensors")[0] == 0
+    first, again = load_backbone(tmp_path / "m.pth"), load_backbone(tmp_path / "out.safetensors")
+    assert again.architecture == "timm:vit_small_patch16_224 num_heads=12"
+    assert again.identity == first.identity

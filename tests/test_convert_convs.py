@@ -1,4 +1,4 @@
-"""ConvNeXts, Swins and an EfficientNet, in everybody's names, give what their authors' or library's network gives."""
+"""ConvNeXts and Swins, in everybody's names, give what their authors' or library's network gives."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from twinbench.convert import CheckpointError
 from twinbench.convert.architectures.convs import CONVS
 from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.backbone import Backbone
-from twinbench.convert.convention import CLIP, HALF, IMAGENET
+from twinbench.convert.convention import IMAGENET
 from twinbench.convert.opening import open_backbone
 
 timm = pytest.importorskip("timm")
@@ -155,16 +155,6 @@ def test_dinov3s_convnext_in_both_namings(tmp_path: Path, transformers: Any) -> 
     assert (again.layout, again.convention, again.sha256) == ("dinov3-convnext", IMAGENET, found.sha256)
 
 
-def test_a_convnext_that_comes_with_several_conventions_asks_for_one(tmp_path: Path) -> None:
-    model = timm.create_model("convnext_base")
-    torch.save(moved(model).state_dict(), tmp_path / "file.pth")
-    with pytest.raises(
-        CheckpointError, match=r"timm:convnext_base come in 2 ways; say --input clip .* or --input imag"
-    ):
-        open_backbone(tmp_path / "file.pth")
-    assert open_backbone(tmp_path / "file.pth", convention="clip").convention == CLIP
-
-
 # --- Swin ---
 
 # From transformers' names to Microsoft's: the inverse of transformers' convert_swin_timm_to_pytorch.py.
@@ -262,7 +252,7 @@ def test_swin_v2_asks_for_the_network_that_only_its_windows_tell(tmp_path: Path)
     assert_gives(open_backbone(f"timm:swinv2_tiny_window8_256={tmp_path / 'file.pth'}"), expected, 256)
 
 
-# --- torchvision's, and EfficientNet ---
+# --- torchvision's, and maps ---
 
 
 @pytest.mark.parametrize("model", ["convnext_tiny", "swin_t", "swin_v2_t"])
@@ -295,33 +285,3 @@ def test_timms_maps_are_those_of_its_stages(tmp_path: Path) -> None:
         maps = open_backbone(tmp_path / "file.pth").build().maps(images())
     for mine, theirs in zip(maps, wanted, strict=True):
         torch.testing.assert_close(mine, theirs)
-
-
-def test_efficientnet_lite_of_its_package_is_padded_as_tensorflow_does(tmp_path: Path) -> None:
-    original = moved(timm.create_model("tf_efficientnet_lite0", num_classes=0))
-    with torch.no_grad():
-        expected = original(images())
-    torch.save(original.state_dict(), tmp_path / "timm.pth")
-    with pytest.raises(CheckpointError, match=r"say which: timm:efficientnet_lite0=.* or timm:tf_efficientnet_lite0"):
-        open_backbone(tmp_path / "timm.pth")
-    places = ("1.0", "1.1", "2.0", "2.1", "3.0", "3.1", "3.2", "4.0", "4.1", "4.2", "5.0", "5.1", "5.2", "5.3", "6.0")
-    first = ((r"^conv_stem", "_conv_stem"), (r"^bn1", "_bn0"), (r"^bn2", "_bn1"), (r"^conv_head", "_conv_head"))
-    block_0 = (
-        (r"^blocks\.0\.0\.conv_dw", "_blocks.0._depthwise_conv"),
-        (r"^blocks\.0\.0\.bn", "_blocks.0._bn"),
-        (r"^blocks\.0\.0\.conv_pw", "_blocks.0._project_conv"),
-    )
-    later = (
-        *((rf"^blocks\.{place}\.".replace("0.", r"0\."), f"_blocks.{n}.") for n, place in enumerate(places, start=1)),
-        (r"(_blocks\.\d+)\.conv_pw\.", r"\1._expand_conv."),
-        (r"(_blocks\.\d+)\.bn1\.", r"\1._bn0."),
-        (r"(_blocks\.\d+)\.conv_dw", r"\1._depthwise_conv"),
-        (r"(_blocks\.\d+)\.bn2\.", r"\1._bn1."),
-        (r"(_blocks\.\d+)\.conv_pwl\.", r"\1._project_conv."),
-        (r"(_blocks\.\d+)\.bn3\.", r"\1._bn2."),
-    )
-    named = renamed(original.state_dict(), *first, *block_0, *later) | {"_fc.weight": torch.ones(10, 1280)}
-    torch.save(named, tmp_path / "lite.pth")
-    found = open_backbone(tmp_path / "lite.pth")
-    assert (found.architecture, found.convention) == ("timm:tf_efficientnet_lite0", HALF)
-    assert_gives(found, expected)

@@ -12,6 +12,7 @@ from twinbench.convert import CheckpointError
 from twinbench.convert.architectures.library import LibraryNetwork
 from twinbench.convert.architectures.network import Network, ResNet50Network
 from twinbench.convert.architectures.recognized import recognized
+from twinbench.convert.convention import HALF
 from twinbench.convert.opening import open_backbone
 
 timm = pytest.importorskip("timm")
@@ -160,6 +161,30 @@ def test_parameters_without_statistics_are_not_taken_for_group_norms(tmp_path: P
     with pytest.raises(CheckpointError, match=r"no whole resnet50 .*106 missing: bn1\.running_mean"):
         open_backbone(tmp_path / "bare.pth")
     assert open_backbone(f"timm:resnet50_gn={tmp_path / 'bare.pth'}").architecture == "timm:resnet50_gn"
+
+
+def test_a_network_that_comes_with_several_conventions_asks_for_one(tmp_path: Path) -> None:
+    path = saved(moved(timm.create_model("resnet18d")), tmp_path / "file.pth")
+    with pytest.raises(
+        CheckpointError, match=r"timm:resnet18d come in 2 ways; say --input imagenet .* or --input half"
+    ):
+        open_backbone(path)
+    assert open_backbone(path, convention="half").convention == HALF
+
+
+@pytest.mark.parametrize("with_pool", [True, False])
+def test_a_sequence_of_a_resnets_children_is_one_only_with_its_pooling(tmp_path: Path, with_pool: bool) -> None:
+    children = list(moved(torchvision_models.resnet18()).children())[:-1]
+    model = nn.Sequential(*(each for each in children if with_pool or not isinstance(each, nn.MaxPool2d)))
+    torch.save({"f": model.state_dict()}, tmp_path / "file.pth")
+    images = torch.randn(1, 3, 64, 64)
+    if with_pool:
+        with torch.no_grad():
+            found = open_backbone(tmp_path / "file.pth").build()(images)
+            torch.testing.assert_close(found, model.eval()(images).flatten(1), rtol=1e-5, atol=1e-5)
+    else:
+        with pytest.raises(CheckpointError, match=r"without its max-pooling, which neither torchvision nor timm has"):
+            open_backbone(tmp_path / "file.pth")
 
 
 def test_the_stem_for_small_images_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ConvNeXts, Swins and an EfficientNet told by a few shapes: timm's under timm's names, torchvision's under its own."""
+"""Convolutional networks but ResNets, and Swins, told by a few shapes. Names are timm's, of torchvision's its own."""
 
 from collections.abc import Iterator
 
@@ -122,4 +122,50 @@ def _efficientnets() -> Iterator[Known]:
     yield Known(LibraryNetwork("timm", "efficientnet_lite0"), landmarks, "pytorch")
 
 
-CONVS = (*_convnexts(), *_swins(), *_torchvision(), *_efficientnets())
+def _clip_resnets() -> Iterator[Known]:
+    """Yield CLIP's ResNets with their attention pooling: width, blocks of the third stage, positions."""
+    for model, width, depth, positions in (
+        ("resnet50_clip", 64, 6, 50),
+        ("resnet101_clip", 64, 23, 50),
+        ("resnet50x4_clip", 80, 10, 82),
+        ("resnet50x16_clip", 96, 18, 145),
+        ("resnet50x64_clip", 128, 36, 197),
+    ):
+        landmarks: dict[str, Sides | None] = {
+            "stem.conv3.conv.weight": (width, width // 2, 3, 3),
+            f"stages.2.{depth - 1}.conv1_1x1.conv.weight": (4 * width, 16 * width, 1, 1),
+            f"stages.2.{depth}.conv1_1x1.conv.weight": None,
+            "head.pos_embed": (positions, 32 * width),
+        }
+        yield Known(LibraryNetwork("timm", model), landmarks)
+
+
+def _regnets() -> Iterator[Known]:
+    """Yield torchvision's RegNets, SEER's among them: the first stage's channels, of a group, and the last stage's."""
+    for model, first, group, last in (
+        ("regnet_x_400mf", 32, 16, 400),
+        ("regnet_x_800mf", 64, 16, 672),
+        ("regnet_x_1_6gf", 72, 24, 912),
+        ("regnet_x_3_2gf", 96, 48, 1008),
+        ("regnet_x_8gf", 80, 80, 1920),
+        ("regnet_x_16gf", 256, 128, 2048),
+        ("regnet_x_32gf", 336, 168, 2520),
+        ("regnet_y_400mf", 48, 8, 440),
+        ("regnet_y_800mf", 64, 16, 784),
+        ("regnet_y_1_6gf", 48, 24, 888),
+        ("regnet_y_3_2gf", 72, 24, 1512),
+        ("regnet_y_8gf", 224, 56, 2016),
+        ("regnet_y_16gf", 224, 112, 3024),
+        ("regnet_y_32gf", 232, 232, 3712),
+        ("regnet_y_128gf", 528, 264, 7392),
+    ):
+        block = "trunk_output.block1.block1-0.f"
+        landmarks: dict[str, Sides | None] = {
+            f"{block}.b.0.weight": (first, group, 3, 3),
+            f"{block}.se.fc1.weight": (None, first, 1, 1) if "_y_" in model else None,
+            "trunk_output.block4.block4-0.f.a.0.weight": (last, None, 1, 1),
+        }
+        yield Known(LibraryNetwork("torchvision", model), landmarks)
+
+
+CONVS = (*_convnexts(), *_swins(), *_torchvision(), *_efficientnets(), *_clip_resnets(), *_regnets())

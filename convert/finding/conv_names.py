@@ -1,4 +1,4 @@
-"""How ConvNeXts and Swins name their tensors: timm's names are ours; the authors', transformers' and torchvision's.
+"""How convolutional networks and Swins name their tensors. Ours are timm's names, and torchvision's of its own models.
 
 Sources: facebookresearch/ConvNeXt models/convnext.py, ConvNeXt-V2 models/convnextv2.py, microsoft/Swin-Transformer
 models/swin_transformer.py and swin_transformer_v2.py, transformers' modeling files and what its save_pretrained writes.
@@ -184,13 +184,40 @@ _LITE_MARKS = ("blocks.0.0.conv_dw.weight", "conv_stem.weight")
 EFFICIENTNET = Naming("timm's EfficientNet", _LITE_MARKS)
 EFFICIENTNET_LITE = Naming("efficientnet_lite_pytorch", _LITE_MARKS, speller(_LITE))
 
+# --- CLIP's ResNets (openai/CLIP clip/model.py: ModifiedResNet); the last projection is timm's classifier ---
+
+_CLIP_BLOCK = {
+    "conv1_1x1.conv": "conv1",
+    "conv1_1x1.bn": "bn1",
+    "conv2_kxk.conv": "conv2",
+    "conv2_kxk.bn": "bn2",
+    "conv3_1x1.conv": "conv3",
+    "conv3_1x1.bn": "bn3",
+    "shortcut.conv.conv": "downsample.0",
+    "shortcut.conv.bn": "downsample.1",
+}
+_CLIP: dict[str, Spelled] = {
+    "stem.convN.conv.*": "convN.*",
+    "stem.convN.bn.*": "bnN.*",
+    "head.pos_embed": "attnpool.positional_embedding",
+    **{f"head.{part}.*": f"attnpool.{part}_proj.*" for part in "qkv"},
+    **{
+        f"stages.{stage}.N.{ours}.*": f"layer{stage + 1}.N.{theirs}.*"
+        for stage in range(4)
+        for ours, theirs in _CLIP_BLOCK.items()
+    },
+}
+_CLIP_MARKS = ("stages.0.0.conv1_1x1.conv.weight", "stem.conv1.conv.weight")
+CLIP_RESNET = Naming("CLIP's ResNets", _CLIP_MARKS, speller(_CLIP), unused=("attnpool.c_proj.*",))
+CLIP_RESNET_TIMM = Naming("timm's ByobNet", _CLIP_MARKS, unused=("head.proj.*",))
+
 # --- What a layout's row can ask for ---
 
 _MADE_CONVOLUTIONS = tuple(
     replace(naming, name=f"{naming.name}, made convolutions", join=_as_convolutions)
     for naming in (CONVNEXT_ORIGINAL, CONVNEXT_TRANSFORMERS)
 )
-OWN_CONVS = (CONVNEXT, CONVNEXT_TORCHVISION, SWIN, SWIN_TORCHVISION, EFFICIENTNET)
+OWN_CONVS = (CONVNEXT, CONVNEXT_TORCHVISION, SWIN, SWIN_TORCHVISION, EFFICIENTNET, CLIP_RESNET_TIMM)
 CONVNEXT_ORIGINALS = (CONVNEXT_ORIGINAL, _MADE_CONVOLUTIONS[0])
 TRANSFORMERS_CONVS = (CONVNEXT_TRANSFORMERS, _MADE_CONVOLUTIONS[1], CONVNEXT_DINOV3, SWIN_TRANSFORMERS)
-CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS, EFFICIENTNET_LITE)
+CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS, EFFICIENTNET_LITE, CLIP_RESNET)

@@ -1,4 +1,4 @@
-"""What a row of the table of layouts says: one way to keep a backbone in a file."""
+"""A layout: one way to keep a backbone in a file."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,22 @@ from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.finding.conv_names import CONVNEXT_ORIGINALS, OWN_CONVS, SWIN_ORIGINAL
 from twinbench.convert.finding.names import CHILDREN, TORCHVISION, WITHOUT_POOL
 from twinbench.convert.finding.naming import Naming
+from twinbench.convert.finding.regnet_names import REGNET, REGNET_VISSL
 from twinbench.convert.finding.vit_names import VITS
 
 Keys = tuple[str, ...]
 # Those of the code that builds and trains a network, which most files have.
-OWN_NAMES = (TORCHVISION, CHILDREN, WITHOUT_POOL, *OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *VITS)
+OWN_NAMES = (
+    TORCHVISION,
+    CHILDREN,
+    WITHOUT_POOL,
+    *OWN_CONVS,
+    *CONVNEXT_ORIGINALS,
+    SWIN_ORIGINAL,
+    REGNET,
+    REGNET_VISSL,
+    *VITS,
+)
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,10 @@ the default.
 
 from collections.abc import Iterator
 
-from twinbench.convert.convention import HALF, IMAGENET_BGR, UNIT
-from twinbench.convert.finding.conv_names import (
-    CONVNEXT_ORIGINALS,
-    EFFICIENTNET_LITE,
-    OWN_CONVS,
-    SWIN_ORIGINAL,
-    TRANSFORMERS_CONVS,
-)
+from twinbench.convert.convention import IMAGENET_BGR, UNIT
+from twinbench.convert.finding.conv_layouts import CONV_LAYOUTS
 from twinbench.convert.finding.layout import Layout
-from twinbench.convert.finding.names import (
-    CAFFE2,
-    DETECTRON2,
-    HAIKU,
-    OBOW,
-    TORCHVISION,
-    TRANSFORMERS,
-)
+from twinbench.convert.finding.names import CAFFE2, DETECTRON2, HAIKU, OBOW, TORCHVISION
 from twinbench.convert.finding.simclr import SIMCLR, SIMCLR_TF2
 from twinbench.convert.finding.vit_layouts import VIT_LAYOUTS
 
@@ -93,38 +80,6 @@ def _byol_pytorch() -> Iterator[Layout]:
     for at, prefix in (((), ""), (("state_dict",), "learner.")):
         yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}online_encoder.net.")
         yield Layout("byol-pytorch", "byol-pytorch", at, f"{prefix}target_encoder.net.", (), "target")
-
-
-def _convs() -> Iterator[Layout]:
-    """Yield what ConvNeXts and Swins are kept in, and what transformers keeps them and ResNets in.
-
-    Of what was trained and its average the former comes first, as in their authors' own resuming.
-    """
-    for naming in OWN_CONVS:  # timm's ConvNeXts come with several conventions: CLIP's have their own
-        for at in ((), ("state_dict",), ("model",)):
-            heads = ("head.*", "classifier.*")
-            yield Layout("timm", "timm, torchvision", at, "", heads, naming=naming, convention=None)
-    for naming in CONVNEXT_ORIGINALS:  # published files have either as `model`
-        yield Layout("convnext", "ConvNeXt", ("model",), "", ("head.*",), naming=naming)
-        yield Layout("convnext", "ConvNeXt", ("model_ema",), "", ("head.*",), "ema", naming=naming)
-        yield Layout("dinov3-convnext", "DINOv3, EUPE", (), "", ("head.*", "projectors.*"), naming=naming)
-    yield Layout("swin", "Swin", ("model",), "", ("head.*",), naming=SWIN_ORIGINAL)
-    # SimMIM's main_finetune.py and MoBY's moby_linear.py take `encoder`; MoBY's encoder_k is its average.
-    beside = ("decoder.*", "encoder*", "projector*", "predictor*", "queue*")
-    yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", beside, naming=SWIN_ORIGINAL)
-    yield Layout("simmim", "MoBY", ("model",), "encoder_k.", beside, "key", naming=SWIN_ORIGINAL)
-    yield Layout(
-        "efficientnet-lite",
-        "efficientnet_lite_pytorch",
-        (),
-        "",
-        ("_fc.*",),
-        naming=EFFICIENTNET_LITE,
-        convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
-        variant="tensorflow",  # utils.py: get_same_padding_conv2d
-    )
-    for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS):
-        yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
 
 
 LAYOUTS = (
@@ -236,7 +191,7 @@ LAYOUTS = (
         )
         for at in (("blobs",), ())
     ),
-    *_convs(),
+    *CONV_LAYOUTS,
     Layout("detectron2", "Detectron2", ("model",), "", ("linear.*",), naming=DETECTRON2, folded=True),
     *(
         Layout("simclr", "SimCLR of Google", (), prefix, branch=branch, naming=naming, convention=UNIT)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from twinbench.convert.files import CheckpointError
 from twinbench.convert.finding.naming import Naming
 
 _BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
@@ -79,6 +80,16 @@ def without_pool_name(name: str) -> str:
     return _numbered(name, 2)
 
 
+def _without_pool(name: str, parts: Sequence[Tensor]) -> Tensor:
+    """Refuse the values: such files mostly fail by their 3 x 3 stem, and with 7 x 7 a pooling would be put in."""
+    if not parts[0].is_meta:
+        raise CheckpointError(
+            "a ResNet in nn.Sequential without its max-pooling, which neither torchvision nor timm has; "
+            "measure it as a module, from Python"
+        )
+    return parts[0]
+
+
 def _numbered(name: str, before: int) -> str:
     """Return a name whose stage `n` is called n + before."""
     if stem := _STEM.fullmatch(name):
@@ -113,6 +124,6 @@ CAFFE2 = Naming("Caffe2", _MARKS, caffe2_name, tidy=lambda name: name.replace("_
 HAIKU = Naming("Haiku", _MARKS, haiku_name, _from_haiku, nested=True)
 OBOW = Naming("OBoW", _MARKS, sequential_name)
 CHILDREN = Naming("nn.Sequential of a ResNet's children", _MARKS, children_name)
-WITHOUT_POOL = Naming("nn.Sequential without max-pooling", _MARKS, without_pool_name)
+WITHOUT_POOL = Naming("nn.Sequential without max-pooling", _MARKS, without_pool_name, _without_pool)
 TRANSFORMERS = Naming("transformers", _MARKS, transformers_name)
 RESNETS = (TORCHVISION, DETECTRON2, CAFFE2, OBOW, CHILDREN, WITHOUT_POOL, TRANSFORMERS)
