@@ -56,7 +56,10 @@ def _masked_third(third: int) -> Join:
         bias, mask = parts
         thirds = (bias * mask).chunk(3)
         if not bias.is_meta and thirds[1].any():
-            raise CheckpointError("attn.qkv.bias_mask: leaves a bias of keys, which no known network has; refused")
+            raise CheckpointError(
+                "attn.qkv.bias_mask: leaves a bias of keys; expected 0 for them, as DINOv3's code has it; get it "
+                "again, or save the model after init_weights"
+            )
         return thirds[third].contiguous()
 
     return join
