@@ -1,8 +1,8 @@
-"""The table of layouts: how every public ResNet-50 checkpoint wraps and prefixes its backbone (facts: zoo.md).
+"""The table of layouts: how public checkpoints wrap and prefix their backbones (facts: zoo.md).
 
 A row says under which keys the tensors lie (`at`), what their names begin with (`prefix`) and which other tensors may
-lie beside them (`heads`, shell patterns). A leading `module.` of DistributedDataParallel on every name is taken off
-before a row is tried, so no row mentions it. Rows are tried from top to bottom; of one layout's branches the first is
+lie beside them (`heads`, shell patterns). The words of wrappers, such as DistributedDataParallel's `module.`, are taken
+off every name before a row is tried, so no row mentions them (`places`). Rows are tried from top to bottom; of one layout's branches the first is
 the default.
 """
 
