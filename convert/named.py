@@ -10,6 +10,7 @@ is really called `random` or `pretrained` is named as `./random`.
 Plans are made with this where neither the library nor torch is installed.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from twinbench.protocols.house import UserError
 
 LIBRARIES = ("timm", "torchvision")
 PRETRAINED, RANDOM = "pretrained", "random"  # what may stand for a file
+# An origin's network may be a library's with options, `timm:vit_small_patch16_224 num_heads=12=FILE`.
+_SPEC = re.compile(
+    rf"(?P<library>{'|'.join(LIBRARIES)}):(?P<name>[^\s=]*)(?P<options>(?: \w+=[^\s=]+)*)(?:=(?P<weights>.*))?",
+    re.DOTALL,
+)
 
 
 class ModelError(UserError):
@@ -48,13 +54,14 @@ class NamedModel:
 
 def named_model(spec: str) -> NamedModel | None:
     """Return the model that `spec` names; None if it is a path, `random` or zoo:NAME. ModelError for half a name."""
-    label, _, weights = spec.partition("=")
-    library, colon, name = label.partition(":")
-    if library not in LIBRARIES or not colon:
+    found = _SPEC.fullmatch(spec)
+    if found is None:
         return None
+    library, name, weights = found["library"], found["name"] + found["options"], found["weights"]
     if not name:
         raise ModelError(f"{spec}: names no model; expected {library}:NAME=FILE, ={PRETRAINED} or ={RANDOM}")
     if not weights:
+        label = f"{library}:{name}"
         raise ModelError(
             f"{spec}: names no weights; expected {label}=FILE, {label}={PRETRAINED} for the library's own, or "
             f"{label}={RANDOM} for random ones"

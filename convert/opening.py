@@ -88,15 +88,21 @@ def network_named(named: NamedModel) -> Network:
 
     if named.name == "resnet50":  # both libraries': the stride in the 3 x 3 convolution, torchvision's names
         return ResNet50Network()
-    known = (row.network for row in KNOWN if row.network.name == named.label)
-    return next(known, LibraryNetwork(named.library, named.name))
+    known = {row.network.name: row.network for row in reversed(KNOWN)}
+    if named.label in known:
+        return known[named.label]
+    model, _, options = named.name.partition(" ")
+    if options:
+        forms = [name for name in known if name.startswith(f"{named.library}:{model} ")]
+        raise ModelError(f"{named.label}: no network that twinbench knows; of that model: {', '.join(forms) or 'none'}")
+    return LibraryNetwork(named.library, model)
 
 
 def _of_library(named: NamedModel, asked: InputConvention | None) -> Backbone:
     """Return a library's model with random weights, or with its own, which it may download."""
     from twinbench.convert.architectures.library import LibraryNetwork, default_convention, pretrained_tensors
 
-    network, model = network_named(named), LibraryNetwork(named.library, named.name)
+    network, model = network_named(named), LibraryNetwork(named.library, named.name.partition(" ")[0])
     spec = str(named)
     convention, origin = (asked, ASKED) if asked else (default_convention(model), f"{named.library}'s own")
     if named.weights == RANDOM:

@@ -106,7 +106,7 @@ def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
     """Yield what a place holds, once for each network that its tensors can be of."""
     row = _row(contents, place)
     fitting = recognized(place.look, row.variant or told.variant(contents))
-    networks = [wanted.network] if wanted.network else told.called(contents, fitting)
+    networks = [wanted.network] if wanted.network else told.by_positions(place, told.called(contents, fitting))
     for network in networks:
         yield _proven(contents, place, row, network, wanted.drop)
 
@@ -223,7 +223,7 @@ def _several(contents: Contents, whole: list[Found]) -> str:
     """Return what there is to choose from: places, or networks that only the forward pass tells apart."""
     networks = {found.network.name for found in whole}
     if len(whole) > len({found.label for found in whole}):
-        specs = " or ".join(f"{name}={contents.name}" for name in sorted(networks))
+        specs = " or ".join(f"'{name}={contents.name}'" for name in sorted(networks))
         return (
             f"{contents.name}: its tensors are those of {len(networks)} networks that only the forward pass tells "
             f"apart; say which: {specs}"

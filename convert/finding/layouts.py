@@ -2,8 +2,8 @@
 
 A row says under which keys the tensors lie (`at`), what their names begin with (`prefix`) and which other tensors may
 lie beside them (`heads`, shell patterns). The words of wrappers, such as DistributedDataParallel's `module.`, are taken
-off every name before a row is tried, so no row mentions them (`places`). Rows are tried from top to bottom; of one layout's branches the first is
-the default.
+off every name before a row is tried, so no row mentions them (`places`). Rows are tried from top to bottom; of one
+layout's branches the first is the default.
 """
 
 from collections.abc import Iterator

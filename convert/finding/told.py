@@ -1,7 +1,11 @@
 """What a file says of its network beside the tensors: the name, and what differs in networks of the same tensors."""
 
+from twinbench.convert.architectures.known import KNOWN
 from twinbench.convert.architectures.network import Network
+from twinbench.convert.finding.places import Place
 from twinbench.convert.reading.contents import Contents, fields
+
+_SMALL = "timm:vit_small_patch16_224"
 
 
 def variant(contents: Contents) -> str:
@@ -30,6 +34,19 @@ def called(contents: Contents, networks: list[Network]) -> list[Network]:
     from twinbench.convert.architectures.library import LibraryNetwork
 
     return [LibraryNetwork("timm", architecture)]
+
+
+def by_positions(place: Place, networks: list[Network]) -> list[Network]:
+    """Return both networks that a ViT-S with fixed positions can be of: MoCo v3's, with 12 heads, and MAE's, with 6.
+
+    What moco-v3's convert_to_deit.py writes has no other mark. Learned positions of a class token are never all zero.
+    """
+    if [network.name for network in networks] != [_SMALL]:
+        return networks
+    positions = place.read("pos_embed")
+    if positions is None or positions.fetch()[:, 0].any():
+        return networks
+    return [*networks, next(row.network for row in KNOWN if row.network.name == f"{_SMALL} num_heads=12")]
 
 
 def _bare(name: str) -> str:
