@@ -7,6 +7,7 @@
 """
 
 import fnmatch
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -223,7 +224,7 @@ def _several(contents: Contents, whole: list[Found]) -> str:
     """Return what there is to choose from: places, or networks that only the forward pass tells apart."""
     networks = {found.network.name for found in whole}
     if len(whole) > len({found.label for found in whole}):
-        specs = " or ".join(f"'{name}={contents.name}'" for name in sorted(networks))
+        specs = " or ".join(shlex.quote(f"{name}={contents.name}") for name in sorted(networks))
         return (
             f"{contents.name}: its tensors are those of {len(networks)} networks that only the forward pass tells "
             f"apart; say which: {specs}"
