@@ -1,11 +1,12 @@
 """Converting a full Barlow Twins checkpoint, a whole ViT-L, and a file whose tensors are views of one storage.
 
-They have 1.4 GB, of which 94 MB are backbone, 1.2 GB and 0.2 GB. Each is compared with a plain copy of the same file:
-beyond the libraries' import a conversion may take twice a copy's time, and memory may be the file's size and 600 MB.
-Memory is the peak resident set of the whole process, as its parent sees it in the end; the files are made beforehand
-by another.
+They have 1.4 GB, of which 94 MB are backbone, 1.2 GB and 0.2 GB. Each is compared with a copy that is checked and safe:
+the file's sha256, its bytes written, and the disk asked for them. Beyond the libraries' import a conversion may take
+twice that time, and memory may be the file's size and 600 MB. Memory is the peak resident set of the whole process, as
+its parent sees it in the end; the files are made beforehand by another.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ WANTED_RATIO, WANTED_MB = 2.0, 600  # seconds beyond the import, of a copy's; be
 PROJECTOR = (2048, 8192, 8192, 8192)  # inputs, then the three layers of the projector
 SHARED_MB = 200
 FILES = {"full": "resnet50.pth", "vit": "vit.safetensors", "shared": "resnet50.pth"}
+IMPORTS = {"full": "import torch", "vit": "import torch, torchvision, timm", "shared": "import torch"}
 
 
 def make(kind: str, path: str) -> None:
@@ -83,33 +85,37 @@ def measured(*command: object) -> tuple[float, float]:
     return float(seconds), float(megabytes)
 
 
-def copied(path: Path, out: Path) -> float:
-    """Return the seconds of a plain copy, the quickest of three."""
-    took = []
+def copied(path: Path, out: Path) -> tuple[float, float]:
+    """Return the seconds of a plain copy, and of one that is checked and safe; the quickest of three."""
+    plain: list[float] = []
+    safe: list[float] = []
     for _ in range(3):
         start = time.perf_counter()
         shutil.copyfile(path, out)
-        took.append(time.perf_counter() - start)
+        plain.append(time.perf_counter() - start)
+        with out.open("r+b") as file:
+            os.fsync(file.fileno())
+        with path.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+        safe.append(time.perf_counter() - start)
         out.unlink()
-    return min(took)
+    return min(plain), min(safe)
 
 
 def lines(folder: Path) -> Iterator[bool]:
     """Measure each file, print its line, and yield whether it is within the targets."""
-    imported, _ = min(measured("-c", "import torch, torchvision, timm") for _ in range(2))
-    print(
-        f"import of torch, torchvision and timm {imported:.1f} s\n"
-        f"{'':8} {'GB':>6} {'copy s':>7} {'convert s':>10} ratio  MB beyond"
-    )
+    print(f"{'':8} {'GB':>6} {'copy s':>7} {'safe s':>7} {'import s':>8} {'convert s':>9} {'ratio':>6}  MB beyond")
     for kind, out in FILES.items():
         path = folder / f"{kind}.pth"
         measured("-m", "benchmarks.convert", "make", kind, path)
         size = path.stat().st_size
-        copy = copied(path, folder / "copy")
+        plain, safe = copied(path, folder / "copy")
+        imported, _ = min(measured("-c", IMPORTS[kind]) for _ in range(3))
         convert = ["-m", "twinbench", "convert", path, folder / out, "--input", "imagenet"]
         seconds, megabytes = min(measured(*convert) for _ in range(2))
-        ratio, beyond = (seconds - imported) / copy, megabytes - size / 2**20
-        print(f"{kind:8} {size / 1e9:6.2f} {copy:7.2f} {seconds:10.2f} {ratio:5.1f} {beyond:10.0f}")
+        ratio, beyond = (seconds - imported) / safe, megabytes - size / 2**20
+        figures = f"{plain:7.2f} {safe:7.2f} {imported:8.2f} {seconds:9.2f} {ratio:6.1f} {beyond:10.0f}"
+        print(f"{kind:8} {size / 1e9:6.2f} {figures}", flush=True)
         path.unlink()
         yield ratio <= WANTED_RATIO and beyond <= WANTED_MB
 
