@@ -16,15 +16,17 @@ ASKED = "asked for"
 def convention_of(contents: Contents, found: Found, asked: InputConvention | None) -> tuple[InputConvention, str]:
     """Return the input convention and where it is known from.
 
-    In this order: what was asked for, twinbench's note in the file, the settings of the image processor beside the
-    file, what is usual for the layout, and what all files of such a network have. Raises CheckpointError if these
-    differ from file to file and nothing says which it is.
+    In this order: what was asked for, twinbench's note in the file, what the zoo's entry says, the settings of the
+    image processor beside the file, what is usual for the layout, and what all files of such a network have. Raises
+    CheckpointError if these differ from file to file and nothing says which it is.
     """
     if asked is not None:
         return asked, ASKED
     own = noted(contents).convention
     if own is not None:
         return own, "noted in the file"
+    if contents.hints.get("zoo"):
+        return CONVENTIONS[contents.hints["zoo"]], "the zoo's entry"
     beside = _beside(contents.hints)
     if beside is not None:
         return beside

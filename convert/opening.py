@@ -58,6 +58,8 @@ def search(spec: str, wanted: Wanted) -> tuple[Contents, Found]:
     """Return what the file of a spec holds, and the backbone that is meant in it, its values not yet read."""
     named = named_model(spec)
     contents = open_checkpoint(local_file(spec))
+    if spec.startswith("zoo:"):
+        contents = replace(contents, hints={**contents.hints, "zoo": entry_named(spec.removeprefix("zoo:")).input})
     network = network_named(named) if named else noted(contents).network
     return contents, find(contents, replace(wanted, network=network))
 

@@ -1,4 +1,4 @@
-"""The public ResNet-50 checkpoints: addresses, layouts, licences, documented hashes, published numbers.
+"""The public checkpoints: addresses, networks, layouts, licences, documented hashes, published numbers.
 
 zoo.csv beside this module holds one checkpoint a line, compiled from the authors' READMEs, hub files and model-zoo
 pages, named in `source`. Nothing was downloaded when it was written down, so an address can have died and a layout can
@@ -33,6 +33,8 @@ class Entry:
     hash: str = ""  # the start of a digest, as its authors give it: md5:59fd9945
     by_hand: bool = False  # no program can fetch it: it lies in a folder of a file service
     note: str = ""
+    network: str = ""  # as in architectures.known, without the library
+    input: str = ""  # of convention.CONVENTIONS, as its authors evaluate; none where every file of the layout has one
 
 
 @cache

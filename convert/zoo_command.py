@@ -1,8 +1,9 @@
-"""The public checkpoints: address, layout, licence, documented hash, published number.
+"""The public checkpoints: address, network, layout, licence, documented hash, published number.
 
 Examples:
     twinbench zoo
     twinbench zoo moco
+    twinbench zoo vit_base
     twinbench zoo moco-v2-800ep --fetch
     twinbench zoo hf:facebook/dinov2-small --fetch
     twinbench convert zoo:moco-v2-800ep moco.pth
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="one checkpoint, or a part of names and methods, or hf:ORG/MODEL[@REVISION] of the Hugging Face hub",
+        help="one checkpoint; a part of names, methods, networks; or hf:ORG/MODEL[@REVISION] of the Hugging Face hub",
     )
     parser.add_argument("--fetch", action="store_true", help="fetch it now, for machines without a network later")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
@@ -71,10 +72,11 @@ def _run_hub(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(name: str | None) -> list[Entry]:
-    """Return all entries, the one called `name`, or those with `name` in their name or method."""
+    """Return all entries, the one called `name`, or those with `name` in their name, method or network."""
     if name in zoo():
         return [zoo()[name]]
-    found = [entry for entry in zoo().values() if (name or "").lower() in f"{entry.name} {entry.method}".lower()]
+    part = (name or "").lower()
+    found = [entry for entry in zoo().values() if part in f"{entry.name} {entry.method} {entry.network}".lower()]
     return found or [entry_named(name or "")]
 
 
@@ -89,12 +91,13 @@ def _table(entries: list[Entry]) -> str:
     """Return the entries as a table, one line each."""
     from twinbench.convert.download import is_cached
 
-    rows = [("name", "method", "epochs", "top-1", "layout", "licence", "hash", "here")]
+    rows = [("name", "method", "network", "epochs", "top-1", "layout", "licence", "hash", "here")]
     for entry in entries:
         top1 = "" if entry.top1 is None else f"{entry.top1:g}"
         epochs = str(entry.epochs or "")
         here = "by hand" if entry.by_hand else ""
         if is_cached(entry):
             here = "cached"
-        rows.append((entry.name, entry.method, epochs, top1, entry.layout, entry.licence, entry.hash, here))
+        start = entry.hash[:15]  # sha256: and eight digits
+        rows.append((entry.name, entry.method, entry.network, epochs, top1, entry.layout, entry.licence, start, here))
     return "\n".join([*aligned(rows), "", "top-1: ImageNet linear evaluation as published with the file, percent"])

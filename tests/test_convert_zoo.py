@@ -12,11 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 import twinbench
 from twinbench.convert import download
+from twinbench.convert.architectures.known import KNOWN
 from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.convention import CONVENTIONS, HALF, IMAGENET, UNIT
 from twinbench.convert.download import cached_path, fetch, is_cached
 from twinbench.convert.finding.layouts import LAYOUTS
 from twinbench.convert.opening import open_backbone
@@ -122,6 +127,75 @@ def test_zoo_names_work_wherever_a_backbone_is_asked_for(server: Server, tmp_pat
         del zoo()[entry.name]
 
 
+@pytest.fixture
+def vit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+    """A plain ViT in the cache, as DINO's are, whose entry says ImageNet's mean and std.
+
+    Nothing else tells them: timm's weights of this network all have 0.5.
+    """
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
+    address = "https://example.org/model.safetensors"
+    entry = Entry("vit", "ViT", 1, None, address, "vit", "MIT", "here", input="imagenet")
+    cached_path(entry).parent.mkdir(parents=True)
+    save_file(tiny_vit(), cached_path(entry))
+    zoo()[entry.name] = entry
+    yield entry
+    del zoo()[entry.name]
+
+
+def tiny_vit() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    fresh = timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict()
+    return {name: values + 0.1 * torch.rand(values.shape, generator=generator) for name, values in fresh.items()}
+
+
+def test_the_entry_says_the_input_that_a_file_does_not(vit: Entry, tmp_path: Path, capsys) -> None:
+    assert open_backbone(cached_path(vit)).convention == HALF
+    backbone = open_backbone("zoo:vit")
+    assert backbone.convention == IMAGENET
+    assert backbone.convention_from == "the zoo's entry"
+    assert twinbench.main(["inspect", "zoo:vit", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["convention_from"] == "the zoo's entry"
+    assert facts["identity"] == backbone.identity
+    assert twinbench.main(["convert", "zoo:vit", str(tmp_path / "out.safetensors")]) == 0
+    assert open_backbone(tmp_path / "out.safetensors").identity == backbone.identity
+
+
+def test_what_is_asked_for_comes_before_the_entry(vit: Entry, capsys) -> None:
+    assert open_backbone("zoo:vit", convention="unit").convention == UNIT
+    assert twinbench.main(["inspect", "zoo:vit", "--input", "unit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["convention_from"] == "asked for"
+
+
+def test_a_note_in_the_file_comes_before_the_entry(vit: Entry, tmp_path: Path) -> None:
+    noted = tmp_path / "noted.safetensors"
+    assert twinbench.main(["convert", str(cached_path(vit)), str(noted), "--input", "unit"]) == 0
+    noted.replace(cached_path(vit))
+    backbone = open_backbone("zoo:vit")
+    assert backbone.convention == UNIT
+    assert backbone.convention_from == "noted in the file"
+
+
+def test_the_entry_comes_before_what_lies_beside_the_file(vit: Entry) -> None:
+    beside = cached_path(vit).with_name("preprocessor_config.json")
+    beside.write_text(json.dumps({"image_mean": [0.0] * 3, "image_std": [1.0] * 3}))
+    assert open_backbone(cached_path(vit)).convention == UNIT
+    assert open_backbone("zoo:vit").convention == IMAGENET
+
+
+def test_the_entry_comes_before_what_is_usual_for_the_layout(vit: Entry) -> None:
+    zoo()["vit"] = replace(vit, input="unit", address="https://example.org/model.pth")
+    torch.save({"model": tiny_vit()}, cached_path(zoo()["vit"]))  # MAE's layout: all that is published saw ImageNet's
+    assert open_backbone(cached_path(zoo()["vit"])).convention == IMAGENET
+    assert open_backbone("zoo:vit").convention == UNIT
+
+
+def test_an_entry_without_an_input_leaves_it_to_the_file(vit: Entry) -> None:
+    zoo()["vit"] = replace(vit, input="")
+    assert open_backbone("zoo:vit").convention == HALF
+
+
 def test_a_broken_connection_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     data = checkpoint(tmp_path)
     entry = serve(server, data)
@@ -203,16 +277,29 @@ def test_the_table_names_layouts_that_exist_and_files_that_differ() -> None:
     lines = Path(download.__file__).with_name("zoo.csv").read_text().splitlines()
     assert len(entries) == len(lines) - 1 > 50, "a name stands twice"
     assert {entry.layout for entry in entries} <= {row.name for row in LAYOUTS}
+    assert {entry.input for entry in entries} <= {"", *CONVENTIONS}
+    networks = {row.network.name.partition(":")[2] for row in KNOWN}
+    assert {entry.network for entry in entries} <= {"resnet50", *networks}
     assert len({cached_path(entry) for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.address.startswith("https://")
         assert entry.licence
         assert entry.source
         algorithm, _, digits = entry.hash.partition(":")
-        assert not entry.hash or (algorithm in ("md5", "sha256") and int(digits, 16) and len(digits) >= 8)
+        given = 6 if entry.method == "MAE" else 8  # digits in its authors' README
+        assert not entry.hash or (algorithm in ("md5", "sha256") and int(digits, 16) and len(digits) >= given)
         assert entry.top1 is None or 30 < entry.top1 < 90
     assert entry_named("moco-v2-800ep").top1 == 71.1  # MoCo README
     assert entry_named("barlow-twins").top1 == 73.5  # Barlow Twins README
+    assert entry_named("dino-vits16").top1 == 77.0  # DINO README
+    assert entry_named("dinov2-vitg14-reg").top1 == 87.1  # DINOv2 README
+    clip = entry_named("clip-vitb32")
+    assert clip.hash == f"sha256:{clip.address.split('/')[-2]}"  # clip.py: _download
+
+
+def test_a_file_whose_layout_has_several_inputs_has_one_in_the_table() -> None:
+    several = {row.name for row in LAYOUTS if row.convention is None}
+    assert [entry.name for entry in zoo().values() if entry.layout in several and not entry.input] == []
 
 
 def test_the_listing(capsys) -> None:
@@ -221,6 +308,8 @@ def test_the_listing(capsys) -> None:
     assert len(out.splitlines()) == len(zoo()) + 3
     assert "moco-v2-800ep" in out
     assert "CC BY-NC 4.0" in out
+    assert twinbench.main(["zoo", "vit_base_patch14"]) == 0
+    assert "dinov2-vitb14-reg  DINOv2  vit_base_patch14_reg4_dinov2" in capsys.readouterr().out
     assert twinbench.main(["zoo", "moco", "--json"]) == 0
     assert {"moco-v2-800ep", "lightly-moco-v2"} <= {entry["name"] for entry in json.loads(capsys.readouterr().out)}
     assert twinbench.main(["zoo", "moco-v2-80ep"]) == 2

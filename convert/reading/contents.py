@@ -27,7 +27,7 @@ class Contents:
     storage: Callable[[Any], Storage] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mapped: mmap.mmap | None = None
-    hints: Mapping[str, Any] = field(default_factory=dict)  # what lies beside the tensors: config, preprocessor
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what else is known: config, preprocessor, zoo
     seen: dict[int, tuple[Any, dict[str, Stored]]] = field(default_factory=dict)  # what `tensors` found, by node
 
     def at(self, path: tuple[str, ...]) -> Any:
