@@ -21,6 +21,7 @@ from twinbench.convert import CheckpointError, load_backbone
 from twinbench.convert.architectures.resnet import ResNet50
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
 from twinbench.convert.finding.layouts import LAYOUTS
+from twinbench.convert.finding.names import transformers_name
 from twinbench.convert.inspect import inspect
 
 WIDTH = 1 / 16
@@ -494,6 +495,16 @@ def test_a_deeper_resnet_does_not_pass_with_its_blocks_as_heads(tmp_path: Path, 
     for drop in ([], ["*layer3.*"], ["layer3.1*", "layer3.2*", "layer3.6*"]):
         with pytest.raises(CheckpointError, match=r"left over .*layer3\.6\..*inside the trunk nothing is left out"):
             load_backbone(tmp_path / "file.pth", drop=drop)
+
+
+def test_another_network_in_another_librarys_names_is_not_called_a_head(tmp_path: Path) -> None:
+    named = {transformers_name(name): values for name, values in A.items()}
+    named["encoder.stages.0.layers.0.layer.2.attention.squeeze.weight"] = torch.ones(2, 2)
+    torch.save(named, tmp_path / "file.pth")
+    for drop in ([], ["encoder.*"]):
+        with pytest.raises(CheckpointError, match="1 left over .*inside the trunk nothing is left out") as caught:
+            load_backbone(tmp_path / "file.pth", drop=drop)
+        assert "--drop" not in str(caught.value)
 
 
 def test_known_parts_in_an_unknown_combination(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Found:
     tensors: dict[str, Stored]
     dropped: tuple[str, ...]  # known heads, and what lies outside the trunk's prefix
     problems: tuple[str, ...]
+    is_other: bool  # something lies inside the trunk that this network does not have
     others: tuple[str, ...] = ()  # the labels of further whole backbones in the file
 
     @property
@@ -69,7 +70,7 @@ def find(contents: Contents, wanted: Wanted = Wanted()) -> Found:
         raise CheckpointError(_nothing(contents, wanted.network))
     whole = [found for found in tried if not found.problems]
     if not whole:
-        raise CheckpointError(_failure(contents, min(tried, key=_faults), wanted))
+        raise CheckpointError(_failure(contents, min(tried, key=_faults)))
     return _chosen(contents, _distinct(whole))
 
 
@@ -106,10 +107,15 @@ def _nested(contents: Contents, *containers: Keys) -> dict[str, Stored]:
 def _tried(contents: Contents, place: Place, wanted: Wanted) -> Iterator[Found]:
     """Yield what a place holds, once for each network that its tensors can be of."""
     row = _row(contents, place)
-    fitting = recognized(place.look, row.variant or told.variant(contents))
-    networks = [wanted.network] if wanted.network else told.by_positions(place, told.called(contents, fitting))
+    networks = [wanted.network] if wanted.network else _networks(contents, place, row)
     for network in networks:
         yield _proven(contents, place, row, network, wanted.drop)
+
+
+def _networks(contents: Contents, place: Place, row: Layout) -> list[Network]:
+    """Return the networks that the tensors of a place can be of, as far as nothing tells them apart."""
+    fitting = recognized(place.look, row.variant or told.variant(contents))
+    return told.by_positions(place, told.called(contents, fitting))
 
 
 def _row(contents: Contents, place: Place) -> Layout:
@@ -136,6 +142,7 @@ def _proven(contents: Contents, place: Place, row: Layout, network: Network, dro
     parts = {name.removeprefix(place.prefix).partition(".")[0] for name in used}
     dropped: list[str] = []
     left_over: list[str] = []
+    is_other = False
     for name in place.stored:
         if name in used:
             continue
@@ -145,13 +152,14 @@ def _proven(contents: Contents, place: Place, row: Layout, network: Network, dro
             dropped.append(name)
         elif inner.partition(".")[0] in parts:
             left_over.append(name)  # inside the trunk: another network, whatever anybody says
+            is_other = True
         else:
             is_known = _matches(inner, HEADS) or _matches(name, row.heads) or _matches(name, map(unwrap, drop))
             (dropped if is_known else left_over).append(name)
     names = [name.removeprefix(place.prefix) for name in left_over]
     problems = prove.differences(tensors, network.shapes(), names)
     problems += prove.listed("left over that are no known head", left_over)
-    return Found(row, place, network, tensors, tuple(dropped), tuple(problems))
+    return Found(row, place, network, tensors, tuple(dropped), tuple(problems), is_other)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -238,22 +246,19 @@ def _faults(found: Found) -> int:
     return sum(int(problem.split(" ", 1)[0]) for problem in found.problems)
 
 
-def _failure(contents: Contents, found: Found, wanted: Wanted) -> str:
+def _failure(contents: Contents, found: Found) -> str:
     """Return why the best place holds no whole backbone."""
     where = f"under {'/'.join(found.place.at) or 'the top level'} with prefix {found.prefix!r}"
-    told = f"{contents.name}: no whole {found.network.name} {where} (layout {found.label}): {'; '.join(found.problems)}"
-    parts = {name.partition(".")[0] for name in found.network.shapes()}
-    names = [name.removeprefix(found.place.prefix) for name in found.place.stored]
-    beside = any("left over" in problem for problem in found.problems)
-    is_inside = beside and any(
-        name.partition(".")[0] in parts and name not in found.network.shapes() and not is_counter(name)
-        for name in names
+    fault = (
+        f"{contents.name}: no whole {found.network.name} {where} (layout {found.label}): {'; '.join(found.problems)}"
     )
-    if is_inside:
+    if found.is_other:
         hint = "inside the trunk nothing is left out: it is another network; if a library has it, say LIBRARY:NAME=FILE"
+    elif any("left over" in problem for problem in found.problems):
+        hint = "if they are a head, name them with twinbench convert --drop"
     else:
-        hint = "if they are a head, name them with twinbench convert --drop" if beside else ""
-    return f"{told}; {hint}" if hint else told
+        return fault
+    return f"{fault}; {hint}"
 
 
 def _nothing(contents: Contents, network: Network | None) -> str:
