@@ -1,12 +1,12 @@
 """The parts of a checkpoint that is a folder: its names, files that one of them names, mapped files, texts of JSON."""
 
-import json
 import mmap
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from twinbench.convert.files import CheckpointError, regular_file
+from twinbench.protocols import text
 
 
 def part_of(folder: Path, name: Any, named_in: str) -> Path:
@@ -60,8 +60,10 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
     if size > limit:
         raise CheckpointError(f"{path}: {size:,} bytes of JSON; expected at most {limit:,}; is it another file?")
     try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
+        found = text.parse_json(path.read_bytes().decode("utf-8-sig"), str(path), "get it again")
+    except text.TextError as error:
+        raise CheckpointError(str(error)) from None
+    except (UnicodeDecodeError, OSError) as error:
         raise CheckpointError(f"{path}: not readable as JSON ({str(error)[:80]}); get it again") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: a JSON {type(found).__name__}; expected an object; get it again")
