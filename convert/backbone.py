@@ -2,24 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from twinbench.convert.architectures.network import Network, ResNet50Network
+from twinbench.convert.architectures.trunk import DETECTOR, MAPS, TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.finding import prove
 from twinbench.convert.named import ModelError
 from twinbench.protocols.identity import backbone_identity
 
-if TYPE_CHECKING:  # it brings torchvision, which the conversion of a ResNet-50 does without
-    from twinbench.convert.architectures.trunk import Trunk
-
-
 _TAKES = {
-    "maps": "takes the map of the last stage",
-    "training": "trains its backbone",
-    "detector": "trains a detector, whose trunk is a ResNet-50",
+    MAPS: "takes the map of the last stage",
+    TRAINING: "trains its backbone",
+    DETECTOR: "trains a detector, whose trunk is a ResNet-50",
 }
 
 
@@ -79,7 +75,7 @@ class Backbone:
         """The sha256 of tensors, architecture and input convention: the same tensors fed otherwise are another one."""
         return backbone_identity(self.sha256, self.architecture, self.convention.as_dict())
 
-    def build(self) -> "Trunk":
+    def build(self) -> Trunk:
         """Return its network in eval mode with a copy of its tensors; the global random state is left alone."""
         return self.network.build(self.state_dict)
 

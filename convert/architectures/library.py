@@ -18,7 +18,7 @@ from twinbench.convert.architectures.library_trunks import TimmTrunk, Torchvisio
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.positions import POSITIONS, Positions
 from twinbench.convert.architectures.shapes import Shapes
-from twinbench.convert.architectures.trunk import Trunk
+from twinbench.convert.architectures.trunk import TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.named import ModelError
 from twinbench.protocols.house import unknown
@@ -46,7 +46,7 @@ class LibraryNetwork(Network):
     @property
     def offers(self) -> frozenset[str]:
         """Return the forms of features of its trunk; ResNets can be trained."""
-        trained = {"training"} if "layer4.0.conv1.weight" in self.shapes() else set[str]()
+        trained = {TRAINING} if "layer4.0.conv1.weight" in self.shapes() else set[str]()
         return _empty(self).offers | trained
 
     def as_dict(self) -> dict[str, Any]:

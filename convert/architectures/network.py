@@ -3,15 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from twinbench.convert.architectures.shapes import COUNTER, Shapes, expected_shapes
-
-if TYPE_CHECKING:  # it brings torchvision, which the conversion of a ResNet-50 does without
-    from twinbench.convert.architectures.trunk import Trunk
+from twinbench.convert.architectures.trunk import DETECTOR, MAPS, POOLED, TRAINING, Trunk
 
 RANDOM_SEED = 0
 
@@ -43,14 +41,14 @@ class Network(ABC):
         return {}
 
     @abstractmethod
-    def make(self) -> "Trunk":
+    def make(self) -> Trunk:
         """Return it freshly initialised from torch's global generator."""
 
     @abstractmethod
-    def build(self, state_dict: Mapping[str, Tensor]) -> "Trunk":
+    def build(self, state_dict: Mapping[str, Tensor]) -> Trunk:
         """Return it in eval mode with a copy of these tensors; the global random state is left alone."""
 
-    def fresh(self) -> "dict[str, Tensor]":
+    def fresh(self) -> dict[str, Tensor]:
         """Return the tensors that `random` means: as initialised from seed 0. The global random state stays."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(RANDOM_SEED)  # torch.manual_seed would leave GPUs' generators changed
@@ -81,19 +79,19 @@ class ResNet50Network(Network):
     @property
     def offers(self) -> frozenset[str]:
         """Return everything but a transformer's tokens."""
-        return frozenset({"pooled", "maps", "training", "detector"})
+        return frozenset({POOLED, MAPS, TRAINING, DETECTOR})
 
     def shapes(self) -> Shapes:
         """Return torchvision's 318 names with their shapes."""
         return expected_shapes(self.width)
 
-    def make(self) -> "Trunk":
+    def make(self) -> Trunk:
         """Return a fresh one, initialised as torchvision does."""
         from twinbench.convert.architectures.resnet import ResNet50
 
         return ResNet50(self.width)
 
-    def build(self, state_dict: Mapping[str, Tensor]) -> "Trunk":
+    def build(self, state_dict: Mapping[str, Tensor]) -> Trunk:
         """Return it with these tensors."""
         with torch.device("meta"):
             model = self.make()

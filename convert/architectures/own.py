@@ -14,7 +14,7 @@ from twinbench.convert.architectures.library_trunks import LibraryTrunk
 from twinbench.convert.architectures.modules import module_architecture
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.shapes import Shapes
-from twinbench.convert.architectures.trunk import Trunk
+from twinbench.convert.architectures.trunk import POOLED, Trunk
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.convention import InputConvention, as_convention
 from twinbench.convert.finding import prove
@@ -36,7 +36,7 @@ class ModuleNetwork(Network):
     @property
     def offers(self) -> frozenset[str]:
         """Return `pooled`: what calling it gives."""
-        return frozenset({"pooled"})
+        return frozenset({POOLED})
 
     def shapes(self) -> Shapes:
         """Return what its state dict has."""

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from twinbench.convert.named import ModelError
 
-POOLED, TOKENS, MAPS = "pooled", "tokens", "maps"
+POOLED, TOKENS, MAPS = "pooled", "tokens", "maps"  # forms of features
+TRAINING, DETECTOR = "training", "detector"  # what a backbone may be used for beyond its features
 
 
 @dataclass(frozen=True)
