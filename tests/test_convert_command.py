@@ -19,7 +19,7 @@ from twinbench import cli
 from twinbench.convert import load_backbone
 from twinbench.convert.architectures.known import KNOWN
 from twinbench.convert.architectures.resnet import ResNet50
-from twinbench.convert.convention import IMAGENET, UNIT, InputConvention
+from twinbench.convert.convention import CONVENTIONS, IMAGENET, UNIT, InputConvention
 
 WIDTH = 1 / 16
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,3 +240,10 @@ def test_a_network_with_options_is_read_again(capsys, tmp_path: Path) -> None:
     first, again = load_backbone(tmp_path / "m.pth"), load_backbone(tmp_path / "out.safetensors")
     assert again.architecture == "timm:vit_small_patch16_224 num_heads=12"
     assert again.identity == first.identity
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "transfer", "detection"])
+def test_the_help_of_input_names_every_convention(capsys, command: str) -> None:
+    assert twinbench.main([command, "--help"]) == 0
+    told = capsys.readouterr().out.partition("--input NAME")[2]
+    assert all(re.search(rf"\b{name}\b", told) for name in CONVENTIONS)
