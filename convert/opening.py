@@ -42,16 +42,26 @@ def open_backbone(
     UserError.
     """
     asked = None if convention is None else as_convention(convention)
-    if not isinstance(backbone, str | Path):
+    is_module = not isinstance(backbone, str | Path)
+    spec = type(backbone).__name__ if is_module else str(backbone)
+    named = None if is_module else named_model(spec)
+    if is_module or spec == "random" or (named and not named.file):
+        _refuse_places(wanted, spec)
+    if is_module:
         return _module(backbone, asked)
-    spec = str(backbone)
     if spec == "random":
         return fresh_backbone(ResNet50Network(random_width), "random", asked or IMAGENET, "random weights")
-    named = named_model(spec)
     if named and not named.file:
         return _of_library(named, asked)
     contents, found = search(spec, wanted or Wanted())
     return replace(take(contents, found, convention=asked, cast=cast), source=spec)
+
+
+def _refuse_places(wanted: Wanted | None, spec: str) -> None:
+    """Raise ModelError where a place in a file is asked for and there is no file."""
+    if wanted and (wanted.layout or wanted.drop):
+        option = f"--layout {wanted.layout}" if wanted.layout else f"--drop {wanted.drop[0]}"
+        raise ModelError(f"{option}: {spec} is no file, and has one backbone; leave it out")
 
 
 def search(spec: str, wanted: Wanted) -> tuple[Contents, Found]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from twinbench.convert import CheckpointError
 from twinbench.convert.architectures.library import LibraryNetwork
+from twinbench.convert.finding.find import Wanted
 from twinbench.convert.named import ModelError, named_model
 from twinbench.convert.opening import open_backbone
 
@@ -43,6 +44,16 @@ def test_a_small_vit_with_fixed_positions_may_be_moco_v3s(tmp_path: Path) -> Non
         with torch.inference_mode():
             features.append(backbone.build()(images))
     assert not torch.allclose(*features, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", ["random", "torchvision:resnet18=random"])
+@pytest.mark.parametrize(
+    ("wanted", "told"), [(Wanted("moco:key"), "--layout moco:key"), (Wanted(drop=["fc.*"]), "--drop fc")]
+)
+def test_a_place_is_only_asked_for_in_a_file(spec: str, wanted: Wanted, told: str) -> None:
+    with pytest.raises(ModelError, match=f"{told}.*: {spec} is no file"):
+        open_backbone(spec, wanted=wanted)
+    assert open_backbone(spec, wanted=Wanted()).source == spec
 
 
 def test_a_network_with_options_has_a_spec() -> None:
