@@ -30,7 +30,7 @@ def plan_batches(suite: Suite, jobs: Sequence[Job], largest_array: int = 1000, q
     groups: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         if job.kind == "trial":
-            groups.setdefault((job.needs, job.after, job.gpus, job.minutes), []).append(job)
+            groups.setdefault((job.needs, job.after, job.gpus, job.minutes, repr(job.cluster)), []).append(job)
     arrays = [
         (needs, tuple(members[start : start + largest_array]))
         for (needs, *_), members in groups.items()

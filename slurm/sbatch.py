@@ -26,7 +26,7 @@ REPORT_MINUTES = 60
 def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
     """Submit a batch called `name` and return Slurm's id of it."""
     executor = make_executor(suite, plan, code, name, dependency)
-    calls = [(NodeTask(), *task_arguments(suite.cluster, job, code)) for job in plan.jobs]
+    calls = [(NodeTask(), *task_arguments(job, code)) for job in plan.jobs]
     return _submit(executor, calls)
 
 
@@ -35,17 +35,18 @@ def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: s
     return _submit(make_executor(suite, None, code, name, dependency), [(write_report, str(code), str(file))])
 
 
-def task_arguments(cluster: Cluster, job: Job, code: Path) -> tuple[Any, ...]:
+def task_arguments(job: Job, code: Path) -> tuple[Any, ...]:
     """Return what NodeTask takes, plain values all of them."""
-    argv = [*job.argv, *loader_flags(job, cluster.cpus_per_gpu)]
-    return str(code), argv, str(job.out), job.identity, str(job.product), cluster.cpus_per_gpu
+    argv = [*job.argv, *loader_flags(job, job.cluster.cpus_per_gpu)]
+    return str(code), argv, str(job.out), job.identity, str(job.product), job.cluster.cpus_per_gpu
 
 
 def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str = "") -> SlurmExecutor:
     """Return the executor of a batch; no plan: the report's."""
-    executor = SlurmExecutor(suite.root / "slurm" / name, RESTARTS, python=python_command(suite.cluster))
     job = plan.jobs[0] if plan else None
-    executor.update_parameters(**parameters(suite.cluster, job, code, suite.root, name, dependency))
+    cluster = job.cluster if job else suite.report
+    executor = SlurmExecutor(suite.root / "slurm" / name, RESTARTS, python=python_command(cluster))
+    executor.update_parameters(**parameters(cluster, job, code, suite.root, name, dependency))
     if plan and plan.at_once:
         executor.update_parameters(array_parallelism=plan.at_once)
     executor._throttling = 0.0  # submitit's pause of 0.2 s between submissions; a suite has few, and big ones

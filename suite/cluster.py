@@ -1,5 +1,7 @@
 """What a suite may ask of the machines it runs on: the `cluster` of its file, over the site's own file.
 
+A method, a protocol and the report may have a `cluster` of their own, over the suite's.
+
 What is the same for all suites of a user (account, container, set-up lines) can stand once in
 `~/.config/twinbench/cluster.yaml`, or in the file that TWINBENCH_CLUSTER names; a suite's own `cluster` goes first.
 """
@@ -46,23 +48,29 @@ class Cluster:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_cluster(options: object) -> Cluster:
-    """Return the options of a suite over those of the user's file; ClusterError names what does not fit."""
+def read_cluster(options: object, *, site: bool = True) -> Cluster:
+    """Return the options of a suite over those of the user's file; ClusterError names what does not fit.
+
+    Without `site` (`site: false` in a suite file) they say all there is to say: a job does not depend on what lies in
+    somebody's home.
+    """
+    if not site:
+        return with_options(Cluster(), options)
     file = Path(os.environ.get("TWINBENCH_CLUSTER", "~/.config/twinbench/cluster.yaml")).expanduser()
     cluster = Cluster()
     if file.exists():
         try:
-            cluster = _with_options(cluster, read_yaml(file, "expected cluster options in YAML") or {})
+            cluster = with_options(cluster, read_yaml(file, "expected cluster options in YAML") or {})
         except ClusterError as error:
             raise ClusterError(f"{file}: {error}") from None
         except TextError as error:
             raise ClusterError(str(error)) from None
     elif "TWINBENCH_CLUSTER" in os.environ:
         raise ClusterError(f"TWINBENCH_CLUSTER={file}: there is no such file")
-    return _with_options(cluster, options)
+    return with_options(cluster, options)
 
 
-def _with_options(cluster: Cluster, options: object) -> Cluster:
+def with_options(cluster: Cluster, options: object) -> Cluster:
     """Return `cluster` with the mapping `options` applied."""
     if not isinstance(options, dict):
         raise ClusterError(f"cluster: is {repr(options)[:60]}, expected options, as {{partition: gpu}}")

@@ -17,6 +17,7 @@ from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import read_result
 from twinbench.suite.backbone import PRODUCT, read_made
+from twinbench.suite.cluster import Cluster
 from twinbench.suite.expected import Expected
 from twinbench.suite.standing import (
     NOT_THERE,
@@ -53,6 +54,7 @@ class Job:
     gpus: int = 1  # processes, one on each GPU; 0: needs none
     nodes: int = 1
     minutes: int = 1440
+    cluster: Cluster = field(default_factory=Cluster, repr=False, compare=False)
     backbone: "Job | None" = field(default=None, repr=False, compare=False)  # that makes what a trial measures
     trial: tuple[str, str] = ("", "")  # method and protocol
     protocol: Protocol | None = field(default=None, repr=False)
@@ -124,7 +126,7 @@ def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | Non
     name = f"{method.name}/backbone"
     out = suite.root / name
     argv = ("convert", method.checkpoint, str(out / PRODUCT), *method.flags)
-    return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0)
+    return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0, cluster=method.cluster)
 
 
 def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
@@ -135,7 +137,7 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
     out = suite.root / name
     recipe = with_settings(RECIPES[plan.recipe], dict(plan.settings))
     argv = ("pretrain", str(suite.data[plan.data]), str(out), "--recipe", plan.recipe, "--seed", str(plan.seed))
-    cluster = suite.cluster
+    cluster = method.cluster
     return Job(
         name,
         "pretrain",
@@ -145,6 +147,7 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
         gpus=cluster.gpus_per_node * cluster.nodes,
         nodes=cluster.nodes,
         minutes=cluster.minutes,
+        cluster=cluster,
         recipe=recipe,
         length=("epoch", recipe.epochs),
     )
@@ -199,7 +202,8 @@ def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, ba
         needs=(backbone.name,) if backbone else (),
         features=features,
         gpus=measurement.gpus,
-        minutes=measurement.minutes or suite.cluster.minutes,
+        minutes=measurement.minutes or measurement.cluster.minutes,
+        cluster=measurement.cluster,
         backbone=backbone,
         trial=(method.name, protocol.name),
         protocol=protocol,

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from twinbench.protocols.house import replacing
+from twinbench.suite.cluster import Cluster
 from twinbench.suite.suite import Measurement, Method, Suite
 
 FILE = "submitted.yaml"
@@ -14,10 +15,9 @@ FILE = "submitted.yaml"
 
 def write_resolved(suite: Suite) -> Path:
     """Write the suite into its root, and return the file; read again, it is the same suite."""
-    methods = {method.name: _method(method) for method in suite.methods}
-    protocols = {entry.protocol.name: _measurement(entry) for entry in suite.measurements}
+    methods = {method.name: _method(method, suite.cluster) for method in suite.methods}
+    protocols = {entry.protocol.name: _measurement(entry, suite.cluster) for entry in suite.measurements}
     roots = {data_set: str(root) for data_set, root in suite.data.items()}
-    cluster = asdict(suite.cluster) | {"setup": list(suite.cluster.setup)}
     content: dict[str, Any] = {
         "name": suite.name,
         "root": str(suite.root),
@@ -25,7 +25,9 @@ def write_resolved(suite: Suite) -> Path:
         "protocols": protocols,
         "data": roots,
         "protocol_files": [str(path) for path in suite.protocol_files],
-        "cluster": cluster,
+        "site": False,  # `cluster` is all there is to say
+        "cluster": _differing(suite.cluster, Cluster()),
+        "report": _differing(suite.report, suite.cluster),
     }
     path = suite.root / FILE
     with replacing(path) as beside:
@@ -33,16 +35,25 @@ def write_resolved(suite: Suite) -> Path:
     return path
 
 
-def _method(method: Method) -> dict[str, Any]:
+def _method(method: Method, cluster: Cluster) -> dict[str, Any]:
     """Return a method as a suite file says it."""
+    own = _differing(method.cluster, cluster)
     if not method.pretrain:
-        return {"checkpoint": method.checkpoint}
+        told = {"checkpoint": method.checkpoint, "input": method.input, "layout": method.layout, "cluster": own}
+        return {key: value for key, value in told.items() if value}
     plan = method.pretrain
     trained = {"data": plan.data, "recipe": plan.recipe, "seed": plan.seed, "set": dict(plan.settings)}
-    return {"pretrain": trained}
+    return {"pretrain": trained, **({"cluster": own} if own else {})}
 
 
-def _measurement(entry: Measurement) -> dict[str, Any]:
+def _differing(cluster: Cluster, over: Cluster) -> dict[str, Any]:
+    """Return the options in which a cluster differs from the one that it stands over, as a suite file says them."""
+    ours, theirs = asdict(cluster), asdict(over)
+    options = {key: value for key, value in ours.items() if value != theirs[key]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+
+def _measurement(entry: Measurement, cluster: Cluster) -> dict[str, Any]:
     """Return a protocol as a suite file says it."""
     counted = entry.seeds == tuple(range(len(entry.seeds)))
     return {
@@ -51,5 +62,6 @@ def _measurement(entry: Measurement) -> dict[str, Any]:
         "gpus": entry.gpus,
         "minutes": entry.minutes,
         "partial": entry.partial,
+        "cluster": _differing(entry.cluster, cluster),
         **entry.inputs.named,
     }

@@ -26,7 +26,7 @@ from twinbench.protocols.datasets import DATA_SETS
 from twinbench.protocols.house import SettingError, unknown, with_settings
 from twinbench.protocols.pretraining import RECIPES
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up
-from twinbench.suite.cluster import Cluster, ClusterError, read_cluster
+from twinbench.suite.cluster import Cluster, ClusterError, read_cluster, with_options
 from twinbench.suite.entries import (
     SuiteError,
     as_count,
@@ -65,6 +65,7 @@ class Method:
     pretrain: Pretraining | None = None
     input: str = ""  # how images are normalised for it; empty: what is known of it
     layout: str = ""  # which backbone of a file that holds several
+    cluster: Cluster = field(default_factory=Cluster)  # of the job that makes its backbone
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -96,6 +97,7 @@ class Measurement:
     minutes: int = 0  # time limit of one trial on a cluster; 0: the cluster's
     partial: bool = False  # go on with an incomplete data set; the table marks it
     inputs: Inputs = Inputs()
+    cluster: Cluster = field(default_factory=Cluster)  # of its trials
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,18 @@ class Suite:
     data: Mapping[str, Source] = field(default_factory=dict)
     protocol_files: tuple[Path, ...] = ()  # own protocols, see protocols/own.py
     cluster: Cluster = field(default_factory=Cluster)
+    report: Cluster = field(default_factory=Cluster)  # of the job that writes the table
 
 
 def read_suite(file: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the place in it and what was expected there."""
     file = Path(os.path.abspath(file))
-    content = as_mapping(parsed(file), f"{file}", Suite, without=("file", "measurements"), plus=("protocols",))
+    content = as_mapping(parsed(file), f"{file}", Suite, without=("file", "measurements"), plus=("protocols", "site"))
     missing = [key for key in ("name", "root", "methods", "protocols") if key not in content]
     if missing:
         raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
     try:
+        cluster = read_cluster(content.get("cluster") or {}, site=content.get("site", True) is True)
         own_files = _protocol_files(file, content.get("protocol_files") or [])
         load_own(own_files)
         protocols = as_entries(content["protocols"], f"{file}: protocols")
@@ -129,11 +133,12 @@ def read_suite(file: Path) -> Suite:
             name=as_name(content["name"], f"{file}: name"),
             file=file,
             root=as_path(content["root"], file, f"{file}: root"),
-            methods=tuple(_method(file, data, *entry) for entry in methods),
-            measurements=_measurements(file, data, protocols, methods=len(methods)),
+            methods=tuple(_method(file, data, cluster, *entry) for entry in methods),
+            measurements=_measurements(file, data, cluster, protocols, methods=len(methods)),
             data=data,
             protocol_files=own_files,
-            cluster=read_cluster(content.get("cluster") or {}),
+            cluster=cluster,
+            report=_cluster(cluster, content.get("report"), f"{file}: report"),
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
@@ -186,7 +191,15 @@ def _source(file: Path, where: str, value: object) -> Source:
     return source
 
 
-def _method(file: Path, data: Mapping[str, Source], name: str, value: object) -> Method:
+def _cluster(cluster: Cluster, options: object, where: str) -> Cluster:
+    """Return the suite's cluster with the options of one entry over it."""
+    try:
+        return with_options(cluster, options or {})
+    except ClusterError as error:
+        raise SuiteError(f"{where}: {error}") from None
+
+
+def _method(file: Path, data: Mapping[str, Source], cluster: Cluster, name: str, value: object) -> Method:
     """Return one method, its checkpoint found or its pretraining checked."""
     where = f"{file}: methods.{name}"
     if name in OURS:
@@ -194,16 +207,17 @@ def _method(file: Path, data: Mapping[str, Source], name: str, value: object) ->
     entry = as_mapping(value, where, Method, without=("name",))
     if ("pretrain" in entry) == ("checkpoint" in entry):
         raise SuiteError(f"{where}: expected either `checkpoint` or `pretrain`")
+    own = _cluster(cluster, entry.get("cluster"), where)
     if "pretrain" in entry:
-        if len(entry) != 1:
+        if {"input", "layout"} & set(entry):
             raise SuiteError(f"{where}: `input` and `layout` belong to a `checkpoint`; a pretraining's are known")
-        return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]))
+        return Method(name, pretrain=_pretraining(data, f"{where}.pretrain", entry["pretrain"]), cluster=own)
     checkpoint = entry["checkpoint"]
     kinds = "`random`, zoo:NAME, hf:ORG/MODEL or LIBRARY:NAME"
     if not is_text(checkpoint):
         raise SuiteError(f"{where}: checkpoint is {shown(checkpoint)}, expected a file, {kinds}")
     convention, layout = (_word(entry.get(word, ""), f"{where}.{word}") for word in ("input", "layout"))
-    method = Method(name, checkpoint, input=convention, layout=layout)
+    method = Method(name, checkpoint, input=convention, layout=layout, cluster=own)
     try:
         model = method.model
     except ModelError as error:
@@ -236,13 +250,13 @@ def _pretraining(data: Mapping[str, Source], where: str, value: object) -> Pretr
 
 
 def _measurements(
-    file: Path, data: Mapping[str, Source], entries: Iterable[tuple[str, object]], methods: int
+    file: Path, data: Mapping[str, Source], cluster: Cluster, entries: Iterable[tuple[str, object]], methods: int
 ) -> tuple[Measurement, ...]:
     """Return the protocols; SuiteError as soon as they come to more trials than anybody means."""
     found: list[Measurement] = []
     trials = 0
     for name, entry in entries:
-        found.append(_measurement(file, data, name, entry))
+        found.append(_measurement(file, data, cluster, name, entry))
         trials += methods * len(found[-1].seeds)
         if trials > MAX_TRIALS:
             raise SuiteError(
@@ -252,7 +266,7 @@ def _measurements(
     return tuple(found)
 
 
-def _measurement(file: Path, data: Mapping[str, Source], name: str, value: object) -> Measurement:
+def _measurement(file: Path, data: Mapping[str, Source], cluster: Cluster, name: str, value: object) -> Measurement:
     """Return one protocol with its settings, seeds and size."""
     where = f"{file}: protocols.{name}"
     protocol = find_protocol(name)
@@ -271,7 +285,8 @@ def _measurement(file: Path, data: Mapping[str, Source], name: str, value: objec
         raise SuiteError(f"{where}.partial: is {shown(entry['partial'])}, expected true or false")
     seeds = _seeds(where, entry.get("seeds", protocol.trials))
     inputs = read_inputs(protocol, entry, file, where)
-    return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs)
+    own = _cluster(cluster, entry.get("cluster"), where)
+    return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs, own)
 
 
 def _seeds(where: str, value: object) -> tuple[int, ...]:
