@@ -8,11 +8,13 @@
 #   tests/cluster.sh kill SERVICE         SIGKILL a service; a node dies with all its jobs
 #   tests/cluster.sh start SERVICE        start it again and wait until it answers: munged mariadbd slurmdbd slurmctld n1 n2
 #
-# CLUSTER_DIR (default /tmp/twinbench-cluster) holds everything. CLUSTER_PREEMPTION=term makes a site where a
+# CLUSTER_DIR (default /tmp/twinbench-cluster) holds everything; six ports from CLUSTER_PORT (16817) on are its own, so
+# that clusters of different folders and ports stand beside each other. CLUSTER_PREEMPTION=term makes a site where a
 # preempted job gets SIGTERM only; by default it is warned by the job's own signal.
 set -euo pipefail
 HOME_DIR=${CLUSTER_DIR:-/tmp/twinbench-cluster}
 CONF=$HOME_DIR/slurm.conf
+PORT=${CLUSTER_PORT:-16817}
 NODES=(n1 n2)
 PATIENCE=60 # seconds for a service to answer; a few are enough unless the machine is busy
 PACKAGES="slurmctld slurmd slurm-client slurmdbd munge mariadb-server"
@@ -40,8 +42,8 @@ write_files() {
   cat >"$CONF" <<END
 ClusterName=twinbench
 SlurmctldHost=$(hostname -s)(127.0.0.1)
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=$((PORT + 0))
+SlurmdPort=$((PORT + 1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -65,7 +67,7 @@ GresTypes=gpu
 # accounting; a job that takes more memory than it asked for is ended
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort=16819
+AccountingStoragePort=$((PORT + 2))
 AccountingStoragePass=$HOME_DIR/munge.socket
 AccountingStorageTRES=gres/gpu
 JobAcctGatherType=jobacct_gather/linux
@@ -84,8 +86,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 $preemption
 DefMemPerCPU=500
-NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=16821 CPUs=8 RealMemory=16000 Gres=gpu:4
-NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=16822 CPUs=8 RealMemory=16000 Gres=gpu:4
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 4)) CPUs=8 RealMemory=16000 Gres=gpu:4
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 5)) CPUs=8 RealMemory=16000 Gres=gpu:4
 PartitionName=main Nodes=n1,n2 Default=YES PriorityTier=10 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
 PartitionName=low Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 DefaultTime=10 MaxTime=24:00:00
 PartitionName=high Nodes=n1,n2 PriorityTier=20 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
@@ -94,7 +96,7 @@ END
   cat >"$HOME_DIR/slurmdbd.conf" <<END
 DbdHost=localhost
 DbdAddr=127.0.0.1
-DbdPort=16819
+DbdPort=$((PORT + 2))
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$HOME_DIR/munge.socket
@@ -186,7 +188,9 @@ steps_of() { # the processes that watch over a node's job steps; they are known 
     find "/proc/$pid/fd" -lname "$HOME_DIR/log/$1.log" 2>/dev/null | grep -q . && echo "$pid" || true
   done
 }
-jobs_of() { grep -lz "^SLURMD_NODENAME=$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+jobs_of() {
+  grep -lz "^SLURMD_NODENAME=$1\$" /proc/[0-9]*/environ 2>/dev/null | xargs -r grep -lz "^SLURM_CONF=$CONF\$" 2>/dev/null | cut -d/ -f3
+}
 
 kill_service() {
   local pid
