@@ -16,6 +16,8 @@ from twinbench.protocols.text import TextError, read_json
 
 FILE = "job.json"
 LOG = "job.log"
+# Lines of a log that only say that something has ended, or what was started: a reason is looked for above them.
+SAYS_NOTHING = re.compile(r"\$ |srun: |slurmstepd: ")
 FAILED = "failed"  # what tables read
 State = Literal["running", "done", "failed", "blocked", "stopped"]
 
@@ -91,11 +93,16 @@ def end(out: Path, record: Record, state: State, code: int = 0, reason: str = ""
 
 
 def last_line(log: Path, limit: int = 300, about: str = "") -> str:
-    """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long."""
+    """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long.
+
+    What Slurm says of a step's end stands for it only where nothing else was said; the command line never does.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:limit] for line in reversed(lines) if line.strip() and re.search(about, line)), "")
+    told = [line.strip() for line in lines if line.strip() and not line.startswith("$ ") and re.search(about, line)]
+    saying = told if about else [line for line in told if not SAYS_NOTHING.match(line)]
+    return (saying or told or [""])[-1][:limit]

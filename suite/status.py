@@ -1,6 +1,5 @@
 """Where a suite stands: the files of its jobs first, then what its launcher says of those that are not done."""
 
-import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twinbench.suite.advance import Advance, advance
+from twinbench.suite.child import is_alive
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.record import LOG, Record, last_line, read_record
@@ -82,7 +82,7 @@ def job_status(job: Job) -> JobStatus:
     if not record:
         return JobStatus(job, "waiting")
     if record.state == "running":
-        if record.host != socket.gethostname() or _alive(record.pid):
+        if record.host != socket.gethostname() or is_alive(record.pid):
             return JobStatus(job, "running", f"on {record.host}", record)
         return JobStatus(job, "waiting", "was interrupted, resumes with the next run", record)
     if record.state in ("failed", "blocked"):
@@ -152,14 +152,3 @@ def describe_counts(statuses: Sequence[JobStatus]) -> str:
     """Return the counts as words."""
     named = ", ".join(f"{count} {state}" for state, count in counts(statuses).items() if count)
     return f"{len(statuses)} jobs: {named}"
-
-
-def _alive(pid: int) -> bool:
-    """Say whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
