@@ -46,6 +46,7 @@ class Cluster:
     container: str = ""  # a command that the worker's command is appended to, as `apptainer exec --nv image.sif`
     setup: tuple[str, ...] = ()  # shell lines before each job; one that fails ends the job
     environment: Mapping[str, str] = field(default_factory=dict)
+    check_disk: bool = True  # begin nothing where the disk is smaller than the estimate of what will be written
 
 
 def read_cluster(options: object, *, site: bool = True) -> Cluster:

@@ -93,16 +93,20 @@ def positive(text: str) -> int:
 def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
     """Run what is missing on this machine and write the table; return 1 if a job failed."""
     from twinbench.suite.finish import write_reports
+    from twinbench.suite.preflight import require_sound
 
+    launcher = LocalLauncher(parallel)
+    require_sound(suite, jobs, launcher)
     with only_runner(suite.root):
         refuse_if_active(suite)
         _settle_stale(suite, jobs, again)
-        failed = LocalLauncher(parallel).submit(suite, jobs).failed
+        failed = launcher.submit(suite, jobs).failed
         started = any((job.out / "job.json").exists() for job in jobs if job.kind == "trial")
         if started:
             print(f"table: {', '.join(map(str, write_reports(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
-        hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
+        log = suite.root / name / "job.log"
+        hint = "" if record.state == "blocked" or str(log) in record.reason else f"; log: {log}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
     return 1 if failed else 0
 

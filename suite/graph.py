@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from twinbench.protocols.house import with_settings
+from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.result import read_result
@@ -22,6 +23,7 @@ from twinbench.suite.expected import Expected
 from twinbench.suite.standing import (
     NOT_THERE,
     UNRECORDED,
+    UNTOLD,
     Standing,
     as_identity,
     measured_causes,
@@ -107,7 +109,10 @@ class Job:
         found = result.method, result.protocol
         if self.trial != ("", "") and found != self.trial:
             causes["trial"] = f"holds {found[0]} on {found[1]}"
-        return Standing(True, causes, () if result.data_sha256 else (UNRECORDED,))
+        remarks = () if result.data_sha256 else (UNRECORDED,)
+        if result.data_sha256 and parts.get("data") == NOT_RECORDED:
+            remarks = (UNTOLD,)
+        return Standing(True, causes, remarks)
 
 
 def build_jobs(suite: Suite) -> list[Job]:

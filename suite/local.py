@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from twinbench.suite import history
 from twinbench.suite import record as records
 from twinbench.suite.backbone import write_made
 from twinbench.suite.child import bounded_threads, failure_reason, signal_group, start_logged, worker_environment
@@ -180,6 +181,7 @@ class LocalRunner:
             if job.kind != "trial":
                 write_made(job.out, job.parts())
             self.display.finished(job, records.end(job.out, run.record, "done"))
+            history.remember(job.out, job.identity, *self.machine.processes_and_threads(job))
             return
         reason = failure_reason(job.out, code, job.product.name)
         self._fail(job, records.end(job.out, run.record, "failed", code, reason))

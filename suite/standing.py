@@ -48,6 +48,7 @@ class Standing:
 
 NOT_THERE = Standing(False)
 UNRECORDED = "its data is not recorded: made by an older twinbench"
+UNTOLD = "its data cannot be read now: nobody can tell whether it is what was measured on"
 
 
 def recorded_parts(out: Path) -> dict[str, str]:

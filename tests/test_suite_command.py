@@ -26,7 +26,7 @@ methods:
   a: {pretrain: {recipe: demo}}
   random: {checkpoint: random}
 protocols:
-  demo-imagenet-knn: {seeds: 2}
+  demo-imagenet-knn: {seeds: 2, partial: true}
 data: {imagenet: .}
 """
 
@@ -34,9 +34,10 @@ data: {imagenet: .}
 @pytest.fixture
 def suite_file(tmp_path):
     (tmp_path / "suite.yaml").write_text(TEXT)
-    for split in ("train", "val"):  # an image each, which no worker here opens
-        (tmp_path / split / "cat").mkdir(parents=True)
-        (tmp_path / split / "cat" / "1.png").touch()
+    for split in ("train", "val"):
+        for number in range(10):  # classes of an image each, which no worker here opens
+            (tmp_path / split / f"class{number}").mkdir(parents=True)
+            (tmp_path / split / f"class{number}" / "1.png").touch()
     return tmp_path / "suite.yaml"
 
 
