@@ -12,7 +12,7 @@ from twinbench.report.provenance import code_root
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.ledger import Ledger
-from twinbench.slurm.sbatch import setup_lines
+from twinbench.slurm.parameters import setup_lines
 from twinbench.slurm.scheduler import SchedulerError, expand, minutes_of
 from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
 from twinbench.suite.graph import build_jobs
