@@ -29,7 +29,7 @@ class Asked:
 
     def key(self, option: str) -> str:
         """Return where the suite file says an option: in the entry, or in the suite's cluster for all."""
-        if option == "minutes" and self.own_minutes:
+        if option == "minutes" and (self.own_minutes or self.place == "report"):
             return f"{self.place}.minutes"
         if getattr(self.cluster, option) == getattr(self.suite.cluster, option):
             return f"cluster.{option}"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import twinbench
 from twinbench.slurm.parameters import parameters, report_minutes
 from twinbench.slurm.scheduler import Partition
 from twinbench.suite.cluster import REPORT_MINUTES, Cluster, ClusterError, with_options
@@ -217,6 +218,18 @@ def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_comman
     assert job.argv[-2:] == ("--evaluator", "faster-coco-eval")
     (plain,) = build_jobs(write(protocols={"coco-mrcnn-fpn-1x": {"seeds": 1}}))
     assert job.parts() == plain.parts()
+
+
+def test_a_plan_is_shown_where_programs_of_slurm_are_but_no_cluster(write, tmp_path, monkeypatch, capsys):
+    suite = write(protocols={"imagenet-knn": {"minutes": 77}})
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert twinbench.main(["suite", "plan", str(suite.file), "--scripts"]) == 2
+    out, err = capsys.readouterr()
+    assert "missing: 1 jobs" in out
+    assert "#SBATCH --time=77\n" in out
+    assert "Slurm's programs are here, but no cluster answers (sinfo: no such program here" in err
 
 
 def test_no_method_is_called_after_what_a_suite_writes():
