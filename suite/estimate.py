@@ -55,7 +55,7 @@ def estimate(
             hours, basis = statistics.median(run.seconds for run in like) / 3600, _told(like)
         elif own:
             hours, basis = statistics.median(own) / 3600, f"median of {len(own)} finished"
-        elif machine and job.kind == "convert":
+        elif machine and job.kind in ("convert", "report"):
             hours, basis = 0.0, "some seconds"
         elif machine:
             basis = UNKNOWN
@@ -162,6 +162,8 @@ def _own_bytes(job: Job, size: Size) -> int:
     """Return about how much a job leaves for itself, from the sizes of the networks it saves."""
     if job.kind == "convert":
         return size.bytes
+    if job.kind == "report":
+        return SMALL_MB * MB
     if job.protocol:
         scale = job.protocol.width**2  # parameters grow with the square of the width
         return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB)

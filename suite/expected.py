@@ -41,7 +41,7 @@ class Expected:
         source = self.suite.data[protocol.data_set.folder]
         return {
             "recipe": protocol.fingerprint,
-            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs)),
+            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs.files)),
             "seed": str(seed),
             "checkpoint": self._source(method),
         }
@@ -132,9 +132,9 @@ def data_of(
     for entry in suite.measurements:
         protocol = entry.protocol
         if checked:
-            read = FittingData(protocol, entry.inputs, entry.partial)
+            read = FittingData(protocol, entry.inputs.files, entry.partial)
         else:
-            read = TrialData(protocol.data_set, protocol.room, entry.inputs)
+            read = TrialData(protocol.data_set, protocol.room, entry.inputs.files)
         if protocol.name in wanted and read not in asked:
             asked.add(read)
             yield protocol.data_set.folder, suite.data[protocol.data_set.folder], read

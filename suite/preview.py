@@ -52,13 +52,14 @@ def _lines(
         left = _left(members)
         if left:
             before = [*members[0].job.needs, *members[0].job.after]
+            if members[0].job.kind == "report":
+                before = ["all trials"]
             needs = f"after {' and '.join(before)}" if before else ""
             basis = costs[left[0].job.name].basis
             time = _time(left, costs, machine)
             words.append(f"{time:>14}  {_megabytes(left, costs):7.0f} MB  ({basis})  {needs}")
         lines.append("  " + "  ".join(words).rstrip())
     left = _left(statuses)
-    lines.append("  then report: report.txt, report.md, report.csv, report.html")
     lines.append(f"  missing: {len(left)} jobs, {_total(left, costs, machine)}")
     stale = stale_line(suite, statuses)
     if stale:
