@@ -25,6 +25,7 @@ WORD = re.compile(
 GPU_TYPE = re.compile(r"|(?=.*[A-Za-z_])[A-Za-z0-9_.-]{1,60}")  # a number would be read as how many
 COUNTS = ("gpus_per_node", "nodes", "max_running", "minutes", "cpus_per_gpu", "mem_gb_per_gpu", "signal_delay_s")
 TEXTS = ("partition", "account", "qos", "constraint", "gpu_type", "container")
+TRUTHS = ("check_disk",)
 MOST = 1_000_000  # of anything: no cluster has more GPUs, and so many minutes are two years
 REPORT_MINUTES = 60  # time limit of the job that writes the table, which takes seconds
 RETRIES = {"node": 2, "memory": 1}  # a node that died; killed for memory
@@ -131,7 +132,7 @@ def _require_sane(cluster: Cluster) -> None:
 
 def _plain(name: str, value: object) -> object:
     """Return a value that stands alone; YAML makes truths of `yes` and `on`, and texts would be made of lists."""
-    if name in TEXTS and not isinstance(value, str | int | float) or isinstance(value, bool):
+    if name in TEXTS and not isinstance(value, str | int | float) or isinstance(value, bool) and name not in TRUTHS:
         raise ClusterError(f"cluster: {name} is {repr(value)[:60]}, expected one value; put a text into quotes")
     return value
 

@@ -49,7 +49,7 @@ def past(job, seconds, node, **changes):
 
 
 def test_a_done_job_is_remembered_once_with_what_its_speed_depends_on(tmp_path):
-    (job,) = build_jobs(read_suite(write_suite(tmp_path)))
+    job, _report = build_jobs(read_suite(write_suite(tmp_path)))
     record = begin(job.out, job.identity, job.argv)
     (job.out / "result.json").write_text('{"architecture": "resnet50-w0.25"}')
     end(job.out, record.__class__(**{**vars(record), "started": record.started - 60}), "done")
@@ -63,7 +63,7 @@ def test_a_done_job_is_remembered_once_with_what_its_speed_depends_on(tmp_path):
 
 
 def test_what_cannot_be_remembered_fails_no_job(tmp_path, monkeypatch):
-    (job,) = build_jobs(read_suite(write_suite(tmp_path)))
+    job, _report = build_jobs(read_suite(write_suite(tmp_path)))
     end(job.out, begin(job.out, job.identity, job.argv), "done")
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
@@ -72,7 +72,7 @@ def test_what_cannot_be_remembered_fails_no_job(tmp_path, monkeypatch):
 
 
 def test_torn_lines_are_passed_over_and_the_oldest_are_dropped(tmp_path, monkeypatch):
-    (job,) = build_jobs(read_suite(write_suite(tmp_path)))
+    job, _report = build_jobs(read_suite(write_suite(tmp_path)))
     past(job, 1.0, "n")
     file = tmp_path / "state/twinbench/runs.jsonl"
     file.write_text(file.read_text() + '{"recipe": "half')
@@ -88,7 +88,7 @@ def test_torn_lines_are_passed_over_and_the_oldest_are_dropped(tmp_path, monkeyp
 
 
 def test_a_plan_here_rests_on_runs_on_such_a_machine(tmp_path):
-    (job,) = build_jobs(read_suite(write_suite(tmp_path)))
+    job, _report = build_jobs(read_suite(write_suite(tmp_path)))
     here, one = node_kind(1, with_gpus=False), "nothing like it has run on such a machine"
     assert estimate([job], FOUR)[job.name].hours is None
     assert estimate([job], FOUR)[job.name].basis == one
@@ -103,7 +103,7 @@ def test_a_plan_here_rests_on_runs_on_such_a_machine(tmp_path):
 
 def test_a_plan_on_slurm_rests_on_runs_in_its_partition(tmp_path):
     file = write_suite(tmp_path, more="cluster: {partition: 'gpu,big', minutes: 90}\n")
-    (job,) = build_jobs(read_suite(file))
+    job, _report = build_jobs(read_suite(file))
     past(job, 9.0, "V100", partition="other")
     past(job, 9.0, "CPU")  # a local run
     assert estimate([job])[job.name].basis == "limit of 90 min"
@@ -114,14 +114,17 @@ def test_a_plan_on_slurm_rests_on_runs_in_its_partition(tmp_path):
 
 def test_a_machine_without_gpus_is_told_its_own_hours(tmp_path, monkeypatch, capsys):
     file = write_suite(tmp_path)
-    (job,) = build_jobs(read_suite(file))
+    job, _report = build_jobs(read_suite(file))
     monkeypatch.setattr("twinbench.suite.preview.this_machine", lambda _: FOUR)
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert "missing: 1 jobs, of which nothing tells how long they take; about 0.0 GB" in capsys.readouterr().out
+    assert (
+        "missing: 2 jobs, about 0 s of this machine beside 1 of which nothing tells how long they take; about 0.0 GB"
+        in capsys.readouterr().out
+    )
     past(job, 4 * 3600.0, node_kind(1, with_gpus=False))
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
     told = capsys.readouterr().out
-    assert "missing: 1 jobs, about 1.0 h of this machine; about 0.0 GB" in told
+    assert "missing: 2 jobs, about 1.0 h of this machine; about 0.0 GB" in told
     assert "GPU" not in told
 
 
@@ -157,7 +160,7 @@ def test_data_that_fitted_once_are_not_read_again(tmp_path, monkeypatch):
 
 def test_finished_trials_whose_data_are_gone_are_told(tmp_path, capsys, write):
     file = write_suite(tmp_path)
-    (job,) = build_jobs(read_suite(file))
+    job, _report = build_jobs(read_suite(file))
     write(tmp_path / "out", "random", "demo-imagenet-knn", [12.0], data_sha256=job.parts()["data"])
     assert twinbench.main(["suite", "status", str(file)]) == 0
     assert "cannot be read" not in capsys.readouterr().out
@@ -206,7 +209,7 @@ def test_a_checkpoint_is_opened_once_and_again_when_it_changes(tmp_path, monkeyp
 
 
 def test_a_probe_takes_room_while_it_runs_and_leaves_next_to_nothing(tmp_path):
-    (job,) = build_jobs(read_suite(write_suite(tmp_path, protocol="imagenet-linear")))
+    job, _report = build_jobs(read_suite(write_suite(tmp_path, protocol="imagenet-linear")))
     assert disk_bytes([job], {})[job.name] == 2_000_000
     assert passing_bytes(job) == 20_000_000
 
