@@ -12,7 +12,6 @@ from twinbench.suite.graph import Job
 from twinbench.suite.history import Run
 from twinbench.suite.local import Machine
 from twinbench.suite.proofs import RESNET_BYTES, RESNET_FEATURES, Size
-from twinbench.suite.record import read_record
 
 MB = 1_000_000
 SMALL_MB = 1
@@ -37,14 +36,20 @@ class Estimate:
 
 
 def estimate(
-    jobs: Sequence[Job], machine: Machine | None = None, sizes: Mapping[str, Size] | None = None
+    jobs: Sequence[Job],
+    machine: Machine | None = None,
+    sizes: Mapping[str, Size] | None = None,
+    spent: Mapping[str, float] | None = None,
 ) -> dict[str, Estimate]:
     """Return an estimate for each job by name, on this `machine` or else on the cluster.
 
-    `sizes` are those of backbones from files, by method, see proofs.py.
+    `sizes` are those of backbones from files, by method, see proofs.py; `spent` the seconds that finished jobs took.
     """
     past = _Past(history.runs(), machine)
-    finished = _finished(jobs)
+    finished: dict[str, list[float]] = {}
+    for job in jobs:
+        if spent and job.name in spent:
+            finished.setdefault(_kind(job), []).append(spent[job.name])
     disk = disk_bytes(jobs, sizes or {})
     found: dict[str, Estimate] = {}
     for job in jobs:
@@ -110,16 +115,6 @@ def _told(like: Sequence[Run]) -> str:
     nodes = {run.node for run in like}
     where = next(iter(nodes)) if len(nodes) == 1 else f"{len(nodes)} kinds of nodes"
     return f"median of {len(like)} run{'s' * (len(like) > 1)} on {where}"
-
-
-def _finished(jobs: Sequence[Job]) -> dict[str, list[float]]:
-    """Return the seconds that the suite's own finished jobs took, by what they have in common."""
-    seconds: dict[str, list[float]] = {}
-    for job in jobs:
-        record = read_record(job.out) if job.product.exists() else None
-        if record and record.spent_seconds:
-            seconds.setdefault(_kind(job), []).append(record.spent_seconds)
-    return seconds
 
 
 def disk_bytes(jobs: Sequence[Job], sizes: Mapping[str, Size]) -> dict[str, int]:

@@ -38,12 +38,12 @@ def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]
     return found + launcher.problems(suite, jobs)
 
 
-def remarks(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
+def remarks(suite: Suite, missing: Sequence[Job], finished: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what may surprise, but forbids nothing."""
-    found = list(_untold(suite, jobs))
+    found = list(_untold(suite, finished))
     if code()["dirty"] == "True":
         found.append("the checkout has changes that are not committed; results will say so")
-    if not suite.cluster.check_disk and (short := _disk(suite, [job for job in jobs if not job.product.exists()])):
+    if not suite.cluster.check_disk and (short := _disk(suite, missing)):
         found.append(short)
     return found + launcher.remarks(suite)
 
@@ -89,10 +89,9 @@ def _data(suite: Suite, missing: Sequence[Job]) -> Iterator[str]:
                 yield f"data.{name}: {error}"
 
 
-def _untold(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+def _untold(suite: Suite, finished: Sequence[Job]) -> Iterator[str]:
     """Yield the data of finished jobs that cannot be read: nobody can tell whether they are what was measured on."""
-    finished = {job.name for job in jobs if job.product.exists()}
-    for name, source, read in data_of(suite, finished, checked=False):
+    for name, source, read in data_of(suite, {job.name for job in finished}, checked=False):
         try:
             read(source)
         except (UserError, OSError) as error:

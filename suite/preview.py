@@ -22,12 +22,19 @@ def print_plan(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, as_json
     statuses, _ = suite_status(suite, jobs)
     wrong = problems(suite, jobs, launcher)  # before the costs: what it proves has a size
     machine = this_machine(suite.cluster.max_running) if isinstance(launcher, LocalLauncher) else None
-    costs = estimate(jobs, machine, sizes(suite))
+    finished = [status for status in statuses if status.state in ("done", "stale")]
+    spent = {
+        status.job.name: status.record.spent_seconds
+        for status in finished
+        if status.record and status.record.spent_seconds
+    }
+    costs = estimate(jobs, machine, sizes(suite), spent)
     if as_json:
         print(json.dumps(_as_json(suite, statuses, costs, wrong), indent=1))
     else:
         print("\n".join(_lines(suite, statuses, costs, machine)))
-        for remark in remarks(suite, jobs, launcher):
+        missing = [status.job for status in _left(statuses)]
+        for remark in remarks(suite, missing, [status.job for status in finished], launcher):
             print(f"note: {remark}")
     if scripts:
         print("\n".join(cluster_launcher().scripts(suite, jobs)))
@@ -77,8 +84,8 @@ def _total(left: Sequence[JobStatus], costs: dict[str, Estimate], machine: Machi
     disk = f"about {_megabytes(left, costs) / 1000:.1f} GB"
     untold = sum(costs[status.job.name].hours is None for status in left)
     time = _time(left, costs, machine)
-    if untold == len(left):
-        return f"of which nothing tells how long they take; {disk}" if left else disk
+    if not left or (untold and not any(costs[status.job.name].hours for status in left)):
+        return f"nothing tells how long {untold} of them take; {disk}" if left else disk
     beside = f" beside {untold} of which nothing tells how long they take" if untold else ""
     if machine and not machine.has_gpus:
         return f"about {time} of this machine{beside}; {disk}"
