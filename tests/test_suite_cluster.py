@@ -126,6 +126,7 @@ def test_maps_are_laid_over_each_other_and_null_takes_back():
     assert over.retries == {"node": 5, "memory": 1}
     taken = with_options(cluster(partition="gpu", sbatch={"nice": 1}), {"partition": None, "sbatch": None})
     assert taken == Cluster()
+    assert with_options(site, {"retries": {"node": None}}).retries == {"node": 2, "memory": 1}
 
 
 def test_a_report_takes_no_longer_than_its_partition_allows_unless_told():
@@ -221,15 +222,21 @@ def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_comman
 
 
 def test_a_plan_is_shown_where_programs_of_slurm_are_but_no_cluster(write, tmp_path, monkeypatch, capsys):
-    suite = write(protocols={"imagenet-knn": {"minutes": 77}})
+    suite = write()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sbatch").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert twinbench.main(["suite", "plan", str(suite.file), "--scripts"]) == 2
+    assert twinbench.main(["suite", "plan", str(suite.file)]) == 2
     out, err = capsys.readouterr()
     assert "missing: 1 jobs" in out
-    assert "#SBATCH --time=77\n" in out
     assert "Slurm's programs are here, but no cluster answers (sinfo: no such program here" in err
+
+
+def test_no_protocol_is_called_after_what_lies_in_a_methods_folder(write, tmp_path):
+    own = "protocols: {backbone: {recipe: imagenet-knn, data: imagenet, source: ours}}\n"
+    (tmp_path / "own.yaml").write_text(own)
+    with pytest.raises(SuiteError, match="protocols.backbone: a method's folder backbone/ has that name"):
+        write(protocol_files=["own.yaml"], protocols={"backbone": {}})
 
 
 def test_no_method_is_called_after_what_a_suite_writes():
