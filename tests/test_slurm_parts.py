@@ -118,12 +118,9 @@ def suite(tmp_path):
     return read_suite(tmp_path / "suite.yaml")
 
 
-def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
-    from submitit.slurm.slurm import SlurmExecutor
-
+def test_the_script_asks_for_what_the_suite_says(suite):
     from twinbench.slurm.sbatch import script
 
-    monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if srun were here
     text = script(suite, Plan(tuple(build_jobs(suite)), (), at_once=2), Path("/code"), "s.1234", "afterok:7")
     for line in (
         "#SBATCH --account=vision",

@@ -222,13 +222,14 @@ def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_comman
 
 
 def test_a_plan_is_shown_where_programs_of_slurm_are_but_no_cluster(write, tmp_path, monkeypatch, capsys):
-    suite = write()
+    suite = write(protocols={"imagenet-knn": {"minutes": 77}})
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sbatch").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert twinbench.main(["suite", "plan", str(suite.file)]) == 2
+    assert twinbench.main(["suite", "plan", str(suite.file), "--scripts"]) == 2
     out, err = capsys.readouterr()
-    assert "missing: 1 jobs" in out
+    assert "missing: 2 jobs" in out  # the report is one
+    assert "#SBATCH --time=77\n" in out
     assert "Slurm's programs are here, but no cluster answers (sinfo: no such program here" in err
 
 
