@@ -246,5 +246,14 @@ def test_no_method_is_called_after_what_a_suite_writes():
     from twinbench.slurm import ledger
     from twinbench.suite import again, finish, graph, resolved, suite
 
-    for name in (*finish.FILES.values(), again.FOLDER, graph.FEATURES, resolved.FILE, ledger.FILE, "code", "slurm"):
+    for name in (
+        *finish.FILES.values(),
+        again.FOLDER,
+        graph.FEATURES,
+        graph.REPORT,
+        resolved.FILE,
+        ledger.FILE,
+        "code",
+        "slurm",
+    ):
         assert any(fnmatchcase(name, ours) for ours in suite.OURS), name
