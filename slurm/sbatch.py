@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
 from twinbench.slurm.batches import Plan
-from twinbench.slurm.node import NodeTask, write_report
+from twinbench.slurm.node import NodeTask, run_steward
 from twinbench.slurm.parameters import parameters, python_command
-from twinbench.slurm.scheduler import SchedulerError
+from twinbench.slurm.scheduler import FULL, QueueFull, SchedulerError
 from twinbench.suite.graph import Job
 from twinbench.suite.local import loader_flags
 from twinbench.suite.suite import Suite
@@ -36,9 +37,12 @@ def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: s
     return _submit(executor, calls)
 
 
-def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str) -> str:
-    """Submit the job that writes the table of the suite in `file`, and return its id."""
-    return _submit(make_executor(suite, None, code, name, dependency), [(write_report, str(code), str(file))])
+def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str, begin: str = "") -> str:
+    """Submit the steward of the suite in `file`, not to start before `begin`, and return its id."""
+    executor = make_executor(suite, None, code, name, dependency)
+    if begin:
+        executor.parameters["additional_parameters"]["begin"] = begin
+    return _submit(executor, [(run_steward, str(code), str(file))])
 
 
 def task_arguments(job: Job, code: Path) -> tuple[Any, ...]:
@@ -53,8 +57,8 @@ def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, depend
     cluster = job.cluster if job else suite.report
     executor = Executor(suite.root / "slurm" / name, RESTARTS, python=python_command(cluster))
     executor.update_parameters(**parameters(cluster, job, code, suite.root, name, dependency))
-    if plan and plan.at_once:
-        executor.update_parameters(array_parallelism=plan.at_once)
+    if plan:
+        executor.update_parameters(array_parallelism=len(plan.jobs))  # all at once: how many there are is launch.py's
     executor._throttling = 0.0  # submitit's pause of 0.2 s between submissions; a suite has few, and big ones
     return executor
 
@@ -77,9 +81,8 @@ def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
     except (FailedJobError, FailedSubmissionError) as error:
         said = [line.partition("sbatch: error: ")[2] for line in str(error).splitlines() if "sbatch: error: " in line]
         words = " / ".join(said) or " ".join(str(error).split())[-300:]
-        raise SchedulerError(
-            f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
-        ) from None
+        kind = QueueFull if re.search(FULL, words) else SchedulerError
+        raise kind(f"sbatch refused a batch: {words}; what was submitted before it stays, run again") from None
     except OSError as error:
         raise SchedulerError(
             f"{error.filename or executor.folder}: {error.strerror}; the suite's root must be a folder that this "
