@@ -210,14 +210,14 @@ def test_an_option_of_the_whole_suite_belongs_to_no_entry(write, entry, option):
 def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_command(write):
     """The rule changes the recipe, as on the command line; who computes AP is told to the command alone."""
     entries = {"voc0712-frcnn-c4": {"seeds": 1, "scale_to": 4, "set": {"lr": 0.1}}}
-    (job,) = build_jobs(write(protocols=entries))
+    job, _ = build_jobs(write(protocols=entries))
     given = [job.argv[at + 1] for at, word in enumerate(job.argv) if word == "--set"]
     # Goyal et al.: half of the batch, twice the iterations; of the rate --set has the last word
     assert given == ["batch_size=8", "iterations=48000", "lr=0.1", "steps=36000,44000", "warmup_iterations=2000"]
     entries = {"coco-mrcnn-fpn-1x": {"seeds": 1, "evaluator": "faster-coco-eval"}}
-    (job,) = build_jobs(write(protocols=entries))
+    job, _ = build_jobs(write(protocols=entries))
     assert job.argv[-2:] == ("--evaluator", "faster-coco-eval")
-    (plain,) = build_jobs(write(protocols={"coco-mrcnn-fpn-1x": {"seeds": 1}}))
+    plain, _ = build_jobs(write(protocols={"coco-mrcnn-fpn-1x": {"seeds": 1}}))
     assert job.parts() == plain.parts()
 
 
