@@ -101,7 +101,8 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
             "measures, one that looks after the others, and its successor; choose another qos or account"
         )
     for asked in asked_of(suite, jobs, known):
-        for name in partition_names(asked.cluster):
+        names = partition_names(asked.cluster)
+        for name in names:
             if name in known:
                 yield from _limits(asked, known[name])
             else:
@@ -109,7 +110,7 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
                 yield f"{asked.key('partition')}: there is no partition '{name}' here; there are: {offered}"
         if not is_report(asked.job):
             yield from _warning(asked)
-        if asked.job:
+        if asked.job and known.keys() >= set(names):  # sbatch would say once more that a partition is none
             yield from _refusal(asked)
 
 
