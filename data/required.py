@@ -53,7 +53,7 @@ class LabelledData:
             raise DataError(
                 f"{path}: sha256 {sha256[:12]}..., but {self.protocol.name} rests on SimCLR's {name}, "
                 f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, "
-                "or add --partial to go on with a row that is marked"
+                "or add --partial (in a suite `partial: true`) to go on with a row that is marked"
             )
         return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
 

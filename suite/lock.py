@@ -80,7 +80,7 @@ def _locked(lock: TextIO, root: Path) -> bool:
         raise _refused(root, _read(root / FILE), "end it") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise
+            raise SuiteError(f"{root / FILE}: cannot be locked ({error.strerror}); is its disk well?") from None
         return False
     return True
 
