@@ -50,22 +50,28 @@ def watch(file: Path, start: Start) -> int:
 
 
 def _round(suite: Suite, given: set[Key], start: Start) -> int:
-    """Start the jobs that were not given before, or with another state of their checkpoint; return the exit code."""
+    """Start the jobs that were not given before, or with another state of their checkpoint; return the exit code.
+
+    With them go those that still wait or run, so that a launcher that takes the jobs in waves forgets none.
+    """
     jobs = build_jobs(suite)
     files = {method.name: method.file for method in suite.methods if method.series and method.file}
     stamps = {name: stamp(file) for name, file in files.items()}
     changing = {name for name, file in files.items() if file.exists() and not settled(file)}
     keys: dict[str, Key] = {}
     for job in jobs:
-        method, slash, _ = job.name.partition("/")
+        method = job.name.partition("/")[0]
         if method not in changing:
-            state = stamps.get(method) if slash else frozenset(stamps.items())  # the report is of all
-            keys[job.name] = job.name, state
-    new = [job for job in jobs if job.name in keys and keys[job.name] not in given]
+            keys[job.name] = job.name, stamps.get(method)
+    new = {name for name, key in keys.items() if key not in given}
     if not new:
         return 0
-    code = start(suite, jobs, new)
-    given.update(keys[job.name] for job in new)
+    some = jobs
+    if given:
+        new |= {status.job.name for status in suite_status(suite, jobs)[0] if status.state in MOVING} & keys.keys()
+        some = [job for job in jobs if job.name in new and job.kind != "report"]
+    code = start(suite, jobs, some)
+    given.update(keys[name] for name in new)
     return code
 
 
@@ -75,4 +81,5 @@ def _complete(suite: Suite) -> bool:
         numbers = [int(name.rpartition("@")[2]) for name in each.files.checkpoints]
         if not each.until or each.until > max(numbers, default=0) or each.files.growing:
             return False
-    return not any(status.state in MOVING for status in suite_status(suite, build_jobs(suite))[0])
+    statuses, _ = suite_status(suite, build_jobs(suite))
+    return not any(status.state in MOVING and status.job.kind != "report" for status in statuses)

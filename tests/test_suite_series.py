@@ -240,7 +240,7 @@ def test_watch_starts_a_checkpoint_again_only_when_it_has_changed_and_settled(fo
 
     with pytest.raises(ZeroDivisionError):
         watch.watch(folder / "suite.yaml", start)
-    assert given == [{"bt@0001", "random"}, {"bt@0001"}]
+    assert given == [{"bt@0001", "random", "report"}, {"bt@0001", "random"}]  # what waits goes with it
 
 
 def test_watching_outlives_a_mistake_made_meanwhile_but_not_one_at_its_start(folder, monkeypatch, capsys):
