@@ -17,6 +17,7 @@ from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher
 from twinbench.suite.proofs import require_offers, sizes
+from twinbench.suite.series import describe
 from twinbench.suite.suite import Suite, SuiteError
 
 
@@ -32,7 +33,11 @@ def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None
 def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what would keep the suite from running, each with what to do."""
     missing = [job for job in jobs if not job.product.exists()]
-    found = [*_root(suite), *_checkpoints(_reduced(suite, missing)), *_data(suite, missing)]  # proofs tell sizes
+    found = [
+        *_root(suite),
+        *_checkpoints(_part(suite, missing, points=False)),
+        *_data(suite, missing),
+    ]  # proofs tell sizes
     if suite.cluster.check_disk and (short := _disk(suite, missing)):
         found.append(f"{short}; make room, or say cluster: {{check_disk: false}} to try it all the same")
     return found + launcher.problems(suite, jobs)
@@ -40,7 +45,9 @@ def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]
 
 def remarks(suite: Suite, missing: Sequence[Job], finished: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what may surprise, but forbids nothing."""
-    found = list(_untold(suite, finished))
+    found = [describe(each.common.name, each.files) for each in suite.series]
+    found += _checkpoints(_part(suite, missing, points=True))
+    found += _untold(suite, finished)
     if code()["dirty"] == "True":
         found.append("the checkout has changes that are not committed; results will say so")
     if not suite.cluster.check_disk and (short := _disk(suite, missing)):
@@ -104,18 +111,20 @@ def _is_readable_here(source: Source) -> bool:
     return not library or find_spec(library) is not None
 
 
-def _reduced(suite: Suite, missing: Sequence[Job]) -> Suite:
-    """Return the suite with those methods alone for which something is missing."""
+def _part(suite: Suite, missing: Sequence[Job], *, points: bool) -> Suite:
+    """Return the suite with those methods alone for which something is missing: of them the points of its series, a
+    bad one of which is a bad cell and no more, or the others."""
     needed = {job.name.partition("/")[0] for job in missing}
-    return replace(suite, methods=tuple(method for method in suite.methods if method.name in needed))
+    methods = tuple(method for method in suite.methods if bool(method.series) == points and method.name in needed)
+    return replace(suite, methods=methods)
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
     """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
-    protocols = [measurement.protocol for measurement in suite.measurements]
     for method in suite.methods:
         if not method.file or (suite.root / method.name / "backbone" / PRODUCT).exists():
             continue
+        protocols = [entry.protocol for entry in suite.measurements if method.wants(entry.protocol)]
         try:
             require_offers(method, protocols)
         except UserError as error:
