@@ -37,8 +37,8 @@ def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]
         *_root(suite),
         *_checkpoints(_part(suite, missing, points=False)),
         *_data(suite, missing),
-    ]  # proofs tell sizes
-    if suite.cluster.check_disk and (short := _disk(suite, missing)):
+    ]
+    if suite.cluster.check_disk and (short := _disk(suite, missing)):  # after the proofs, which tell sizes
         found.append(f"{short}; make room, or say cluster: {{check_disk: false}} to try it all the same")
     return found + launcher.problems(suite, jobs)
 
