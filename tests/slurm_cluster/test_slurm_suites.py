@@ -113,7 +113,7 @@ def test_two_thousand_trials_are_submitted_in_a_minute(site):
 @pytest.mark.parametrize(
     ("cluster_options", "words"),
     [
-        ("partition: nope", "there is no partition 'nope' here; there are: high, low, main, short"),
+        ("partition: nope", "there is no partition 'nope' here; there are: axed, doomed, high, low, main, short"),
         ("partition: short, minutes: 60", "asks for 60 minutes, but partition short allows 30"),
         ("gpus_per_node: 9", "gpus_per_node is 9, but a node of partition main has 4"),
         ("nodes: 3", "asks for 3 nodes, but partition main has 2"),
