@@ -5,6 +5,7 @@ table. Files are the truth and the queue only a hint, so running this again subm
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan, plan_batches
@@ -44,6 +45,10 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     batch = ledger.announce(suite.name, [REPORT])
     slurm_id = submit_report(suite, write_resolved(suite), code, batch.slurm_name, f"afterany:{_whole(active)}")
     return [*submitted, ledger.confirm(batch, slurm_id)]
+
+
+def top_up(root: Path) -> None:
+    """Submit what had no room in the queue before; called by each job of the suite when it has ended."""
 
 
 def active_jobs(ledger: Ledger) -> dict[str, str]:

@@ -1,16 +1,16 @@
-"""A batch as sbatch gets it: submitit's executor, with the size, the limits and the set-up that the suite asks for."""
+"""A batch as sbatch gets it: submitit's script and pickles, with the size, the limits and the set-up that the suite
+asks for, in the shell of `outside.sh`."""
 
-import contextlib
-import io
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.slurm.slurm import SlurmExecutor
+from submitit.core.utils import DelayedSubmission
+from submitit.slurm.slurm import _make_sbatch_string
 
+from twinbench.slurm import outside, scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.node import NodeTask, write_report
 from twinbench.slurm.scheduler import SchedulerError
@@ -19,66 +19,75 @@ from twinbench.suite.graph import Job
 from twinbench.suite.local import loader_flags
 from twinbench.suite.suite import Suite
 
-RESTARTS = 1000  # a job that runs out of time goes on as often as it needs
 REPORT_MINUTES = 60
+SCRIPT = "submission.sh"  # in the batch's folder
 
 
 def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
     """Submit a batch called `name` and return Slurm's id of it."""
-    executor = make_executor(suite, plan, code, name, dependency)
-    calls = [(NodeTask(), *task_arguments(job, code)) for job in plan.jobs]
-    return _submit(executor, calls)
+    calls = [DelayedSubmission(NodeTask(), *task_arguments(suite, job, code)) for job in plan.jobs]
+    return _submit(suite.root / "slurm" / name, script(suite, plan, code, name, dependency), calls)
 
 
 def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str) -> str:
     """Submit the job that writes the table of the suite in `file`, and return its id."""
-    return _submit(make_executor(suite, None, code, name, dependency), [(write_report, str(code), str(file))])
+    text = script(suite, None, code, name, dependency)
+    return _submit(suite.root / "slurm" / name, text, [DelayedSubmission(write_report, str(code), str(file))])
 
 
-def task_arguments(job: Job, code: Path) -> tuple[Any, ...]:
+def task_arguments(suite: Suite, job: Job, code: Path) -> tuple[Any, ...]:
     """Return what NodeTask takes, plain values all of them."""
-    argv = [*job.argv, *loader_flags(job, job.cluster.cpus_per_gpu)]
-    return str(code), argv, str(job.out), job.identity, str(job.product), job.cluster.cpus_per_gpu
+    cluster = job.cluster
+    argv = [*job.argv, *loader_flags(job, cluster.cpus_per_gpu)]
+    product, root = str(job.product), str(suite.root)
+    return (
+        *(str(code), argv, str(job.out), job.identity, product, cluster.cpus_per_gpu),
+        *(root, job.length, cluster.signal_delay_s),
+    )
 
 
-def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str = "") -> SlurmExecutor:
-    """Return the executor of a batch; no plan: the report's."""
+def script(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str) -> str:
+    """Return the text that sbatch gets for a batch; no plan: for the report's."""
     job = plan.jobs[0] if plan else None
     cluster = job.cluster if job else suite.report
-    executor = SlurmExecutor(suite.root / "slurm" / name, RESTARTS, python=python_command(cluster))
-    executor.update_parameters(**parameters(cluster, job, code, suite.root, name, dependency))
+    folder = suite.root / "slurm" / name
+    options = parameters(cluster, job, code, suite.root, name, dependency)
+    setup = options.pop("setup")
+    # only the shell is warned; a workload key is no concern of ours, though submitit gives one
+    options["additional_parameters"] |= {"signal": f"B:USR2@{cluster.signal_delay_s}"}
+    options["wckey"] = None
+    if plan and len(plan.jobs) > 1:
+        options["map_count"] = len(plan.jobs)
     if plan and plan.at_once:
-        executor.update_parameters(array_parallelism=plan.at_once)
-    executor._throttling = 0.0  # submitit's pause of 0.2 s between submissions; a suite has few, and big ones
-    return executor
+        options["array_parallelism"] = plan.at_once
+    start = f"{python_command(cluster)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    text = _make_sbatch_string(command=start, folder=folder, **options)
+    header, command = text.split("\n# command\nexport SUBMITIT_EXECUTOR=slurm\n")
+    late = options["time"] * 60 - cluster.signal_delay_s - outside.EARLY_SECONDS
+    return outside.batch_script(header, setup, command.strip(), folder, late)
 
 
-def script(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
-    """Return the text that sbatch would get."""
-    executor = make_executor(suite, plan, code, name, dependency)
-    if len(plan.jobs) > 1:
-        executor.parameters["map_count"] = len(plan.jobs)
-    return executor._make_submission_file_text(executor._submitit_command_str, name)
-
-
-def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
-    """Submit calls, several as one array; SchedulerError with what sbatch said."""
+def _submit(folder: Path, text: str, calls: Sequence[DelayedSubmission]) -> str:
+    """Submit calls, several as one array; SchedulerError with what sbatch said. All is there before sbatch is asked, so
+    that whoever is killed meanwhile leaves whole jobs or none."""
     try:
-        # what sbatch says goes into the message, not past it
-        with contextlib.redirect_stderr(io.StringIO()), executor.batch():
-            handles = [executor.submit(*call) for call in calls]
-        return handles[0].job_id.partition("_")[0]
-    except (FailedJobError, FailedSubmissionError) as error:
-        said = [line.partition("sbatch: error: ")[2] for line in str(error).splitlines() if "sbatch: error: " in line]
-        words = " / ".join(said) or " ".join(str(error).split())[-300:]
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, call in enumerate(calls):
+            call.dump(folder / f"{index}.pkl")
+        (folder / SCRIPT).write_text(text)
+    except OSError as error:
+        raise SchedulerError(
+            f"{error.filename or folder}: {error.strerror}; the suite's root must be a folder that this "
+            "machine and every node can write to"
+        ) from None
+    try:
+        said = scheduler.ask("sbatch", "--parsable", str(folder / SCRIPT))
+    except SchedulerError as error:
+        words = str(error).removeprefix("sbatch: ").replace("sbatch: error: ", "")
         raise SchedulerError(
             f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
         ) from None
-    except OSError as error:
-        raise SchedulerError(
-            f"{error.filename or executor.folder}: {error.strerror}; the suite's root must be a folder that this "
-            "machine and every node can write to"
-        ) from None
+    return said[-1].partition(";")[0]  # of several clusters it says which
 
 
 def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: str, dependency: str) -> dict[str, Any]:

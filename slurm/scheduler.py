@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinbench.protocols.house import UserError
+from twinbench.slurm import outside
 
 ANSWER_SECONDS = 30  # a controller that is down lets its clients wait for about 9 s
 
@@ -57,7 +58,7 @@ NEVER = {
 
 def has_slurm() -> bool:
     """Say whether jobs can be submitted from here."""
-    return shutil.which("sbatch") is not None
+    return shutil.which("sbatch") is not None or outside.place() is not None
 
 
 def queue(names: Iterable[str]) -> list[Queued]:
@@ -148,14 +149,23 @@ def _gpus(gres: str) -> int:
 def ask(program: str, *words: str, stdin: str = "") -> list[str]:
     """Run one of Slurm's programs and return the lines of its answer; SchedulerError in one line if it has none."""
     try:
-        run = subprocess.run(
-            [program, *words], input=stdin, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
-        )
-    except FileNotFoundError:
-        raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
+        run = _run([program, *words], stdin)
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{program} gave no answer in {ANSWER_SECONDS} s; try again later") from None
+    except FileNotFoundError:
+        raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
+    except OSError as error:
+        raise SchedulerError(f"{program}: cannot be asked from here: {error.filename}: {error.strerror}") from None
     if run.returncode:
         said = " / ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
         raise SchedulerError(f"{program}: {said or f'exit code {run.returncode}'}")
     return run.stdout.splitlines()
+
+
+def _run(words: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
+    """Run a program; in a job, the shell outside of its container does if it is not here. A job's sbatch runs there in
+    any case: to a new job it hands its environment on, the number of this array's element included."""
+    folder = outside.place()
+    if folder and (words[0] == "sbatch" or not shutil.which(words[0])):
+        return outside.ask(folder, words, stdin, ANSWER_SECONDS + 10)
+    return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)

@@ -12,7 +12,7 @@ from twinbench.report.provenance import code_root
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.ledger import Ledger
-from twinbench.slurm.sbatch import setup_lines
+from twinbench.slurm.sbatch import script, setup_lines
 from twinbench.slurm.scheduler import SchedulerError, expand, minutes_of
 from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
 from twinbench.suite.graph import build_jobs
@@ -118,12 +118,7 @@ def suite(tmp_path):
     return read_suite(tmp_path / "suite.yaml")
 
 
-def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
-    from submitit.slurm.slurm import SlurmExecutor
-
-    from twinbench.slurm.sbatch import script
-
-    monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if srun were here
+def test_the_script_asks_for_what_the_suite_says(suite):
     text = script(suite, Plan(tuple(build_jobs(suite)), (), at_once=2), Path("/code"), "s.1234", "afterok:7")
     for line in (
         "#SBATCH --account=vision",
@@ -137,13 +132,14 @@ def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
         "#SBATCH --nodes=2",
         "#SBATCH --ntasks-per-node=8",
         "#SBATCH --requeue",
-        "#SBATCH --signal=USR2@180",
+        "#SBATCH --signal=B:USR2@180",
         "#SBATCH --time=90",
         f"#SBATCH --chdir='{suite.root}'",
         "module load x",
     ):
         assert line in text.splitlines(), line
     assert "--kill-on-bad-exit=1 apptainer exec img.sif " in text
+    assert "wckey" not in text
     assert "export PYTHONPATH=/code${PYTHONPATH:+:$PYTHONPATH}" in text
 
 
