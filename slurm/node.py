@@ -18,9 +18,9 @@ from types import FrameType
 
 import submitit
 
-from twinbench.protocols.house import UserError
+from twinbench.protocols.house import UserError, resolved
 from twinbench.runtime.stopping import EXIT_CODE
-from twinbench.slurm import launch, outside, scheduler
+from twinbench.slurm import outside, scheduler
 from twinbench.slurm.snapshot import require_code
 from twinbench.suite import record as records
 from twinbench.suite.backbone import PRODUCT, write_made
@@ -35,6 +35,7 @@ TRIES, TRY_SECONDS = 6, 5.0  # at putting a job back; a controller that is start
 # Whoever needs more than one time limit from one checkpoint to the next never ends. Three such runs are no accident; a
 # preemption may come early by chance, again and again.
 MOST_OVERDUE, MOST_FRUITLESS = 3, 20
+TOP_UP = "slurm.launch:top_up"  # by its name: what it submits is jobs of this file
 TOP_UP_LOG = "top-up.log"
 
 
@@ -230,7 +231,7 @@ def _futile(record: records.Record) -> str:
 def _top_up(root: Path) -> None:
     """Have the suite's next jobs submitted; what goes wrong there is not this job's failure."""
     try:
-        launch.top_up(root)
+        resolved(TOP_UP)(root)
     except Exception as error:
         with (root / "slurm" / TOP_UP_LOG).open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {_slurm_id()}: {error!r}\n")

@@ -2,8 +2,9 @@
 # queue where nothing inside can, and asks Slurm's programs for what runs inside. Nobody but this shell is warned
 # (--signal=B:), and it waits for what it has started in the background: bash handles no signal before the command in
 # its foreground has ended, so that a warning during a slow set-up would come too late.
-outside_signals=0
-trap 'outside_signals=$((outside_signals + 1))' USR2 TERM # TERM: all that some sites send before they preempt
+outside_signals=0 outside_step=
+# TERM: all that some sites send before they preempt
+trap 'outside_signals=$((outside_signals + 1)); [[ -z $outside_step ]] || outside_warned' USR2 TERM
 
 outside_begin() { # FOLDER of the batch
   outside_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
@@ -14,6 +15,7 @@ outside_begin() { # FOLDER of the batch
   mkdir -p "$outside_talk"
   ln -sfn "${SLURM_ARRAY_TASK_ID:-0}.pkl" "$1/${outside_id}_submitted.pkl" # as submitit looks for it
   outside_serve &
+  disown # or the log's last words are that it was killed
   trap 'kill -KILL '$!'; rm -rf "$outside_talk"' EXIT
 }
 
@@ -41,39 +43,44 @@ outside_serve() {
 }
 
 outside_watch() { # PROCESS that runs the step, SECONDS after which a warning is the time limit's
-  local seen=0 code
-  while wait "$1"; code=$?; ((outside_signals > seen)); do
-    seen=$outside_signals
-    kill -0 "$1" 2>/dev/null || continue
-    if [[ ! -e $outside_talk/ready ]]; then
-      outside_put_back "$2" # it has done nothing yet that is worth saving
-    else
-      : >"$outside_talk/warned" || kill -USR2 "$1" # srun passes it on
-    fi
-  done
+  local seen code
+  outside_step=$1 outside_late=$2
+  ((outside_signals == 0)) || outside_warned
+  while seen=$outside_signals; wait "$outside_step"; code=$?; ((outside_signals > seen)); do :; done # a signal ends `wait`
   [[ ! -e $outside_talk/ready ]] || rm -f "$outside_early"
   # 140 and 143: it died of USR2 or TERM, which Slurm can send to the step alone, and said nothing
   if ((code)) && [[ ! -e $outside_talk/settled ]] && ((outside_signals || code == 140 || code == 143)); then
-    outside_put_back "$2"
+    outside_put_back
   fi
   exit "$code"
 }
 
-outside_put_back() { # SECONDS, as above; returns if the job ends anyway, as when it was cancelled
+outside_warned() {
+  kill -0 "$outside_step" 2>/dev/null || return 0
+  if [[ ! -e $outside_talk/ready ]]; then
+    outside_put_back # it has done nothing yet that is worth saving
+  else
+    : >"$outside_talk/warned" || kill -USR2 "$outside_step" # srun passes it on
+  fi
+}
+
+outside_put_back() { # return if the job ends anyway, as when it was cancelled
   local tries=0 state early most=20 # as many as slurm/node.py allows a job that has begun
-  ((SECONDS < $1)) || most=3
+  ((SECONDS < outside_late)) || most=3
   until state=$(squeue --noheader --jobs="$outside_id" --format=%T); do
-    ((++tries < 6)) || { echo "twinbench: Slurm does not answer; the job cannot be put back in the queue"; exit 1; }
+    ((++tries < 6)) || outside_fail "Slurm does not answer, so that the job cannot be put back in the queue"
     sleep 5
   done
   [[ $state == RUNNING ]] || return 0
   early=$(($(cat "$outside_early" 2>/dev/null) + 1))
-  if ((early >= most)); then
-    echo "twinbench: interrupted $early times in a row before its work began, the last time after $SECONDS s; shorten" \
-      "cluster.setup or raise minutes"
-    exit 1
-  fi
+  ((early < most)) || outside_fail "interrupted $early times in a row before its work began, the last time after" \
+    "$SECONDS s; shorten cluster.setup or raise minutes"
   echo "$early" >"$outside_early"
   echo "twinbench: out of time or preempted before its work began; Slurm starts it again"
-  scontrol requeue "$outside_id" || { echo "twinbench: the job could not be put back in the queue"; exit 1; }
+  scontrol requeue "$outside_id" || outside_fail "the job could not be put back in the queue"
+}
+
+outside_fail() { # SENTENCE
+  echo "twinbench: $*"
+  exit 1
 }

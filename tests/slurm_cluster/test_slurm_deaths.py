@@ -123,8 +123,7 @@ def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
     site.fault("random.0", "hold")
     assert site.run() == 0
     name = site.trial(0)
-    site.started(name)
-    site.wait(site.controller_has_saved)
+    site.save_controller(site.started(name).job_id)
     site.service("kill", "slurmctld")
     site.service("kill", "slurmdbd")
     back = time.monotonic() + 60
