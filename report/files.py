@@ -46,19 +46,19 @@ def find(paths: Iterable[Path | str]) -> Found:
     """
     given = [Path(path) for path in paths]
     results = [Located(file, read_result(file)) for file in result_files(given)]
-    absent: dict[Path, Absent] = {}
+    lost: dict[Path, Absent] = {}
     for path in given:
         for folder in sorted(path.rglob("seed*")):
             if folder.is_dir() and not (folder / "result.json").exists():
-                absent[folder.resolve()] = _absent(folder)
-    started = [entry for entry in absent.values() if entry.reason]
+                lost[folder.resolve()] = absent(folder)
+    started = [entry for entry in lost.values() if entry.reason]
     if not results and not started:
         places = ", ".join(map(str, given))
         raise ResultError(f"{places}: no result.json below; expected the OUT folder of a trial or the root of a suite")
     return Found(tuple(results), tuple(started))
 
 
-def _absent(folder: Path) -> Absent:
+def absent(folder: Path) -> Absent:
     """Say why `folder` holds no result; an empty reason if nothing was started in it."""
     reason = "not finished" if (folder / "job.log").exists() else ""
     if _state(folder) == "running":

@@ -14,8 +14,9 @@ from typing import Any, cast
 from twinbench.protocols.earlier import today
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
-from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.text import TextError, parse_json, read_text
 
+ADVICE = "remove it and run the trial again"
 SCHEMA = 2  # raised when a field changes its meaning, or a new one is part of the identity; every older one is read
 CONVENTION = frozenset({"mean", "std", "order", "scale"})  # what an input convention says, see convert/convention.py
 
@@ -124,7 +125,15 @@ def result_files(paths: Iterable[Path | str]) -> list[Path]:
 def read_result(path: Path) -> Result:
     """Read one `result.json`, checking its fields and their types."""
     try:
-        found = read_json(path, "remove it and run the trial again")
+        return parse_result(read_text(path, ADVICE), path)
+    except TextError as error:
+        raise ResultError(str(error)) from None
+
+
+def parse_result(text: str, path: Path) -> Result:
+    """Return what the text of the file `path` holds, as `read_result` does."""
+    try:
+        found = parse_json(text, str(path), ADVICE)
     except TextError as error:
         raise ResultError(str(error)) from None
     if not isinstance(found, dict):

@@ -4,7 +4,7 @@ Backbones are jobs of their own; the trials of a method are arrays that wait for
 table. Files are the truth and the queue only a hint, so running this again submits what is missing and no more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from twinbench.slurm import scheduler
@@ -27,7 +27,7 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     ledger = Ledger(suite.root)
     active = active_jobs(ledger)
     old_report = active.pop(REPORT, None)
-    missing = missing_jobs(jobs, active)
+    missing = [job for job in missing_jobs(jobs, active) if job.kind != "report"]  # which has a submission of its own
     if not missing and (old_report or not active):
         return []
     forget(suite.root)
@@ -63,12 +63,12 @@ def active_jobs(ledger: Ledger) -> dict[str, str]:
     return active
 
 
-def cancel_all(suite: Suite) -> int:
-    """Cancel the suite's jobs in the queue, dependents first; return how many."""
+def cancel_all(suite: Suite, names: Collection[str] = ()) -> int:
+    """Cancel the suite's jobs in the queue, or those `names`, dependents first; return how many."""
     ledger = Ledger(suite.root)
     if not ledger.batches:
         return 0
-    active = active_jobs(ledger)
+    active = {name: slurm_id for name, slurm_id in active_jobs(ledger).items() if not names or name in names}
     forget(suite.root)
     scheduler.cancel(list(reversed(active.values())))
     return len(active)

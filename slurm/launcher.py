@@ -1,6 +1,6 @@
 """Slurm as a suite's launcher: what `suite/launcher.py` asks for, from the files of this room."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from twinbench.slurm import preflight, scheduler
@@ -49,7 +49,8 @@ class SlurmLauncher:
         from twinbench.slurm.sbatch import script
 
         found: list[str] = []
-        for plan in plan_batches(suite, missing_jobs(jobs)):
+        missing = [job for job in missing_jobs(jobs) if job.kind != "report"]
+        for plan in plan_batches(suite, missing):
             head, *others = plan.jobs
             terms = [f"afterok:<{need}>" for need in plan.needs]
             terms += [f"afterany:<{name}>" for name in head.after]
@@ -85,9 +86,15 @@ class SlurmLauncher:
         ledger = Ledger(suite.root)
         return active_jobs(ledger) if ledger.batches else {}
 
-    def cancel(self, suite: Suite) -> int:
-        """Cancel the suite's jobs in the queue."""
-        return cancel_all(suite)
+    def cancel(self, suite: Suite, names: Collection[str] = ()) -> int:
+        """Cancel the suite's jobs in the queue, or only those named."""
+        return cancel_all(suite, names)
+
+    def logs(self, suite: Suite, name: str) -> list[Path]:
+        """Return what each submission of a job has said, as far as it is there."""
+        batches = [batch for batch in Ledger(suite.root).batches.values() if batch.slurm_id and name in batch.jobs]
+        logs = [suite.root / "slurm" / batch.slurm_name / f"{batch.element(name)}_0_log.out" for batch in batches]
+        return [log for log in logs if log.exists()]
 
 
 def _seen(said: SlurmView, slurm_id: str, log: Path) -> Seen:

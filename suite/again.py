@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twinbench.suite.backbone import described, read_made, write_made
-from twinbench.suite.graph import Job
+from twinbench.suite.graph import BACKBONES, Job
 from twinbench.suite.standing import count_causes, origin, pretrained_of, recorded_parts
 from twinbench.suite.suite import Suite, SuiteError
 
@@ -27,7 +27,7 @@ def refresh_records(jobs: Sequence[Job]) -> None:
     or an older twinbench made it.
     """
     for job in jobs:
-        if job.kind == "trial" or not job.product.exists():
+        if job.kind not in BACKBONES or not job.product.exists():
             continue
         made = read_made(job.out)
         if not made:
@@ -69,7 +69,10 @@ def supersede(suite: Suite, jobs: Sequence[Job]) -> list[Job]:
 
 
 def _is_of_something_else(job: Job) -> bool:
-    """Say whether what lies in a job's folder, finished or not, was made of something else."""
+    """Say whether what lies in a job's folder, finished or not, was made of something else; a table is just written
+    again."""
+    if job.kind == "report":
+        return False
     if job.product.exists():
         return job.standing().stale
     return bool(origin(job.made_of(), pretrained_of(job.out) or recorded_parts(job.out)))

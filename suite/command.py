@@ -92,15 +92,16 @@ def positive(text: str) -> int:
 
 def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
     """Run what is missing on this machine and write the table; return 1 if a job failed."""
-    from twinbench.suite.finish import write_reports
+    from twinbench.suite.finish import run_report
 
     with only_runner(suite.root):
         refuse_if_active(suite)
         _settle_stale(suite, jobs, again)
-        failed = LocalLauncher(parallel).submit(suite, jobs).failed
-        started = any((job.out / "job.json").exists() for job in jobs if job.kind == "trial")
+        failed = LocalLauncher(parallel).submit(suite, [job for job in jobs if job.kind != "report"]).failed
+        trials = [job for job in jobs if job.kind == "trial"]
+        started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
         if started:
-            print(f"table: {', '.join(map(str, write_reports(suite, jobs)))}", file=sys.stderr)
+            print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
         hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
@@ -133,6 +134,7 @@ def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
 
 def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False) -> int:
     """Submit what is missing, after every check; write the table at once if all is done."""
+    from twinbench.suite.finish import report_of
     from twinbench.suite.preflight import require_sound
 
     require_sound(suite, jobs, launcher)
@@ -140,6 +142,11 @@ def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: boo
         if again:
             refuse_if_active(suite)
         _settle_stale(suite, jobs, again)
+        report = report_of(jobs)
+        if not report.done():
+            report.product.unlink(
+                missing_ok=True
+            )  # else its job, which may be of as many results, takes it for its own
         submitted = launcher.submit(suite, jobs)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)

@@ -61,6 +61,8 @@ def _own_bytes(job: Job) -> int:
     """Return about how much a job writes for itself, from the sizes of the networks it saves."""
     if job.kind == "convert":
         return BACKBONE_MB * MB
+    if job.kind == "report":
+        return SMALL_MB * MB
     if job.protocol:
         scale = job.protocol.width**2  # parameters grow with the square of the width
         return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB)

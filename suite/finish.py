@@ -1,16 +1,18 @@
 """The end of a suite: its results as one table, in its root, in every format people ask for."""
 
 import itertools
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.protocols.house import replacing
+from twinbench.protocols.house import UserError, replacing
 from twinbench.report.command import render
 from twinbench.report.files import Absent, Found, find
 from twinbench.report.result import ResultError
 from twinbench.report.table import Table, build
+from twinbench.suite import record as records
 from twinbench.suite.graph import Job
 from twinbench.suite.record import Record
 from twinbench.suite.status import JobStatus
@@ -22,9 +24,10 @@ FILES = {"text": "report.txt", "markdown": "report.md", "csv": "report.csv", "ht
 def settle(statuses: Sequence[JobStatus]) -> None:
     """Write down, in each folder, why a job failed or can't run: what only the cluster knew would be forgotten."""
     for status in statuses:
-        if status.state not in ("failed", "blocked") or (status.record and status.record.state == status.state):
-            continue
         job = status.job
+        told = status.record and status.record.state == status.state
+        if status.state not in ("failed", "blocked") or told or job.kind == "report":
+            continue
         record = status.record or Record(status.state, job.identity, job.argv, starts=0)
         told = replace(record, state=status.state, reason=status.reason, job_id=status.job_id, ended=time.time())
         told.write(job.out)
@@ -74,11 +77,36 @@ def _place(job: Job) -> tuple[str, str, str]:
 
 
 def write_reports(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
-    """Write the table in each format and return the files."""
+    """Write the table in each format and return the files; beside the report's log, what it was made of."""
+    report = report_of(jobs)
+    made_of = report.made_of()  # before the results are read: what comes in between makes a new table
     table = suite_table(suite, jobs)
     written: list[Path] = []
     for form, name in FILES.items():
         written.append(suite.root / name)
         with replacing(written[-1]) as beside:
             beside.write_text(render(table, form, suite.name, to_file=True), encoding="utf-8")
+    with replacing(report.product) as beside:
+        beside.write_text(json.dumps({"made_of": made_of, "files": [str(path) for path in written]}) + "\n")
     return written
+
+
+def run_report(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
+    """Write the table as a job of this process, with a record and a log as the other jobs have; return the files."""
+    report = report_of(jobs)
+    record = records.begin(report.out, report.identity, report.argv)
+    with (report.out / records.LOG).open("a") as log:
+        try:
+            written = write_reports(suite, jobs)
+        except (UserError, OSError) as error:
+            print(error, file=log)
+            records.end(report.out, record, "failed", 2, str(error))
+            raise
+        print("\n".join(map(str, written)), file=log)
+    records.end(report.out, record, "done")
+    return written
+
+
+def report_of(jobs: Sequence[Job]) -> Job:
+    """Return the job of a suite that writes the table."""
+    return next(job for job in jobs if job.kind == "report")

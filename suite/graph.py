@@ -2,11 +2,13 @@
 
 Of the SVM and k-NN trials that share features, the first extracts them; the others wait for it and read them. Linear
 probes take those of the test images from the same place, or put them there.
-Files are the truth: a job is done when what it makes is there and was made as the suite says now.
+Files are the truth: a job is done when what it makes is there and was made as the suite says now; the report, when its
+table was made of what the trials are now.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,11 +17,15 @@ from typing import Literal
 from twinbench.protocols.house import with_settings
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
-from twinbench.report.result import read_result
+from twinbench.protocols.text import TextError, read_json
+from twinbench.report.files import absent
 from twinbench.suite.backbone import PRODUCT, read_made
 from twinbench.suite.cluster import Cluster
 from twinbench.suite.expected import Expected
+from twinbench.suite.measured import read_measured
+from twinbench.suite.resolved import FILE as SUBMITTED
 from twinbench.suite.standing import (
+    NO_MORE,
     NOT_THERE,
     UNRECORDED,
     Standing,
@@ -31,6 +37,10 @@ from twinbench.suite.standing import (
 )
 from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 
+REPORT = "report"  # the name of the job that writes the table, and its folder
+TABLE = "table.json"  # which says there what the table was made of
+REPORT_MINUTES = 60  # at most, unless the suite says so: ten seconds for twenty thousand trials
+BACKBONES = ("pretrain", "convert")  # the kinds of job that make one
 FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
 
 
@@ -44,7 +54,7 @@ class Job:
     """One command of the suite. `name` is its folder below the suite's root."""
 
     name: str
-    kind: Literal["pretrain", "convert", "trial"]
+    kind: Literal["pretrain", "convert", "trial", "report"]
     argv: tuple[str, ...]  # after `twinbench`
     out: Path
     parts: Callable[[], Mapping[str, str]] = field(default=nothing, repr=False, compare=False)  # see expected.py
@@ -74,18 +84,20 @@ class Job:
     @property
     def product(self) -> Path:
         """The file whose presence ends the job."""
-        return self.out / ("result.json" if self.kind == "trial" else PRODUCT)
+        return self.out / {"trial": "result.json", "report": TABLE}.get(self.kind, PRODUCT)
 
     def done(self) -> bool:
         """True if the job's product is there and is what the suite says now."""
         return self.standing().done
 
     def standing(self) -> Standing:
-        """Return how the job's product stands to what the suite says now; ResultError if a result is damaged."""
-        if not self.product.exists():
-            return NOT_THERE
+        """Return how the job's product stands to what the suite says now."""
         if self.kind == "trial":
             return self._measured()
+        if not self.product.exists():
+            return NOT_THERE
+        if self.kind == "report":
+            return Standing(True) if table_parts(self.out) == self.parts() else NO_MORE
         return Standing(True, self.origin())
 
     def origin(self) -> dict[str, str]:
@@ -95,10 +107,14 @@ class Job:
         return origin(self.parts(), theirs)
 
     def _measured(self) -> Standing:
-        """Return how the trial's result stands."""
+        """Return how the trial's result stands; one that nobody can read is none, with a problem."""
+        result = read_measured(self.product)
+        if not result:
+            return NOT_THERE
+        if result.problem:
+            return Standing(False, problem=result.problem)
         parts = self.made_of()
         made = read_made(self.backbone.out) if self.backbone else None
-        result = read_result(self.product)
         causes = measured_causes(result, as_identity(parts), made)
         if self.backbone and made and (older := self.backbone.origin()):
             causes["backbone"] = f"{self.backbone.name} is {'; '.join(older.values())}"
@@ -107,14 +123,50 @@ class Job:
         found = result.method, result.protocol
         if self.trial != ("", "") and found != self.trial:
             causes["trial"] = f"holds {found[0]} on {found[1]}"
-        return Standing(True, causes, () if result.data_sha256 else (UNRECORDED,))
+        return Standing(True, causes, () if result.data_recorded else (UNRECORDED,), sha256=result.sha256)
 
 
 def build_jobs(suite: Suite) -> list[Job]:
     """Return every job of the suite, each after those it needs: backbones first, then the trials by protocol."""
     expected = Expected(suite)
     backbones = [job for method in suite.methods if (job := _backbone_job(suite, method, expected))]
-    return backbones + list(_trials(suite, {job.name: job for job in backbones}, expected))
+    trials = list(_trials(suite, {job.name: job for job in backbones}, expected))
+    return [*backbones, *trials, _report_job(suite, trials)]
+
+
+def _report_job(suite: Suite, trials: Sequence[Job]) -> Job:
+    """Return the job that writes the table when all trials have ended, well or not."""
+    cluster = suite.report
+    asked = cluster.minutes != suite.cluster.minutes
+    return Job(
+        REPORT,
+        "report",
+        ("suite", "report", str(suite.root / SUBMITTED)),
+        suite.root / REPORT,
+        partial(_tabled, trials),
+        after=tuple(job.name for job in trials),
+        gpus=0,
+        minutes=cluster.minutes if asked else min(REPORT_MINUTES, cluster.minutes),
+        cluster=cluster,
+    )
+
+
+def _tabled(trials: Sequence[Job]) -> dict[str, str]:
+    """Return what a table made now is made of: every number, and every reason why there is none."""
+    whole = hashlib.sha256()
+    for job in trials:
+        standing = job.standing()
+        told = standing.sha256 if standing.done else standing.reason or absent(job.out).reason
+        whole.update(f"{job.name} {told}\n".encode())
+    return {"trials": whole.hexdigest()}
+
+
+def table_parts(out: Path) -> object:
+    """Return what the table of the report in `out` was made of, as its file says; None where none can be read."""
+    try:
+        return read_json(out / TABLE)["made_of"]
+    except (TextError, KeyError, TypeError):
+        return None
 
 
 def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | None:
@@ -126,7 +178,16 @@ def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | Non
     name = f"{method.name}/backbone"
     out = suite.root / name
     argv = ("convert", method.checkpoint, str(out / PRODUCT), *method.flags)
-    return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0, cluster=method.cluster)
+    return Job(
+        name,
+        "convert",
+        argv,
+        out,
+        cache(partial(expected.conversion, method)),
+        gpus=0,
+        minutes=method.cluster.minutes,
+        cluster=method.cluster,
+    )
 
 
 def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:

@@ -3,7 +3,8 @@
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Submission, View
@@ -51,7 +52,7 @@ class LocalLauncher:
         """Name none: whoever runs a suite here holds its lock."""
         return {}
 
-    def cancel(self, suite: Suite) -> int:
+    def cancel(self, suite: Suite, names: Collection[str] = ()) -> int:
         """Tell the process that runs the suite to stop; SuiteError if it is another machine's."""
         runner = running_holder(suite.root)
         if not runner:
@@ -60,3 +61,7 @@ class LocalLauncher:
             raise SuiteError(f"{suite.root}: runs as process {runner.pid} on {runner.host}; cancel it there")
         os.kill(runner.pid, signal.SIGTERM)
         return 1
+
+    def logs(self, suite: Suite, name: str) -> list[Path]:
+        """Name none: a worker here begins at once, and all it says is in its folder."""
+        return []

@@ -6,7 +6,7 @@ stands on the suite and not below it.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -72,7 +72,7 @@ class Launcher(Protocol):
         ...
 
     def submit(self, suite: Suite, jobs: Sequence[Job]) -> Submission:
-        """Start every one of `jobs` that is neither done nor started already."""
+        """Start every one of `jobs`, which may be a part of the suite's, that is neither done nor started already."""
         ...
 
     def look(self, suite: Suite, names: Sequence[str], *, fresh: bool = False) -> View:
@@ -83,8 +83,13 @@ class Launcher(Protocol):
         """Return the launcher's ids of the suite's jobs that wait or run, by name."""
         ...
 
-    def cancel(self, suite: Suite) -> int:
-        """Stop what waits and what runs; return how many."""
+    def cancel(self, suite: Suite, names: Collection[str] = ()) -> int:
+        """Stop what waits and what runs, of the named jobs or, without names, of all; return how many."""
+        ...
+
+    def logs(self, suite: Suite, name: str) -> list[Path]:
+        """Return the files that hold what was said of a job outside of its own folder, the oldest first: before its
+        worker began, and by the scheduler."""
         ...
 
 

@@ -80,7 +80,7 @@ def worker_command(job: Job, processes: int, threads: int) -> list[str]:
 
 def loader_flags(job: Job, threads: int) -> list[str]:
     """Return `--workers` for commands that read images: none beside a single thread, at most 8."""
-    return [] if job.kind == "convert" else ["--workers", str(min(threads, 8) if threads > 1 else 0)]
+    return [] if job.kind in ("convert", "report") else ["--workers", str(min(threads, 8) if threads > 1 else 0)]
 
 
 @dataclass

@@ -45,13 +45,14 @@ def _lines(suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimat
         left = _left(members)
         if left:
             before = [*members[0].job.needs, *members[0].job.after]
+            if members[0].job.kind == "report":
+                before = ["all trials"]
             needs = f"after {' and '.join(before)}" if before else ""
             basis = costs[left[0].job.name].basis
             words.append(f"{_hours(left, costs):8.1f} GPU-h  {_megabytes(left, costs):7.0f} MB  ({basis})  {needs}")
         lines.append("  " + "  ".join(words).rstrip())
     left = _left(statuses)
     total = f"{_hours(left, costs):.1f} GPU-hours at most and about {_megabytes(left, costs) / 1000:.1f} GB"
-    lines.append("  then report: report.txt, report.md, report.csv, report.html")
     lines.append(f"  missing: {len(left)} jobs, {total}")
     stale = stale_line(suite, statuses)
     if stale:

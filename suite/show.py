@@ -12,10 +12,10 @@ WATCH_SECONDS = 5.0  # between two looks at the files; a cluster is asked more s
 
 
 def grouped(statuses: Sequence[JobStatus]) -> dict[tuple[str, str], list[JobStatus]]:
-    """Return the jobs by method and step (a protocol, `pretrain` or `backbone`), in their order."""
+    """Return the jobs by method and step (a protocol, `pretrain` or `backbone`; the report has none)."""
     groups: dict[tuple[str, str], list[JobStatus]] = {}
     for status in statuses:
-        method, step, *_ = status.job.name.split("/")
+        method, step, *_ = *status.job.name.split("/"), ""
         groups.setdefault((method, step), []).append(status)
     return groups
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from twinbench.protocols.identity import NOT_RECORDED, Identity
 from twinbench.protocols.text import TextError, parse_json, read_json
-from twinbench.report.result import Result
 from twinbench.suite.backbone import Made
+from twinbench.suite.measured import Measured
 from twinbench.suite.record import read_record
 
 NOT_RECORDED_SEED = -1
@@ -29,6 +29,8 @@ class Standing:
     there: bool
     causes: Mapping[str, str] = field(default_factory=dict)  # in one word, and in some
     remarks: tuple[str, ...] = ()
+    problem: str = ""  # why what lies there is nothing; it counts as not there
+    sha256: str = ""  # of a result's text
 
     @property
     def done(self) -> bool:
@@ -43,10 +45,11 @@ class Standing:
     @property
     def reason(self) -> str:
         """What to tell of it, in one line."""
-        return "; ".join([*self.causes.values(), *self.remarks])
+        return self.problem or "; ".join([*self.causes.values(), *self.remarks])
 
 
 NOT_THERE = Standing(False)
+NO_MORE = Standing(False, remarks=("the trials are not what they were when the table was written",))
 UNRECORDED = "its data is not recorded: made by an older twinbench"
 
 
@@ -69,11 +72,11 @@ def pretrained_of(out: Path) -> dict[str, str]:
         return {}
 
 
-def measured_causes(result: Result, expected: Identity, made: Made | None) -> dict[str, str]:
+def measured_causes(result: Measured, expected: Identity, made: Made | None) -> dict[str, str]:
     """Return in which parts a result is not of the `expected` identity; `made` is the backbone that a job made."""
     theirs = result.identity
     causes = {part: _words(part, expected, theirs) for part in differing(expected, theirs)}
-    if "data" in causes and "samples" in result.details:
+    if "data" in causes and result.sampled:
         causes["data"] = causes["data"].replace("other data", "other data or low-shot samples")
     if "backbone" not in causes and made and made.sha256 and made.sha256 != result.backbone_sha256:
         causes["backbone"] = WORDS["backbone"]  # the tensors are all that an old result tells

@@ -78,16 +78,21 @@ def job_status(job: Job) -> JobStatus:
     """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
     record, standing = read_record(job.out), job.standing()
     if standing.there:
-        return JobStatus(job, "stale" if standing.causes else "done", standing.reason, record, causes=standing.causes)
+        reason = standing.reason
+        if job.kind == "report":
+            reason = f"table: {job.out.with_suffix('.txt')}, .md, .csv, .html"
+        return JobStatus(job, "stale" if standing.causes else "done", reason, record, causes=standing.causes)
+    if standing.problem:
+        return JobStatus(job, "failed", standing.problem, record)
     if not record:
-        return JobStatus(job, "waiting")
+        return JobStatus(job, "waiting", standing.reason)
     if record.state == "running":
         if record.host != socket.gethostname() or _alive(record.pid):
             return JobStatus(job, "running", f"on {record.host}", record)
         return JobStatus(job, "waiting", "was interrupted, resumes with the next run", record)
     if record.state in ("failed", "blocked"):
         return JobStatus(job, record.state, record.reason, record)
-    return JobStatus(job, "waiting", record.reason, record)
+    return JobStatus(job, "waiting", record.reason or standing.reason, record)
 
 
 def _refined(status: JobStatus, seen: Seen) -> JobStatus:

@@ -230,7 +230,7 @@ def test_a_suite_with_relative_places_is_planned_run_and_done(
     monkeypatch.chdir(elsewhere)
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
     assert twinbench.main(["suite", "run", str(file), "--local"]) == 0
-    (job,) = build_jobs(read_suite(file))
+    job, _ = build_jobs(read_suite(file))
     assert job.standing().reason == ""
     assert read_result(job.product).metrics == number.metrics
 
@@ -240,13 +240,13 @@ def test_a_suite_calls_results_stale_when_labels_changed(name: str, folder: Path
     home = tmp_path / "home"
     shutil.copytree(folder, home / "folder")
     file = suite_in(home, WRITERS[name](home / "folder", home))
-    (job,) = build_jobs(read_suite(file))
+    job, _ = build_jobs(read_suite(file))
     assert twinbench.main([*job.argv, "--workers", "0"]) == 0
     assert job.done()
     moved = next((home / "folder/train/cat").iterdir())
     moved.rename(home / "folder/train/dog" / f"moved-{moved.name}")
     WRITERS[name](home / "folder", home)
-    (job,) = build_jobs(read_suite(file))
+    job, _ = build_jobs(read_suite(file))
     assert set(job.standing().causes) == {"data"}
 
 

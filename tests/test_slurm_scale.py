@@ -62,7 +62,7 @@ def test_twenty_thousand_trials_stay_below_a_gigabyte(tmp_path):
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # kB, of this program alone
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert run.stdout.startswith("many: 20000 jobs: 20000 waiting")
+    assert run.stdout.startswith("many: 20001 jobs: 20001 waiting")
     assert int(run.stdout.split()[-1]) < 1_000_000  # kB
 
 
@@ -73,7 +73,7 @@ def test_max_running_holds_over_all_batches_together(tmp_path, bound, methods, q
     suite = read_suite(write_suite(tmp_path, methods, seeds=5, cluster=options))
     trials = [
         replace(job, needs=(f"{method}/backbone",)) if (method := job.name.split("/")[0]) != "m0" else job
-        for job in build_jobs(suite)
+        for job in build_jobs(suite)[:-1]
     ]
     backbones = [Job(name, "convert", (), tmp_path) for name in {job.needs[0]: 0 for job in trials if job.needs}]
     plans = plan_batches(suite, [*backbones, *trials], largest_array=12, queued=queued)

@@ -15,6 +15,7 @@ from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.result import Result, read_results
 from twinbench.suite import local, record
 from twinbench.suite.demo import SUITE, prepare, quick_suite
+from twinbench.suite.finish import write_reports
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import SuiteError, read_suite
 
@@ -64,14 +65,30 @@ def test_plan_counts_what_is_done_by_method_and_protocol(suite_file, capsys):
     measure(jobs_of(suite_file)["random/demo-imagenet-knn/seed1"], 12.0)
     assert twinbench.main(["suite", "plan", str(suite_file), "--local"]) == 0
     first, *rows = capsys.readouterr().out.splitlines()
-    assert first.startswith("small: 5 jobs: 1 done, 4 waiting; root ")
+    assert first.startswith("small: 6 jobs: 1 done, 5 waiting; root ")
     assert [row.split()[:4] for row in rows[:3]] == [
         ["a", "pretrain", "0/1", "done"],
         ["a", "demo-imagenet-knn", "0/2", "done"],
         ["random", "demo-imagenet-knn", "1/2", "done"],
     ]
     assert "after a/pretrain" in rows[1]
-    assert rows[4].startswith("  missing: 4 jobs")
+    assert rows[3].split() == [
+        "report",
+        "0/1",
+        "done",
+        "0.0",
+        "GPU-h",
+        "1",
+        "MB",
+        "(limit",
+        "of",
+        "60",
+        "min)",
+        "after",
+        "all",
+        "trials",
+    ]
+    assert rows[4].startswith("  missing: 5 jobs")
 
 
 def test_status_tells_running_failed_blocked_and_interrupted_apart(suite_file, capsys):
@@ -136,6 +153,7 @@ def test_watch_and_follow_end_when_nothing_moves_any_more(suite_file, capsys, mo
         with (last.out / "job.log").open("a") as log:
             log.write("epoch 2\n")
         measure(last, 2.0)
+        write_reports(read_suite(suite_file), list(jobs.values()))
 
     monkeypatch.setattr("twinbench.suite.show.time.sleep", nap)
     assert twinbench.main(["suite", "logs", str(suite_file), last.name, "--follow"]) == 0
@@ -143,8 +161,9 @@ def test_watch_and_follow_end_when_nothing_moves_any_more(suite_file, capsys, mo
     (last.out / "result.json").unlink()
     assert twinbench.main(["suite", "status", str(suite_file), "--watch"]) == 0
     screens = capsys.readouterr().out
-    assert "4 done, 1 running" in screens
-    assert "5 jobs: 5 done" in screens
+    assert "4 done, 1 running, 1 waiting" in screens  # the table that was of both is of one now
+    assert f"6 jobs: 6 done; root {suite_file.parent}/out" in screens
+    assert f"done     table: {suite_file.parent}/out/report.txt" in screens
     assert len(naps) == 2
 
 
@@ -199,7 +218,7 @@ def test_another_librarys_model_goes_through_a_suite(scenes, tmp_path, capsys):
     assert len(list((tmp_path / "out/features").iterdir())) == 2  # training and test images, once for both protocols
     assert "the backbone is torchvision:shufflenet_v2_x0_5" in (tmp_path / "out/report.txt").read_text()
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert "s: 2 jobs: 2 done" in capsys.readouterr().out
+    assert "s: 3 jobs: 3 done" in capsys.readouterr().out
     (tmp_path / "w.pth").write_bytes(b"no weights")
     for result in tmp_path.rglob("result.json"):
         result.unlink()
@@ -247,5 +266,5 @@ def test_the_demos_suites_are_valid(content, tmp_path):
     for folder in ("imagenet", "VOCdevkit", "coco"):
         (tmp_path / "demo/scenes" / folder).mkdir(parents=True)
     jobs = build_jobs(read_suite(file))
-    assert {job.kind for job in jobs} == {"pretrain", "trial"}
-    assert len(jobs) == (1 + 2 * 11 if content is SUITE else 1 + 2 * 5)
+    assert {job.kind for job in jobs} == {"pretrain", "trial", "report"}
+    assert len(jobs) == (1 + 2 * 11 + 1 if content is SUITE else 1 + 2 * 5 + 1)

@@ -51,10 +51,14 @@ class Launcher:
         names = json.loads(file.read_text()) if file.exists() else []
         return {name: f"g{number}" for number, name in enumerate(names)}
 
-    def cancel(self, suite):
-        count = len(self.active(suite))
-        (suite.root / "grid.json").unlink(missing_ok=True)
-        return count
+    def cancel(self, suite, names=()):
+        active = self.active(suite)
+        kept = [name for name in active if names and name not in names]
+        (suite.root / "grid.json").write_text(json.dumps(kept))
+        return len(active) - len(kept)
+
+    def logs(self, suite, name):
+        return [file for file in [suite.root / "grid.log"] if file.exists()]
 """
 
 
@@ -90,12 +94,12 @@ def test_a_suite_is_planned_submitted_watched_and_cancelled(suite_file, capsys):
     assert "note: the grid is slow on Sundays" in plan
     assert "grid-submit random/demo-imagenet-knn/seed1" in plan
     assert twinbench.main(["suite", "run", str(suite_file)]) == 0
-    assert "2 jobs in 1 batches submitted" in capsys.readouterr().out
-    assert states(suite_file, capsys) == [("queued", "Sunday", "g0"), ("queued", "Sunday", "g1")]
+    assert "3 jobs in 1 batches submitted" in capsys.readouterr().out
+    assert states(suite_file, capsys) == [("queued", "Sunday", f"g{number}") for number in range(3)]
     assert twinbench.main(["suite", "run", str(suite_file), "--local"]) == 2
-    assert "2 jobs of this suite are on Grid; wait for them, or cancel them with:" in capsys.readouterr().err
+    assert "3 jobs of this suite are on Grid; wait for them, or cancel them with:" in capsys.readouterr().err
     assert twinbench.main(["suite", "cancel", str(suite_file)]) == 0
-    assert capsys.readouterr().out == "s: 2 jobs cancelled; `run` goes on from what is finished\n"
+    assert capsys.readouterr().out == "s: 3 jobs cancelled; `run` goes on from what is finished\n"
     assert {state for state, *_ in states(suite_file, capsys)} == {"waiting"}
 
 
@@ -116,7 +120,7 @@ def test_what_the_scheduler_has_not_got_is_said_before_anything_is_queued(suite_
     ],
 )
 def test_each_word_of_a_scheduler_has_its_meaning(suite_file, capsys, seen, state, reason):
-    first, _ = build_jobs(read_suite(suite_file))
+    first, *_ = build_jobs(read_suite(suite_file))
     (suite_file.parent / "out").mkdir()
     told = {"state": seen.state, "reason": seen.reason, "job_id": seen.job_id}
     (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: told}))
@@ -124,7 +128,7 @@ def test_each_word_of_a_scheduler_has_its_meaning(suite_file, capsys, seen, stat
 
 
 def test_files_are_believed_before_the_scheduler(suite_file, capsys):
-    first, _ = build_jobs(read_suite(suite_file))
+    first, *_ = build_jobs(read_suite(suite_file))
     run = record.begin(first.out, first.identity, first.argv, job_id="g0")
     record.end(first.out, run, "failed", 1, "exit code 1: no such image")
     (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: {"state": "ended", "reason": "evicted"}}))

@@ -12,6 +12,7 @@ from twinbench.suite.advance import advance
 from twinbench.suite.content import content_sha256
 from twinbench.suite.estimate import estimate
 from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.measured import measured_of
 from twinbench.suite.record import begin, end
 from twinbench.suite.resolved import write_resolved
 from twinbench.suite.standing import measured_causes
@@ -65,7 +66,7 @@ def test_features_that_trials_share_take_room_once(tmp_path):
         "name: s\nroot: out\nmethods: {a: {checkpoint: random}, b: {checkpoint: random}}\n"
         "protocols: {voc07-svm: {}, voc07-svm-gap: {seeds: 2}, voc07-svm-pcl: {}}\ndata: {voc: data}\n"
     )
-    trials = build_jobs(read_suite(tmp_path / "suite.yaml"))
+    *trials, _ = build_jobs(read_suite(tmp_path / "suite.yaml"))
     images = 5011 + 4952
     large, small, own = 4 * images * 8192, 4 * images * 2048, 2_000_000  # res5-avg6 is 2 x 2 x 2048
     assert [cost.disk_bytes - own for cost in estimate(trials).values()] == [large, large, small, 0, small, 0, 0, 0]
@@ -76,7 +77,7 @@ def test_svms_that_count_classes_save_no_network(tmp_path):
     (tmp_path / "suite.yaml").write_text(
         "name: s\nroot: out\nmethods: {a: {checkpoint: random}}\nprotocols: {inat18-svm: {}}\ndata: {inat: data}\n"
     )
-    (cost,) = estimate(build_jobs(read_suite(tmp_path / "suite.yaml"))).values()
+    cost, _ = estimate(build_jobs(read_suite(tmp_path / "suite.yaml"))).values()
     assert cost.disk_bytes - 4 * (437_513 + 24_426) * 2048 == 2_000_000
 
 
@@ -126,7 +127,7 @@ def test_low_shot_samples_are_named_beside_the_data_that_differ(details, words):
         protocol="p", version=1, fingerprint="f", method="m", seed=0, metrics={"mAP": 1.0}, headline="mAP",
         backbone_sha256="b", data="voc07", data_sha256="1" * 64, details=details,
     )  # fmt: skip
-    causes = measured_causes(result, Identity("f", "", "2" * 64, 0), None)
+    causes = measured_causes(measured_of(result), Identity("f", "", "2" * 64, 0), None)
     assert causes["data"].startswith(words)
 
 

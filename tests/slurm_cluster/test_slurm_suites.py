@@ -116,14 +116,16 @@ def test_two_thousand_trials_are_submitted_in_a_minute(site):
         ("partition: nope", "there is no partition 'nope' here; there are: axed, doomed, high, low, main, short"),
         ("partition: short, minutes: 60", "asks for 60 minutes, but partition short allows 30"),
         ("gpus_per_node: 9", "gpus_per_node is 9, but a node of partition main has 4"),
-        ("nodes: 3", "asks for 3 nodes, but partition main has 2"),
+        ("nodes: 3", "cluster.nodes: asks for 3 nodes, but partition main has 2"),
         ("minutes: 1", "leave no time to work beside a warning"),
-        ("constraint: a100", "sbatch: .*Invalid feature specification"),
+        ("constraint: a100", "cluster: sbatch: .*Invalid feature specification"),
+        ("gpu_type: a100", "cluster: sbatch: .*Invalid generic resource|Requested node configuration is not available"),
+        ("sbatch: {no-such: 1}", "cluster: sbatch: .*unrecognized option '--no-such=1'"),
     ],
 )
 def test_what_slurm_would_refuse_or_never_start_is_said_before(site, cluster_options, words, capsys):
-    options = {"gpus_per_node": "1", "minutes": "20"} | dict(o.split(": ") for o in cluster_options.split(", "))
-    site.write(seeds=1).write_text(
+    options = {"gpus_per_node": "1", "minutes": "20"} | dict(o.split(": ", 1) for o in cluster_options.split(", "))
+    site.write("{mine: {pretrain: {recipe: demo}}}", seeds=1).write_text(
         (site.folder / "suite.yaml").read_text().split("cluster:")[0]
         + f"cluster: {{signal_delay_s: 30, {', '.join(f'{key}: {value}' for key, value in options.items())}}}\n"
     )
