@@ -108,7 +108,7 @@ class NodeTask:
         """Run the worker; return why it failed, if it did. A job that is put back in the queue does not come back."""
         if self.main:
             gpus, node = _gpus(self.place), os.environ.get("SLURM_JOB_NODELIST", "")
-            self.record = records.begin(self.folder, self.identity, argv, gpus, _slurm_id(), node, self.length)
+            self.record = records.begin(self.folder, self.identity, argv, gpus, scheduler.own_id(), node, self.length)
             if futile := _futile(self.record):
                 records.end(self.folder, self.record, "failed", reason=futile, cause="fruitless")
                 return futile
@@ -194,7 +194,7 @@ class NodeTask:
                     records.end(self.folder, told, "failed", code, futile, "fruitless")
                     return futile
                 records.end(self.folder, told, "stopped", code, PUT_BACK)
-                scheduler.ask("scontrol", "requeue", _slurm_id())
+                scheduler.ask("scontrol", "requeue", scheduler.own_id())
                 raise SystemExit(EXIT_CODE)
             except scheduler.SchedulerError as error:
                 failure = f"{reason}, and could not be put back in the queue: {error}"
@@ -205,7 +205,7 @@ class NodeTask:
 
     def _standing(self) -> tuple[str, bool]:
         """Return the job's state as Slurm sees it, and whether its time is over; a preemption does not shorten that."""
-        said = scheduler.ask("squeue", "--noheader", f"--jobs={_slurm_id()}", "--format=%T|%L")
+        said = scheduler.ask("squeue", "--noheader", f"--jobs={scheduler.own_id()}", "--format=%T|%L")
         state, _, left = said[0].partition("|") if said else ("", "", "")
         try:
             return state, scheduler.minutes_of(left) * 60 <= self.delay + outside.EARLY_SECONDS
@@ -234,16 +234,13 @@ def _top_up(root: Path) -> None:
         resolved(TOP_UP)(root)
     except Exception as error:
         with (root / "slurm" / TOP_UP_LOG).open("a") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {_slurm_id()}: {error!r}\n")
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {scheduler.own_id()}: {error!r}\n")
 
 
-def write_report(code: str, suite_file: str) -> None:
-    """Write the table of a suite; what is missing in it is said why."""
+def run_steward(code: str, suite_file: str) -> None:
+    """Look after the suite in `suite_file` when its other jobs have ended, see steward.py."""
     require_code(code)
-    import twinbench
-
-    if twinbench.main(["suite", "report", suite_file]):
-        raise JobFailed(f"{suite_file}: the table could not be written; see above")
+    resolved("slurm.steward:steward")(Path(suite_file))  # by its path: it submits jobs, and so stands on this file
 
 
 def _group(place: submitit.JobEnvironment) -> dict[str, str]:
@@ -258,13 +255,6 @@ def _group(place: submitit.JobEnvironment) -> dict[str, str]:
         # neighbours in the queue have neighbouring ids, so jobs that share a node never share a port
         "MASTER_PORT": str(FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS),
     }
-
-
-def _slurm_id() -> str:
-    """Return Slurm's id of this job, as squeue writes it."""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ["SLURM_JOB_ID"]
 
 
 def _gpus(place: submitit.JobEnvironment) -> int:

@@ -16,22 +16,29 @@ from pathlib import Path
 from twinbench.protocols.house import replacing
 
 VARIABLE = "TWINBENCH_OUTSIDE"
-SHELL = Path(__file__).with_name("outside.sh")
+SHELL = "twinbench/slurm/outside.sh"
+# Before anything else. TERM: all that some sites send before they preempt.
+TRAP = (
+    "outside_signals=0 outside_step=\n"
+    "trap 'outside_signals=$((outside_signals + 1)); [[ -z $outside_step ]] || outside_warned' USR2 TERM"
+)
 LOOK_SECONDS = 0.1
 # Slurm looks at time limits each 30 s and warns up to a minute early
 EARLY_SECONDS = 90
 
 
-def batch_script(header: str, setup: Sequence[str], command: str, folder: Path, late_seconds: int) -> str:
+def batch_script(header: str, setup: Sequence[str], command: str, folder: Path, code: Path, late_seconds: int) -> str:
     """Return what sbatch gets: `setup` and `command` in a shell of their own, below one that minds Slurm.
 
-    A warning after `late_seconds` is taken for the time limit's.
+    `folder` is the batch's, `code` has the functions of that shell. A warning after `late_seconds` is taken for the
+    time limit's.
     """
     return "\n".join(
         [
             header.rstrip(),
             "",
-            SHELL.read_text(),
+            TRAP,
+            f"source {shlex.quote(str(code / SHELL))} || exit",
             f"outside_begin {shlex.quote(str(folder))}",
             "(",
             "trap - USR2 TERM",

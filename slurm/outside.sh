@@ -2,9 +2,6 @@
 # queue where nothing inside can, and asks Slurm's programs for what runs inside. Nobody but this shell is warned
 # (--signal=B:), and it waits for what it has started in the background: bash handles no signal before the command in
 # its foreground has ended, so that a warning during a slow set-up would come too late.
-outside_signals=0 outside_step=
-# TERM: all that some sites send before they preempt
-trap 'outside_signals=$((outside_signals + 1)); [[ -z $outside_step ]] || outside_warned' USR2 TERM
 
 outside_begin() { # FOLDER of the batch
   outside_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}

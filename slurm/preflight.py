@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
+from twinbench.slurm.limits import Limit, read_limits
 from twinbench.slurm.parameters import partition_names, report_minutes, size_of
 from twinbench.slurm.scheduler import Partition, SchedulerError
 from twinbench.suite.cluster import Cluster
@@ -13,6 +14,7 @@ from twinbench.suite.graph import Job
 from twinbench.suite.preflight import existing
 from twinbench.suite.suite import Suite
 
+PLACES = 3  # in Slurm's queue that a suite cannot do without, see launch.py
 LOCAL_DISKS = ("tmpfs", "overlay", "ramfs")  # file systems that no other node can see
 
 
@@ -59,7 +61,27 @@ def remarks(suite: Suite) -> list[str]:
         found.append(f"the suite's root lies on a {kind} disk, which other nodes do not see")
     if _preempts_unwarned(suite):
         found.append("a preempted job gets no warning on this cluster: it goes on from its last checkpoint")
-    return found
+    return [*found, *_waves(suite)]
+
+
+def _waves(suite: Suite) -> Iterator[str]:
+    """Yield that there are more jobs than the site takes at once."""
+    trials = len(suite.methods) * sum(len(entry.seeds) for entry in suite.measurements)
+    try:
+        rule = _strictest(suite)
+    except SchedulerError:
+        return
+    if rule and trials + PLACES > rule.most:
+        yield (
+            f"the site takes {rule.most} jobs of yours at once ({rule.what}): the suite goes in waves, and its jobs "
+            "submit what follows when they end"
+        )
+
+
+def _strictest(suite: Suite) -> Limit | None:
+    """Return the lowest of the site's limits on how many jobs may be in the queue."""
+    clusters = [*(entry.cluster for entry in suite.measurements), *(method.cluster for method in suite.methods)]
+    return read_limits().strictest([*clusters, suite.report])
 
 
 def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
@@ -72,6 +94,12 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
             "go to a login node of the cluster, or add --local to use this machine"
         )
         return
+    rule = _strictest(suite)
+    if rule and rule.most < PLACES:
+        yield (
+            f"the site takes {rule.most} jobs of yours at once ({rule.what}), a suite needs {PLACES}: one that "
+            "measures, one that looks after the others, and its successor; choose another qos or account"
+        )
     for asked in asked_of(suite, jobs, known):
         for name in partition_names(asked.cluster):
             if name in known:

@@ -11,7 +11,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from twinbench.slurm import outside, scheduler
 from twinbench.slurm.batches import Plan
-from twinbench.slurm.node import NodeTask, write_report
+from twinbench.slurm.node import NodeTask, run_steward
 from twinbench.slurm.parameters import parameters, python_command
 from twinbench.slurm.scheduler import SchedulerError
 from twinbench.suite.graph import Job
@@ -27,10 +27,10 @@ def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: s
     return _submit(suite.root / "slurm" / name, script(suite, plan, code, name, dependency), calls)
 
 
-def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str) -> str:
-    """Submit the job that writes the table of the suite in `file`, and return its id."""
-    text = script(suite, None, code, name, dependency)
-    return _submit(suite.root / "slurm" / name, text, [DelayedSubmission(write_report, str(code), str(file))])
+def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str, begin: str = "") -> str:
+    """Submit the steward of the suite in `file`, not to start before `begin`, and return its id."""
+    text = script(suite, None, code, name, dependency, begin)
+    return _submit(suite.root / "slurm" / name, text, [DelayedSubmission(run_steward, str(code), str(file))])
 
 
 def task_arguments(suite: Suite, job: Job, code: Path) -> tuple[Any, ...]:
@@ -44,8 +44,8 @@ def task_arguments(suite: Suite, job: Job, code: Path) -> tuple[Any, ...]:
     )
 
 
-def script(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str) -> str:
-    """Return the text that sbatch gets for a batch; no plan: for the report's."""
+def script(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str, begin: str = "") -> str:
+    """Return the text that sbatch gets for a batch; no plan: for the steward's."""
     job = plan.jobs[0] if plan else None
     cluster = job.cluster if job else suite.report
     folder = suite.root / "slurm" / name
@@ -53,15 +53,16 @@ def script(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: s
     setup = options.pop("setup")
     # only the shell is warned, see outside.sh
     options["additional_parameters"] |= {"signal": f"B:USR2@{cluster.signal_delay_s}"}
+    if begin:
+        options["additional_parameters"] |= {"begin": begin}
     if plan and len(plan.jobs) > 1:
-        options["map_count"] = len(plan.jobs)
-    if plan and plan.at_once:
-        options["array_parallelism"] = plan.at_once
+        # all at once: how many there are is launch.py's
+        options |= {"map_count": len(plan.jobs), "array_parallelism": len(plan.jobs)}
     start = f"{python_command(cluster)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
     text = _make_sbatch_string(command=start, folder=folder, **options)
     header, command = text.split("\n# command\nexport SUBMITIT_EXECUTOR=slurm\n")
     late = options["time"] * 60 - cluster.signal_delay_s - outside.EARLY_SECONDS
-    return outside.batch_script(header, setup, command.strip(), folder, late)
+    return outside.batch_script(header, setup, command.strip(), folder, code, late)
 
 
 def _submit(folder: Path, text: str, calls: Sequence[DelayedSubmission]) -> str:
@@ -81,7 +82,6 @@ def _submit(folder: Path, text: str, calls: Sequence[DelayedSubmission]) -> str:
         said = scheduler.ask("sbatch", "--parsable", str(folder / SCRIPT))
     except SchedulerError as error:
         words = str(error).removeprefix("sbatch: ").replace("sbatch: error: ", "")
-        raise SchedulerError(
-            f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
-        ) from None
+        kind = type(error)  # a full queue is another matter than a mistake
+        raise kind(f"sbatch refused a batch: {words}; what was submitted before it stays, run again") from None
     return said[-1].partition(";")[0]  # of several clusters it says which

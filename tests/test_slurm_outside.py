@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from twinbench.report.provenance import code_root
 from twinbench.slurm import launch
 from twinbench.slurm.node import MOST_FRUITLESS, MOST_OVERDUE, TOP_UP_LOG, _futile, _top_up
 from twinbench.slurm.outside import batch_script
@@ -34,7 +35,7 @@ class Shell:
         path.chmod(0o755)
 
     def start(self, command="true", setup=(), late=1000):
-        text = batch_script("#!/bin/bash", setup, f"srun {command}", self.folder, late)
+        text = batch_script("#!/bin/bash", setup, f"srun {command}", self.folder, code_root(), late)
         environment = {**os.environ, "PATH": f"{self.folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "8"}
         environment |= {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
         return subprocess.Popen(["bash", "-c", text], env=environment, stdout=subprocess.PIPE, text=True)

@@ -44,7 +44,7 @@ def test_in_a_container_without_slurm_a_job_that_preemption_would_cancel_goes_on
     site.wait(site.settled)
     assert site.result(0)["metrics"]["top1"] == site.value(0, steps=12)
     assert site.result(0)["details"]["starts"] == 2
-    assert "(1)" in (site.root / "report.txt").read_text()  # by a job that asked Slurm about the others
+    assert "(n=1)" in (site.root / "report.txt").read_text()  # by a job that asked Slurm about the others
 
 
 def test_a_job_that_gets_no_further_ends_and_says_what_to_raise(site, monkeypatch):
@@ -60,7 +60,7 @@ def test_a_job_that_gets_no_further_ends_and_says_what_to_raise(site, monkeypatc
     site.pace(100, 2)
     site.write(seeds=1)
     assert site.run() == 0
-    for start in (1, 2):
+    for start in (1, 2, 3):  # the first run makes a file or two, and so counts as an advance
         site.wait(lambda start=start: site.record(0) and site.record(0).starts == start)
         site.wait((site.root / site.trial(0) / "place").exists)
         subprocess.run(["scancel", "--signal=USR2", site.statuses()[site.trial(0)].job_id], check=True)
@@ -92,7 +92,7 @@ def test_real_workers_survive_a_requeue_and_a_dead_node_bit_for_bit(site, scenes
     hit = site.root / "hit/pretrain"
 
     def epoch(number):
-        return (hit / "log.jsonl").exists() and any(line["epoch"] == number for line in read_log(hit / "log.jsonl"))
+        return (hit / "log.jsonl").exists() and any(line.get("epoch") == number for line in read_log(hit / "log.jsonl"))
 
     site.wait(lambda: epoch(0))
     subprocess.run(["scontrol", "requeue", site.statuses()["hit/pretrain"].job_id], check=True)
