@@ -231,9 +231,8 @@ def _submit(
             raise
         steward = submitted[0].slurm_id
         room.take(suite.report)
-    if scheduler.own_id() not in {
-        entry.slurm_id for entry in state.queue
-    }:  # else there is a place when this job has ended
+    queued = {entry.slurm_id for entry in state.queue}
+    if scheduler.own_id() not in queued:  # else there is a place when this job has ended
         room.take(suite.report)  # for the steward that a steward submits before it ends
     most = suite.cluster.max_running - len(active) if suite.cluster.max_running else math.inf
     chosen = choose(due, {job.name for job in missing}, active, most, room.take)

@@ -154,7 +154,7 @@ class NodeTask:
             outside.tell("settled", reason)
             return reason
         reason = failure_reason(self.folder, code, self.product.name)
-        if self.warned or code in (EXIT_CODE, -signal.SIGTERM):
+        if self.warned or self.terminated or code in (EXIT_CODE, -signal.SIGTERM):
             # srun ends all tasks when one has failed, by the signal that preempts
             failed = None if self.warned else outside.told("settled")
             if failed is None:

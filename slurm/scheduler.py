@@ -154,6 +154,18 @@ def partitions() -> dict[str, Partition]:
     return found
 
 
+def ending_partitions() -> set[str]:
+    """Return the partitions that end what they preempt, with no time for it to put itself back in the queue."""
+    found: set[str] = set()
+    for line in ask("scontrol", "--oneliner", "show", "partition"):
+        told: dict[str, str] = dict(re.findall(r"(\w+)=(\S*)", line))
+        if told["PreemptMode"] == "CANCEL" and told["GraceTime"] == "0":
+            found.add(told["PartitionName"])
+            if told["Default"] == "YES":
+                found.add("")
+    return found
+
+
 def settings() -> dict[str, str]:
     """Return the controller's configuration."""
     pairs = (line.partition("=") for line in ask("scontrol", "show", "config"))

@@ -122,8 +122,8 @@ def test_slurms_programs_answer_where_they_are_not_and_a_new_job_inherits_nothin
         'try: ask("sbatch", "", "2")\n'
         "except SchedulerError as error: print(error)\n"
     )
-    said, status = shell.start(f"env PATH=/nowhere {PYTHON} '{code}'").communicate()[0], 0
-    assert said.splitlines() == ["True ['a b|text|'] ['RUNNING']", "sbatch: no"], status
+    said, _ = shell.start(f"env PATH=/nowhere {PYTHON} '{code}'").communicate()
+    assert said.splitlines() == ["True ['a b|text|'] ['RUNNING']", "sbatch: no"]
 
 
 def test_a_failing_top_up_is_noted_and_fails_no_job(tmp_path, monkeypatch):
@@ -187,14 +187,16 @@ def read(out):
     return record
 
 
-def test_a_job_ends_after_three_time_limits_or_twenty_interruptions_without_an_advance(tmp_path):
-    for _ in range(MOST_OVERDUE):
-        assert not _futile(read(tmp_path)) if (tmp_path / "job.json").exists() else True
-        run(tmp_path, overdue=True)
-    assert "ran out of time 3 times in a row and got no further" in _futile(read(tmp_path))
-    for _ in range(MOST_FRUITLESS):
-        run(tmp_path, job_id="8")
-    assert "was interrupted 20 times in a row and got no further" in _futile(read(tmp_path))
+@pytest.mark.parametrize(
+    ("overdue", "most", "words"),
+    [(True, MOST_OVERDUE, "ran out of time 3 times in a row"), (False, MOST_FRUITLESS, "was interrupted 20 times")],
+)
+def test_a_job_ends_after_three_time_limits_or_twenty_interruptions_without_an_advance(tmp_path, overdue, most, words):
+    for _ in range(most - 1):
+        run(tmp_path, overdue=overdue)
+    assert not _futile(read(tmp_path))
+    run(tmp_path, overdue=overdue)
+    assert words in _futile(read(tmp_path))
 
 
 @pytest.mark.parametrize(

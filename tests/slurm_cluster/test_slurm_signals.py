@@ -1,11 +1,10 @@
 """Whenever and however Slurm wants a node back, and whatever the job runs in: it goes on, and not for ever."""
 
-import hashlib
 import subprocess
 
 import pytest
 
-from twinbench.runtime.progress import read_log
+import twinbench
 from twinbench.slurm import launch
 from twinbench.slurm.snapshot import take_snapshot
 from twinbench.suite.record import read_record
@@ -47,6 +46,22 @@ def test_in_a_container_without_slurm_a_job_that_preemption_would_cancel_goes_on
     assert "(n=1)" in (site.root / "report.txt").read_text()  # by a job that asked Slurm about the others
 
 
+def test_a_job_that_preemption_ends_at_once_is_submitted_again_as_plan_says(site, capsys):
+    file = site.write(seeds=1, cluster="partition: axed")
+    assert twinbench.main(["suite", "plan", str(file)]) == 0
+    assert "partition axed ends what it preempts, at once: such a job is submitted again" in capsys.readouterr().out
+    site.fault("random.0", "hold")
+    assert site.run() == 0
+    first = site.started(site.trial(0)).job_id
+    preempt()
+    site.wait(lambda: first not in {entry.slurm_id for entry in site.queued()})
+    site.fault("random.0", "")
+    site.wait(lambda: site.result_exists(0))
+    assert site.result(0)["metrics"]["top1"] == site.value(0)
+    assert site.result(0)["details"]["starts"] == 2
+    assert site.statuses()[site.trial(0)].record.job_id != first
+
+
 def test_a_job_that_gets_no_further_ends_and_says_what_to_raise(site, monkeypatch):
     def impatient(into):
         code = site.snapshot(into)
@@ -84,26 +99,18 @@ def test_a_process_that_fails_ends_the_others_and_is_no_preemption(site):
 
 def test_real_workers_survive_a_requeue_and_a_dead_node_bit_for_bit(site, scenes, monkeypatch):
     monkeypatch.setattr(launch, "take_snapshot", take_snapshot)
-    settings = "{epochs: 4, batch_size: 8, projector: [16, 16], crop: 32}"
-    plan = f"{{pretrain: {{recipe: demo, set: {settings}}}}}"
-    file = site.write(f"{{other: {plan}, hit: {plan}}}", seeds=1, cluster="mem_gb_per_gpu: 4")
+    plan = "{pretrain: {recipe: demo, set: {epochs: 5, batch_size: 8, projector: [16, 16], crop: 32}}}"
+    file = site.write(f"{{hit: {plan}, other: {plan}}}", seeds=1, cluster="mem_gb_per_gpu: 4")
     file.write_text(file.read_text().replace("imagenet: data", f"imagenet: {scenes / 'imagenet'}"))
     assert site.run() == 0
-    hit = site.root / "hit/pretrain"
-
-    def epoch(number):
-        return (hit / "log.jsonl").exists() and any(line.get("epoch") == number for line in read_log(hit / "log.jsonl"))
-
-    site.wait(lambda: epoch(0))
+    hit, other = site.root / "hit/pretrain", site.root / "other/pretrain"
+    site.wait((hit / "log.jsonl").exists, pause=0.1)  # its first step is near
     subprocess.run(["scontrol", "requeue", site.statuses()["hit/pretrain"].job_id], check=True)
-    site.wait(lambda: epoch(1))
-    node = read_record(hit).node
-    site.service("kill", node)
-    site.service("start", node)
-    site.wait((hit / "resnet50.pth").exists)
-    site.wait((site.root / "other/pretrain/resnet50.pth").exists)
-    digests = [
-        hashlib.sha256((site.root / name / "pretrain/resnet50.pth").read_bytes()).digest() for name in ("other", "hit")
-    ]
-    assert digests[0] == digests[1]
+    site.wait(lambda: read_record(hit).starts == 2, pause=0.1)
+    second = read_record(hit)
+    site.wait(lambda: (hit / "checkpoint.pth").stat().st_mtime > second.started, pause=0.1)
+    site.service("kill", second.node)
+    site.service("start", second.node)
+    site.wait(lambda: (hit / "resnet50.pth").exists() and (other / "resnet50.pth").exists())
+    assert (hit / "resnet50.pth").read_bytes() == (other / "resnet50.pth").read_bytes()
     assert read_record(hit).starts == 3
