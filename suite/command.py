@@ -3,6 +3,7 @@
 Examples:
     twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
+    twinbench suite run suite.yaml --watch    go on as checkpoints of a running pretraining appear
     twinbench suite run suite.yaml --again    move aside what was made of something else than the file says now, first
     twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
     twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
@@ -15,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from twinbench.protocols.house import unknown
@@ -23,9 +25,10 @@ from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
+from twinbench.suite.series import describe
 from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
-from twinbench.suite.suite import Suite, SuiteError, read_suite
+from twinbench.suite.suite import Suite, SuiteError, read_suite, take_checkpoints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added["run"].add_argument(
         "--again", action="store_true", help="move what was made of something else aside, and make it anew"
     )
+    added["run"].add_argument(
+        "--watch", action="store_true", help="look for new files of `checkpoints` each minute, until Ctrl-C or `until`"
+    )
     added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
     added["status"].add_argument("--watch", action="store_true", help="until all has ended")
     added["logs"].add_argument("trial", metavar="TRIAL", help="as `status` names it: method/protocol/seed0")
@@ -69,10 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             launcher = _launcher(arguments.local)
             return print_plan(suite, jobs, launcher, as_json=arguments.json, scripts=arguments.scripts)
         case "run":
-            launcher = _launcher(arguments.local)
-            if isinstance(launcher, LocalLauncher):
-                return run_locally(suite, jobs, arguments.parallel, again=arguments.again)
-            return _submit(suite, jobs, launcher, again=arguments.again)
+            return _run(suite, jobs, arguments)
         case "status":
             return _status(suite, jobs, arguments)
         case "logs":
@@ -81,6 +84,24 @@ def run(arguments: argparse.Namespace) -> int:
             return _cancel(suite)
         case _:
             return _report(suite, jobs)
+
+
+def _run(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+    """Start what is missing, once or as checkpoints appear."""
+    from twinbench.suite.watch import watch
+
+    launcher = _launcher(arguments.local)
+    again = arguments.again
+    if not arguments.watch:
+        for each in suite.series:
+            print(describe(each.common.name, each.files), file=sys.stderr)
+    if not isinstance(launcher, LocalLauncher):
+        submit = partial(_submit, launcher=launcher, again=again)
+        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, jobs)
+    if not arguments.watch:
+        return run_locally(suite, jobs, arguments.parallel, again=again)
+    with only_runner(suite.root):  # held while it sleeps, too: `cancel` finds it
+        return watch(arguments.suite, partial(_run_here, parallel=arguments.parallel, again=again))
 
 
 def positive(text: str) -> int:
@@ -92,16 +113,22 @@ def positive(text: str) -> int:
 
 def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
     """Run what is missing on this machine and write the table; return 1 if a job failed."""
+    with only_runner(suite.root):
+        return _run_here(suite, jobs, jobs, parallel=parallel, again=again)
+
+
+def _run_here(suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, parallel: int, again: bool) -> int:
+    """Run what is missing of `some` jobs and write the table, under the suite's lock; return 1 if a job failed."""
     from twinbench.suite.finish import run_report
 
-    with only_runner(suite.root):
-        refuse_if_active(suite)
-        _settle_stale(suite, jobs, again)
-        failed = LocalLauncher(parallel).submit(suite, [job for job in jobs if job.kind != "report"]).failed
-        trials = [job for job in jobs if job.kind == "trial"]
-        started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
-        if started:
-            print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
+    refuse_if_active(suite)
+    _settle_stale(suite, jobs, again)
+    take_checkpoints(suite)
+    failed = LocalLauncher(parallel).submit(suite, [job for job in some if job.kind != "report"]).failed
+    trials = [job for job in jobs if job.kind == "trial"]
+    started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
+    if started:
+        print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
         hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
@@ -132,8 +159,8 @@ def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
         print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
 
 
-def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False) -> int:
-    """Submit what is missing, after every check; write the table at once if all is done."""
+def _submit(suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, launcher: Launcher, again: bool = False) -> int:
+    """Submit what is missing of `some` jobs, after every check; write the table at once if all is done."""
     from twinbench.suite.finish import report_of
     from twinbench.suite.preflight import require_sound
 
@@ -142,12 +169,13 @@ def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: boo
         if again:
             refuse_if_active(suite)
         _settle_stale(suite, jobs, again)
+        take_checkpoints(suite)
         report = report_of(jobs)
         if not report.done():
             report.product.unlink(
                 missing_ok=True
             )  # else its job, which may be of as many results, takes it for its own
-        submitted = launcher.submit(suite, jobs)
+        submitted = launcher.submit(suite, some)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
     what = "nothing to submit: all is queued"
