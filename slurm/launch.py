@@ -10,7 +10,6 @@ the steward, who also gives jobs another try that ended for a cause which one ma
 
 import contextlib
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -69,7 +68,7 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
 
 def top_up(root: Path) -> None:
     """Submit what there is room for now that this job has ended; for the last act of a job of the suite in `root`."""
-    ledger, ending = Ledger(root), own_id()
+    ledger, ending = Ledger(root), scheduler.own_id()
     due = ledger.left or _ended_of_a_cause(ledger, ending) or seconds_since_asked(root) > LOOK_SECONDS
     if not due or not ledger.open:
         return
@@ -125,13 +124,6 @@ def cancel_all(suite: Suite, names: Collection[str] = ()) -> int:
 def active_jobs(suite: Suite) -> dict[str, str]:
     """Return Slurm's ids of the suite's jobs that wait or run, by name."""
     return _look(suite).active if (suite.root / FOLDER).exists() else {}
-
-
-def own_id() -> str:
-    """Return Slurm's id of the job that this process belongs to, as squeue writes it; empty outside of one."""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ.get("SLURM_JOB_ID", "")
 
 
 @contextmanager
@@ -245,7 +237,8 @@ def _submit(
             raise
         steward = submitted[0].slurm_id
         room.take(suite.report)
-    if own_id() not in {entry.slurm_id for entry in state.queue}:  # else there is a place when this job has ended
+    queued = {entry.slurm_id for entry in state.queue}
+    if scheduler.own_id() not in queued:  # else there is a place when this job has ended
         room.take(suite.report)  # for the steward that a steward submits before it ends
     most = suite.cluster.max_running - len(active) if suite.cluster.max_running else math.inf
     chosen = choose(due, {job.name for job in missing}, active, most, room.take)

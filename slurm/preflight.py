@@ -61,7 +61,20 @@ def remarks(suite: Suite) -> list[str]:
         found.append(f"the suite's root lies on a {kind} disk, which other nodes do not see")
     if _preempts_unwarned(suite):
         found.append("a preempted job gets no warning on this cluster: it goes on from its last checkpoint")
-    return [*found, *_waves(suite)]
+    return [*found, *_ends(suite), *_waves(suite)]
+
+
+def _ends(suite: Suite) -> Iterator[str]:
+    """Yield which partitions of the suite end what they preempt."""
+    try:
+        ending = scheduler.ending_partitions()
+    except SchedulerError:
+        return
+    for name in sorted({name for cluster in _clusters(suite) for name in partition_names(cluster)} & ending):
+        yield (
+            f"{f'partition {name}' if name else 'the default partition'} ends what it preempts, at once: such a job is "
+            "submitted again when the suite's others have ended, and goes on from its last checkpoint"
+        )
 
 
 def _waves(suite: Suite) -> Iterator[str]:
@@ -80,8 +93,13 @@ def _waves(suite: Suite) -> Iterator[str]:
 
 def _strictest(suite: Suite) -> Limit | None:
     """Return the lowest of the site's limits on how many jobs may be in the queue."""
-    clusters = [*(entry.cluster for entry in suite.measurements), *(method.cluster for method in suite.methods)]
-    return read_limits().strictest([*clusters, suite.report])
+    return read_limits().strictest(_clusters(suite))
+
+
+def _clusters(suite: Suite) -> list[Cluster]:
+    """Return the cluster options of all that a suite runs."""
+    entries = (*suite.measurements, *suite.methods)
+    return [*(entry.cluster for entry in entries), suite.report]
 
 
 def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:

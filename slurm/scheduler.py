@@ -1,5 +1,6 @@
 """Everything that is asked of Slurm's own programs, and what their answers mean. Submitting is launch.py's."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinbench.protocols.house import UserError
+from twinbench.slurm import outside
 
 ANSWER_SECONDS = 30  # a controller that is down lets its clients wait for about 9 s
 
@@ -71,7 +73,14 @@ ARGUMENT_IDS = 5000  # in one argument, of which Linux takes 128 KB
 
 def has_slurm() -> bool:
     """Say whether jobs can be submitted from here."""
-    return shutil.which("sbatch") is not None
+    return shutil.which("sbatch") is not None or outside.place() is not None
+
+
+def own_id() -> str:
+    """Return Slurm's id of the job that this process belongs to, as squeue writes it; empty outside of one."""
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID", "")
 
 
 def queue(users: Iterable[str]) -> list[Queued]:
@@ -148,6 +157,18 @@ def partitions() -> dict[str, Partition]:
     return found
 
 
+def ending_partitions() -> set[str]:
+    """Return the partitions that end what they preempt, with no time for it to put itself back in the queue."""
+    found: set[str] = set()
+    for line in ask("scontrol", "--oneliner", "show", "partition"):
+        told: dict[str, str] = dict(re.findall(r"(\w+)=(\S*)", line))
+        if told["PreemptMode"] == "CANCEL" and told["GraceTime"] == "0":
+            found.add(told["PartitionName"])
+            if told["Default"] == "YES":
+                found.add("")
+    return found
+
+
 def settings() -> dict[str, str]:
     """Return the controller's configuration."""
     pairs = (line.partition("=") for line in ask("scontrol", "show", "config"))
@@ -180,15 +201,24 @@ def _gpus(gres: str) -> int:
 def ask(program: str, *words: str, stdin: str = "") -> list[str]:
     """Run one of Slurm's programs and return the lines of its answer; SchedulerError in one line if it has none."""
     try:
-        run = subprocess.run(
-            [program, *words], input=stdin, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
-        )
-    except FileNotFoundError:
-        raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
+        run = _run([program, *words], stdin)
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{program} gave no answer in {ANSWER_SECONDS} s; try again later") from None
+    except FileNotFoundError:
+        raise SchedulerError(f"{program}: no such program here; run this on a login node of the cluster") from None
+    except OSError as error:
+        raise SchedulerError(f"{program}: cannot be asked from here: {error.filename}: {error.strerror}") from None
     if run.returncode:
         said = " / ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
         kind = QueueFull if program == "sbatch" and re.search(FULL, said) else SchedulerError
         raise kind(f"{program}: {said or f'exit code {run.returncode}'}")
     return run.stdout.splitlines()
+
+
+def _run(words: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
+    """Run a program; in a job, the shell outside of its container does if it is not here. A job's sbatch runs there in
+    any case: to a new job it hands its environment on, the number of this array's element included."""
+    folder = outside.place()
+    if folder and (words[0] == "sbatch" or not shutil.which(words[0])):
+        return outside.ask(folder, words, stdin, ANSWER_SECONDS + 10)
+    return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from twinbench.protocols.house import UserError
-from twinbench.slurm.launch import go_on, own_id, turn
-from twinbench.slurm.scheduler import SchedulerError
+from twinbench.slurm.launch import go_on, turn
+from twinbench.slurm.scheduler import SchedulerError, own_id
 from twinbench.suite.suite import Suite, read_suite
 
 TRIES, TRY_SECONDS = 20, 30.0  # a controller may be away for some minutes

@@ -13,6 +13,7 @@ from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.ledger import Ledger, new_batch
 from twinbench.slurm.parameters import setup_lines
+from twinbench.slurm.sbatch import script
 from twinbench.slurm.scheduler import Queued, SchedulerError, expand, minutes_of
 from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
 from twinbench.suite.graph import build_jobs
@@ -122,8 +123,6 @@ def suite(tmp_path):
 
 
 def test_the_script_asks_for_what_the_suite_says(suite):
-    from twinbench.slurm.sbatch import script
-
     text = script(suite, Plan(tuple(build_jobs(suite)[:-1]), ()), Path("/code"), "s.1234", "afterok:7")
     for line in (
         "#SBATCH --account=vision",
@@ -137,13 +136,14 @@ def test_the_script_asks_for_what_the_suite_says(suite):
         "#SBATCH --nodes=2",
         "#SBATCH --ntasks-per-node=8",
         "#SBATCH --requeue",
-        "#SBATCH --signal=USR2@180",
+        "#SBATCH --signal=B:USR2@180",
         "#SBATCH --time=90",
         f"#SBATCH --chdir='{suite.root}'",
         "module load x",
     ):
         assert line in text.splitlines(), line
     assert "--kill-on-bad-exit=1 apptainer exec img.sif " in text
+    assert "wckey" not in text
     assert "export PYTHONPATH=/code${PYTHONPATH:+:$PYTHONPATH}" in text
 
 

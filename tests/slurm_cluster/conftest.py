@@ -50,7 +50,7 @@ def run(arguments):
     place = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")]
     (out / f"place{place[0]}").write_text(" ".join(place))
     if place[0] not in ("", "0"):
-        return 0
+        return int((data / f"process.{place[0]}").exists())
     fault = data / f"{arguments.method or 'train'}.{arguments.seed}"
     pace, steps = map(float, (data / "pace").read_text().split())
     state = json.loads((out / "state").read_text()) if (out / "state").exists() else {"step": 0, "sum": 0, "starts": 0}
@@ -198,10 +198,11 @@ class Site:
         """Return what the worker measures if no step is lost or done twice."""
         return (1 + seed) * steps * (steps + 1) / 2 / 10
 
-    def controller_has_saved(self):
-        """Say whether Slurm's controller has written down the first trial's start; one killed before forgets jobs."""
-        saved = Path(os.environ["SLURM_CONF"]).parent / "state/job_state"
-        return saved.exists() and saved.stat().st_mtime > self.record(0).started
+    def save_controller(self, slurm_id):
+        """Have Slurm's controller write down what it knows, by a change: one that is killed before forgets jobs."""
+        state, before = Path(os.environ["SLURM_CONF"]).parent / "state/job_state", time.time()
+        subprocess.run(["scontrol", "update", f"JobId={slurm_id}", "Comment=running"], check=True)
+        self.wait(lambda: state.exists() and state.stat().st_mtime > before)
 
     @staticmethod
     def service(action, name):

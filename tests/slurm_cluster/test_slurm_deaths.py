@@ -71,7 +71,7 @@ def test_a_preempted_job_gives_way_and_resumes(site, blow):
 
 def test_a_job_out_of_time_is_warned_and_goes_on_in_a_second_run(site):
     site.pace(1.0, 40)
-    site.write(seeds=1, cluster="partition: low")
+    site.write(seeds=1, cluster="partition: low, container: env PATH=/nowhere")
     assert site.run() == 0
     status = site.started(site.trial(0))
     # The shortest limit there is; Slurm warns 30 to 90 s before its end (signal_delay_s, and its own minute), so now.
@@ -85,7 +85,7 @@ def test_a_job_out_of_time_is_warned_and_goes_on_in_a_second_run(site):
 
 def test_what_only_slurm_knows_is_told(site):
     site.pace(0.1, 12)
-    site.write(seeds=3, cluster="mem_gb_per_gpu: 1")
+    site.write(seeds=3, cluster="mem_gb_per_gpu: 1, retries: {memory: 0}")
     site.fault("random.0", "memory")
     site.fault("random.1", "hold")
     assert site.run() == 0
@@ -123,8 +123,7 @@ def test_accounting_and_controller_may_be_away_for_a_minute(site, capsys):
     site.fault("random.0", "hold")
     assert site.run() == 0
     name = site.trial(0)
-    site.started(name)
-    site.wait(site.controller_has_saved)
+    site.save_controller(site.started(name).job_id)
     site.service("kill", "slurmctld")
     site.service("kill", "slurmdbd")
     back = time.monotonic() + 60
