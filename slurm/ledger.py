@@ -115,6 +115,10 @@ class Ledger:
                     continue  # another suite of this name
             self._adopt({"batch": name, "id": slurm_id})
 
+    def wants(self, name: str) -> bool:
+        """Say whether the round is about a job, as far as it is missing."""
+        return name not in self.cancelled and (not self.only or name in self.only or name in self.round)
+
     def latest(self) -> dict[str, tuple[Batch, str]]:
         """Return, for each job that was ever submitted, its last batch and Slurm's id of it in there."""
         confirmed = (batch for batch in self.batches.values() if batch.slurm_id)

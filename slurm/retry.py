@@ -2,12 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from twinbench.slurm import scheduler
 from twinbench.slurm.ledger import FOLDER, Batch
 from twinbench.slurm.parameters import size_of
-from twinbench.slurm.scheduler import Accounted
+from twinbench.slurm.queued import State
+from twinbench.slurm.scheduler import Accounted, SchedulerError
 from twinbench.suite.graph import Job
 from twinbench.suite.record import last_line, read_record
 from twinbench.suite.status import MEMORY
@@ -42,6 +44,35 @@ class Try:
         if self.mem_gb:
             cluster = replace(cluster, mem_gb_per_gpu=self.mem_gb)
         return replace(job, cluster=cluster)
+
+
+def find_tries(state: State, jobs: Sequence[Job]) -> dict[str, Try]:
+    """Return how those of `jobs` that this round has submitted before are tried once more, where they are."""
+    latest, found = state.ledger.latest(), {}
+    before = {job.name: state.submissions(job.name) for job in jobs}
+    ended = {name: latest[name] for name, batches in before.items() if batches}
+    history = _history(ended.values())
+    for job in jobs:
+        if job.name not in ended:
+            continue
+        batch, slurm_id = ended[job.name]
+        told = history.get(slurm_id)
+        held = job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
+        cause = "node" if held else cause_of(job, batch, slurm_id, told)
+        nodes = scheduler.last_nodes(slurm_id) if cause == "node" else ()
+        again = next_try(job, before[job.name], cause, nodes, told.memory if told else "") if cause else None
+        if again:
+            found[job.name] = again
+    return found
+
+
+def _history(ended: Iterable[tuple[Batch, str]]) -> dict[str, Accounted]:
+    """Return what accounting says of jobs; nothing where there is none, or none just now."""
+    names = {slurm_id: batch.slurm_name for batch, slurm_id in ended}
+    try:
+        return scheduler.history(names, set(names.values())) if names else {}
+    except SchedulerError:
+        return {}
 
 
 def cause_of(job: Job, batch: Batch, slurm_id: str, ended: Accounted | None) -> str:

@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 from twinbench.protocols.house import UserError
-from twinbench.slurm.launch import go_on, turn
+from twinbench.slurm.launch import TURN_SECONDS, go_on
 from twinbench.slurm.scheduler import SchedulerError, own_id
+from twinbench.suite.lock import only_runner
 from twinbench.suite.suite import Suite, read_suite
 
 TRIES, TRY_SECONDS = 20, 30.0  # a controller may be away for some minutes
@@ -33,7 +34,7 @@ def _more_to_do(suite: Suite) -> bool:
     """Go on with the round; return whether there is anything left of it, and a steward after it."""
     for left in reversed(range(TRIES)):
         try:
-            with turn(suite.root):
+            with only_runner(suite.root, patience=TURN_SECONDS):
                 return go_on(suite, own_id())
         except SchedulerError:
             if not left:

@@ -10,8 +10,9 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +24,10 @@ from twinbench.suite.suite import SuiteError
 FILE = ".lock"
 HELD = ".lock.held"  # there as long as the suite is held, where the kernel locks nothing
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what such mounts answer
+
+
+class HeldError(SuiteError):
+    """Another process holds the suite."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,26 @@ class Holder:
 
 
 @contextmanager
-def only_runner(root: Path) -> Generator[None]:
-    """Hold the suite's root for the length of the block; SuiteError if another process holds it, or none can."""
+def only_runner(root: Path, patience: float = 0.0) -> Generator[None]:
+    """Hold the suite's root for the length of the block; SuiteError if another process holds it for longer than
+    `patience`, in seconds, or none can."""
+    end = time.monotonic() + patience
+    while True:
+        with ExitStack() as held:
+            try:
+                held.enter_context(_runner(root))
+            except HeldError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(1.0)
+                continue
+            yield
+            return
+
+
+@contextmanager
+def _runner(root: Path) -> Generator[None]:
+    """Hold the suite's root for the length of the block, or raise SuiteError at once."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / FILE).open("a+")
@@ -103,10 +126,10 @@ def _held(root: Path) -> Generator[None]:
             file.unlink()
 
 
-def _refused(root: Path, holder: Holder | None, advice: str) -> SuiteError:
+def _refused(root: Path, holder: Holder | None, advice: str) -> "HeldError":
     """Return the error for a suite that another process holds."""
     who = f"process {holder.pid} on {holder.host}" if holder else "another process"
-    return SuiteError(f"{root}: this suite is being run already, by {who}; wait for it or {advice}")
+    return HeldError(f"{root}: this suite is being run already, by {who}; wait for it or {advice}")
 
 
 def _ourselves() -> str:
