@@ -13,6 +13,7 @@ from typing import Literal
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, read_json
+from twinbench.suite.kept import Kept
 
 FILE = "job.json"
 LOG = "job.log"
@@ -55,11 +56,19 @@ class Record:
 
 def read_record(out: Path) -> Record | None:
     """Return the record in the folder `out`, or None where there is none, or none that can be read."""
+    return kept_records(f"{out}/{FILE}")
+
+
+def _read(path: Path) -> Record | None:
+    """Return what the file `path` says, or None if it says nothing."""
     try:
-        found = read_json(out / FILE)
+        found = read_json(path)
         return Record(**{**found, "argv": tuple(found["argv"])})
     except (TextError, TypeError, KeyError):
         return None  # a record informs people; losing one must not stop a suite
+
+
+kept_records = Kept(_read, Record("done", ""), lambda found: found.state == "done", without="argv")
 
 
 def begin(out: Path, identity: str, argv: Sequence[str], gpus: int = 0, job_id: str = "") -> Record:

@@ -9,13 +9,16 @@ from typing import Literal
 
 from twinbench.suite.advance import Advance, advance
 from twinbench.suite.graph import Job
+from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
-from twinbench.suite.record import LOG, Record, last_line, read_record
+from twinbench.suite.measured import read_measured
+from twinbench.suite.record import LOG, Record, kept_records, last_line, read_record
 from twinbench.suite.suite import Suite
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stale"]  # stale: of something else
 ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "failed", "blocked", "stale")
 UNEXPLAINED = "left the queue without a result"  # and the launcher does not say why, or not yet
+READERS = {"results": read_measured, "records": kept_records}
 MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how schedulers speak of memory in a job's output
 
 
@@ -60,6 +63,7 @@ class JobStatus:
 
 def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
     """Return where every job stands, and what to tell if the cluster could not be asked."""
+    recall(suite.root, READERS)
     statuses = [job_status(job) for job in jobs]
     unsettled = [status.job.name for status in statuses if status.state not in ("done", "stale")]
     view = cluster_launcher().look(suite, unsettled, fresh=fresh)
@@ -71,6 +75,7 @@ def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> t
                 refined = job_status(status.job)
             statuses[index] = _with_last_word(refined, seen)
     problem = view.problem and f"{view.problem}; what follows is from files"
+    keep(suite.root, READERS)
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
 
