@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.suite.suite import SuiteError
 
 FILE = ".lock"
@@ -61,6 +62,6 @@ def running_holder(root: Path) -> Holder | None:
 def _read(root: Path) -> Holder | None:
     """Return the holder that the lock's file names."""
     try:
-        return Holder(**read_json(root / FILE))
-    except (TextError, TypeError):
+        return as_typed(Holder, read_json(root / FILE), str(root / FILE))
+    except TextError:
         return None

@@ -13,6 +13,7 @@ from typing import Literal
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.suite.kept import Kept
 
 FILE = "job.json"
@@ -63,7 +64,7 @@ def _read(path: Path) -> Record | None:
     """Return what the file `path` says, or None if it says nothing."""
     try:
         found = read_json(path)
-        return Record(**{**found, "argv": tuple(found["argv"])})
+        return as_typed(Record, {**found, "argv": tuple(found["argv"])}, str(path))
     except (TextError, TypeError, KeyError):
         return None  # a record informs people; losing one must not stop a suite
 
