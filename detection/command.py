@@ -6,7 +6,7 @@ Examples:
     twinbench detection voc0712-frcnn-c4 resnet50.pth /datasets/VOCdevkit out/voc --method barlow-twins --seed 1
     twinbench detection demo-coco-mrcnn-c4-1x random scenes/coco out/coco
     torchrun --nproc-per-node 8 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/coco
-    torchrun --nproc-per-node 2 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/coco2 --gpus 2
+    torchrun --nproc-per-node 2 -m twinbench detection coco-mrcnn-c4-1x resnet50.pth /datasets/coco out/c --scale-to 2
 
 OUT gets result.json (last), predictions.png, precision-recall.png, log.jsonl (losses), log.txt (what Detectron2 says),
 config.yaml, model_final.pth and, while it trains, the newest checkpoints.
@@ -16,10 +16,10 @@ import argparse
 import importlib.util
 
 from twinbench.detection.options import Options
-from twinbench.detection.scaling import linear_rule
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.scaling import GPUS, ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked
 from twinbench.report.trial import add_trial_arguments, trial_protocol
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench detection` takes."""
     add_trial_arguments(parser)
     parser.add_argument(
-        "--gpus",
+        "--scale-to",
         type=int,
-        default=8,
+        default=GPUS,
         metavar="N",
         help="scale batch, rate and schedule from the papers' 8 GPUs to N by the linear rule; is recorded (default: as "
         "the protocol says, on however many processes there are)",
@@ -60,11 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _protocol(arguments: argparse.Namespace) -> Protocol:
-    """Return the protocol with --gpus and --set applied; where both change a setting, --set has the last word."""
+    """Return the protocol with --scale-to and --set applied; where both change a setting, --set has the last word."""
     load_own(arguments.protocols)
     named = find_protocol(arguments.protocol, "detection")
     assert isinstance(named.recipe, DetectionRecipe)
-    scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.gpus).items()]
+    try:
+        scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.scale_to).items()]
+    except ScalingError as error:
+        raise DetectionError(f"--scale-to {error}") from None
     return trial_protocol(named, scaled + arguments.set)
 
 

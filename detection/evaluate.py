@@ -15,8 +15,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from twinbench.detection.datasets import DetectionData
-from twinbench.detection.options import Evaluator
 from twinbench.detection.stream import Checked, image_mapper
+from twinbench.protocols.kinds.detector import Evaluator
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
 

@@ -1,11 +1,11 @@
 """What a detection trial takes beside what every trial does."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
+from twinbench.protocols.kinds.detector import Evaluator
 from twinbench.runtime.options import Option
 
-Evaluator = Literal["pycocotools", "faster-coco-eval"]
 SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
 
 

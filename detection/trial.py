@@ -110,7 +110,7 @@ def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOf
     share = recipe.batch_size // process.world
     return (
         f"{process.device}: {share} images of up to {recipe.max_size} px do not fit into its memory ({said}); end what "
-        "else computes there, start more processes, or take fewer images with --gpus N"
+        "else computes there, start more processes, or take fewer images with --scale-to N"
     )
 
 

@@ -34,7 +34,9 @@ class UserError(Exception):
             message = message.rstrip().rpartition(f"{type(self).__name__}: ")[2]
         if len(message) > LONGEST:  # what it quotes, in the middle, may be a name of a megabyte
             message = f"{message[: LONGEST // 2]} [...] {message[-LONGEST // 2 :]}"
-        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
+        if not message.isprintable():
+            message = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+        super().__init__(message)
 
 
 class RunEnded(Exception):

@@ -1,4 +1,4 @@
-"""Whether what a JSON file holds has the types that a dataclass declares: files come from other people, and get damaged.
+"""Whether what a JSON file holds has the types that a dataclass declares: files come from others, and get damaged.
 
 This module needs nothing but the standard library.
 """

@@ -42,7 +42,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader with bounds, checked as the text is read. Dates stay the texts that they are written as."""
+    """A safe loader with bounds, checked as the text is read. Dates and times stay the texts that they are."""
 
     yaml_implicit_resolvers = {
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != f"{TAG}timestamp"]
@@ -91,6 +91,8 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_scalar_node(anchor)
         if not is_encodable(node.value) or any(letter < " " and letter not in "\t\n" for letter in node.value):
             raise _mistake(f"a control character, or half a letter, in {ascii(node.value)[:60]}", node)
+        if node.tag in NUMBERS and ":" in node.value:  # YAML 1.1 reads 12:30 as 750, to the base of sixty
+            node.tag = f"{TAG}str"
         if node.tag in NUMBERS:
             self._require_number(node)
         return node

@@ -1,11 +1,12 @@
-"""Which jobs are submitted together, and which submission waits for which; nothing here knows Slurm."""
+"""Which jobs are submitted now, and which of them together; nothing here speaks to Slurm."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
+from twinbench.suite.cluster import Cluster
 from twinbench.suite.graph import Job
-from twinbench.suite.suite import Suite
+
+ORDER = {"pretrain": 0, "convert": 1, "trial": 2}  # what others wait for, and what takes longest, goes first
 
 
 @dataclass(frozen=True)
@@ -14,42 +15,50 @@ class Plan:
 
     jobs: tuple[Job, ...]
     needs: tuple[str, ...]
-    at_once: int = 0  # elements at once; 0: no bound
-    # To keep to max_running:
-    after: int | None = None  # position of the plan that must have ended before
-    after_queued: bool = False  # and everything that is in the queue now
 
 
-def plan_batches(suite: Suite, jobs: Sequence[Job], largest_array: int = 1000, queued: int = 0) -> list[Plan]:
-    """Return the submissions for `jobs`, each after those it waits for; `queued` of the suite are on Slurm already.
+def choose(
+    jobs: Sequence[Job],
+    missing: Collection[str],
+    active: Collection[str],
+    most: float,
+    takes: Callable[[Cluster], bool],
+) -> list[Job]:
+    """Return those of `jobs` that there is room for, at most `most`; `missing` and `active` name all that is not done.
 
-    `max_running` is shared out to lanes. The batches of a lane run one after another; a backbone takes a place in the
-    lane of the first trials that wait for it.
+    `takes` counts a job of a cluster in, if Slurm has room for it. Jobs that could start at once go first: one that
+    waits for another would hold a place for days. Nothing is chosen while what it needs is neither chosen nor active.
     """
-    backbones = {job.name: job for job in jobs if job.kind != "trial"}
-    groups: dict[tuple[Any, ...], list[Job]] = {}
+    unsettled = {*missing, *active}
+    chosen: dict[str, Job] = {}
+
+    def waits(job: Job) -> bool:
+        return any(name in unsettled for name in (*job.needs, *job.after))
+
+    for job in sorted(jobs, key=lambda job: (waits(job), ORDER[job.kind])):
+        if len(chosen) >= most:
+            break
+        if any(need in unsettled and need not in active and need not in chosen for need in job.needs):
+            continue
+        if takes(job.cluster):
+            chosen[job.name] = job
+    return list(chosen.values())
+
+
+def plan_batches(
+    jobs: Sequence[Job], largest_array: int = 1000, apart: Callable[[Job], object] = lambda _: None
+) -> Iterator[Plan]:
+    """Yield the submissions for `jobs`, each after those it waits for: backbones alone, trials of one size in arrays.
+
+    Jobs for which `apart` differs are not in one array.
+    """
+    yield from (Plan((job,), job.needs) for job in jobs if job.kind != "trial")
+    shapes: dict[int, str] = {}  # of clusters by their id: the trials of a protocol have the same one
+    groups: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
         if job.kind == "trial":
-            groups.setdefault((job.needs, job.after, job.gpus, job.minutes, repr(job.cluster)), []).append(job)
-    arrays = [
-        (needs, tuple(members[start : start + largest_array]))
-        for (needs, *_), members in groups.items()
-        for start in range(0, len(members), largest_array)
-    ]
-    bound = suite.cluster.max_running
-    if not bound:
-        return [Plan((job,), ()) for job in backbones.values()] + [Plan(members, needs) for needs, members in arrays]
-    crowded = queued >= bound
-    room = bound if crowded else bound - queued
-    lanes = min(len(arrays), room)
-    plans: list[Plan] = []
-    last: dict[int, int] = {}  # of each lane
-    arrays.sort(key=lambda array: not any(need in backbones for need in array[0]))  # what takes longest begins first
-    for number, (needs, members) in enumerate(arrays):
-        lane = number % lanes
-        share = room // lanes + (lane < room % lanes)
-        first = [Plan((backbones.pop(need),), ()) for need in needs if need in backbones]
-        for plan in (*first, Plan(members, needs, share)):
-            plans.append(replace(plan, after=last.get(lane), after_queued=crowded and lane not in last))
-            last[lane] = len(plans) - 1
-    return plans
+            shape = shapes.setdefault(id(job.cluster), repr(job.cluster))
+            groups.setdefault((job.needs, job.after, job.gpus, job.minutes, shape, apart(job)), []).append(job)
+    for members in groups.values():
+        for start in range(0, len(members), largest_array):
+            yield Plan(tuple(members[start : start + largest_array]), members[0].needs)

@@ -6,7 +6,7 @@ from pathlib import Path
 from twinbench.slurm import preflight, scheduler
 from twinbench.slurm.batches import plan_batches
 from twinbench.slurm.launch import active_jobs, cancel_all, submit_missing
-from twinbench.slurm.ledger import Ledger
+from twinbench.slurm.ledger import FOLDER, Batch, Ledger
 from twinbench.slurm.view import View as SlurmView
 from twinbench.slurm.view import forget, look
 from twinbench.suite.graph import Job
@@ -49,8 +49,7 @@ class SlurmLauncher:
         from twinbench.slurm.sbatch import script
 
         found: list[str] = []
-        missing = [job for job in missing_jobs(jobs) if job.kind != "report"]
-        for plan in plan_batches(suite, missing):
+        for plan in plan_batches([job for job in missing_jobs(jobs) if job.kind != "report"]):
             head, *others = plan.jobs
             terms = [f"afterok:<{need}>" for need in plan.needs]
             terms += [f"afterany:<{name}>" for name in head.after]
@@ -71,30 +70,33 @@ class SlurmLauncher:
         ledger = Ledger(suite.root)
         if not ledger.batches:
             return View()
-        said = look(suite.root, ledger, names)
+        said = look(suite.root, ledger, names, suite.name)
         latest = ledger.latest()
         jobs: dict[str, Seen] = {}
         for name in names:
             if name in latest:
                 batch, slurm_id = latest[name]
-                log = suite.root / "slurm" / batch.slurm_name / f"{slurm_id}_0_log.out"
-                jobs[name] = _seen(said, slurm_id, log)
+                jobs[name] = _seen(said, slurm_id, _log(suite, batch, slurm_id))
         return View(jobs, said.problem)
 
     def active(self, suite: Suite) -> dict[str, str]:
         """Return Slurm's ids of the suite's jobs in the queue, by name."""
-        ledger = Ledger(suite.root)
-        return active_jobs(ledger) if ledger.batches else {}
+        return active_jobs(suite)
 
     def cancel(self, suite: Suite, names: Collection[str] = ()) -> int:
-        """Cancel the suite's jobs in the queue, or only those named."""
+        """Cancel the suite's jobs in the queue, or those named."""
         return cancel_all(suite, names)
 
     def logs(self, suite: Suite, name: str) -> list[Path]:
-        """Return what each submission of a job has said, as far as it is there."""
-        batches = [batch for batch in Ledger(suite.root).batches.values() if batch.slurm_id and name in batch.jobs]
-        logs = [suite.root / "slurm" / batch.slurm_name / f"{batch.element(name)}_0_log.out" for batch in batches]
-        return [log for log in logs if log.exists()]
+        """Return what Slurm's output of a job's submissions is in, the last one last."""
+        batches = Ledger(suite.root).batches.values()
+        found = [_log(suite, batch, batch.element(name)) for batch in batches if batch.slurm_id and name in batch.jobs]
+        return [log for log in found if log.exists()]
+
+
+def _log(suite: Suite, batch: Batch, slurm_id: str) -> Path:
+    """Return the file of what a job said before its worker began, and after."""
+    return suite.root / FOLDER / batch.slurm_name / f"{slurm_id}_0_log.out"
 
 
 def _seen(said: SlurmView, slurm_id: str, log: Path) -> Seen:
@@ -104,14 +106,13 @@ def _seen(said: SlurmView, slurm_id: str, log: Path) -> Seen:
         reason = queued.reason.strip("()")
         if reason in scheduler.NEVER:
             return Seen("never", f"never starts: {scheduler.NEVER[reason]} ({reason})", slurm_id, log)
-        return Seen("queued", reason, slurm_id, log)
+        return Seen("queued", scheduler.HELD.get(reason, reason), slurm_id, log)
     if queued:
         return Seen("running", queued.reason, slurm_id, log)
     ended = said.history.get(slurm_id)
-    if ended:
+    if ended and ended.state:
         return Seen("ended", f"{_meaning(ended.state)} ({ended.state} {ended.code})", slurm_id, log)
-    asked = said.queue_asked and not said.problem
-    return Seen("lost" if asked else "unknown", "", slurm_id, log)
+    return Seen("lost" if ended and not said.problem else "unknown", "", slurm_id, log)
 
 
 def _meaning(state: str) -> str:

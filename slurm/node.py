@@ -18,7 +18,7 @@ from pathlib import Path
 import submitit
 from submitit.helpers import DelayedSubmission
 
-from twinbench.protocols.house import UserError
+from twinbench.protocols.house import UserError, resolved
 from twinbench.runtime.stopping import EXIT_CODE
 from twinbench.slurm import scheduler
 from twinbench.slurm.snapshot import require_code
@@ -112,13 +112,10 @@ class NodeTask(submitit.helpers.Checkpointable):
         time.sleep(60)  # Slurm ends the whole step now
 
 
-def write_report(code: str, suite_file: str) -> None:
-    """Write the table of a suite; what is missing in it is said why."""
+def run_steward(code: str, suite_file: str) -> None:
+    """Look after the suite in `suite_file` when its other jobs have ended, see steward.py."""
     require_code(code)
-    import twinbench
-
-    if twinbench.main(["suite", "report", suite_file]):
-        raise JobFailed(f"{suite_file}: the table could not be written; see above")
+    resolved("slurm.steward:steward")(Path(suite_file))  # by its path: it submits jobs, and so stands on this file
 
 
 def _group(place: submitit.JobEnvironment) -> dict[str, str]:

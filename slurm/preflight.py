@@ -1,16 +1,48 @@
 """What this cluster does not offer a suite, found before anything is queued."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
+from twinbench.slurm.limits import Limit, read_limits
+from twinbench.slurm.parameters import partition_names, report_minutes, size_of
 from twinbench.slurm.scheduler import Partition, SchedulerError
+from twinbench.suite.cluster import Cluster
 from twinbench.suite.graph import Job
 from twinbench.suite.preflight import existing
 from twinbench.suite.suite import Suite
 
+PLACES = 3  # in Slurm's queue that a suite cannot do without, see launch.py
 LOCAL_DISKS = ("tmpfs", "overlay", "ramfs")  # file systems that no other node can see
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What jobs of one place in the suite file ask for."""
+
+    suite: Suite
+    place: str  # protocols.voc07-svm, methods.mine, report
+    cluster: Cluster
+    minutes: int
+    job: Job | None  # one of them; None: the report
+    own_minutes: bool = False  # a protocol's short word for its cluster's
+
+    def key(self, option: str) -> str:
+        """Return where the suite file says an option: in the entry, or in the suite's cluster for all."""
+        if option == "minutes" and (self.own_minutes or self.place == "report"):
+            return f"{self.place}.minutes"
+        if getattr(self.cluster, option) == getattr(self.suite.cluster, option):
+            return f"cluster.{option}"
+        return f"{self.where}.{option}"
+
+    @property
+    def where(self) -> str:
+        """Where the entry's own options stand, as far as it has some."""
+        if self.cluster == self.suite.cluster:
+            return "cluster"
+        return self.place if self.place == "report" else f"{self.place}.cluster"
 
 
 def problems(suite: Suite, jobs: Sequence[Job]) -> list[str]:
@@ -18,7 +50,7 @@ def problems(suite: Suite, jobs: Sequence[Job]) -> list[str]:
     found = []
     if "%" in str(suite.root):
         found.append(f"root {suite.root} holds a '%', which Slurm reads as a pattern; choose another")
-    return [*found, *_cluster(suite, jobs)]
+    return [*found, *dict.fromkeys(_cluster(suite, jobs))]
 
 
 def remarks(suite: Suite) -> list[str]:
@@ -29,11 +61,31 @@ def remarks(suite: Suite) -> list[str]:
         found.append(f"the suite's root lies on a {kind} disk, which other nodes do not see")
     if _preempts_unwarned(suite):
         found.append("a preempted job gets no warning on this cluster: it goes on from its last checkpoint")
-    return found
+    return [*found, *_waves(suite)]
+
+
+def _waves(suite: Suite) -> Iterator[str]:
+    """Yield that there are more jobs than the site takes at once."""
+    trials = len(suite.methods) * sum(len(entry.seeds) for entry in suite.measurements)
+    try:
+        rule = _strictest(suite)
+    except SchedulerError:
+        return
+    if rule and trials + PLACES > rule.most:
+        yield (
+            f"the site takes {rule.most} jobs of yours at once ({rule.what}): the suite goes in waves, and its jobs "
+            "submit what follows when they end"
+        )
+
+
+def _strictest(suite: Suite) -> Limit | None:
+    """Return the lowest of the site's limits on how many jobs may be in the queue."""
+    clusters = [*(entry.cluster for entry in suite.measurements), *(method.cluster for method in suite.methods)]
+    return read_limits().strictest([*clusters, suite.report])
 
 
 def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield what the partition does not offer."""
+    """Yield what the partitions do not offer; what several entries ask for alike may come several times."""
     try:
         known = scheduler.partitions()
     except SchedulerError as error:
@@ -42,53 +94,78 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
             "go to a login node of the cluster, or add --local to use this machine"
         )
         return
-    cluster = suite.cluster
-    names = [name for name in cluster.partition.split(",") if name] or [""]
-    for name in names:
-        if name not in known:
-            offered = ", ".join(sorted(filter(None, known)))
-            yield f"cluster.partition: there is no partition '{name}' here; there are: {offered}"
-        else:
-            yield from _limits(suite, jobs, known[name])
-    yield from _refusals(suite, jobs)
-    longest = max((job.minutes for job in jobs), default=0)
-    if longest * 60 < 2 * cluster.signal_delay_s + 60:
+    rule = _strictest(suite)
+    if rule and rule.most < PLACES:
         yield (
-            f"cluster: {longest} minutes leave no time to work beside a warning of signal_delay_s = "
-            f"{cluster.signal_delay_s} s; raise minutes or lower signal_delay_s"
+            f"the site takes {rule.most} jobs of yours at once ({rule.what}), a suite needs {PLACES}: one that "
+            "measures, one that looks after the others, and its successor; choose another qos or account"
+        )
+    for asked in asked_of(suite, jobs, known):
+        for name in partition_names(asked.cluster):
+            if name in known:
+                yield from _limits(asked, known[name])
+            else:
+                offered = ", ".join(sorted(filter(None, known)))
+                yield f"{asked.key('partition')}: there is no partition '{name}' here; there are: {offered}"
+        if asked.job:
+            yield from _warning(asked)
+            yield from _refusal(asked)
+
+
+def asked_of(suite: Suite, jobs: Sequence[Job], known: Mapping[str, Partition]) -> list[Asked]:
+    """Return what the jobs ask for, those of one place and size once, and what the report asks for."""
+    minutes = {entry.protocol.name: entry.minutes for entry in suite.measurements}
+    found: dict[tuple[object, ...], Asked] = {}
+    for job in jobs:
+        protocol = job.trial[1]
+        place = f"protocols.{protocol}" if protocol else f"methods.{job.name.partition('/')[0]}"
+        asked = Asked(suite, place, job.cluster, job.minutes, job, own_minutes=bool(minutes.get(protocol)))
+        found.setdefault((place, job.gpus, job.nodes, job.minutes), asked)
+    report = Asked(suite, "report", suite.report, report_minutes(suite.report, known), None)
+    return [*found.values(), report]
+
+
+def _limits(asked: Asked, partition: Partition) -> Iterator[str]:
+    """Yield what is more than the partition has; Slurm would accept such jobs and never start them."""
+    cluster, size = asked.cluster, size_of(asked.cluster, asked.job)
+    if asked.minutes > partition.minutes:
+        yield (
+            f"{asked.key('minutes')}: asks for {asked.minutes} minutes, but partition {partition.name} allows "
+            f"{partition.minutes:.0f}; lower minutes: a job that needs longer resumes by itself"
+        )
+    if size.nodes > partition.nodes:
+        if asked.job and asked.job.kind == "trial":
+            what = f"{asked.place}.gpus: asks for {size.nodes} nodes of {size.gpus}"
+        else:
+            what = f"{asked.key('nodes')}: asks for {size.nodes} nodes"
+        yield f"{what}, but partition {partition.name} has {partition.nodes}"
+    if size.gpus and cluster.gpus_per_node > partition.gpus_per_node:
+        yield (
+            f"{asked.key('gpus_per_node')}: gpus_per_node is {cluster.gpus_per_node}, but a node of partition "
+            f"{partition.name} has {partition.gpus_per_node}"
         )
 
 
-def _refusals(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+def _warning(asked: Asked) -> Iterator[str]:
+    """Yield a time limit that is over before a job has done anything."""
+    delay = asked.cluster.signal_delay_s
+    if asked.minutes * 60 < 2 * delay + 60:
+        yield (
+            f"{asked.key('minutes')}: {asked.minutes} minutes leave no time to work beside a warning of signal_delay_s "
+            f"= {delay} s; raise minutes or lower signal_delay_s"
+        )
+
+
+def _refusal(asked: Asked) -> Iterator[str]:
     """Yield what sbatch itself objects to, asked without submitting: constraint, account, qos, memory, shape."""
     from twinbench.slurm.sbatch import script
 
-    sizes = {(job.gpus, job.nodes, job.minutes): job for job in jobs}
-    said: set[str] = set()
-    for job in sizes.values():
-        text = script(suite, Plan((job,), ()), suite.root / "code", suite.name, "")
-        try:
-            scheduler.ask("sbatch", "--test-only", stdin="\n".join(x for x in text.splitlines() if "--chdir" not in x))
-        except SchedulerError as error:
-            said.add(str(error).replace("allocation failure: ", ""))
-    yield from sorted(said)
-
-
-def _limits(suite: Suite, jobs: Sequence[Job], partition: Partition) -> Iterator[str]:
-    """Yield what is more than the partition has; Slurm would accept such jobs and never start them."""
-    longest = max((job.minutes for job in jobs), default=0)
-    if longest > partition.minutes:
-        yield (
-            f"cluster: asks for {longest} minutes, but partition {partition.name} allows {partition.minutes:.0f}; "
-            "lower minutes: a job that needs longer resumes by itself"
-        )
-    if suite.cluster.nodes > partition.nodes:
-        yield f"cluster: asks for {suite.cluster.nodes} nodes, but partition {partition.name} has {partition.nodes}"
-    if suite.cluster.gpus_per_node > partition.gpus_per_node:
-        yield (
-            f"cluster: gpus_per_node is {suite.cluster.gpus_per_node}, but a node of partition {partition.name} "
-            f"has {partition.gpus_per_node}"
-        )
+    assert asked.job
+    text = script(asked.suite, Plan((asked.job,), ()), asked.suite.root / "code", asked.suite.name, "")
+    try:
+        scheduler.ask("sbatch", "--test-only", stdin="\n".join(x for x in text.splitlines() if "--chdir" not in x))
+    except SchedulerError as error:
+        yield f"{asked.where}: {str(error).replace('allocation failure: ', '')}"
 
 
 def _preempts_unwarned(suite: Suite) -> bool:

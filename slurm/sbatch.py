@@ -2,8 +2,7 @@
 
 import contextlib
 import io
-import shlex
-import sys
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,23 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
 from twinbench.slurm.batches import Plan
-from twinbench.slurm.node import NodeTask, write_report
-from twinbench.slurm.scheduler import SchedulerError
-from twinbench.suite.cluster import Cluster
+from twinbench.slurm.node import NodeTask, run_steward
+from twinbench.slurm.parameters import parameters, python_command
+from twinbench.slurm.scheduler import FULL, QueueFull, SchedulerError
 from twinbench.suite.graph import Job
 from twinbench.suite.local import loader_flags
 from twinbench.suite.suite import Suite
 
 RESTARTS = 1000  # a job that runs out of time goes on as often as it needs
-REPORT_MINUTES = 60
+
+
+class Executor(SlurmExecutor):
+    """submitit's, which refuses to be made where no srun is: `plan --scripts` shows what a login node would send."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Say that jobs can be sent; what is there was looked at before."""
+        return 1
 
 
 def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
@@ -30,9 +37,12 @@ def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: s
     return _submit(executor, calls)
 
 
-def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str) -> str:
-    """Submit the job that writes the table of the suite in `file`, and return its id."""
-    return _submit(make_executor(suite, None, code, name, dependency), [(write_report, str(code), str(file))])
+def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str, begin: str = "") -> str:
+    """Submit the steward of the suite in `file`, not to start before `begin`, and return its id."""
+    executor = make_executor(suite, None, code, name, dependency)
+    if begin:
+        executor.parameters["additional_parameters"]["begin"] = begin
+    return _submit(executor, [(run_steward, str(code), str(file))])
 
 
 def task_arguments(job: Job, code: Path) -> tuple[Any, ...]:
@@ -41,14 +51,14 @@ def task_arguments(job: Job, code: Path) -> tuple[Any, ...]:
     return str(code), argv, str(job.out), job.identity, str(job.product), job.cluster.cpus_per_gpu
 
 
-def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str = "") -> SlurmExecutor:
+def make_executor(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: str = "") -> Executor:
     """Return the executor of a batch; no plan: the report's."""
     job = plan.jobs[0] if plan else None
     cluster = job.cluster if job else suite.report
-    executor = SlurmExecutor(suite.root / "slurm" / name, RESTARTS, python=python_command(cluster))
+    executor = Executor(suite.root / "slurm" / name, RESTARTS, python=python_command(cluster))
     executor.update_parameters(**parameters(cluster, job, code, suite.root, name, dependency))
-    if plan and plan.at_once:
-        executor.update_parameters(array_parallelism=plan.at_once)
+    if plan:
+        executor.update_parameters(array_parallelism=len(plan.jobs))  # all at once: how many there are is launch.py's
     executor._throttling = 0.0  # submitit's pause of 0.2 s between submissions; a suite has few, and big ones
     return executor
 
@@ -71,59 +81,10 @@ def _submit(executor: SlurmExecutor, calls: Sequence[tuple[Any, ...]]) -> str:
     except (FailedJobError, FailedSubmissionError) as error:
         said = [line.partition("sbatch: error: ")[2] for line in str(error).splitlines() if "sbatch: error: " in line]
         words = " / ".join(said) or " ".join(str(error).split())[-300:]
-        raise SchedulerError(
-            f"sbatch refused a batch: {words}; what was submitted before it stays, run again"
-        ) from None
+        kind = QueueFull if re.search(FULL, words) else SchedulerError
+        raise kind(f"sbatch refused a batch: {words}; what was submitted before it stays, run again") from None
     except OSError as error:
         raise SchedulerError(
             f"{error.filename or executor.folder}: {error.strerror}; the suite's root must be a folder that this "
             "machine and every node can write to"
         ) from None
-
-
-def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: str, dependency: str) -> dict[str, Any]:
-    """Return submitit's parameters for a job (None: the report): its size, its limits and its set-up."""
-    gpus = min(job.gpus, cluster.gpus_per_node) if job else 0  # of one node
-    nodes = -(-job.gpus // gpus) if job and gpus else 1
-    tasks = max(1, gpus)
-    more: dict[str, Any] = {"chdir": str(root), "requeue": True}
-    if dependency:
-        more["dependency"] = dependency
-    if "afterok" in dependency:
-        more["kill-on-invalid-dep"] = "yes"
-    found: dict[str, Any] = {
-        "job_name": name,
-        "nodes": nodes,
-        "ntasks_per_node": tasks,
-        "cpus_per_task": cluster.cpus_per_gpu if job else 1,
-        "gpus_per_node": gpus or None,
-        "time": job.minutes if job else 60,
-        "signal_delay_s": cluster.signal_delay_s,
-        "stderr_to_stdout": True,
-        "setup": setup_lines(cluster, code),
-        "srun_args": ("--kill-on-bad-exit=1",) if nodes * tasks > 1 else (),
-        "additional_parameters": more,
-    }
-    if cluster.mem_gb_per_gpu:
-        found["mem"] = f"{cluster.mem_gb_per_gpu * tasks}GB"
-    found |= {key: getattr(cluster, key) or None for key in ("partition", "account", "qos", "constraint")}
-    return {key: value for key, value in found.items() if value not in (None, ())}
-
-
-def setup_lines(cluster: Cluster, code: Path) -> list[str]:
-    """Return the shell lines before a job's command; the first that fails ends the job."""
-    variables = {**cluster.environment, "PYTHONSAFEPATH": "1"}
-    return [
-        "set -e",
-        *cluster.setup,
-        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-        f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        # srun of Slurm 22.05 and later does not take this over from sbatch
-        "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",
-        "set +e",
-    ]
-
-
-def python_command(cluster: Cluster) -> str:
-    """Return the shell words that start Python on a node."""
-    return f"{cluster.container} {shlex.quote(sys.executable)}".strip()

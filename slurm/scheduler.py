@@ -15,6 +15,10 @@ class SchedulerError(UserError):
     """Slurm is not there, does not answer, or refuses."""
 
 
+class QueueFull(SchedulerError):
+    """Slurm takes no more jobs of this user for now."""
+
+
 @dataclass(frozen=True)
 class Queued:
     """A job as squeue shows it."""
@@ -23,6 +27,8 @@ class Queued:
     name: str
     state: str  # PENDING, RUNNING, COMPLETING, ...
     reason: str  # why it waits, or where it runs
+    account: str = ""
+    qos: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Accounted:
     state: str  # COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, ...
     code: str  # `exit code:signal`
     nodes: str
+    memory: str = ""  # that a node was asked for, as `500M`
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,14 @@ NEVER = {
     "BadConstraints": "no node fulfils its constraint",
     "AccountNotAllowed": "its account may not use this partition",
     "QOSNotAllowed": "its qos may not use this partition",
+    "launch failed requeued held": "its node could not start it, and Slurm holds it",
 }
+LAUNCH_FAILED = "launch failed requeued held"
+HELD = {"JobHeldUser": "held; `scontrol release` lets it go", "JobHeldAdmin": "held by an administrator"}
+FULL = (
+    r"(?i)job submit limit|MaxSubmitJob|GrpSubmitJob|unable to accept job|MaxJobCount"  # sbatch's words for QueueFull
+)
+ARGUMENT_IDS = 5000  # in one argument, of which Linux takes 128 KB
 
 
 def has_slurm() -> bool:
@@ -60,29 +74,44 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def queue(names: Iterable[str]) -> list[Queued]:
-    """Return the jobs in the queue that have one of the given job names, each array element for itself."""
-    wanted = ",".join(sorted(names))
-    if not wanted:
-        return []
-    lines = ask("squeue", "--noheader", "--array", f"--name={wanted}", "--format=%i|%j|%T|%R")
-    return [Queued(*line.split("|", 3)) for line in lines]
+def queue(users: Iterable[str]) -> list[Queued]:
+    """Return all jobs of some users (names or numbers) in the queue, each array element for itself."""
+    form = "--format=%i|%j|%T|%a|%q|%R"  # the reason last: it may hold anything
+    lines = ask("squeue", "--noheader", "--array", f"--user={','.join(sorted(users))}", form)
+    found: list[Queued] = []
+    for line in lines:
+        slurm_id, name, state, account, qos, reason = line.split("|", 5)
+        found.append(Queued(slurm_id, name, state, reason, account, qos))
+    return found
 
 
 def history(slurm_ids: Iterable[str], names: Iterable[str]) -> dict[str, Accounted]:
     """Return what accounting says of jobs, by id; rows of other names are older jobs of a recycled id."""
     ids = sorted({slurm_id.partition("_")[0] for slurm_id in slurm_ids})
-    if not ids:
-        return {}
     known = set(names)
-    form = "--format=JobID%40,JobName%120,State%40,ExitCode,NodeList%80"
+    form = "--format=JobID%40,JobName%120,State%40,ExitCode,NodeList%80,ReqMem"
     found: dict[str, Accounted] = {}
-    for line in ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(ids)}", form):
-        slurm_id, name, state, code, nodes = line.split("|")
-        if name in known:
-            for element in expand(slurm_id):
-                found[element] = Accounted(state, code, nodes)
+    for start in range(0, len(ids), ARGUMENT_IDS):
+        some = ",".join(ids[start : start + ARGUMENT_IDS])
+        for line in ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={some}", form):
+            slurm_id, name, state, code, nodes, memory = line.split("|")
+            if name in known:
+                for element in expand(slurm_id):
+                    found[element] = Accounted(state, code, nodes, memory)
     return found
+
+
+def last_nodes(slurm_id: str) -> list[str]:
+    """Return the nodes that a job had in its last run that has ended, each by its name; none where nobody knows."""
+    form = ("--format=JobID,NodeList%200", "--noheader", "--parsable2", "--allocations", "--duplicates")
+    rows = [line.split("|") for line in ask("sacct", f"--jobs={slurm_id}", *form)]
+    lists = [nodes for found, nodes in rows if found == slurm_id and nodes and "assigned" not in nodes]
+    return ask("scontrol", "show", "hostnames", lists[-1]) if lists else []
+
+
+def wait_for(slurm_id: str, dependency: str) -> None:
+    """Have a job that has not started wait for other jobs, and for no time; SchedulerError if it has started."""
+    ask("scontrol", "update", f"JobId={slurm_id}", f"Dependency={dependency}", "StartTime=now")
 
 
 def expand(slurm_id: str) -> list[str]:
@@ -157,5 +186,6 @@ def ask(program: str, *words: str, stdin: str = "") -> list[str]:
         raise SchedulerError(f"{program} gave no answer in {ANSWER_SECONDS} s; try again later") from None
     if run.returncode:
         said = " / ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
-        raise SchedulerError(f"{program}: {said or f'exit code {run.returncode}'}")
+        kind = QueueFull if program == "sbatch" and re.search(FULL, said) else SchedulerError
+        raise kind(f"{program}: {said or f'exit code {run.returncode}'}")
     return run.stdout.splitlines()

@@ -1,7 +1,8 @@
 """What Slurm says about a suite's jobs, asked seldom: answers are kept in the suite's root for some seconds.
 
 However many people watch, and in however many windows, each of the two questions (what is queued, what has ended) is
-asked at most once in PATIENCE seconds, so Slurm hears from a suite at most once in half of that.
+asked at most once in PATIENCE seconds, so Slurm hears from a suite at most once in half of that. What is kept is always
+of the whole suite, whoever asked and whatever for.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from twinbench.slurm.scheduler import Accounted, Queued, SchedulerError
 PATIENCE = 20.0  # seconds
 FILE = ".slurm-view.json"
 MOST_BYTES = 50_000_000  # 200 or so for each job of a suite
+UNKNOWN = Accounted("", "", "")  # of a job that accounting does not know, or not yet
 
 
 @dataclass
@@ -28,30 +30,35 @@ class View:
     """Slurm's word, by its ids. A problem says why there is none, or only an old one."""
 
     queue: dict[str, Queued] = field(default_factory=dict)
-    history: dict[str, Accounted] = field(default_factory=dict)
+    history: dict[str, Accounted] = field(default_factory=dict)  # of jobs that were asked for
     queue_asked: float = 0.0  # seconds since 1970
     history_asked: float = 0.0
     problem: str = ""
 
 
-def look(root: Path, ledger: Ledger, unsettled: Sequence[str]) -> View:
+def look(root: Path, ledger: Ledger, unsettled: Sequence[str], suite_name: str) -> View:
     """Return what Slurm knows of the `unsettled` jobs of the suite, from the file of the last look if it is fresh."""
     view = _read(root / FILE)
-    latest = ledger.latest()
-    submitted = [latest[name] for name in unsettled if name in latest]
-    wanted = [slurm_id for _, slurm_id in submitted]
-    if not wanted or not scheduler.has_slurm():
+    if not unsettled or not scheduler.has_slurm():
         return view
-    names = {batch.slurm_name for batch, _ in submitted}
     now, changed = time.time(), False
     try:
         if now - view.queue_asked >= PATIENCE:
             view.queue_asked, view.problem, changed = now, "", True
-            view.queue = {entry.slurm_id: entry for entry in scheduler.queue(names)}
-        vanished = [slurm_id for slurm_id in wanted if slurm_id not in view.queue and slurm_id not in view.history]
+            queue = scheduler.queue(ledger.users)
+            ledger.adopt(queue, suite_name)
+            view.queue = {entry.slurm_id: entry for entry in queue if entry.name in ledger.batches}
+        latest = ledger.latest()
+        submitted = [latest[name] for name in unsettled if name in latest]
+        vanished = {
+            slurm_id: batch.slurm_name
+            for batch, slurm_id in submitted
+            if slurm_id not in view.queue and not view.history.get(slurm_id, UNKNOWN).state
+        }
         if vanished and now - view.history_asked >= PATIENCE:
             view.history_asked, changed = now, True
-            view.history.update(_ended(scheduler.history(vanished, names)))
+            ended = _ended(scheduler.history(vanished, set(vanished.values())))
+            view.history |= {slurm_id: ended.get(slurm_id, UNKNOWN) for slurm_id in vanished}
     except SchedulerError as error:
         view.problem = str(error)
     if changed:
@@ -59,8 +66,19 @@ def look(root: Path, ledger: Ledger, unsettled: Sequence[str]) -> View:
     return view
 
 
+def seconds_since_asked(root: Path) -> float:
+    """Return how long ago somebody asked Slurm for the queue."""
+    return time.time() - _read(root / FILE).queue_asked
+
+
+def note_asked(root: Path, queue: Sequence[Queued]) -> None:
+    """Keep the answer of somebody who had to ask; what has ended is told anew, but not sooner than otherwise."""
+    view = View({entry.slurm_id: entry for entry in queue}, queue_asked=time.time())
+    _write(root / FILE, view)
+
+
 def forget(root: Path) -> None:
-    """Let the next look ask Slurm again: something was just submitted or cancelled."""
+    """Let the next look ask Slurm again: something was just cancelled."""
     (root / FILE).unlink(missing_ok=True)
 
 
@@ -77,7 +95,7 @@ def _read(path: Path) -> View:
         found["queue"] = {key: Queued(**entry) for key, entry in found["queue"].items()}
         found["history"] = {key: Accounted(**entry) for key, entry in found["history"].items()}
         return View(**found)
-    except (TextError, TypeError, KeyError):
+    except (TextError, TypeError, KeyError, AttributeError):
         return View()
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from twinbench.protocols.house import UserError, unknown
 from twinbench.protocols.text import TextError
 from twinbench.protocols.yaml_text import read_yaml
-from twinbench.suite.cluster import MOST
+from twinbench.suite.cluster import MOST, Cluster, ClusterError, with_options
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}")  # becomes a folder, a job name and a table row
 LONGEST_PATH = 4096  # letters, as Linux takes them
@@ -94,6 +94,20 @@ def as_count(value: object, where: str, at_least: int, at_most: int = MOST) -> i
         expected = f"a whole number of at least {at_least} and at most {at_most}"
         raise SuiteError(f"{where}: is {shown(value)}, expected {expected}")
     return value
+
+
+def as_cluster(value: object, cluster: Cluster, where: str, without: Iterable[str] = ()) -> Cluster:
+    """Return the suite's `cluster` with the options of one entry over it; `without` are of the whole suite."""
+    options = value or {}
+    for name in without:
+        if isinstance(options, dict) and name in options:
+            raise SuiteError(
+                f"{where}: cluster: {name} does not belong to this entry; it stands in the suite's cluster"
+            )
+    try:
+        return with_options(cluster, options)
+    except ClusterError as error:
+        raise SuiteError(f"{where}: {error}") from None
 
 
 def shown(value: object) -> str:

@@ -39,7 +39,7 @@ class Expected:
         source = self.suite.data[protocol.data_set.folder]
         return {
             "recipe": protocol.fingerprint,
-            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs)),
+            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs.files)),
             "checkpoint": self._source(method),
         }
 
@@ -111,7 +111,7 @@ def data_of(suite: Suite, jobs: Collection[str]) -> Iterator[tuple[str, Source, 
     asked: set[TrialData] = set()
     for measurement in suite.measurements:
         protocol = measurement.protocol
-        read = TrialData(protocol.data_set, protocol.room, measurement.inputs)
+        read = TrialData(protocol.data_set, protocol.room, measurement.inputs.files)
         if protocol.name in wanted and read not in asked:
             asked.add(read)
             yield protocol.data_set.folder, suite.data[protocol.data_set.folder], read

@@ -179,7 +179,16 @@ def _backbone_job(suite: Suite, method: Method, expected: Expected) -> Job | Non
     name = f"{method.name}/backbone"
     out = suite.root / name
     argv = ("convert", method.checkpoint, str(out / PRODUCT), *method.flags)
-    return Job(name, "convert", argv, out, cache(partial(expected.conversion, method)), gpus=0, cluster=method.cluster)
+    return Job(
+        name,
+        "convert",
+        argv,
+        out,
+        cache(partial(expected.conversion, method)),
+        gpus=0,
+        minutes=method.cluster.minutes,
+        cluster=method.cluster,
+    )
 
 
 def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:

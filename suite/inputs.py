@@ -1,62 +1,131 @@
-"""What a few protocols take beside their data: SimCLR's list of images, low-shot samples that others have drawn."""
+"""What some protocols take beside their data, by the words of the command's options: KEYS is the table of it.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Files (SimCLR's list of images, low-shot samples that others have drawn) are a part of the data's identity; what only
+says how a number is computed, to the same number, is a part of none; and what changes the recipe becomes settings.
+"""
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import list_sha256
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.house import unknown
+from twinbench.protocols.kinds.detector import Evaluator
+from twinbench.protocols.scaling import ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
-from twinbench.suite.entries import SuiteError, as_path
+from twinbench.suite.entries import SuiteError, as_count, as_path
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that an entry of `protocols` names. What they hold is a part of the data's identity."""
+    """What an entry of `protocols` names beside its data and passes on to the command."""
 
     list: Path | None = None  # None: the one in the data set's folder
     targets: Path | None = None  # None: samples are drawn from the seed
+    evaluator: str = ""  # empty: the command's default
 
     @property
     def named(self) -> dict[str, str]:
-        """The files, as a suite file names them."""
-        return {key: str(path) for key, path in (("list", self.list), ("targets", self.targets)) if path}
+        """The inputs, as a suite file names them."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {key: str(value) for key, value in values.items() if value}
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The files, as words of a command line."""
-        return tuple(word for key, path in self.named.items() for word in (f"--{key}", path))
+        """The inputs, as words of a command line."""
+        return tuple(word for key, value in self.named.items() for word in (f"--{key}", value))
+
+    @property
+    def files(self) -> "Inputs":
+        """What of it is a part of the data's identity."""
+        return Inputs(self.list, self.targets)
 
 
-def takes(key: str, protocol: Protocol) -> bool:
-    """Say whether a protocol takes a `list` or `targets`."""
-    return protocol.data_set.subset != "100%" if key == "list" else protocol.recipe.takes_samples
+@dataclass(frozen=True)
+class Key:
+    """A key of an entry of `protocols`: which of them take it, and how its value is read.
+
+    `read` gets the value, the suite file, the place in it and the protocol, and returns a field of Inputs, or settings
+    of the recipe.
+    """
+
+    takes: Callable[[Protocol], bool]
+    read: Callable[[object, Path, str, Protocol], Any]
+    sets: bool = False  # the recipe
 
 
-def read_inputs(protocol: Protocol, entry: Mapping[str, object], file: Path, where: str) -> Inputs:
-    """Return what `entry` names beside the images; SuiteError unless it is there and the protocol's."""
-    for key in ("list", "targets"):
-        if key in entry and not takes(key, protocol):
-            known = ", ".join(name for name, other in PROTOCOLS.items() if takes(key, other))
-            raise SuiteError(f"{where}: takes no {key}; leave it out; these do: {known}")
-    if "list" in entry:
-        path = as_path(entry["list"], file, f"{where}.list")
-        try:
-            list_sha256(path)
-        except DataError as error:
-            raise SuiteError(f"{where}: {error}") from None
-        return Inputs(list=path)
-    if "targets" in entry:
-        path = as_path(entry["targets"], file, f"{where}.targets")
-        _require_samples(path, where)
-        return Inputs(targets=path)
-    return Inputs()
+def _list(value: object, file: Path, where: str, protocol: Protocol) -> Path:
+    """Return a list of images that is there."""
+    path = as_path(value, file, f"{where}.list")
+    try:
+        list_sha256(path)
+    except DataError as error:
+        raise SuiteError(f"{where}: {error}") from None
+    return path
 
 
-def _require_samples(path: Path, where: str) -> None:
-    """Raise SuiteError unless `path` is a file, or a folder with .npy files, of low-shot samples."""
+def _samples(value: object, file: Path, where: str, protocol: Protocol) -> Path:
+    """Return a file, or a folder with .npy files, of low-shot samples."""
+    path = as_path(value, file, f"{where}.targets")
     if path.is_file() or any(file.is_file() for file in path.glob("*.npy")):
-        return
+        return path
     found = "no .npy file in it" if path.is_dir() else "no such file or folder"
     raise SuiteError(f"{where}.targets: {path}: {found}; expected an .npz, or a folder of .npy files")
+
+
+def _evaluator(value: object, file: Path, where: str, protocol: Protocol) -> str:
+    """Return who computes COCO's AP."""
+    known = typing.get_args(Evaluator)
+    if value not in known:
+        raise SuiteError(f"{where}.evaluator: {unknown('evaluator', str(value)[:60], known)}")
+    return str(value)
+
+
+def _scaled(value: object, file: Path, where: str, protocol: Protocol) -> dict[str, str]:
+    """Return the settings that the linear rule gives for a number of GPUs."""
+    gpus = as_count(value, f"{where}.scale_to", at_least=1)
+    recipe: Any = protocol.recipe
+    try:
+        return linear_rule(recipe, gpus)
+    except ScalingError as error:
+        raise SuiteError(f"{where}.scale_to: {error}") from None
+
+
+def _is_detector(protocol: Protocol) -> bool:
+    """Say whether a protocol trains a detector."""
+    return protocol.room == "detection"
+
+
+KEYS = {
+    "list": Key(lambda protocol: protocol.data_set.subset != "100%", _list),
+    "targets": Key(lambda protocol: protocol.recipe.takes_samples, _samples),
+    "evaluator": Key(_is_detector, _evaluator),
+    "scale_to": Key(_is_detector, _scaled, sets=True),
+}
+
+
+def read_inputs(
+    protocol: Protocol, entry: Mapping[str, object], file: Path, where: str
+) -> tuple[Inputs, dict[str, str]]:
+    """Return what `entry` names beside the images, and the settings that it changes by them.
+
+    SuiteError unless all of it is there and the protocol's.
+    """
+    inputs: dict[str, Any] = {}
+    settings: dict[str, str] = {}
+    for name, key in KEYS.items():
+        if name not in entry:
+            continue
+        if not key.takes(protocol):
+            known = ", ".join(name for name, other in PROTOCOLS.items() if key.takes(other))
+            raise SuiteError(f"{where}: takes no {name}; leave it out; these do: {known}")
+        value = key.read(entry[name], file, where, protocol)
+        if key.sets:
+            settings |= value
+        else:
+            inputs[name] = value
+    return Inputs(**inputs), settings

@@ -38,6 +38,8 @@ class Record:
     started: float = 0.0
     ended: float = 0.0
     gpus: int = 0
+    cause: str = ""
+    node: str = ""
     spent_seconds: float = 0.0  # over all starts that ended in our sight
 
     def spent(self) -> float:

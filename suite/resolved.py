@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from twinbench.protocols.house import replacing
-from twinbench.suite.cluster import Cluster
+from twinbench.suite.cluster import MAPS, Cluster, report_cluster
 from twinbench.suite.suite import Measurement, Method, Suite
 
 FILE = "submitted.yaml"
@@ -27,7 +27,7 @@ def write_resolved(suite: Suite) -> Path:
         "protocol_files": [str(path) for path in suite.protocol_files],
         "site": False,  # `cluster` is all there is to say
         "cluster": _differing(suite.cluster, Cluster()),
-        "report": _differing(suite.report, suite.cluster),
+        "report": _differing(suite.report, report_cluster(suite.cluster)),
     }
     path = suite.root / FILE
     with replacing(path) as beside:
@@ -50,7 +50,13 @@ def _differing(cluster: Cluster, over: Cluster) -> dict[str, Any]:
     """Return the options in which a cluster differs from the one that it stands over, as a suite file says them."""
     ours, theirs = asdict(cluster), asdict(over)
     options = {key: value for key, value in ours.items() if value != theirs[key]}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    for key, value in options.items():
+        if key in MAPS:
+            removed = dict.fromkeys(name for name in theirs[key] if name not in value)
+            options[key] = removed | {name: entry for name, entry in value.items() if entry != theirs[key].get(name)}
+        elif isinstance(value, tuple):
+            options[key] = list(value)
+    return options
 
 
 def _measurement(entry: Measurement, cluster: Cluster) -> dict[str, Any]:

@@ -16,19 +16,21 @@ cluster: {partition: gpu, gpus_per_node: 8, max_running: 16}
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from twinbench.convert.named import ModelError, NamedModel, named_model
 from twinbench.data.errors import DataError, require_is_folder
 from twinbench.data.source import Source
-from twinbench.protocols.catalogue import find_protocol, load_own
+from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.datasets import DATA_SETS
 from twinbench.protocols.house import SettingError, unknown, with_settings
 from twinbench.protocols.pretraining import RECIPES
-from twinbench.protocols.schema import Protocol, ProtocolError, look_up
-from twinbench.suite.cluster import Cluster, ClusterError, read_cluster, with_options
+from twinbench.protocols.schema import ProtocolError, look_up
+from twinbench.suite.cluster import Cluster, ClusterError, read_cluster, report_cluster
 from twinbench.suite.entries import (
     SuiteError,
+    as_cluster,
     as_count,
     as_entries,
     as_mapping,
@@ -39,11 +41,11 @@ from twinbench.suite.entries import (
     parsed,
     shown,
 )
-from twinbench.suite.inputs import Inputs, read_inputs
+from twinbench.suite.measurements import MAX_SEED, Measurement, read_measurements
 
-OURS = ("code", "features", "slurm", "superseded")  # folders of a suite's root that no method may be called after
-MAX_TRIALS = 100_000  # planned in 40 seconds and 400 MB; `seeds: 1000000000` took 4.4 GB before it said anything
-MAX_SEED = 2**32 - 1  # that every generator takes, as --seed
+# What a suite keeps in its root beside its methods' folders, as patterns, and in a method's folder beside its trials'.
+OURS = ("code", "features", "slurm", "superseded", "jobs.jsonl", "submitted.yaml", "report", "report.*")
+OURS_IN_METHOD = ("pretrain", "backbone")
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,6 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """A column of the table: a protocol, the suite's settings applied, and the seeds to run it with."""
-
-    protocol: Protocol
-    seeds: tuple[int, ...]
-    gpus: int = 1  # processes of one trial, one on each GPU
-    minutes: int = 0  # time limit of one trial on a cluster; 0: the cluster's
-    partial: bool = False  # go on with an incomplete data set; the table marks it
-    inputs: Inputs = Inputs()
-    cluster: Cluster = field(default_factory=Cluster)  # of its trials
-
-
-@dataclass(frozen=True)
 class Suite:
     """What a suite file says, checked and with absolute paths."""
 
@@ -127,6 +116,7 @@ def read_suite(file: Path) -> Suite:
         own_files = _protocol_files(file, content.get("protocol_files") or [])
         load_own(own_files)
         protocols = as_entries(content["protocols"], f"{file}: protocols")
+        _require_free(file, [name for name, _ in protocols])
         methods = as_entries(content["methods"], f"{file}: methods")
         data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
         suite = Suite(
@@ -134,16 +124,25 @@ def read_suite(file: Path) -> Suite:
             file=file,
             root=as_path(content["root"], file, f"{file}: root"),
             methods=tuple(_method(file, data, cluster, *entry) for entry in methods),
-            measurements=_measurements(file, data, cluster, protocols, methods=len(methods)),
+            measurements=read_measurements(file, data, cluster, protocols, methods=len(methods)),
             data=data,
             protocol_files=own_files,
             cluster=cluster,
-            report=_cluster(cluster, content.get("report"), f"{file}: report"),
+            report=as_cluster(
+                content.get("report"), report_cluster(cluster), f"{file}: report", without=("max_running", "nodes")
+            ),
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
     _require_one_random(suite)
     return suite
+
+
+def _require_free(file: Path, protocols: Iterable[str]) -> None:
+    """Refuse own protocols whose trials would lie where a method's backbone does."""
+    for name in protocols:
+        if name in OURS_IN_METHOD:
+            raise SuiteError(f"{file}: protocols.{name}: a method's folder {name}/ has that name; choose another")
 
 
 def _require_one_random(suite: Suite) -> None:
@@ -191,23 +190,15 @@ def _source(file: Path, where: str, value: object) -> Source:
     return source
 
 
-def _cluster(cluster: Cluster, options: object, where: str) -> Cluster:
-    """Return the suite's cluster with the options of one entry over it."""
-    try:
-        return with_options(cluster, options or {})
-    except ClusterError as error:
-        raise SuiteError(f"{where}: {error}") from None
-
-
 def _method(file: Path, data: Mapping[str, Source], cluster: Cluster, name: str, value: object) -> Method:
     """Return one method, its checkpoint found or its pretraining checked."""
     where = f"{file}: methods.{name}"
-    if name in OURS:
-        raise SuiteError(f"{where}: the suite's own folder {name}/ has that name; choose another")
+    if any(fnmatchcase(name, ours) for ours in OURS):
+        raise SuiteError(f"{where}: the suite keeps something of its own as {name} in its root; choose another name")
     entry = as_mapping(value, where, Method, without=("name",))
     if ("pretrain" in entry) == ("checkpoint" in entry):
         raise SuiteError(f"{where}: expected either `checkpoint` or `pretrain`")
-    own = _cluster(cluster, entry.get("cluster"), where)
+    own = as_cluster(entry.get("cluster"), cluster, where, without=("max_running",))
     if "pretrain" in entry:
         if {"input", "layout"} & set(entry):
             raise SuiteError(f"{where}: `input` and `layout` belong to a `checkpoint`; a pretraining's are known")
@@ -247,53 +238,3 @@ def _pretraining(data: Mapping[str, Source], where: str, value: object) -> Pretr
     settings = as_settings(entry.get("set"), f"{where}.set")
     with_settings(recipe, dict(settings))
     return Pretraining(layout, recipe.name, settings, as_count(entry.get("seed", 0), f"{where}.seed", 0, MAX_SEED))
-
-
-def _measurements(
-    file: Path, data: Mapping[str, Source], cluster: Cluster, entries: Iterable[tuple[str, object]], methods: int
-) -> tuple[Measurement, ...]:
-    """Return the protocols; SuiteError as soon as they come to more trials than anybody means."""
-    found: list[Measurement] = []
-    trials = 0
-    for name, entry in entries:
-        found.append(_measurement(file, data, cluster, name, entry))
-        trials += methods * len(found[-1].seeds)
-        if trials > MAX_TRIALS:
-            raise SuiteError(
-                f"{file}: protocols.{name}: {trials} trials up to here, methods x protocols x seeds; expected "
-                f"{MAX_TRIALS} at most; make several suites of it"
-            )
-    return tuple(found)
-
-
-def _measurement(file: Path, data: Mapping[str, Source], cluster: Cluster, name: str, value: object) -> Measurement:
-    """Return one protocol with its settings, seeds and size."""
-    where = f"{file}: protocols.{name}"
-    protocol = find_protocol(name)
-    entry = as_mapping(value or {}, where, Measurement, without=("protocol", "inputs"), plus=("set", "list", "targets"))
-    folder = protocol.data_set.folder
-    if folder not in data:
-        raise SuiteError(f"{where}: needs {folder} images; add their folder as data: {{{folder}: ...}}")
-    settings = as_settings(entry.get("set"), f"{where}.set")
-    try:
-        protocol = protocol.with_settings(dict(settings))
-    except SettingError as error:
-        raise SuiteError(f"{where}.set: {error}") from None
-    gpus = as_count(entry.get("gpus", 1), f"{where}.gpus", at_least=1)
-    minutes = as_count(entry.get("minutes", 0), f"{where}.minutes", at_least=0)
-    if not isinstance(entry.get("partial", False), bool):
-        raise SuiteError(f"{where}.partial: is {shown(entry['partial'])}, expected true or false")
-    seeds = _seeds(where, entry.get("seeds", protocol.trials))
-    inputs = read_inputs(protocol, entry, file, where)
-    own = _cluster(cluster, entry.get("cluster"), where)
-    return Measurement(protocol, seeds, gpus, minutes, entry.get("partial", False), inputs, own)
-
-
-def _seeds(where: str, value: object) -> tuple[int, ...]:
-    """Return the seeds: a number N means 0 .. N-1, a list means these."""
-    if not isinstance(value, list):
-        return tuple(range(as_count(value, f"{where}.seeds", 1, MAX_TRIALS)))
-    seeds = tuple(as_count(seed, f"{where}.seeds", 0, MAX_SEED) for seed in value)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise SuiteError(f"{where}.seeds: is {shown(value)}, expected a number of seeds or a list of different ones")
-    return seeds

@@ -10,7 +10,9 @@
 #
 # CLUSTER_DIR (default /tmp/twinbench-cluster) holds everything; six ports from CLUSTER_PORT (16817) on are its own, so
 # that clusters of different folders and ports stand beside each other. CLUSTER_PREEMPTION=term makes a site where a
-# preempted job gets SIGTERM only; by default it is warned by the job's own signal.
+# preempted job gets SIGTERM only; by default it is warned by the job's own signal. Jobs of partition `doomed` are
+# cancelled when preempted, after ten seconds, those of `axed` at once; of QOS `few`, ten can be submitted. No job starts
+# on a node that stands, a line each, in the file CLUSTER_DIR/prolog.fails: its Prolog fails.
 set -euo pipefail
 HOME_DIR=${CLUSTER_DIR:-/tmp/twinbench-cluster}
 CONF=$HOME_DIR/slurm.conf
@@ -64,12 +66,14 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 GresTypes=gpu
+Prolog=$HOME_DIR/prolog
 # accounting; a job that takes more memory than it asked for is ended
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((PORT + 2))
 AccountingStoragePass=$HOME_DIR/munge.socket
 AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=limits,qos
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
@@ -90,9 +94,15 @@ NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 4)) CPUs=8 
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 5)) CPUs=8 RealMemory=16000 Gres=gpu:4
 PartitionName=main Nodes=n1,n2 Default=YES PriorityTier=10 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
 PartitionName=low Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10 DefaultTime=10 MaxTime=24:00:00
+PartitionName=doomed Nodes=n1,n2 PriorityTier=1 PreemptMode=CANCEL GraceTime=10 DefaultTime=10 MaxTime=24:00:00
+PartitionName=axed Nodes=n1,n2 PriorityTier=1 PreemptMode=CANCEL GraceTime=0 DefaultTime=10 MaxTime=24:00:00
 PartitionName=high Nodes=n1,n2 PriorityTier=20 PreemptMode=OFF DefaultTime=10 MaxTime=24:00:00
 PartitionName=short Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF DefaultTime=10 MaxTime=00:30:00
 END
+  if [[ ! -e $HOME_DIR/prolog ]]; then
+    printf '#!/bin/bash\n! grep -qsx "$SLURMD_NODENAME" %q\n' "$HOME_DIR/prolog.fails" >"$HOME_DIR/prolog"
+    chmod 755 "$HOME_DIR/prolog"
+  fi
   cat >"$HOME_DIR/slurmdbd.conf" <<END
 DbdHost=localhost
 DbdAddr=127.0.0.1
@@ -173,6 +183,11 @@ up() {
   before=$(cat "$CONF" 2>/dev/null || true)
   write_files
   for service in munged mariadbd slurmdbd slurmctld; do start "$service"; done
+  if [[ ! -e $HOME_DIR/limits ]]; then
+    sacctmgr --immediate --quiet add qos few MaxSubmitJobsPerUser=10 >/dev/null
+    sacctmgr --immediate --quiet modify user root set qos+=few >/dev/null
+    touch "$HOME_DIR/limits"
+  fi
   [[ -z $before || $before == "$(<"$CONF")" ]] || scontrol reconfigure
   for node in "${NODES[@]}"; do
     # a node that could not end a job in time is taken out of service, until somebody says that it is well
@@ -222,5 +237,5 @@ case ${1:-} in
   down) down ;;
   kill) kill_service "$2" ;;
   start) start "$2" ;;
-  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,16p' "$0" >&2; exit 2 ;;
 esac

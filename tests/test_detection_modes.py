@@ -58,7 +58,9 @@ def test_a_gpu_that_is_too_small_is_one_line_that_says_what_helps(asked, monkeyp
         )
 
     monkeypatch.setattr(SimpleTrainer, "run_step", full)
-    words = r"4 images of up to 160 px do not fit into its memory \(CUDA out of memory\); .* fewer images with --gpus N"
+    words = (
+        r"4 images of up to 160 px do not fit into its memory \(CUDA out of memory\); .* fewer images with --scale-to N"
+    )
     with pytest.raises(UserError, match=words) as found:
         measure(asked)
     assert "\n" not in str(found.value)

@@ -3,10 +3,11 @@
 import pytest
 from detectron2.engine import DefaultTrainer
 
+import twinbench
 from twinbench.convert.convention import IMAGENET
 from twinbench.detection.config import detectron2_config
-from twinbench.detection.scaling import ScalingError, linear_rule
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.scaling import ScalingError, linear_rule
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 16])
@@ -39,10 +40,16 @@ def test_eight_gpus_change_nothing():
 
 @pytest.mark.parametrize("gpus", [0, -8])
 def test_a_number_of_gpus_is_one_or_more(gpus):
-    with pytest.raises(ScalingError, match=f"--gpus {gpus}: .*choose a number"):
+    with pytest.raises(ScalingError, match=f"^{gpus}: .*choose a number"):
         linear_rule(find_protocol("voc0712-frcnn-c4").recipe, gpus)
 
 
 def test_a_part_of_an_image_is_no_batch():
-    with pytest.raises(ScalingError, match="--gpus 1: 1/8 of the batch of 4 is no whole number of images"):
+    with pytest.raises(ScalingError, match="^1: 1/8 of the batch of 4 is no whole number of images"):
         linear_rule(find_protocol("demo-voc0712-frcnn-c4").recipe, 1)
+
+
+def test_the_command_names_its_own_word_for_the_rule(tmp_path, capsys):
+    words = ["detection", "demo-voc0712-frcnn-c4", "random", str(tmp_path), str(tmp_path / "out"), "--scale-to", "1"]
+    assert twinbench.main(words) == 2
+    assert "--scale-to 1: 1/8 of the batch of 4 is no whole number of images" in capsys.readouterr().err

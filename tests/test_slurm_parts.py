@@ -11,9 +11,9 @@ import pytest
 from twinbench.report.provenance import code_root
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
-from twinbench.slurm.ledger import Ledger
-from twinbench.slurm.sbatch import setup_lines
-from twinbench.slurm.scheduler import SchedulerError, expand, minutes_of
+from twinbench.slurm.ledger import Ledger, new_batch
+from twinbench.slurm.parameters import setup_lines
+from twinbench.slurm.scheduler import Queued, SchedulerError, expand, minutes_of
 from twinbench.slurm.snapshot import SnapshotError, require_code, take_snapshot
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import read_suite
@@ -70,13 +70,16 @@ def test_a_jobs_worker_runs_the_snapshots_rooms_and_no_others(tmp_path):
 
 def test_the_ledger_survives_a_kill_between_sbatch_and_its_answer(tmp_path):
     ledger = Ledger(tmp_path)
-    sure = ledger.confirm(ledger.announce("s", ["a", "b"]), "17")
-    lost = ledger.announce("s", ["c"])
+    sure, lost = new_batch("s", ["a", "b"]), new_batch("s", ["c"])
+    for batch in (sure, lost):
+        ledger.announce(batch)
+    sure = ledger.confirm(sure, "17")
     again = Ledger(tmp_path)
     assert again.latest() == {"a": (sure, "17_0"), "b": (sure, "17_1")}
-    again.adopt({lost.slurm_name: "18", "another.suite": "19"})
+    again.adopt([Queued("18", lost.slurm_name, "PENDING", ""), Queued("19", "s.another", "PENDING", "")], "s")
     assert Ledger(tmp_path).latest()["c"][1] == "18"
-    assert sure.slurm_name != Ledger(tmp_path).announce("s", ["a"]).slurm_name
+    assert "s.another" not in again.batches
+    assert sure.slurm_name != new_batch("s", ["a"]).slurm_name
 
 
 @pytest.mark.parametrize(
@@ -118,16 +121,13 @@ def suite(tmp_path):
     return read_suite(tmp_path / "suite.yaml")
 
 
-def test_the_script_asks_for_what_the_suite_says(suite, monkeypatch):
-    from submitit.slurm.slurm import SlurmExecutor
-
+def test_the_script_asks_for_what_the_suite_says(suite):
     from twinbench.slurm.sbatch import script
 
-    monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if srun were here
-    text = script(suite, Plan(tuple(build_jobs(suite)[:-1]), (), at_once=2), Path("/code"), "s.1234", "afterok:7")
+    text = script(suite, Plan(tuple(build_jobs(suite)[:-1]), ()), Path("/code"), "s.1234", "afterok:7")
     for line in (
         "#SBATCH --account=vision",
-        "#SBATCH --array=0-3%2",
+        "#SBATCH --array=0-3%4",
         "#SBATCH --cpus-per-task=3",
         "#SBATCH --dependency=afterok:7",
         "#SBATCH --gpus-per-node=8",

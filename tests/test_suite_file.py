@@ -101,7 +101,11 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(methods={"a": {"pretrain": {"set": {"epochz": 1}}}}), "unknown setting 'epochz'"),
         (changed(methods={"a": {"pretrain": {"data": "inat"}}}), "trains on 'inat', but data names no folder"),
         (changed(methods={"../up": {"checkpoint": "random"}}), "'../up' is no usable name"),
-        (changed(methods={"features": {"checkpoint": "random"}}), "the suite's own folder features/ has that name"),
+        (
+            changed(methods={"features": {"checkpoint": "random"}}),
+            "the suite keeps something of its own as features in its root",
+        ),
+        (changed(methods={"report.txt": {"checkpoint": "random"}}), "methods.report.txt: the suite keeps something"),
         (changed(methods={"a;rm -rf b": {"checkpoint": "random"}}), "is no usable name"),
         (changed(methods={1: {"checkpoint": "random"}}), "1 is no usable name.*quote a number"),
         (changed(name="a/b"), "name: 'a/b' is no usable name"),
@@ -112,6 +116,22 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(protocols={"demo-voc07-svm": {"seeds": [1, 1]}}), "expected a number of seeds or a list of different"),
         (changed(protocols={"demo-voc07-svm": {"set": {"fold": 3}}}), "demo-voc07-svm.set: unknown setting 'fold'"),
         (changed(protocols={"demo-voc07-svm": {"set": {"folds": "x"}}}), "setting folds=x: expected int"),
+        (
+            changed(protocols={"demo-imagenet-knn": {"gpus": 6}}),
+            "protocols.demo-imagenet-knn.gpus: is 6, but nodes have gpus_per_node = 4; expected .*: 4 or 8",
+        ),
+        (
+            changed(protocols={"demo-voc07-svm": {"evaluator": "pycocotools"}}),
+            "takes no evaluator; leave it out; these do: voc0712-frcnn-c4",
+        ),
+        (
+            changed(protocols={"voc0712-frcnn-c4": {"evaluator": "faster-coco"}}),
+            "evaluator: unknown evaluator 'faster-coco'. Did you mean 'faster-coco-eval'?",
+        ),
+        (
+            changed(protocols={"demo-voc0712-frcnn-c4": {"scale_to": 1}}),
+            "frcnn-c4.scale_to: 1: 1/8 of the batch of 4 is no whole number of images",
+        ),
         (
             changed(protocols={"imagenet-linear": {"list": "a.txt"}}),
             "takes no list; leave it out; these do: imagenet-1",

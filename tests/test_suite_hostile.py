@@ -9,8 +9,9 @@ import pytest
 
 import twinbench
 from twinbench.suite.graph import build_jobs
+from twinbench.suite.measurements import MAX_TRIALS
 from twinbench.suite.resolved import write_resolved
-from twinbench.suite.suite import MAX_TRIALS, read_suite
+from twinbench.suite.suite import read_suite
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 4  # of computing; 2 on a free core

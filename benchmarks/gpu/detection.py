@@ -1,8 +1,8 @@
 """C4 and FPN detectors at full size: seconds per iteration of one GPU of eight (2 images), and the projected hours.
 
 Images are noise of the sizes that the recipe trains on, with as many objects as COCO has. The hours multiply the
-iterations: with eight such cards the recipe as it is, with one by the linear rule of `--gpus 1`, eight times as many.
-Loading of images, evaluation, and communication between the cards are not in them. These are Detectron2's own
+iterations: with eight such cards the recipe as it is, with one by the linear rule (`--scale-to 1`), eight times as
+many. Loading of images, evaluation, and communication between the cards are not in them. These are Detectron2's own
 kernels: no target.
 """
 
@@ -21,10 +21,10 @@ from detectron2.utils.events import EventStorage
 from benchmarks.detection import OBJECTS, boxes, detector
 from benchmarks.gpu.figures import TIMES, Figure, Place
 from twinbench.detection.chatter import chatter_to
-from twinbench.detection.scaling import GPUS
 from twinbench.detection.stream import Record
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.scaling import GPUS
 from twinbench.protocols.schema import Protocol
 from twinbench.runtime.precision import Precision, network_precision
 

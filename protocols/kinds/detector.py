@@ -17,6 +17,8 @@ from twinbench.protocols.ranges import (
     TRAIN_SIDES,
 )
 
+Evaluator = Literal["pycocotools", "faster-coco-eval"]  # of COCO's AP, to the same numbers: no part of a recipe
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionRecipe(Recipe):

@@ -184,7 +184,8 @@ class Site:
         return self.statuses()[name]
 
     def queued(self):
-        return scheduler.queue(Ledger(self.root).batches)
+        ledger = Ledger(self.root)
+        return [entry for entry in scheduler.queue(ledger.users) if entry.name in ledger.batches]
 
     def result(self, seed, method="random"):
         return json.loads((self.root / self.trial(seed, method) / "result.json").read_text())

@@ -23,7 +23,7 @@ def test_a_suite_runs_from_pretraining_to_table_and_is_skipped_the_second_time(s
         assert [site.result(seed, method)["metrics"]["top1"] for seed in range(3)] == [site.value(s) for s in range(3)]
     assert "4.2 ±2.1 (3)" in (site.root / "report.txt").read_text()  # 2.1, 4.2, 6.3
     batches = Ledger(site.root).batches
-    assert [len(batch.jobs) for batch in batches.values()] == [1, 3, 3, 1]  # pretrain, two arrays, report
+    assert [len(batch.jobs) for batch in batches.values()] == [1, 1, 3, 3]  # steward, pretrain, two arrays
     name = site.trial(1, "mine")
     record = read_record(site.root / name)
     [batch] = [batch for batch in batches.values() if name in batch.jobs]
@@ -98,11 +98,11 @@ def test_cancel_stops_all_and_run_goes_on(site):
 
 def test_two_thousand_trials_are_submitted_in_a_minute(site):
     methods = ", ".join(f"m{index}: {{checkpoint: random}}" for index in range(50))
-    file = site.write(f"{{{methods}}}", seeds=40, cluster="max_running: 1")
+    file = site.write(f"{{{methods}}}", seeds=40)
     start = time.monotonic()
     assert site.run() == 0
     assert time.monotonic() - start < 60
-    assert [len(batch.jobs) for batch in Ledger(site.root).batches.values()] == [1000, 1000, 1]
+    assert [len(batch.jobs) for batch in Ledger(site.root).batches.values()] == [1, 1000, 1000]
     start = time.monotonic()
     assert set(site.states().values()) <= {"queued", "running", "done"}
     assert time.monotonic() - start < 10  # 2 s when free; Slurm itself is asked within
@@ -113,17 +113,19 @@ def test_two_thousand_trials_are_submitted_in_a_minute(site):
 @pytest.mark.parametrize(
     ("cluster_options", "words"),
     [
-        ("partition: nope", "there is no partition 'nope' here; there are: high, low, main, short"),
+        ("partition: nope", "there is no partition 'nope' here; there are: axed, doomed, high, low, main, short"),
         ("partition: short, minutes: 60", "asks for 60 minutes, but partition short allows 30"),
         ("gpus_per_node: 9", "gpus_per_node is 9, but a node of partition main has 4"),
-        ("nodes: 3", "asks for 3 nodes, but partition main has 2"),
+        ("nodes: 3", "cluster.nodes: asks for 3 nodes, but partition main has 2"),
         ("minutes: 1", "leave no time to work beside a warning"),
-        ("constraint: a100", "sbatch: .*Invalid feature specification"),
+        ("constraint: a100", "cluster: sbatch: .*Invalid feature specification"),
+        ("gpu_type: a100", "cluster: sbatch: .*Invalid generic resource|Requested node configuration is not available"),
+        ("sbatch: {no-such: 1}", "cluster: sbatch: .*unrecognized option '--no-such=1'"),
     ],
 )
 def test_what_slurm_would_refuse_or_never_start_is_said_before(site, cluster_options, words, capsys):
-    options = {"gpus_per_node": "1", "minutes": "20"} | dict(o.split(": ") for o in cluster_options.split(", "))
-    site.write(seeds=1).write_text(
+    options = {"gpus_per_node": "1", "minutes": "20"} | dict(o.split(": ", 1) for o in cluster_options.split(", "))
+    site.write("{mine: {pretrain: {recipe: demo}}}", seeds=1).write_text(
         (site.folder / "suite.yaml").read_text().split("cluster:")[0]
         + f"cluster: {{signal_delay_s: 30, {', '.join(f'{key}: {value}' for key, value in options.items())}}}\n"
     )

@@ -13,7 +13,7 @@ GPUS = 8  # of the papers
 
 
 class ScalingError(UserError):
-    """A number of GPUs that the batch does not divide by."""
+    """A number of GPUs that the batch cannot be shared out to."""
 
 
 def linear_rule(recipe: DetectionRecipe, gpus: int) -> dict[str, str]:
@@ -25,8 +25,8 @@ def linear_rule(recipe: DetectionRecipe, gpus: int) -> dict[str, str]:
         return {}
     if gpus < 1 or recipe.batch_size * gpus % GPUS:
         raise ScalingError(
-            f"--gpus {gpus}: {gpus}/{GPUS} of the batch of {recipe.batch_size} is no whole number of images; "
-            f"choose a number of GPUs for which it is, or give the settings yourself with --set"
+            f"{gpus}: {gpus}/{GPUS} of the batch of {recipe.batch_size} is no whole number of images; choose a number "
+            "of GPUs for which it is, or set batch_size, lr, iterations, steps and warmup_iterations yourself"
         )
     return {
         "batch_size": str(recipe.batch_size * gpus // GPUS),

@@ -1,0 +1,84 @@
+"""Which jobs are worth another try after they ended without a result, and what is done otherwise then."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twinbench.slurm.ledger import FOLDER, Batch
+from twinbench.slurm.scheduler import Accounted
+from twinbench.suite.graph import Job
+from twinbench.suite.record import last_line, read_record
+from twinbench.suite.status import MEMORY
+
+ENDS = {
+    # how accounting's word for a job's end begins -> its cause
+    "NODE_FAIL": "node",
+    "BOOT_FAIL": "node",
+    "OUT_OF_ME": "memory",
+    "PREEMPTED": "preempted",
+}
+DEPENDENCY = "dependency"  # Slurm cancelled it, because what it needs has failed
+PREEMPTIONS = 20  # where a partition ends what it preempts, a job is submitted again so often
+MORE_MEMORY = 2  # times what was too little
+UNITS = {"K": 2**-20, "M": 2**-10, "G": 1, "T": 2**10}
+
+
+@dataclass(frozen=True)
+class Try:
+    """How a job is submitted once more."""
+
+    cause: str
+    exclude: tuple[str, ...] = ()
+    mem_gb: int = 0  # for each process; 0: as the suite says
+
+    def adjusted(self, job: Job) -> Job:
+        """Return the job as it is to be submitted."""
+        cluster = job.cluster
+        if self.exclude:
+            theirs = [str(cluster.sbatch["exclude"])] if "exclude" in cluster.sbatch else []
+            cluster = replace(cluster, sbatch={**cluster.sbatch, "exclude": ",".join([*theirs, *self.exclude])})
+        if self.mem_gb:
+            cluster = replace(cluster, mem_gb_per_gpu=self.mem_gb)
+        return replace(job, cluster=cluster)
+
+
+def cause_of(job: Job, batch: Batch, slurm_id: str, ended: Accounted | None) -> str:
+    """Return why a job that is not done has ended, as far as it is a cause that another try may cure."""
+    record = read_record(job.out)
+    if record and record.state == "failed" and record.job_id == slurm_id:
+        return record.cause
+    state = ended.state if ended else ""
+    if state == "CANCELLED" and job.needs:  # somebody's scancel says `CANCELLED by UID`
+        return DEPENDENCY
+    known = next((cause for start, cause in ENDS.items() if state.startswith(start)), "")
+    log = job.out.parents[2] / FOLDER / batch.slurm_name / f"{slurm_id}_0_log.out"
+    return known or ("memory" if last_line(log, about=MEMORY) else "")
+
+
+def next_try(job: Job, before: Sequence[Batch], cause: str, nodes: Sequence[str], asked: str) -> Try | None:
+    """Return how to submit a job again that has ended of `cause` after the submissions `before`; None: it has failed.
+
+    `nodes` are those it ran on, `asked` is the memory of a node that it was given, in Slurm's words.
+    """
+    last = before[-1]
+    bound = {DEPENDENCY: math.inf, "preempted": PREEMPTIONS}.get(cause, job.cluster.retries.get(cause, 0))
+    if sum(batch.cause == cause for batch in before) >= bound:
+        return None
+    if cause == "node":
+        return Try(cause, tuple(dict.fromkeys([*last.exclude, *nodes])), last.mem_gb)
+    if cause == "memory":
+        had = last.mem_gb or job.cluster.mem_gb_per_gpu or _gigabytes(asked) / _processes_on_a_node(job)
+        return Try(cause, last.exclude, math.ceil(MORE_MEMORY * had)) if had else None
+    return Try(cause, last.exclude, last.mem_gb)
+
+
+def _processes_on_a_node(job: Job) -> int:
+    """Return how many processes of a job share a node's memory."""
+    return max(1, min(job.gpus, job.cluster.gpus_per_node))
+
+
+def _gigabytes(text: str) -> float:
+    """Return accounting's `500M` in GB; 0 where it says nothing."""
+    match = re.fullmatch(r"([\d.]+)([KMGT])[nc]?", text)
+    return float(match[1]) * UNITS[match[2]] if match else 0.0
