@@ -13,18 +13,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.report import typical_result
 from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.record import Record
 from twinbench.suite.suite import read_suite
-
-from benchmarks.report import typical_result
 
 METHODS, SEEDS = 500, 10
 PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
 IMAGES = ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt")
 MOST_SECONDS = {"plan": 2.0, "status": 2.0, "report": 10.0, "run": 60.0, "cancel": 5.0}
 MOST_GB = 1.0
-# A cluster of one partition. Every array is queued; what sbatch was given stands in $FAKE/queue, an id and a name a line
+# A cluster of one partition, where everything waits; what sbatch was given stands in $FAKE/queue
 PROGRAMS = {
     "sinfo": "echo 'main*|7-00:00:00|100|gpu:8'",
     "scontrol": "echo 'MaxArraySize = 1001'",

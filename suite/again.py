@@ -55,9 +55,9 @@ def refuse_stale(suite: Suite, jobs: Sequence[Job]) -> None:
         )
 
 
-def supersede(suite: Suite, jobs: Sequence[Job]) -> list[Job]:
-    """Move the folders of jobs that were made, or begun, as something else below the root's FOLDER; return the jobs."""
-    return move_aside(suite, [job for job in jobs if _is_of_something_else(job)])
+def superseded_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that were made, or begun, as something else."""
+    return [job for job in jobs if _is_of_something_else(job)]
 
 
 def damaged_jobs(jobs: Sequence[Job]) -> list[Job]:

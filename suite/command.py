@@ -4,9 +4,11 @@ Examples:
     twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
     twinbench suite run suite.yaml --again    move aside what was made of something else than the file says now, first
+    twinbench suite run suite.yaml TRIAL --again      measure it anew; a method, or method/protocol, means all of its
     twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
     twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
     twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
+    twinbench suite cancel suite.yaml random/voc07-svm    ... of these trials only
     twinbench suite report suite.yaml         write the table again
 """
 
@@ -14,7 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from twinbench.protocols.house import unknown
@@ -23,6 +25,7 @@ from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
+from twinbench.suite.record import LOG
 from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
 from twinbench.suite.suite import Suite, SuiteError, read_suite
@@ -50,10 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         added[name].add_argument("--local", action="store_true", help="on this machine, even where Slurm is")
     added["plan"].add_argument("--scripts", action="store_true", help="the sbatch text of each batch too")
     added["run"].add_argument(
-        "--again", action="store_true", help="move what was made of something else aside, and make it anew"
+        "--again",
+        action="store_true",
+        help="first move aside what was made of something else, and each named TRIAL",
     )
     added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
     added["status"].add_argument("--watch", action="store_true", help="until all has ended")
+    some = "only these, as `status` names them: a method, method/protocol or method/protocol/seed0"
+    for name in ("run", "cancel"):
+        added[name].add_argument("trials", metavar="TRIAL", nargs="*", default=[], help=some)
     added["logs"].add_argument("trial", metavar="TRIAL", help="as `status` names it: method/protocol/seed0")
     added["logs"].add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
 
@@ -71,14 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
         case "run":
             launcher = _launcher(arguments.local)
             if isinstance(launcher, LocalLauncher):
-                return run_locally(suite, jobs, arguments.parallel, again=arguments.again)
-            return _submit(suite, jobs, launcher, again=arguments.again)
+                return run_locally(suite, jobs, arguments.parallel, again=arguments.again, names=arguments.trials)
+            return _submit(suite, jobs, launcher, again=arguments.again, names=arguments.trials)
         case "status":
             return _status(suite, jobs, arguments)
         case "logs":
             return _logs(suite, jobs, arguments.trial, arguments.follow)
         case "cancel":
-            return _cancel(suite)
+            return _cancel(suite, [job.name for job in _named(suite, jobs, arguments.trials)])
         case _:
             return _report(suite, jobs)
 
@@ -90,14 +98,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
-    """Run what is missing on this machine and write the table; return 1 if a job failed."""
+def run_locally(
+    suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False, names: Sequence[str] = ()
+) -> int:
+    """Run what is missing on this machine, or what of it is named, and write the table; return 1 if a job failed."""
     from twinbench.suite.finish import run_report
 
+    named = _named(suite, jobs, names)
     with only_runner(suite.root):
         refuse_if_active(suite)
-        _settle_stale(suite, jobs, again)
-        failed = LocalLauncher(parallel).submit(suite, [job for job in jobs if job.kind != "report"]).failed
+        wanted = _with_needs(jobs, named)
+        _set_aside(suite, wanted, named, again)
+        failed = LocalLauncher(parallel).submit(suite, [job for job in wanted if job.kind != "report"]).failed
         trials = [job for job in jobs if job.kind == "trial"]
         started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
         if started:
@@ -119,35 +131,71 @@ def _launcher(local: bool) -> Launcher:
     return LocalLauncher()
 
 
-def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
-    """Refuse finished work that was made of something else than the suite says now, or, if `again`, move it aside."""
-    from twinbench.suite.again import FOLDER, refresh_records, refuse_stale, supersede
+def _named(suite: Suite, jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
+    """Return the jobs that are named each, or by their method, or method and protocol; SuiteError for an unknown
+    name."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs if names else ():
+        parts = job.name.split("/")
+        for end in range(len(parts)):
+            groups.setdefault("/".join(parts[: end + 1]), []).append(job)
+    found: dict[str, Job] = {}
+    for name in names:
+        if name.strip("/") not in groups:
+            raise SuiteError(f"{suite.file}: {unknown('trial', name, groups)}")
+        found.update((job.name, job) for job in groups[name.strip("/")])
+    return list(found.values())
+
+
+def _with_needs(jobs: Sequence[Job], named: Sequence[Job]) -> list[Job]:
+    """Return some jobs and those that they need, in their order; all if none are named."""
+    names = {name for job in named for name in (job.name, *job.needs)}
+    return [job for job in jobs if not named or job.name in names]
+
+
+def _set_aside(
+    suite: Suite, jobs: Sequence[Job], named: Sequence[Job], again: bool, active: Collection[str] = ()
+) -> None:
+    """Refuse finished work that was made of something else than the suite says now, or, if `again`, move it aside, and
+    trials that are named, too.
+
+    A result that nobody can read is moved aside without asking, unless its job is at work.
+    """
+    from twinbench.suite.again import FOLDER, damaged_jobs, move_aside, refresh_records, refuse_stale, superseded_jobs
 
     refresh_records(jobs)
-    if not again:
+    aside = damaged_jobs(jobs)
+    if again:
+        aside += [*superseded_jobs(jobs), *(job for job in named if job.kind == "trial")]
+    else:
         refuse_stale(suite, jobs)
-        return
-    moved = supersede(suite, jobs)
+    names = {job.name for job in aside if job.name not in active}
+    moved = move_aside(suite, [job for job in jobs if job.name in names])
     if moved:
         print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
 
 
-def _submit(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False) -> int:
-    """Submit what is missing, after every check; write the table at once if all is done."""
+def _submit(
+    suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False, names: Sequence[str] = ()
+) -> int:
+    """Submit what is missing, or what of it is named, after every check; write the table at once if all is done."""
     from twinbench.suite.finish import report_of
     from twinbench.suite.preflight import require_sound
 
-    require_sound(suite, jobs, launcher)
+    named = _named(suite, jobs, names)
+    wanted = _with_needs(jobs, named)
+    require_sound(suite, wanted, launcher)
     with only_runner(suite.root):
         if again:
-            refuse_if_active(suite)
-        _settle_stale(suite, jobs, again)
+            refuse_if_active(suite, [job.name for job in wanted] if named else ())
+        active = launcher.active(suite) if any(job.standing().problem for job in wanted) else {}
+        _set_aside(suite, wanted, named, again, active)
         report = report_of(jobs)
         if not report.done():
             report.product.unlink(
                 missing_ok=True
             )  # else its job, which may be of as many results, takes it for its own
-        submitted = launcher.submit(suite, jobs)
+        submitted = launcher.submit(suite, wanted)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
     what = "nothing to submit: all is queued"
@@ -189,24 +237,30 @@ def _as_json(suite: Suite, statuses: Sequence[JobStatus], problem: str) -> dict[
 
 
 def _logs(suite: Suite, jobs: Sequence[Job], name: str, follow: bool) -> int:
-    """Print a job's log."""
+    """Print a job's log, after what was said before its worker began."""
     job = next((job for job in jobs if job.name == name.strip("/")), None)
     if not job:
         raise SuiteError(f"{suite.file}: {unknown('trial', name, (job.name for job in jobs))}")
-    log = job.out / "job.log"
-    if not log.exists():
-        raise SuiteError(f"{log}: no such file; {name} has not been started")
-    if not follow:
-        sys.stdout.write(log.read_text(errors="replace"))
-        return 0
-    show.follow(str(log), lambda: suite_status(suite, [job])[0][0].state not in ("running", "queued", "waiting"))
+    own = job.out / LOG
+
+    def logs() -> list[Path]:
+        return [*cluster_launcher().logs(suite, job.name), *([own] if own.exists() else [])]
+
+    def ended() -> bool:
+        return not follow or suite_status(suite, [job])[0][0].state not in ("running", "queued", "waiting")
+
+    if not logs():
+        raise SuiteError(f"{own}: no such file; {name} has not been started")
+    show.follow(logs, ended)
     return 0
 
 
-def _cancel(suite: Suite) -> int:
-    """Stop the suite's jobs, on the cluster and in a local runner on this machine."""
-    cancelled = cluster_launcher().cancel(suite)
-    local = ", and the runner on this machine told to stop" if LocalLauncher().cancel(suite) else ""
+def _cancel(suite: Suite, names: Sequence[str]) -> int:
+    """Stop the suite's jobs, or those named, on the cluster and in a local runner on this machine."""
+    cancelled = cluster_launcher().cancel(suite, names)
+    told = LocalLauncher().cancel(suite, names)
+    which = f"about {told} jobs" if names else "to stop"
+    local = f", and the runner on this machine told {which}" if told else ""
     print(f"{suite.name}: {cancelled} jobs cancelled{local}; `run` goes on from what is finished")
     return 0
 

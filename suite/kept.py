@@ -1,4 +1,4 @@
-"""What was read of files, kept as long as each has the time, the size and the inode that it had.
+"""What was read of files, kept as long as each has the times, the size and the inode that it had.
 
 A suite has tens of thousands of small files, most of which never change again: reading them all takes seconds. What was
 read lies in the suite's root from one command to the next; it is a hint, and whoever removes it loses nothing.
@@ -20,7 +20,7 @@ from twinbench.protocols.text import TextError, read_json
 FILE = ".read.json"
 MOST_BYTES = 200_000_000  # 1000 or so for each trial
 ReadT = TypeVar("ReadT")
-Stamp = tuple[int, int, int]  # time of the last change in ns, size, inode
+Stamp = tuple[int, int, int, int]  # times of the last change of contents and of status, in ns, the size, the inode
 
 
 class Kept(Generic[ReadT]):
@@ -36,8 +36,9 @@ class Kept(Generic[ReadT]):
         self._read, self._worth = read, worth
         self._make = type(like)
         self.names = [field.name for field in fields(like) if field.name != without]
-        self._types = [int, int, int, *(type(getattr(like, name)) for name in self.names)]
+        self._types = [int, int, int, int, *(type(getattr(like, name)) for name in self.names)]
         self.entries: dict[str, tuple[Stamp, ReadT | None]] = {}
+        self.recalled: set[Path] = set()  # of which folders what was kept has been taken in
         self.changed = False
 
     def __call__(self, name: str) -> ReadT | None:
@@ -46,13 +47,15 @@ class Kept(Generic[ReadT]):
             found = os.stat(name)
         except OSError:
             return None
-        stamp = found.st_mtime_ns, found.st_size, found.st_ino
+        stamp = found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
         kept = self.entries.get(name)
         if kept and kept[0] == stamp:
             return kept[1]
         began = time.time()
         value = self._read(Path(name))
-        if found.st_mtime < began - SETTLED_SECONDS:  # within a tick of the clock, two states have one time
+        if (
+            max(found.st_mtime, found.st_ctime) < began - SETTLED_SECONDS
+        ):  # within a tick of the clock, two states have one time
             self.entries[name] = stamp, value
             self.changed = True
         return value
@@ -61,8 +64,9 @@ class Kept(Generic[ReadT]):
         """Take in the kept values of files below the folder `start`, as far as they have the right types."""
         for name, values in entries.items():
             if [type(value) for value in values] == self._types:
-                told = dict(zip(self.names, values[3:], strict=True))
-                self.entries.setdefault(start + name, ((values[0], values[1], values[2]), self._make(**told)))
+                told = dict(zip(self.names, values[4:], strict=True))
+                stamp = values[0], values[1], values[2], values[3]
+                self.entries.setdefault(start + name, (stamp, self._make(**told)))
 
     def tell(self, start: str) -> dict[str, list[Any]]:
         """Return the values of files below the folder `start`."""
@@ -75,7 +79,12 @@ class Kept(Generic[ReadT]):
 
 
 def recall(root: Path, readers: Mapping[str, Kept[Any]]) -> None:
-    """Give some readers what they read below `root` in an earlier process."""
+    """Give some readers what they read below `root` in an earlier process; once in this one."""
+    readers = {name: reader for name, reader in readers.items() if root not in reader.recalled}
+    for reader in readers.values():
+        reader.recalled.add(root)
+    if not readers:
+        return
     try:
         found: Any = read_json(root / FILE, at_most=MOST_BYTES)
         for name, reader in readers.items():

@@ -33,8 +33,9 @@ class Measured:
 
 def measured_of(result: Result, sha256: str = "") -> Measured:
     """Return a result in short."""
+    identity = result.identity
     told = result.method, result.protocol, result.backbone_sha256, "samples" in result.details, sha256
-    return Measured(*result.identity.as_dict().values(), *told)
+    return Measured(identity.recipe, identity.backbone, identity.data, identity.seed, *told)
 
 
 def _read(path: Path) -> Measured:

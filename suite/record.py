@@ -19,6 +19,7 @@ from twinbench.suite.kept import Kept
 FILE = "job.json"
 LOG = "job.log"
 FAILED = "failed"  # what tables read
+SLURMS = ("srun: ", "slurmstepd: ")  # how its own lines in a job's log begin
 State = Literal["running", "done", "failed", "blocked", "stopped"]
 
 
@@ -103,11 +104,16 @@ def end(out: Path, record: Record, state: State, code: int = 0, reason: str = ""
 
 
 def last_line(log: Path, limit: int = 300, about: str = "") -> str:
-    """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long."""
+    """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long.
+
+    Slurm's own words about a job's end count only where the job said nothing.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:limit] for line in reversed(lines) if line.strip() and re.search(about, line)), "")
+    found = [line.strip()[:limit] for line in lines if line.strip() and re.search(about, line)]
+    own = [line for line in found if about or not line.startswith(SLURMS)]
+    return (own or found or [""])[-1]

@@ -106,8 +106,8 @@ def origin(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]
 def as_identity(parts: Mapping[str, str]) -> Identity:
     """Return recorded parts as an identity; what is not among them is not recorded."""
     seed = parts.get("seed", NOT_RECORDED)
-    known = [parts.get(name, NOT_RECORDED) for name in PARTS[:-1]]
-    return Identity(*known, int(seed) if seed.isdecimal() else NOT_RECORDED_SEED)
+    recipe, backbone, data = (parts.get(name, NOT_RECORDED) for name in ("recipe", "backbone", "data"))
+    return Identity(recipe, backbone, data, int(seed) if seed.isdecimal() else NOT_RECORDED_SEED)
 
 
 def differing(ours: Identity, theirs: Identity) -> list[str]:

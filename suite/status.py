@@ -107,7 +107,8 @@ def _refined(status: JobStatus, seen: Seen) -> JobStatus:
         return status  # a run of this machine
     status = replace(status, job_id=seen.job_id)
     if seen.state == "queued" or seen.state == "running":
-        return replace(status, state=seen.state, reason=seen.reason)
+        before = f"again, after: {record.reason}" if record and record.state == "failed" else ""
+        return replace(status, state=seen.state, reason="; ".join(filter(None, [seen.reason, before])))
     if seen.state == "never":
         return replace(status, state="failed", reason=seen.reason)
     if seen.state == "unknown" or (record and record.state == "failed"):
@@ -122,12 +123,15 @@ def _with_last_word(status: JobStatus, seen: Seen) -> JobStatus:
     known = status.record and status.record.reason == status.reason
     if status.state != "failed" or known or not status.job_id or not seen.log:
         return status
-    logs = [status.job.out / LOG, seen.log]
     starved = last_line(seen.log, about=MEMORY)
     if starved:
         return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
-    last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
-    if not last and not any(log.exists() for log in logs):
+    own = status.job.out / LOG
+    last = last_line(own)
+    if not last or last.startswith("$ "):
+        word = last_line(seen.log)
+        last = f"{word}; log: {seen.log}" if word else ""
+    if not last and not own.exists() and not seen.log.exists():
         folder = seen.log.parent
         last = f"it left no log in {folder}; do all nodes see that folder, and may they write there?"
     return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)
