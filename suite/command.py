@@ -86,7 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         case "logs":
             return _logs(suite, jobs, arguments.trial, arguments.follow)
         case "cancel":
-            return _cancel(suite, [job.name for job in _named(suite, jobs, arguments.trials)])
+            named = _named(suite, jobs, arguments.trials)
+            if named and all(job.done() for job in named):
+                raise SuiteError(
+                    f"{suite.file}: all of {' '.join(arguments.trials)} is done; there is nothing to cancel"
+                )
+            return _cancel(suite, [job.name for job in named if not job.done()])
         case _:
             return _report(suite, jobs)
 

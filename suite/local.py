@@ -24,6 +24,8 @@ from twinbench.suite.graph import Job
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import Record
 
+CANCELLED = "cancelled; `run` goes on from there"
+CANCEL = "cancel"  # a file in a job's folder that asks a runner to stop it
 GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL
 GB_PER_JOB = 2  # of memory, to bound how many jobs run at once where there is no GPU
 
@@ -106,6 +108,8 @@ class LocalRunner:
         self.failed: dict[str, Record] = {}
         self.free = list(machine.slots)
         self._endings: queue.Queue[tuple[str, int]] = queue.Queue()
+        for job in jobs:
+            (job.out / CANCEL).unlink(missing_ok=True)  # which was asked of another runner
 
     def run(self) -> dict[str, Record]:
         """Run everything that can run; return the records of the jobs that failed or are blocked, by name."""
@@ -121,6 +125,7 @@ class LocalRunner:
 
     def _start_what_fits(self) -> None:
         """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
+        self._stop_cancelled()
         for job in list(self.waiting.values()):
             if any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
                 continue
@@ -153,7 +158,25 @@ class LocalRunner:
             try:
                 return self._endings.get(timeout=INTERVAL)
             except queue.Empty:
+                self._stop_cancelled()
                 self.display.refresh()
+
+    def _stop_cancelled(self) -> None:
+        """Do what `cancel` asked of jobs by name: end those that run, and take those that wait out of the queue."""
+        for run in self.running.values():
+            if (run.job.out / CANCEL).exists():
+                signal_group(run.child, signal.SIGTERM)
+        for job in [job for job in self.waiting.values() if (job.out / CANCEL).exists()]:
+            if self.waiting.pop(job.name, None):  # else blocked by one before it
+                (job.out / CANCEL).unlink()
+                self._cancelled(job, Record("stopped", job.identity, job.argv, CANCELLED, ended=time.time()))
+
+    def _cancelled(self, job: Job, record: Record) -> None:
+        """Tell that a job was cancelled, and block those that need it."""
+        record.write(job.out)
+        self.failed[job.name] = record
+        self.display.finished(job, record)
+        self._block_dependents(job, record.reason)
 
     def _settle(self, run: _Running, code: int) -> None:
         """Record how a job ended, free its slots and block what needed it if it failed."""
@@ -163,6 +186,10 @@ class LocalRunner:
             if job.kind != "trial":
                 write_made(job.out, job.parts())
             self.display.finished(job, records.end(job.out, run.record, "done"))
+            return
+        if (job.out / CANCEL).exists():
+            (job.out / CANCEL).unlink()
+            self._cancelled(job, records.end(job.out, run.record, "stopped", code, CANCELLED))
             return
         failure = records.end(job.out, run.record, "failed", code, failure_reason(job.out, code, job.product.name))
         self.failed[job.name] = failure
