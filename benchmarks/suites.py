@@ -31,9 +31,11 @@ PROGRAMS = {
 case "$*" in *--test-only*) exit 0;; esac
 for script; do :; done
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$script")
-array=$(sed -n 's/^#SBATCH --array=\\([0-9-]*\\).*/\\1/p' "$script")
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
 id=$(($(wc -l <"$FAKE/queue") + 1))
-echo "$id${array:+_[$array]}|$name|PENDING|(Priority)" >>"$FAKE/queue"
+elements="$id"
+[ -n "$last" ] && elements=$(seq -f "${id}_%.0f" 0 "$last")
+for element in $elements; do echo "$element|$name|PENDING|vision|normal|(Priority)"; done >>"$FAKE/queue"
 echo "Submitted batch job $id" """,
     "squeue": 'cat "$FAKE/queue"',
     "sacct": "exit 0",
