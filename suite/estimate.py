@@ -29,11 +29,12 @@ def estimate(jobs: Sequence[Job]) -> dict[str, Estimate]:
         record = read_record(job.out) if job.product.exists() else None
         if record and record.spent_seconds:
             seconds.setdefault(_kind(job), []).append(record.spent_seconds)
+    medians = {kind: statistics.median(measured) for kind, measured in seconds.items()}
     found: dict[str, Estimate] = {}
     disk = disk_bytes(jobs)
     for job in jobs:
         measured = seconds.get(_kind(job), [])
-        hours = statistics.median(measured) / 3600 if measured else job.minutes / 60
+        hours = medians[_kind(job)] / 3600 if measured else job.minutes / 60
         basis = f"median of {len(measured)} finished" if measured else f"limit of {job.minutes} min"
         found[job.name] = Estimate(job.gpus * hours, disk[job.name], basis)
     return found

@@ -8,7 +8,7 @@ table was made of what the trials are now.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from twinbench.suite.standing import (
 )
 from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 
+RESULT = "result.json"
 REPORT = "report"  # the name of the job that writes the table, and its folder
 TABLE = "table.json"  # which says there what the table was made of
 REPORT_MINUTES = 60  # at most, unless the suite says so: ten seconds for twenty thousand trials
@@ -85,7 +86,7 @@ class Job:
     @cached_property
     def product(self) -> Path:
         """The file whose presence ends the job."""
-        return self.out / {"trial": "result.json", "report": TABLE}.get(self.kind, PRODUCT)
+        return self.out / {"trial": RESULT, "report": TABLE}.get(self.kind, PRODUCT)
 
     def done(self) -> bool:
         """True if the job's product is there and is what the suite says now."""
@@ -98,7 +99,7 @@ class Job:
         if not self.product.exists():
             return NOT_THERE
         if self.kind == "report":
-            return Standing(True) if table_parts(self.out) == self.parts() else NO_MORE
+            return table_standing(self, self.parts())
         return Standing(True, self.origin())
 
     def origin(self) -> dict[str, str]:
@@ -109,7 +110,7 @@ class Job:
 
     def _measured(self) -> Standing:
         """Return how the trial's result stands; one that nobody can read is none, with a problem."""
-        result = read_measured(str(self.product))
+        result = read_measured(f"{self.out}/{RESULT}")
         if not result:
             return NOT_THERE
         if result.problem:
@@ -152,11 +153,22 @@ def _report_job(suite: Suite, trials: Sequence[Job]) -> Job:
     )
 
 
+def table_standing(report: Job, parts: Mapping[str, str]) -> Standing:
+    """Return how the report's table stands to what a table made now would be made of."""
+    if not report.product.exists():
+        return NOT_THERE
+    return Standing(True) if table_parts(report.out) == parts else NO_MORE
+
+
 def _tabled(trials: Sequence[Job]) -> dict[str, str]:
-    """Return what a table made now is made of: every number, and every reason why there is none."""
+    """Return what a table made now is made of."""
+    return tabled((job, job.standing()) for job in trials)
+
+
+def tabled(trials: Iterable[tuple[Job, Standing]]) -> dict[str, str]:
+    """Return what a table of trials is made of: every number, and every reason why there is none."""
     whole = hashlib.sha256()
-    for job in trials:
-        standing = job.standing()
+    for job, standing in trials:
         told = standing.sha256 if standing.done else standing.reason or absent(job.out).reason
         whole.update(f"{job.name} {told}\n".encode())
     return {"trials": whole.hexdigest()}

@@ -77,7 +77,8 @@ def pretrained_of(out: Path) -> dict[str, str]:
 def measured_causes(result: Measured, expected: Identity, made: Made | None) -> dict[str, str]:
     """Return in which parts a result is not of the `expected` identity; `made` is the backbone that a job made."""
     theirs = result.identity
-    causes = {part: _words(part, expected, theirs) for part in differing(expected, theirs)}
+    different = differing(expected, theirs) if expected != theirs else ()
+    causes = {part: _words(part, expected, theirs) for part in different}
     if "data" in causes and result.sampled:
         causes["data"] = causes["data"].replace("other data", "other data or low-shot samples")
     if "backbone" not in causes and made and made.sha256 and made.sha256 != result.backbone_sha256:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twinbench.suite.advance import Advance, advance
-from twinbench.suite.graph import Job
+from twinbench.suite.graph import Job, table_standing, tabled
 from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.measured import read_measured
 from twinbench.suite.record import LOG, Record, kept_records, last_line, read_record
+from twinbench.suite.standing import Standing
 from twinbench.suite.suite import Suite
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stale"]  # stale: of something else
@@ -64,7 +65,12 @@ class JobStatus:
 def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
     """Return where every job stands, and what to tell if the cluster could not be asked."""
     recall(suite.root, READERS)
-    statuses = [job_status(job) for job in jobs]
+    standings = [(job, job.standing()) for job in jobs if job.kind != "report"]
+    statuses = [job_status(job, standing) for job, standing in standings]
+    for job in jobs[len(statuses) :]:
+        trials = [(trial, standing) for trial, standing in standings if trial.kind == "trial"]
+        whole = len(trials) == len(job.after) and job.product.exists()
+        statuses.append(job_status(job, table_standing(job, tabled(trials)) if whole else job.standing()))
     unsettled = [status.job.name for status in statuses if status.state not in ("done", "stale")]
     view = cluster_launcher().look(suite, unsettled, fresh=fresh)
     for index, status in enumerate(statuses):
@@ -72,16 +78,16 @@ def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> t
         if seen and status.state not in ("done", "stale"):
             refined = _refined(status, seen)
             if refined.state == "failed" and status.job.done():  # it ended well since its files were read
-                refined = job_status(status.job)
+                refined = job_status(status.job, status.job.standing())
             statuses[index] = _with_last_word(refined, seen)
     problem = view.problem and f"{view.problem}; what follows is from files"
     keep(suite.root, READERS)
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
 
-def job_status(job: Job) -> JobStatus:
+def job_status(job: Job, standing: Standing) -> JobStatus:
     """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
-    record, standing = read_record(job.out), job.standing()
+    record = read_record(job.out)
     if standing.there:
         reason = standing.reason
         if job.kind == "report":
