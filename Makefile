@@ -23,8 +23,9 @@ $(STAMP):
 demo: setup
 	$(BIN)/twinbench demo $(DEMO)
 
+# Files by their names: by the number of their tests, which is the default, files of a few long tests are the last.
 test: setup
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --ignore tests/slurm_cluster --ignore tests/gpu
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/slurm_cluster --ignore tests/gpu
 
 # Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh, else skips.
 test-slurm: setup

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from twinbench.slurm.batches import Plan, choose, plan_batches
 from twinbench.slurm.ledger import FOLDER, Batch, Ledger, new_batch
 from twinbench.slurm.limits import Room, read_limits
 from twinbench.slurm.retry import Try, cause_of, next_try
-from twinbench.slurm.scheduler import Queued, QueueFull, SchedulerError
+from twinbench.slurm.scheduler import Accounted, Queued, QueueFull, SchedulerError
 from twinbench.slurm.snapshot import take_snapshot
 from twinbench.slurm.view import forget, note_asked, seconds_since_asked
 from twinbench.suite.graph import REPORT, Job, build_jobs
@@ -182,25 +182,30 @@ def _clear(state: State, stuck: Mapping[str, Queued]) -> None:
 def _tries(state: State, jobs: Sequence[Job]) -> dict[str, Try]:
     """Return how those of `jobs` that this round has submitted before are tried once more, where they are."""
     latest, found = state.ledger.latest(), {}
-    ended = {job.name: latest[job.name] for job in jobs if _submissions(state.ledger, job.name)}
-    history = {}
-    if ended:
-        history = scheduler.history(
-            (slurm_id for _, slurm_id in ended.values()), {batch.slurm_name for batch, _ in ended.values()}
-        )
+    before = {job.name: _submissions(state.ledger, job.name) for job in jobs}
+    ended = {name: latest[name] for name, batches in before.items() if batches}
+    history = _history(ended.values())
     for job in jobs:
         if job.name not in ended:
             continue
         batch, slurm_id = ended[job.name]
         told = history.get(slurm_id)
-        stuck = state.stuck.get(job.name)
-        held = bool(stuck) and stuck.reason.strip("()") == scheduler.LAUNCH_FAILED
+        held = job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
         cause = "node" if held else cause_of(job, batch, slurm_id, told)
         nodes = scheduler.last_nodes(slurm_id) if cause == "node" else ()
-        again = next_try(job, _submissions(state.ledger, job.name), cause, nodes, told.memory if told else "")
-        if cause and again:
+        again = next_try(job, before[job.name], cause, nodes, told.memory if told else "") if cause else None
+        if again:
             found[job.name] = again
     return found
+
+
+def _history(ended: Iterable[tuple[Batch, str]]) -> dict[str, Accounted]:
+    """Return what accounting says of jobs; nothing where there is none, or none just now."""
+    names = {slurm_id: batch.slurm_name for batch, slurm_id in ended}
+    try:
+        return scheduler.history(names, set(names.values())) if names else {}
+    except SchedulerError:
+        return {}
 
 
 def _submissions(ledger: Ledger, name: str) -> list[Batch]:

@@ -22,6 +22,11 @@ class Size:
     gpus: int
 
 
+def is_report(job: Job | None) -> bool:
+    """Say whether a job writes the table."""
+    return job is None or job.kind == "report"
+
+
 def size_of(cluster: Cluster, job: Job | None) -> Size:
     """Return the size of a job (None: the report). On nodes without GPUs its processes share one."""
     if not job or not job.gpus:
@@ -44,8 +49,8 @@ def parameters(cluster: Cluster, job: Job | None, code: Path, root: Path, name: 
         "job_name": name,
         "nodes": size.nodes,
         "ntasks_per_node": size.tasks,
-        "cpus_per_task": cluster.cpus_per_gpu if job else 1,
-        "time": job.minutes if job else report_minutes(cluster, _partitions()),
+        "cpus_per_task": 1 if is_report(job) else cluster.cpus_per_gpu,
+        "time": job.minutes if job and not is_report(job) else report_minutes(cluster, _partitions()),
         "signal_delay_s": cluster.signal_delay_s,
         "stderr_to_stdout": True,
         "setup": setup_lines(cluster, code),

@@ -7,7 +7,7 @@ from pathlib import Path
 from twinbench.slurm import scheduler
 from twinbench.slurm.batches import Plan
 from twinbench.slurm.limits import Limit, read_limits
-from twinbench.slurm.parameters import partition_names, report_minutes, size_of
+from twinbench.slurm.parameters import is_report, partition_names, report_minutes, size_of
 from twinbench.slurm.scheduler import Partition, SchedulerError
 from twinbench.suite.cluster import Cluster
 from twinbench.suite.graph import Job
@@ -101,14 +101,16 @@ def _cluster(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
             "measures, one that looks after the others, and its successor; choose another qos or account"
         )
     for asked in asked_of(suite, jobs, known):
-        for name in partition_names(asked.cluster):
+        names = partition_names(asked.cluster)
+        for name in names:
             if name in known:
                 yield from _limits(asked, known[name])
             else:
                 offered = ", ".join(sorted(filter(None, known)))
                 yield f"{asked.key('partition')}: there is no partition '{name}' here; there are: {offered}"
-        if asked.job:
+        if not is_report(asked.job):
             yield from _warning(asked)
+        if asked.job and known.keys() >= set(names):  # sbatch would say once more that a partition is none
             yield from _refusal(asked)
 
 
@@ -116,12 +118,15 @@ def asked_of(suite: Suite, jobs: Sequence[Job], known: Mapping[str, Partition]) 
     """Return what the jobs ask for, those of one place and size once, and what the report asks for."""
     minutes = {entry.protocol.name: entry.minutes for entry in suite.measurements}
     found: dict[tuple[object, ...], Asked] = {}
+    table = next((job for job in jobs if is_report(job)), None)
     for job in jobs:
+        if job is table:
+            continue
         protocol = job.trial[1]
         place = f"protocols.{protocol}" if protocol else f"methods.{job.name.partition('/')[0]}"
         asked = Asked(suite, place, job.cluster, job.minutes, job, own_minutes=bool(minutes.get(protocol)))
         found.setdefault((place, job.gpus, job.nodes, job.minutes), asked)
-    report = Asked(suite, "report", suite.report, report_minutes(suite.report, known), None)
+    report = Asked(suite, "report", suite.report, report_minutes(suite.report, known), table)
     return [*found.values(), report]
 
 

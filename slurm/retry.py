@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twinbench.slurm.ledger import FOLDER, Batch
+from twinbench.slurm.parameters import size_of
 from twinbench.slurm.scheduler import Accounted
 from twinbench.suite.graph import Job
 from twinbench.suite.record import last_line, read_record
@@ -68,14 +69,9 @@ def next_try(job: Job, before: Sequence[Batch], cause: str, nodes: Sequence[str]
     if cause == "node":
         return Try(cause, tuple(dict.fromkeys([*last.exclude, *nodes])), last.mem_gb)
     if cause == "memory":
-        had = last.mem_gb or job.cluster.mem_gb_per_gpu or _gigabytes(asked) / _processes_on_a_node(job)
+        had = last.mem_gb or job.cluster.mem_gb_per_gpu or _gigabytes(asked) / size_of(job.cluster, job).tasks
         return Try(cause, last.exclude, math.ceil(MORE_MEMORY * had)) if had else None
     return Try(cause, last.exclude, last.mem_gb)
-
-
-def _processes_on_a_node(job: Job) -> int:
-    """Return how many processes of a job share a node's memory."""
-    return max(1, min(job.gpus, job.cluster.gpus_per_node))
 
 
 def _gigabytes(text: str) -> float:

@@ -104,9 +104,12 @@ def history(slurm_ids: Iterable[str], names: Iterable[str]) -> dict[str, Account
 def last_nodes(slurm_id: str) -> list[str]:
     """Return the nodes that a job had in its last run that has ended, each by its name; none where nobody knows."""
     form = ("--format=JobID,NodeList%200", "--noheader", "--parsable2", "--allocations", "--duplicates")
-    rows = [line.split("|") for line in ask("sacct", f"--jobs={slurm_id}", *form)]
-    lists = [nodes for found, nodes in rows if found == slurm_id and nodes and "assigned" not in nodes]
-    return ask("scontrol", "show", "hostnames", lists[-1]) if lists else []
+    try:
+        rows = [line.split("|") for line in ask("sacct", f"--jobs={slurm_id}", *form)]
+        lists = [nodes for found, nodes in rows if found == slurm_id and nodes and "assigned" not in nodes]
+        return ask("scontrol", "show", "hostnames", lists[-1]) if lists else []
+    except SchedulerError:
+        return []  # no accounting
 
 
 def wait_for(slurm_id: str, dependency: str) -> None:

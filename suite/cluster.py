@@ -26,7 +26,7 @@ GPU_TYPE = re.compile(r"|(?=.*[A-Za-z_])[A-Za-z0-9_.-]{1,60}")  # a number would
 COUNTS = ("gpus_per_node", "nodes", "max_running", "minutes", "cpus_per_gpu", "mem_gb_per_gpu", "signal_delay_s")
 TEXTS = ("partition", "account", "qos", "constraint", "gpu_type", "container")
 MOST = 1_000_000  # of anything: no cluster has more GPUs, and so many minutes are two years
-REPORT_MINUTES = 60  # time limit of the job that writes the table, which takes seconds
+REPORT_MINUTES = 60  # time limit of the job that writes the table, which takes ten seconds for 20,000 trials
 RETRIES = {"node": 2, "memory": 1}  # a node that died; killed for memory
 MOST_RETRIES = 10
 
@@ -167,9 +167,10 @@ def _retries(value: object) -> dict[str, int]:
     if not isinstance(value, dict):
         raise ClusterError(f"cluster: retries is {repr(value)[:60]}, expected numbers, as {{node: 2, memory: 1}}")
     found: dict[str, int] = {}
-    for cause, times in value.items():
+    for cause, given in value.items():
         if cause not in RETRIES:
             raise ClusterError(f"cluster: retries: {unknown('cause', str(cause), RETRIES)}")
+        times = RETRIES[cause] if given is None else given
         if isinstance(times, bool) or not isinstance(times, int) or not 0 <= times <= MOST_RETRIES:
             found_words = f"retries.{cause} is {repr(times)[:60]}"
             raise ClusterError(f"cluster: {found_words}, expected a whole number of at most {MOST_RETRIES}; 0: never")

@@ -41,7 +41,6 @@ from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 RESULT = "result.json"
 REPORT = "report"  # the name of the job that writes the table, and its folder
 TABLE = "table.json"  # which says there what the table was made of
-REPORT_MINUTES = 60  # at most, unless the suite says so: ten seconds for twenty thousand trials
 BACKBONES = ("pretrain", "convert")  # the kinds of job that make one
 FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
 
@@ -139,7 +138,6 @@ def build_jobs(suite: Suite) -> list[Job]:
 def _report_job(suite: Suite, trials: Sequence[Job]) -> Job:
     """Return the job that writes the table when all trials have ended, well or not."""
     cluster = suite.report
-    asked = cluster.minutes != suite.cluster.minutes
     return Job(
         REPORT,
         "report",
@@ -148,7 +146,7 @@ def _report_job(suite: Suite, trials: Sequence[Job]) -> Job:
         partial(_tabled, trials),
         after=tuple(job.name for job in trials),
         gpus=0,
-        minutes=cluster.minutes if asked else min(REPORT_MINUTES, cluster.minutes),
+        minutes=cluster.minutes,
         cluster=cluster,
     )
 

@@ -1,13 +1,15 @@
 """`twinbench convert` and `twinbench inspect` as a person uses them."""
 
 import json
+import multiprocessing
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -153,19 +155,24 @@ def test_inspect_says_what_is_in_the_file(capsys, checkpoint: Path) -> None:
     assert re.search(f"^identity +{facts['identity']}$", out, re.M)
 
 
-def test_a_kill_leaves_the_old_file(checkpoint: Path) -> None:
-    out = checkpoint.parent / "out.pth"
+def test_a_kill_leaves_the_old_file(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, save = checkpoint.parent / "out.pth", torch.save
     out.write_bytes(b"old")
-    code = (
-        "import os, signal, torch, twinbench;"
-        "save = torch.save;"
-        "torch.save = lambda obj, file: (save(obj, file), file.flush(), os.kill(os.getpid(), signal.SIGKILL));"
-        f"twinbench.main(['convert', {str(checkpoint)!r}, {str(out)!r}])"
-    )
-    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    words = ["convert", str(checkpoint), str(out)]
+
+    def killed(contents: object, file: IO[bytes]) -> None:
+        save(contents, file)
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", killed)
+        process = multiprocessing.get_context("fork").Process(target=twinbench.main, args=(words,))
+        process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert out.read_bytes() == b"old"
-    assert twinbench.main(["convert", str(checkpoint), str(out)]) == 0
+    assert twinbench.main(words) == 0
     assert load_backbone(out).width == WIDTH
 
 

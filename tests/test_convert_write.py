@@ -3,8 +3,7 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import twinbench
@@ -25,7 +25,6 @@ from twinbench.convert.finding.prove import identity
 from twinbench.convert.opening import open_backbone
 from twinbench.protocols.house import replacing
 
-ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1 / 16
 FORMS = {
     "torchvision": "out.pth",
@@ -229,22 +228,27 @@ def test_what_a_kill_left_is_removed_once_nobody_writes_it(tmp_path: Path) -> No
     assert fresh.exists()
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of 5 MB."""
+    path = tmp_path_factory.mktemp("large") / "large.safetensors"
+    save_file(trained(0.25), path)
+    return path
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, form: str) -> None:
-    out = tmp_path / FORMS[form]
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, capsys, large: Path, form: str) -> None:
+    out, limits = tmp_path / FORMS[form], resource.getrlimit(resource.RLIMIT_FSIZE)
     out.write_bytes(b"old")
-    code = (
-        "import resource, sys, twinbench\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "sys.exit(twinbench.main(sys.argv[1:]))"
-    )
-    to = form.split()[0]
-    run = subprocess.run(
-        [sys.executable, "-c", code, "convert", "random", out, "--to", to], capture_output=True, text=True, cwd=ROOT
-    )
-    assert run.returncode == 2 and not run.stdout, run.stderr
-    assert run.stderr.startswith(f"twinbench convert: {out}: ")
-    assert run.stderr.count("\n") == 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        code = twinbench.main(["convert", str(large), str(out), "--to", form.split()[0]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, ""), said.err
+    assert said.err.startswith(f"twinbench convert: {out}: ")
+    assert said.err.count("\n") == 1
     assert out.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [out]
 

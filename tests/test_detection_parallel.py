@@ -1,90 +1,96 @@
 """Two processes on CPUs: they train and evaluate together, and a killed pair ends with the same bits."""
 
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.layers import get_norm
+from detectron2.engine import SimpleTrainer
+from detectron2.layers import NaiveSyncBatchNorm, get_norm
 from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 
-from twinbench.convert.files import load
+from twinbench.convert.files import load, save
 from twinbench.detection.checkpoint import checkpoints
 from twinbench.detection.norms import with_synchronized_norms
-from twinbench.report.result import read_result
-from twinbench.runtime.process import Process
-
-PAIR = """
-import os, signal, sys, torch
-from pathlib import Path
-from detectron2.engine import SimpleTrainer
 from twinbench.detection.options import Options
 from twinbench.detection.trial import measure
-from twinbench.report.asked import Asked
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.asked import Asked
+from twinbench.report.result import read_result
+from twinbench.runtime.process import Process, current_process, process_group
 from twinbench.runtime.stopping import EXIT_CODE, StopAsked
-torch.set_num_threads(1)
-data, out, ends_at, number, *settings = sys.argv[1:]
-step = SimpleTrainer.run_step
 
-def step_or_die(self):
-    if self.iter == int(ends_at):
-        os.kill(os.getpid(), int(number))
-    step(self)
+SMALL = {"batch_size": 2, "iterations": 8, "steps": "6", "warmup_iterations": 2, "rois_per_image": 8}
+SMALL |= {"rpn_post_nms_test": 8, "min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2}
+FORK = multiprocessing.get_context("fork")  # importing torch and Detectron2 takes seconds
 
-SimpleTrainer.run_step = step_or_die
-protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(dict(word.split("=") for word in settings))
-seconds = 1e9 if int(number) == signal.SIGTERM else 0.0
-try:
-    asked = Asked(protocol, "random", Path(data), Path(out), device="cpu", workers=0)
-    measure(asked, Options(checkpoint_seconds=seconds))
-except StopAsked:
-    sys.exit(EXIT_CODE)
-"""
-SMALL = ["batch_size=2", "iterations=8", "steps=6", "warmup_iterations=2", "rois_per_image=8", "rpn_post_nms_test=8"]
-SMALL += ["min_size_train=64", "min_size_test=64", "precise_bn_iterations=2"]
+
+def trial(data, out, ends_at, number):
+    """Run this process's part of a trial; it sends itself `number` in iteration `ends_at`."""
+    step = SimpleTrainer.run_step
+
+    def step_or_die(self):
+        if self.iter == ends_at:
+            os.kill(os.getpid(), number)
+        step(self)
+
+    SimpleTrainer.run_step = step_or_die
+    torch.set_num_threads(1)
+    protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL)
+    asked = Asked(protocol, "random", data, out, device="cpu", workers=0)
+    try:
+        measure(asked, Options(checkpoint_seconds=1e9 if number == signal.SIGTERM else 0.0))
+    except StopAsked:
+        sys.exit(EXIT_CODE)
 
 
 def start(data, out, ends_at=(-1, -1), number=signal.SIGKILL):
     """Start both processes of a trial, which send themselves `number` in iteration `ends_at`; return them."""
-    return start_pair(
-        out, *([sys.executable, "-c", PAIR, data, out, str(at), str(int(number)), *SMALL] for at in ends_at)
-    )
+    return start_pair(out, trial, *[(data, out, at, number) for at in ends_at])
 
 
-def start_pair(out, command, second=None):
-    """Start two processes of one group, by one command or one each; return them."""
+def start_pair(out, work, *words):
+    """Start two processes of one group, which do `work` with words of their own; return them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port = str(free.getsockname()[1])
+
+    def child(rank):
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        sys.stdout = sys.stderr = (out / f"said{rank}.txt").open("w", buffering=1)
+        work(*words[rank])
+
     out.mkdir(exist_ok=True)
-    processes = []
-    for rank, words in enumerate((command, second or command)):
-        place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = os.environ | {name: str(value) for name, value in place.items()} | {"OMP_NUM_THREADS": "1"}
-        with (out / f"said{rank}.txt").open("w") as said:
-            processes.append(subprocess.Popen(words, env=environment, stdout=said, stderr=said))
+    processes = [FORK.Process(target=child, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
     return processes
+
+
+def ended(processes):
+    """Wait for both; return their exit codes."""
+    for process in processes:
+        process.join(300)
+    return [process.exitcode for process in processes]
 
 
 def finish(processes, out):
     """Wait for both; show what they said if one failed."""
-    codes = [process.wait(timeout=300) for process in processes]
-    assert codes == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
+    assert ended(processes) == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
 
 
 def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(scenes, tmp_path):
     data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
-    killed = start(data, broken, ends_at=(3, 3))
-    assert [process.wait(timeout=300) for process in killed] == [-signal.SIGKILL] * 2
+    assert ended(start(data, broken, ends_at=(3, 3))) == [-signal.SIGKILL] * 2
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000003"
     told = start(data, broken, ends_at=(-1, 4), number=signal.SIGTERM)  # one of them is told, both stop
-    assert [process.wait(timeout=300) for process in told] == [75, 75], (broken / "said0.txt").read_text()
+    assert ended(told) == [75, 75], (broken / "said0.txt").read_text()
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000005"
     finish(start(data, broken), broken)
     finish(start(data, whole), whole)
@@ -95,28 +101,20 @@ def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(sc
     assert found.curves == expected.curves
 
 
-NORMS = """
-import sys, torch
-from pathlib import Path
-from detectron2.layers import NaiveSyncBatchNorm
-from torch import nn
-from twinbench.convert.files import save
-from twinbench.detection.norms import with_synchronized_norms
-from twinbench.runtime.process import current_process, process_group
-process = current_process("cpu")
-data, out = map(Path, sys.argv[1:])
-found = {}
-with process_group(process):
-    for shapes in ("equal", "unequal"):
-        for name, norm in (("SyncBN", nn.SyncBatchNorm(4)), ("naiveSyncBN", NaiveSyncBatchNorm(4))):
-            layer = with_synchronized_norms(nn.Sequential(norm), process)
-            x = torch.load(data / f"{shapes}{process.rank}.pth").requires_grad_()
-            y = layer(x)
-            (y * torch.load(data / f"weight {shapes}{process.rank}.pth")).sum().backward()
-            running = {"mean": layer[0].running_mean, "variance": layer[0].running_var}
-            found[f"{name} {shapes}"] = {"y": y.detach(), "gradient": x.grad, **running}
-save(found, out / f"found{process.rank}.pth")
-"""
+def norm(folder):
+    """Apply both norms to this process's part of each batch."""
+    process = current_process("cpu")
+    found = {}
+    with process_group(process):
+        for shapes in ("equal", "unequal"):
+            for name, norm in (("SyncBN", torch.nn.SyncBatchNorm(4)), ("naiveSyncBN", NaiveSyncBatchNorm(4))):
+                layer = with_synchronized_norms(torch.nn.Sequential(norm), process)
+                x = torch.load(folder / f"{shapes}{process.rank}.pth").requires_grad_()
+                y = layer(x)
+                (y * torch.load(folder / f"weight {shapes}{process.rank}.pth")).sum().backward()
+                running = {"mean": layer[0].running_mean, "variance": layer[0].running_var}
+                found[f"{name} {shapes}"] = {"y": y.detach(), "gradient": x.grad, **running}
+    save(found, folder / f"found{process.rank}.pth")
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +129,7 @@ def norms(tmp_path_factory):
             given[kind + shapes] = torch.cat([pixels(part) for part in parts])
             for rank, part in enumerate(parts):
                 torch.save(part, folder / f"{kind}{shapes}{rank}.pth")
-    pair = start_pair(folder, [sys.executable, "-c", NORMS, folder, folder])
-    finish(pair, folder)
+    finish(start_pair(folder, norm, (folder,), (folder,)), folder)
     return [load(folder / f"found{rank}.pth") for rank in range(2)], given
 
 

@@ -1,6 +1,7 @@
 """The examples run as a user runs them: from a folder of one's own, against a clone that is not installed."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +41,12 @@ def test_a_module_is_measured(folder):
     assert (folder / "results/mine/result.json").exists()
 
 
-def test_a_script_that_is_started_again_finds_its_results(folder):
+def test_a_script_that_is_started_again_finds_its_results(folder, monkeypatch, capsys):
+    """In this process: that it starts in one of its own, the first start has shown."""
     before = (folder / "results/mine/result.json").stat()
-    printed = run(folder, str(EXAMPLES / "evaluate_a_module.py"))
+    monkeypatch.chdir(folder)
+    runpy.run_path(str(EXAMPLES / "evaluate_a_module.py"), run_name="__main__")
+    printed = capsys.readouterr().out
     assert "module:SmallNet-" in printed
     assert (folder / "results/mine/result.json").stat().st_mtime_ns == before.st_mtime_ns
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,16 @@ FRONT = sorted((ROOT / "twinbench").glob("*.py"))
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")) + FRONT
 
 
-def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return a file's syntax tree."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path, *, top_level_only: bool = False) -> frozenset[str]:
     """Return the modules a file imports, as dotted names; what only a type checker imports does not count."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     found = set()
     for node in tree.body if top_level_only else _executed(tree):
         if isinstance(node, ast.Import):
@@ -27,7 +35,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def _executed(tree: ast.AST):
@@ -151,7 +159,7 @@ def test_only_one_module_calls_torch_load_and_save():
     calls = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute)
         and node.attr in {"load", "save"}
         and isinstance(node.value, ast.Name)
@@ -185,7 +193,7 @@ def test_init_files_do_no_work():
     """A package's __init__ holds a docstring and, at most, the lazy export of promised names."""
     for room in ROOMS | {"twinbench"}:
         path = ROOT / room / "__init__.py"
-        kinds = {type(node).__name__ for node in ast.parse(path.read_text()).body}
+        kinds = {type(node).__name__ for node in tree_of(path).body}
         assert kinds <= {"Expr", "Import", "ImportFrom", "If", "Assign", "FunctionDef"}, room
         allowed = {"typing.TYPE_CHECKING", "typing.Any", "importlib"}
         assert not imports(path, top_level_only=True) - allowed, room

@@ -126,6 +126,7 @@ def test_maps_are_laid_over_each_other_and_null_takes_back():
     assert over.retries == {"node": 5, "memory": 1}
     taken = with_options(cluster(partition="gpu", sbatch={"nice": 1}), {"partition": None, "sbatch": None})
     assert taken == Cluster()
+    assert with_options(site, {"retries": {"node": None}}).retries == {"node": 2, "memory": 1}
 
 
 def test_a_report_takes_no_longer_than_its_partition_allows_unless_told():
@@ -209,14 +210,14 @@ def test_an_option_of_the_whole_suite_belongs_to_no_entry(write, entry, option):
 def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_command(write):
     """The rule changes the recipe, as on the command line; who computes AP is told to the command alone."""
     entries = {"voc0712-frcnn-c4": {"seeds": 1, "scale_to": 4, "set": {"lr": 0.1}}}
-    (job,) = build_jobs(write(protocols=entries))
+    job, _ = build_jobs(write(protocols=entries))
     given = [job.argv[at + 1] for at, word in enumerate(job.argv) if word == "--set"]
     # Goyal et al.: half of the batch, twice the iterations; of the rate --set has the last word
     assert given == ["batch_size=8", "iterations=48000", "lr=0.1", "steps=36000,44000", "warmup_iterations=2000"]
     entries = {"coco-mrcnn-fpn-1x": {"seeds": 1, "evaluator": "faster-coco-eval"}}
-    (job,) = build_jobs(write(protocols=entries))
+    job, _ = build_jobs(write(protocols=entries))
     assert job.argv[-2:] == ("--evaluator", "faster-coco-eval")
-    (plain,) = build_jobs(write(protocols={"coco-mrcnn-fpn-1x": {"seeds": 1}}))
+    plain, _ = build_jobs(write(protocols={"coco-mrcnn-fpn-1x": {"seeds": 1}}))
     assert job.parts() == plain.parts()
 
 
@@ -227,9 +228,16 @@ def test_a_plan_is_shown_where_programs_of_slurm_are_but_no_cluster(write, tmp_p
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert twinbench.main(["suite", "plan", str(suite.file), "--scripts"]) == 2
     out, err = capsys.readouterr()
-    assert "missing: 1 jobs" in out
+    assert "missing: 2 jobs" in out  # the report is one
     assert "#SBATCH --time=77\n" in out
     assert "Slurm's programs are here, but no cluster answers (sinfo: no such program here" in err
+
+
+def test_no_protocol_is_called_after_what_lies_in_a_methods_folder(write, tmp_path):
+    own = "protocols: {backbone: {recipe: imagenet-knn, data: imagenet, source: ours}}\n"
+    (tmp_path / "own.yaml").write_text(own)
+    with pytest.raises(SuiteError, match="protocols.backbone: a method's folder backbone/ has that name"):
+        write(protocol_files=["own.yaml"], protocols={"backbone": {}})
 
 
 def test_no_method_is_called_after_what_a_suite_writes():
@@ -238,5 +246,14 @@ def test_no_method_is_called_after_what_a_suite_writes():
     from twinbench.slurm import ledger
     from twinbench.suite import again, finish, graph, resolved, suite
 
-    for name in (*finish.FILES.values(), again.FOLDER, graph.FEATURES, resolved.FILE, ledger.FILE, "code", "slurm"):
+    for name in (
+        *finish.FILES.values(),
+        again.FOLDER,
+        graph.FEATURES,
+        graph.REPORT,
+        resolved.FILE,
+        ledger.FILE,
+        "code",
+        "slurm",
+    ):
         assert any(fnmatchcase(name, ours) for ours in suite.OURS), name

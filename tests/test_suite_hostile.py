@@ -75,6 +75,17 @@ HOSTILE = {
     "max_running": (suite(cluster="{max_running: 99999999999}"), "max_running is 99999999999, expected .* 1000000"),
     "a warning before the start": (suite(cluster="{signal_delay_s: -1}"), "signal_delay_s is -1, expected at least 0"),
     "a partition": (suite(cluster=f"{{partition: {LONG}}}"), "partition is 'x+', expected one word"),
+    "an option of sbatch": (suite(cluster=f"{{sbatch: {{? {LONG} : 1}}}}"), "sbatch: 'x+' is no long option"),
+    "what sbatch gets": (
+        suite(cluster=f"{{sbatch: {{comment: {LONG}}}}}"),
+        "sbatch.comment is 'x+, expected a text on",
+    ),
+    "a cause": (suite(cluster=f"{{retries: {{? {LONG} : 1}}}}"), "retries: unknown cause 'x+"),
+    "a container": (suite(cluster='{container: "a\\nb"}'), r"container is 'a\\nb', expected a command on one line"),
+    "an evaluator": (
+        suite(protocols=f"{{coco-mrcnn-c4-1x: {{evaluator: {LONG}}}}}", data="{coco: data}"),
+        "evaluator 'x+'",
+    ),
     "epochs": (suite(protocols="{demo-imagenet-linear: {set: {epochs: 1e30}}}"), "setting epochs=1e30: expected int"),
     "a setting": (knn(f"set: {{neighbors: {LONG}}}"), r"setting neighbors=x+ \[\.\.\.\] x+: expected int values"),
     "a name": (suite(name=LONG), "name: 'x+ is no usable name"),

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -43,18 +44,45 @@ def backbone():
     return open_backbone("random", 0.125)
 
 
-@pytest.fixture
-def paths(tmp_path):
+def images(folder):
+    """Write eight pictures, each time the same."""
     draw, found = np.random.default_rng(0), []
-    (tmp_path / "images").mkdir()
+    folder.mkdir()
     for i in range(8):
-        found.append(tmp_path / "images" / f"{i}.png")
+        found.append(folder / f"{i}.png")
         Image.fromarray(draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(found[-1])
     return file_list(found)
 
 
+@pytest.fixture
+def paths(tmp_path):
+    return images(tmp_path / "images")
+
+
 def cached(folder, backbone, paths):
     return cached_features(folder, backbone, paths, POOLED, process=Process(), workers=0)
+
+
+@pytest.fixture(scope="module")
+def caches(backbone, tmp_path_factory):
+    """Return the folder of a cache with whole features, and that of one with their blocks, of three images each."""
+    root = tmp_path_factory.mktemp("caches")
+    paths = images(root / "images")
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "CPU_BLOCK", 3)
+        cached(root / "whole", backbone, paths)
+        patch.setattr(cache, "_join", None)  # fails when called: only blocks are there
+        with pytest.raises(TypeError):
+            cached(root / "blocks", backbone, paths)
+    return {"features.npy": root / "whole", "0-3.npy": root / "blocks"}
+
+
+@pytest.fixture
+def whole(caches):
+    """What is extracted in blocks of three."""
+    (path,) = caches["features.npy"].glob("*/features.npy")
+    return np.load(path)
 
 
 def test_what_is_cached_is_what_is_extracted_and_it_is_mapped(backbone, paths, tmp_path):
@@ -90,8 +118,7 @@ def killed_at_the_third_block(folder, backbone, paths, monkeypatch):
     return calls
 
 
-def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, paths, tmp_path, monkeypatch):
-    whole = np.array(cached(tmp_path / "whole", backbone, paths))
+def test_a_killed_extraction_goes_on_with_the_blocks_that_are_missing(backbone, paths, tmp_path, monkeypatch, whole):
     calls = killed_at_the_third_block(tmp_path / "cut", backbone, paths, monkeypatch)
     np.testing.assert_array_equal(cached(tmp_path / "cut", backbone, paths), whole)
     assert [len(part) for part in calls] == [3, 3, 2, 2]  # the third was killed, and alone repeated
@@ -150,8 +177,7 @@ def test_a_block_is_whole_batches_so_that_it_changes_no_number():
     assert [block % batch for block, batch in SIZES] == [0, 0]
 
 
-def test_another_block_size_takes_nothing_for_its_own(backbone, paths, tmp_path, monkeypatch):
-    whole = np.array(cached(tmp_path / "whole", backbone, paths))
+def test_another_block_size_takes_nothing_for_its_own(backbone, paths, tmp_path, monkeypatch, whole):
     killed_at_the_third_block(tmp_path / "cut", backbone, paths, monkeypatch)
     monkeypatch.setattr(cache, "CPU_BLOCK", 2)
     np.testing.assert_allclose(cached(tmp_path / "cut", backbone, paths), whole, rtol=1e-4, atol=1e-4)
@@ -252,8 +278,8 @@ def test_a_killed_jobs_block_is_made_by_the_one_that_waits_for_it(backbone, path
     np.testing.assert_array_equal(cached(folder, backbone, paths), whole)
 
 
-def test_a_lock_that_never_goes_is_not_waited_for_for_ever(backbone, paths, tmp_path, monkeypatch):
-    whole, folder = np.array(cached(tmp_path / "whole", backbone, paths)), tmp_path / "cache"
+def test_a_lock_that_never_goes_is_not_waited_for_for_ever(backbone, paths, tmp_path, monkeypatch, whole):
+    folder = tmp_path / "cache"
     monkeypatch.setattr(cache, "extract", stuck_at(paths, 3))
     sleeper = FORK.Process(target=cached, args=(folder, backbone, paths))
     sleeper.start()
@@ -290,15 +316,9 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("name", ["features.npy", "0-3.npy"])
 def test_a_damaged_file_is_told_in_one_line_and_removed_made_again(
-    backbone, paths, tmp_path, monkeypatch, damage, name
+    backbone, paths, tmp_path, caches, whole, damage, name
 ):
-    good = np.array(cached(tmp_path / "good", backbone, paths))
-    if name != "features.npy":
-        with monkeypatch.context() as killed, pytest.raises(TypeError):
-            killed.setattr(cache, "_join", None)  # fails when called: only blocks are there
-            cached(tmp_path / "cache", backbone, paths)
-    else:
-        cached(tmp_path / "cache", backbone, paths)
+    shutil.copytree(caches[name], tmp_path / "cache")
     (path,) = (tmp_path / "cache").glob(f"*/{name}")
     path.write_bytes(damage(path.read_bytes()))
     for _ in range(2):
@@ -307,4 +327,4 @@ def test_a_damaged_file_is_told_in_one_line_and_removed_made_again(
         assert str(caught.value).startswith(f"{path}: ")
         assert str(caught.value).endswith("; remove it and run again")
     path.unlink()
-    np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), good)
+    np.testing.assert_array_equal(cached(tmp_path / "cache", backbone, paths), whole)

@@ -1,12 +1,10 @@
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement
@@ -25,8 +23,9 @@ from twinbench.report.result import read_result
 from twinbench.suite.advance import advance
 from twinbench.transfer import cache, one_vs_rest, trials
 from twinbench.transfer.lowshot import draw_samples
+from twinbench.transfer.probe import Probe
 
-ROOT = Path(__file__).resolve().parent.parent
+FORK = multiprocessing.get_context("fork")  # a child has what a test has patched
 
 
 @pytest.fixture(autouse=True)
@@ -445,20 +444,25 @@ def test_one_vs_rest_killed_between_blocks_ends_with_the_same_numbers(imagenet, 
     assert (killed.metrics, killed.details) == (whole.metrics, whole.details)
 
 
-def test_a_probe_killed_in_the_middle_ends_with_the_same_numbers(imagenet, tmp_path):
-    settings = ["epochs=40", "batch_size=16", "transform.resize=32", "transform.crop=32"]
+def test_a_probe_killed_in_the_middle_ends_with_the_same_numbers(imagenet, tmp_path, monkeypatch):
+    settings = ["epochs=4", "batch_size=16", "transform.resize=32", "transform.crop=32"]
     words = ["demo-imagenet-linear", "random", str(imagenet)]
     more = [word for pair in settings for word in ("--set", pair)]
     assert run(*words, tmp_path / "whole", *more) == 0
-    command = [sys.executable, "-m", "twinbench", "transfer", *words, str(tmp_path / "killed"), *more]
-    command += ["--workers", "0", "--device", "cpu", "--partial"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
-    log = tmp_path / "killed" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    step = Probe._step
+
+    def killed_in_the_third(self, *batch):
+        if len(self.history) == 2 and self.step == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *batch)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Probe, "_step", killed_in_the_third)
+        process = FORK.Process(target=run, args=(*words, tmp_path / "killed", *more))
+        process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "log.jsonl").read_text().count("\n") == 2
     assert not (tmp_path / "killed" / "result.json").exists()
     assert run(*words, tmp_path / "killed", *more) == 0
     whole, killed = (read_result(tmp_path / name / "result.json") for name in ("whole", "killed"))

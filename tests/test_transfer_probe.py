@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import os
@@ -62,6 +63,18 @@ def splits(tmp_path_factory):
 def probe(backbone, splits, out, recipe=LINEAR, **more):
     given = {"identity": "this trial", "out": out, "cache": out / "features"}
     return Probe(backbone, recipe, *splits, **(given | more))
+
+
+@pytest.fixture(scope="module")
+def never_killed(backbone, splits, tmp_path_factory):
+    """Return a function from a recipe to the outcome and the folder of its run, made once."""
+
+    @functools.cache
+    def of(recipe):
+        out = tmp_path_factory.mktemp("whole")
+        return probe(backbone, splits, out, recipe).run(), out
+
+    return of
 
 
 def test_cosine_and_steps_change_once_an_epoch():
@@ -243,9 +256,8 @@ def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
             probe(backbone, splits, tmp_path, replace(recipe, precision="tf32")).run()
 
 
-def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypatch):
-    _, test = splits
-    plain = probe(backbone, splits, tmp_path / "plain").run()
+def test_test_features_come_from_the_cache(backbone, splits, tmp_path, monkeypatch, never_killed):
+    (_, test), (plain, _) = splits, never_killed(LINEAR)
     cache = tmp_path / "cache"
     cached_features(cache, backbone, test.paths, LINEAR.test_features, process=Process(), workers=0)
     monkeypatch.setattr("twinbench.transfer.cache.extract", None)  # would fail if called
@@ -329,8 +341,8 @@ def test_what_a_batchnorm_head_cannot_do_is_refused_before_it_starts(backbone, s
 
 
 @pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
-def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, recipe, monkeypatch):
-    whole = probe(backbone, splits, tmp_path / "whole", recipe).run()
+def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, recipe, monkeypatch, never_killed):
+    whole, out = never_killed(recipe)
     cut, save = probe(backbone, splits, tmp_path / "cut", recipe), Probe._save
 
     def stop_after_two(self):
@@ -346,14 +358,16 @@ def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, reci
     resumed = again.run()
     assert resumed.curves == whole.curves
     assert resumed.metrics == whole.metrics
-    lines = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
+    lines = [(folder / "log.jsonl").read_text().splitlines() for folder in (out, tmp_path / "cut")]
     assert len(lines[0]) == len(lines[1]) == 3
 
 
 @pytest.mark.parametrize("saves", [1, 3, 6])  # of 4 an epoch: after its three steps and its evaluation
 @pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
-def test_killed_within_an_epoch_equals_never_killed(backbone, splits, tmp_path, recipe, saves, monkeypatch):
-    whole = probe(backbone, splits, tmp_path / "whole", recipe).run()
+def test_killed_within_an_epoch_equals_never_killed(
+    backbone, splits, tmp_path, recipe, saves, monkeypatch, never_killed
+):
+    whole, out = never_killed(recipe)
     monkeypatch.setattr(probes, "SAVE_SECONDS", -1)
     save, count = Probe._save, iter(range(1, 100))
 
@@ -368,7 +382,7 @@ def test_killed_within_an_epoch_equals_never_killed(backbone, splits, tmp_path, 
     assert files.load(tmp_path / "cut/checkpoint.pth")["step"] == saves % 4
     assert probe(backbone, splits, tmp_path / "cut", recipe).run() == whole
     assert next(count) == 13  # each of the twelve states was saved once: no step was taken twice
-    states = [files.load(tmp_path / name / "checkpoint.pth") for name in ("whole", "cut")]
+    states = [files.load(folder / "checkpoint.pth") for folder in (out, tmp_path / "cut")]
     for name, values in states[0]["model"].items():
         assert torch.equal(states[1]["model"][name], values), name
 
@@ -397,9 +411,9 @@ def signalled(monkeypatch, step):
 @pytest.mark.parametrize(("step", "left_at"), [(1, 2), (2, 3), (3, 3), (5, 6)])  # of three an epoch, three epochs
 @pytest.mark.parametrize("recipe", [LINEAR, TUNE], ids=["frozen", "fine-tuned"])
 def test_told_to_stop_it_saves_and_goes_on_with_equal_numbers(
-    backbone, splits, tmp_path, recipe, step, left_at, monkeypatch
+    backbone, splits, tmp_path, recipe, step, left_at, monkeypatch, never_killed
 ):
-    whole = probe(backbone, splits, tmp_path / "whole", recipe).run()
+    whole, _ = never_killed(recipe)
     before = signal.getsignal(signal.SIGTERM)
     signalled(monkeypatch, step)
     with pytest.raises(StopAsked, match=f"stopped after step {left_at} of 9; state in .*checkpoint.pth"):

@@ -1,8 +1,10 @@
 """A network without weights: its name in identities, the tensors that it must have, and how it is built."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -93,11 +95,16 @@ class ResNet50Network(Network):
 
     def build(self, state_dict: Mapping[str, Tensor]) -> Trunk:
         """Return it with these tensors."""
-        with torch.device("meta"):
-            model = self.make()
-        model = model.to_empty(device="cpu")
+        model = copy.deepcopy(_empty(self)).to_empty(device="cpu")
         model.load_state_dict(dict(state_dict))
         return model.eval()
+
+
+@cache
+def _empty(network: ResNet50Network) -> Trunk:
+    """Return a trunk whose tensors have shapes and no values: a copy of it takes a third of the time of a new one."""
+    with torch.device("meta"):
+        return network.make()
 
 
 def is_counter(name: str) -> bool:
