@@ -22,6 +22,7 @@ METHODS, SEEDS = 500, 10
 PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
 IMAGES = ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt")
 MOST_SECONDS = {"plan": 2.0, "status": 2.0, "report": 10.0, "run": 60.0, "cancel": 5.0}
+FIRST_SECONDS = 6.0  # of a look at ten thousand results that nobody has read before
 MOST_GB = 1.0
 # A cluster of one partition, where everything waits; what sbatch was given stands in $FAKE/queue
 PROGRAMS = {
@@ -79,8 +80,8 @@ def finish(jobs: Sequence[Job]) -> None:
         (job.out / "job.json").write_text(json.dumps(vars(record)))
 
 
-def measured(words: Sequence[str], environment: dict[str, str]) -> tuple[float, float, str]:
-    """Return the CPU seconds and the most memory, in GB, of a command and its children, and what it printed last."""
+def measured(words: Sequence[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Return the CPU seconds and the most memory, in GB, of a command and its children."""
     command = [sys.executable, "-m", "twinbench", "suite", *words]
     with tempfile.TemporaryFile("w+") as said:
         child = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
@@ -90,17 +91,17 @@ def measured(words: Sequence[str], environment: dict[str, str]) -> tuple[float, 
         text = said.read()
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {child.returncode}: {text[-2000:]}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6, text
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def main() -> bool:
     """Print what each command takes; return whether one takes more than it may."""
     missed = False
 
-    def show(what: str, words: Sequence[str]) -> None:
+    def show(what: str, words: Sequence[str], first: bool = False) -> None:
         nonlocal missed
-        seconds, gigabytes, _ = measured(words, environment)
-        bound = MOST_SECONDS[words[0]]
+        seconds, gigabytes = measured(words, environment)
+        bound = FIRST_SECONDS if first else MOST_SECONDS[words[0]]
         missed |= seconds > bound or gigabytes > MOST_GB
         print(f"  {what:34} {seconds:6.2f} s (target {bound:g})   {gigabytes:5.2f} GB (target {MOST_GB:g})", flush=True)
 
@@ -115,7 +116,7 @@ def main() -> bool:
         show("status, all queued", ["status", file])
         show("cancel", ["cancel", file])
         finish(trials[::2])
-        show("status, half finished, first look", ["status", file])
+        show("status, half finished, first look", ["status", file], first=True)
         show("plan, half finished", ["plan", file])
         show("run, the other half submitted", ["run", file])
         show("cancel", ["cancel", file])

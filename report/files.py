@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinbench.protocols.house import uncollected
 from twinbench.protocols.text import TextError, read_json
 from twinbench.report.result import Result, ResultError, read_result, result_files
 
@@ -40,6 +41,7 @@ class Found:
     absent: tuple[Absent, ...] = ()
 
 
+@uncollected()
 def find(paths: Iterable[Path | str]) -> Found:
     """Read every result and every trace of an unfinished trial below `paths`, in path order.
 

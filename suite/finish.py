@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.protocols.house import UserError, replacing
+from twinbench.protocols.house import UserError, replacing, uncollected
 from twinbench.report.command import render
 from twinbench.report.files import Absent, Found, Located, absent
 from twinbench.report.result import ResultError, read_result
@@ -56,6 +56,7 @@ def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
     return build(Found(tuple(results), tuple(lost)))
 
 
+@uncollected()
 def write_reports(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
     """Write the table in each format and return the files; beside the report's log, what it was made of."""
     report = report_of(jobs)

@@ -14,7 +14,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from twinbench.protocols.house import with_settings
+from twinbench.protocols.house import uncollected, with_settings
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.protocols.text import TextError, read_json
@@ -127,6 +127,7 @@ class Job:
         return Standing(True, causes, () if result.data else (UNRECORDED,), sha256=result.sha256)
 
 
+@uncollected()
 def build_jobs(suite: Suite) -> list[Job]:
     """Return every job of the suite, each after those it needs: backbones first, then the trials by protocol."""
     expected = Expected(suite)

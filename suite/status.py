@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from twinbench.protocols.house import uncollected
 from twinbench.suite.advance import Advance, advance
 from twinbench.suite.graph import Job, table_standing, tabled
 from twinbench.suite.kept import keep, recall
@@ -62,6 +63,7 @@ class JobStatus:
         return self.record.gpus * self.record.spent() / 3600 if self.record else 0.0
 
 
+@uncollected()
 def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
     """Return where every job stands, and what to tell if the cluster could not be asked."""
     recall(suite.root, READERS)
