@@ -6,8 +6,9 @@ Examples:
     twinbench pretrain tar:/datasets/shards runs/shards
 
 Writes OUT/pretrain.json (what the run is of), OUT/checkpoint.pth after every epoch, OUT/log.jsonl, and OUT/resnet50.pth
-at the end. The same command goes on from the checkpoint; on a finished OUT it says so. Another recipe, setting, seed or
-DATA is refused there. SIGTERM, SIGUSR1 and SIGUSR2 save and exit with code 75.
+at the end; with --keep-every 10 also OUT/epoch0010.pth and so on, which a suite measures as they come. The same command
+goes on from the checkpoint; on a finished OUT it says so. Another recipe, setting, seed or DATA is refused there.
+SIGTERM, SIGUSR1 and SIGUSR2 save and exit with code 75.
 """
 
 import argparse

@@ -26,6 +26,9 @@ class Options:
         Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same weights; slower"),
     ] = False
     save_seconds: Annotated[float, Option("checkpoint at least this often, beside every epoch", "S")] = 600.0
+    keep_every: Annotated[
+        int, Option("keep the backbone of each E-th epoch, and of the last, as OUT/epoch0010.pth", "E", least=0)
+    ] = 0
     log_steps: Annotated[int, Option("steps between log lines", least=1)] = 20
     skip_corrupt: Annotated[int, Option("leave out up to N damaged images", least=0)] = 0
     monitor: Annotated[

@@ -186,6 +186,7 @@ class Run:
     def train(self, views: Iterator[Views]) -> None:
         """Make the steps that are left."""
         self.network.train()
+        self._keep(missing=True)
         saved_at = time.monotonic()
         before: tuple[Late, int] | None = None  # loss of the last step, and its number
         progress = bar(views, what=self.plan.recipe.name, total=self.plan.steps, start=self.step, unit="step")
@@ -206,6 +207,7 @@ class Run:
                 if stop or seconds > self.options.save_seconds or self.step % self.plan.steps_per_epoch == 0:
                     self._judge(*before)
                     self.save()
+                    self._keep()
                     saved_at = time.monotonic()
                 if stop:
                     meet(self.process)
@@ -224,6 +226,20 @@ class Run:
         # DistributedDataParallel averages gradients over processes, but the global loss's gradient is their sum.
         self.precision.step(loss * (self.process.world / recipe.reference_world), self.optimizer)
         return z1.detach(), z2.detach(), loss.detach()
+
+    def _keep(self, *, missing: bool = False) -> None:
+        """Write the backbone into a file of its own at the end of every so many epochs, and of the last one.
+
+        The checkpoint is there before it, so that a file which another program has seen is never made again otherwise;
+        a kill between the two leaves it `missing`, for the next start.
+        """
+        epoch, place = divmod(self.step, self.plan.steps_per_epoch)
+        every = self.options.keep_every
+        if not every or place or not epoch or (epoch % every and self.step < self.plan.steps):
+            return
+        path = self.path.with_name(f"epoch{epoch:04}.pth")
+        if self.process.is_main and not (missing and path.exists()):
+            state.write(self.model.backbone.state_dict(), path)
 
     def _rates(self) -> tuple[float, float]:
         """Return the learning rates of weights and of biases."""

@@ -19,6 +19,7 @@ from twinbench.report.files import Located
 from twinbench.report.gallery import gallery
 from twinbench.report.grid import Column, Table, catalogued
 from twinbench.report.plot import Chart, Curve, Parallel, chart, parallel
+from twinbench.report.series import latest, point
 
 ItemT = TypeVar("ItemT")
 
@@ -30,8 +31,14 @@ PICTURES_PER_CELL = 4
 def render(table: Table, title: str = "twinbench") -> str:
     """Return the page; pictures are read from beside each result."""
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
-    series = _numbered(table.measured)
+    names = {method: found[0] if (found := point(method)) else method for method in table.measured}
+    numbers = _numbered(dict.fromkeys(names.values()))
+    series = {method: numbers[name] for method, name in names.items()}  # one color for the points of a training
     recipes = _recipes(table)
+    finished = [method for method in series if any(table.cell(method, column).values for column in table.columns)]
+    lines = {method: series[method] for method in latest(finished)}
+    charts = list(_charts(table, lines))
+    trainings = {name: numbers[name] for method, name in names.items() if name != method}
     environments: dict[str, int] = {}  # filled while the template asks for details
     return _template().render(
         table=table,
@@ -42,8 +49,11 @@ def render(table: Table, title: str = "twinbench") -> str:
         places=_numbered(table.columns),
         recipes=recipes,
         recipe_columns={number: column for column, number in recipes.items()},
-        charts=list(_charts(table, series)),
-        across=_across(table, series),
+        charts=charts,
+        charted=[method for method in lines if any(method in drawn.labels for _, drawn in charts)],
+        trainings=trainings,
+        training_charts=list(_training_charts(table, trainings)),
+        across=_across(table, lines),
         pictures=list(gallery(list(_pictures(table)))),
         details=lambda cell: details(cell, environments),  # type: ignore[reportUnknownLambdaType]
         recipe_fields=recipe_fields,
@@ -101,6 +111,20 @@ def _charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int, Char
         for name, curves in gathered.items():
             if drawn := chart(f"{_recipe(table, column)}: {name}{left}", curves, series):
                 yield recipe, drawn
+
+
+def _training_charts(table: Table, trainings: Mapping[str, int]) -> Iterator[tuple[int, Chart]]:
+    """Yield (the number of a recipe, a chart) for each column, with a line over its checkpoints a training."""
+    for column, recipe in _recipes(table).items():
+        points: dict[str, list[list[float]]] = defaultdict(list)
+        for method in table.measured:
+            cell, found = table.cell(method, column), point(method)
+            if found and cell.values:
+                points[found[0]].append([found[1], cell.mean, cell.std or 0.0])
+        name, metric, more = table.header(column)
+        title = f"{name} {more}".strip() + f": {metric}, percent"
+        if drawn := chart(title, {label: [curve] for label, curve in points.items()}, trainings, dotted=True):
+            yield recipe, drawn
 
 
 def _drawn(table: Table, column: Column, series: Mapping[str, int]) -> list[str]:

@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from twinbench.report.statistics import mean, sample_std
+from twinbench.report.statistics import DECIMALS, mean, sample_std
 
 WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34  # margins
@@ -40,6 +40,7 @@ class Line:
     points: str
     band: str
     last: str  # the last point in words
+    dots: tuple[tuple[float, float, str], ...] = ()  # (x, y, the point in words), of points that are measurements
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Chart:
     lines: tuple[Line, ...]
     x_ticks: Ticks
     y_ticks: Ticks
+
+    @property
+    def labels(self) -> list[str]:
+        """Whose lines there are."""
+        return [line.label for line in self.lines]
 
 
 def average(curves: Sequence[Curve]) -> list[Point]:
@@ -69,17 +75,20 @@ def average(curves: Sequence[Curve]) -> list[Point]:
     return averaged
 
 
-def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int]) -> Chart | None:
+def chart(
+    title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str, int], *, dotted: bool = False
+) -> Chart | None:
     """Draw label -> one curve a trial; None if none has two points, or a number is too large to be drawn.
 
-    `series` numbers the labels.
+    `series` numbers the labels. Where each point is a measurement of its own, the chart is `dotted`: all of them are
+    drawn, a lone one too, over an axis that does not change its kind as further ones come.
     """
     averaged: dict[str, list[Point]] = {}
     for label, trials in curves.items():
         points = average(trials)
-        if len(points) > 1:
-            averaged[label] = _thinned(points)
-    if not averaged:
+        if len(points) > 1 or dotted:
+            averaged[label] = points if dotted else _thinned(points)
+    if all(len(points) < 2 for points in averaged.values()):
         return None
     xs: list[float] = []
     ys: list[float] = []
@@ -88,11 +97,12 @@ def chart(title: str, curves: Mapping[str, Sequence[Curve]], series: Mapping[str
             return None
         xs.append(point.x)
         ys += [point.y - point.std, point.y + point.std]
-    x_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT, logarithmic=True)
+    x_axis = _Axis.over(xs, LEFT, WIDTH - RIGHT, logarithmic=not dotted)
     y_axis = _Axis.over(ys, HEIGHT - BOTTOM, TOP, logarithmic=False)
     lines: list[Line] = []
     for label, points in averaged.items():
-        lines.append(_line(label, series[label], points, x_axis, y_axis))
+        line = _line(label, series[label], points, x_axis, y_axis)
+        lines.append(replace(line, dots=tuple(_dots(label, points, x_axis, y_axis))) if dotted else line)
     return Chart(title, tuple(lines), x_axis.ticks(), y_axis.ticks())
 
 
@@ -136,15 +146,16 @@ class _Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> Ticks:
-        """Return (position, text) of the marks.
+        """Return (position, text) of the marks, in millions where an axis goes that far.
 
         A mark too near to its neighbour to be read has no text.
         """
         shown: list[tuple[float, str]] = []
+        millions = max(map(abs, self.marks)) >= 1e6
         for mark in self.marks:
             position = self.place(mark)
             if not shown or abs(position - shown[-1][0]) >= 14:
-                shown.append((position, f"{mark:g}"))
+                shown.append((position, f"{mark / 1e6:g}M" if millions and mark else f"{mark:g}"))
         return tuple(shown)
 
 
@@ -184,6 +195,14 @@ def _line(label: str, series: int, points: Sequence[Point], x_axis: _Axis, y_axi
         band = f"{listed(points, +1)} {listed(reversed(points), -1)}"
     last = f"{points[-1].y:.4g} at {points[-1].x:g}"
     return Line(label, series, listed(points, 0), band, last)
+
+
+def _dots(label: str, points: Iterable[Point], x_axis: _Axis, y_axis: _Axis) -> Iterator[tuple[float, float, str]]:
+    """Yield the places of measured points, each with its numbers in words."""
+    for point in points:
+        spread = f" ±{point.std:.{DECIMALS}f}" if point.std else ""
+        words = f"{label} at {point.x:.0f}: {point.y:.{DECIMALS}f}{spread}"
+        yield x_axis.place(point.x), y_axis.place(point.y), words
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from twinbench.report.beside import Options, add
 from twinbench.report.files import Absent, Found, Located, find
 from twinbench.report.grid import Cell, Column, Table, catalogued
 from twinbench.report.result import Result, ResultError, convention_words
+from twinbench.report.series import arranged
 from twinbench.report.statistics import independent, mean, places, shared_ranks
 
 Cells = Mapping[tuple[str, Column], Cell]
@@ -47,7 +48,7 @@ def build(found: Found, options: Options | None = None, wanted: Sequence[Column]
         cells[key] = _with_absences(cells.get(key), reasons)
     measured = [entry.result.method for entry in found.results]
     lost = [entry.method for entry in found.absent]
-    methods = tuple(dict.fromkeys([*measured, *lost]))
+    methods = arranged([*measured, *lost])
     columns = sorted({column for _, column in cells}, key=order)
     if wanted:
         columns = _wanted(wanted, columns)

@@ -32,7 +32,7 @@ from twinbench.suite.lock import only_runner
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import read_record
 from twinbench.suite.resolved import FILE, write_resolved
-from twinbench.suite.suite import Suite, SuiteError, read_suite
+from twinbench.suite.suite import Suite, SuiteError, read_suite, take_checkpoints
 
 ASK_SECONDS = 10.0  # between two questions of jobs that end
 LOOK_SECONDS = 600.0  # after so long a job that ends looks around, though it knows of nothing to do
@@ -231,6 +231,7 @@ def _submit(
     suite: Suite, code: Path, state: State, due: Sequence[Job], missing: Sequence[Job], tries: Mapping[str, Try]
 ) -> list[Batch]:
     """Submit those of the jobs `due` that there is room for, and the steward after them; return the new batches."""
+    take_checkpoints(suite)
     ledger, active = state.ledger, state.active
     limits = read_limits()
     room = Room(limits, state.queue)

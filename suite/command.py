@@ -3,6 +3,7 @@
 Examples:
     twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
+    twinbench suite run suite.yaml --watch    go on as checkpoints of a running pretraining appear
     twinbench suite run suite.yaml --again    move aside what was made of something else than the file says now, first
     twinbench suite run suite.yaml TRIAL --again      measure it anew; a method, or method/protocol, means all of its
     twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
@@ -17,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from twinbench.protocols.house import unknown
@@ -26,9 +28,10 @@ from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
 from twinbench.suite.record import LOG
+from twinbench.suite.series import describe
 from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
-from twinbench.suite.suite import Suite, SuiteError, read_suite
+from twinbench.suite.suite import Suite, SuiteError, read_suite, take_checkpoints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first move aside what was made of something else, and each named TRIAL",
     )
+    added["run"].add_argument(
+        "--watch", action="store_true", help="look for new files of `checkpoints` each minute, until Ctrl-C or `until`"
+    )
     added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
     added["status"].add_argument("--watch", action="store_true", help="until all has ended")
     some = "only these, as `status` names them: a method, method/protocol or method/protocol/seed0"
@@ -77,10 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             launcher = _launcher(arguments.local)
             return print_plan(suite, jobs, launcher, as_json=arguments.json, scripts=arguments.scripts)
         case "run":
-            launcher = _launcher(arguments.local)
-            if isinstance(launcher, LocalLauncher):
-                return run_locally(suite, jobs, arguments.parallel, again=arguments.again, names=arguments.trials)
-            return _submit(suite, jobs, launcher, again=arguments.again, names=arguments.trials)
+            return _run(suite, jobs, arguments)
         case "status":
             return _status(suite, jobs, arguments)
         case "logs":
@@ -96,6 +99,27 @@ def run(arguments: argparse.Namespace) -> int:
             return _report(suite, jobs)
 
 
+def _run(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+    """Start what is missing, all or of what is named, once or as checkpoints appear."""
+    from twinbench.suite.watch import watch
+
+    named = _named(suite, jobs, arguments.trials)
+    if arguments.watch and named:
+        raise SuiteError(f"{suite.file}: --watch follows the whole suite; leave out {' '.join(arguments.trials)}")
+    launcher = _launcher(arguments.local)
+    again = arguments.again
+    if not arguments.watch:
+        for each in suite.series:
+            print(describe(each.common.name, each.files), file=sys.stderr)
+    if not isinstance(launcher, LocalLauncher):
+        submit = partial(_submit, launcher=launcher, again=again, named=named)
+        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, _with_needs(jobs, named))
+    if not arguments.watch:
+        return run_locally(suite, jobs, arguments.parallel, again=again, named=named)
+    with only_runner(suite.root):  # held while it sleeps, too: `cancel` finds it
+        return watch(arguments.suite, partial(_run_here, parallel=arguments.parallel, again=again))
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -104,21 +128,27 @@ def positive(text: str) -> int:
 
 
 def run_locally(
-    suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False, names: Sequence[str] = ()
+    suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False, named: Sequence[Job] = ()
 ) -> int:
-    """Run what is missing on this machine, or what of it is named, and write the table; return 1 if a job failed."""
+    """Run what is missing on this machine, or of the `named` jobs, and write the table; return 1 if a job failed."""
+    with only_runner(suite.root):
+        return _run_here(suite, jobs, _with_needs(jobs, named), parallel=parallel, again=again, named=named)
+
+
+def _run_here(
+    suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, parallel: int, again: bool, named: Sequence[Job] = ()
+) -> int:
+    """Run what is missing of `some` jobs and write the table, under the suite's lock; return 1 if a job failed."""
     from twinbench.suite.finish import run_report
 
-    named = _named(suite, jobs, names)
-    with only_runner(suite.root):
-        refuse_if_active(suite)
-        wanted = _with_needs(jobs, named)
-        _set_aside(suite, wanted, named, again)
-        failed = LocalLauncher(parallel).submit(suite, [job for job in wanted if job.kind != "report"]).failed
-        trials = [job for job in jobs if job.kind == "trial"]
-        started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
-        if started:
-            print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
+    refuse_if_active(suite)
+    _set_aside(suite, some if named else jobs, named, again)
+    take_checkpoints(suite)
+    failed = LocalLauncher(parallel).submit(suite, [job for job in some if job.kind != "report"]).failed
+    trials = [job for job in jobs if job.kind == "trial"]
+    started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
+    if started:
+        print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
         hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
@@ -181,26 +211,31 @@ def _set_aside(
 
 
 def _submit(
-    suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, again: bool = False, names: Sequence[str] = ()
+    suite: Suite,
+    jobs: Sequence[Job],
+    some: Sequence[Job],
+    *,
+    launcher: Launcher,
+    again: bool = False,
+    named: Sequence[Job] = (),
 ) -> int:
-    """Submit what is missing, or what of it is named, after every check; write the table at once if all is done."""
+    """Submit what is missing of `some` jobs, after every check; write the table at once if all is done."""
     from twinbench.suite.finish import report_of
     from twinbench.suite.preflight import require_sound
 
-    named = _named(suite, jobs, names)
-    wanted = _with_needs(jobs, named)
-    require_sound(suite, wanted, launcher)
+    require_sound(suite, some if named else jobs, launcher)
     with only_runner(suite.root):
         if again:
-            refuse_if_active(suite, [job.name for job in wanted] if named else ())
-        active = launcher.active(suite) if any(job.standing().problem for job in wanted) else {}
-        _set_aside(suite, wanted, named, again, active)
+            refuse_if_active(suite, [job.name for job in some] if named else ())
+        checked = some if named else jobs
+        active = launcher.active(suite) if any(job.standing().problem for job in checked) else {}
+        _set_aside(suite, checked, named, again, active)
+        take_checkpoints(suite)
         report = report_of(jobs)
         if not report.done():
-            report.product.unlink(
-                missing_ok=True
-            )  # else its job, which may be of as many results, takes it for its own
-        submitted = launcher.submit(suite, wanted)
+            # else its job, which may be of as many results, takes it for its own
+            report.product.unlink(missing_ok=True)
+        submitted = launcher.submit(suite, some)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
     what = "nothing to submit: all is queued"

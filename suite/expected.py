@@ -53,14 +53,19 @@ class Expected:
     def conversion(self, method: Method) -> Parts:
         """Return the parts of a converted backbone: the checkpoint's bytes, or the zoo's name of it."""
         told = self._sha256(method.file) if method.file else method.checkpoint
-        return {"checkpoint": " ".join((told, *method.flags))}
+        return {"checkpoint": " ".join((told, *method.flags)) if told else ""}
 
     def _source(self, method: Method) -> str:
         """Return what a trial's backbone comes from: a job that answers for it, or what is opened as it is."""
         if method.pretrain:
             return f"{method.name}/pretrain"
         if method.model:
-            told = f"sha256 {self._sha256(method.model.file)}" if method.model.file else method.model.weights
+            told = method.model.weights
+            if method.model.file:
+                found = self._sha256(method.model.file)
+                if not found:
+                    return ""
+                told = f"sha256 {found}"
             return " ".join((f"{method.model.label}={told}", *method.flags))
         return "random" if method.checkpoint == "random" else f"{method.name}/backbone"
 

@@ -210,11 +210,12 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
     out = suite.root / name
     recipe = with_settings(RECIPES[plan.recipe], dict(plan.settings))
     argv = ("pretrain", str(suite.data[plan.data]), str(out), "--recipe", plan.recipe, "--seed", str(plan.seed))
+    keeping = ("--keep-every", str(plan.keep_every)) if plan.keep_every else ()
     cluster = method.cluster
     return Job(
         name,
         "pretrain",
-        (*argv, *_set_flags(plan.settings)),
+        (*argv, *_set_flags(plan.settings), *keeping),
         out,
         cache(partial(expected.pretraining, method, recipe)),
         gpus=cluster.gpus_per_node * cluster.nodes,
@@ -231,6 +232,8 @@ def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iter
     first: dict[tuple[object, ...], str] = {}
     for measurement in suite.measurements:
         for method in suite.methods:
+            if not method.wants(measurement.protocol):
+                continue
             backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
             _require_fit(suite, method, measurement.protocol)
             parts = cache(partial(expected.trials, method, measurement))

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from twinbench.suite.estimate import disk_bytes
 from twinbench.suite.expected import data_of
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Launcher
+from twinbench.suite.series import describe
 from twinbench.suite.suite import Suite, SuiteError
 
 
@@ -26,12 +28,18 @@ def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None
 
 def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what would keep the suite from running, each with what to do."""
-    return [*_root(suite, jobs), *_checkpoints(suite), *_data(suite, jobs), *launcher.problems(suite, jobs)]
+    return [
+        *_root(suite, jobs),
+        *_checkpoints(_part(suite, points=False)),
+        *_data(suite, jobs),
+        *launcher.problems(suite, jobs),
+    ]
 
 
 def remarks(suite: Suite, launcher: Launcher) -> list[str]:
     """Return what may surprise, but forbids nothing."""
-    found = []
+    found = [describe(each.common.name, each.files) for each in suite.series]
+    found += _checkpoints(_part(suite, points=True))
     if code()["dirty"] == "True":
         found.append("the checkout has changes that are not committed; results will say so")
     return found + launcher.remarks(suite)
@@ -75,6 +83,12 @@ def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
                 yield f"data.{name}: {error}"
 
 
+def _part(suite: Suite, *, points: bool) -> Suite:
+    """Return the suite with the points of its series alone, a bad one of which is a bad cell and no more, or without
+    them."""
+    return replace(suite, methods=tuple(method for method in suite.methods if bool(method.series) == points))
+
+
 def _checkpoints(suite: Suite) -> Iterator[str]:
     """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
     for method in suite.methods:
@@ -90,7 +104,7 @@ def _checkpoints(suite: Suite) -> Iterator[str]:
             backbone = open_backbone(
                 method.checkpoint, convention=method.input or None, wanted=Wanted(method.layout or None)
             )
-            for measurement in suite.measurements:
-                backbone.require(measurement.protocol.recipe.takes, measurement.protocol.name)
+            for protocol in (entry.protocol for entry in suite.measurements if method.wants(entry.protocol)):
+                backbone.require(protocol.recipe.takes, protocol.name)
         except UserError as error:
             yield f"methods.{method.name}: {error}"

@@ -34,7 +34,7 @@ def print_plan(suite: Suite, jobs: Sequence[Job], launcher: Launcher, *, as_json
 def _lines(suite: Suite, statuses: Sequence[JobStatus], costs: dict[str, Estimate]) -> list[str]:
     """Return one line for the jobs of a method and step, and one for all of them."""
     groups = grouped(statuses)
-    widths = [max(len(key[column]) for key in groups) for column in (0, 1)]
+    widths = [max((len(key[column]) for key in groups), default=0) for column in (0, 1)]
     lines = [f"{suite.name}: {describe_counts(statuses)}; root {suite.root}"]
     for (method, step), members in groups.items():
         found = counts(members)

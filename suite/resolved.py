@@ -8,14 +8,15 @@ import yaml
 
 from twinbench.protocols.house import replacing
 from twinbench.suite.cluster import MAPS, Cluster, report_cluster
-from twinbench.suite.suite import Measurement, Method, Suite
+from twinbench.suite.suite import Measurement, Method, Series, Suite
 
 FILE = "submitted.yaml"
 
 
 def write_resolved(suite: Suite) -> Path:
     """Write the suite into its root, and return the file; read again, it is the same suite."""
-    methods = {method.name: _method(method, suite.cluster) for method in suite.methods}
+    methods = {method.name: _method(method, suite.cluster) for method in suite.methods if not method.series}
+    methods |= {each.common.name: _series(each, suite.cluster) for each in suite.series}
     protocols = {entry.protocol.name: _measurement(entry, suite.cluster) for entry in suite.measurements}
     roots = {data_set: str(root) for data_set, root in suite.data.items()}
     content: dict[str, Any] = {
@@ -37,13 +38,20 @@ def write_resolved(suite: Suite) -> Path:
 
 def _method(method: Method, cluster: Cluster) -> dict[str, Any]:
     """Return a method as a suite file says it."""
-    own = _differing(method.cluster, cluster)
+    entry = {"protocols": list(method.protocols), "cluster": _differing(method.cluster, cluster)}
     if not method.pretrain:
-        told = {"checkpoint": method.checkpoint, "input": method.input, "layout": method.layout, "cluster": own}
-        return {key: value for key, value in told.items() if value}
+        told = {"checkpoint": method.checkpoint, "input": method.input, "layout": method.layout}
+        return {key: value for key, value in (told | entry).items() if value}
     plan = method.pretrain
     trained = {"data": plan.data, "recipe": plan.recipe, "seed": plan.seed, "set": dict(plan.settings)}
-    return {"pretrain": trained, **({"cluster": own} if own else {})}
+    trained |= {"keep_every": plan.keep_every} if plan.keep_every else {}
+    return {"pretrain": trained, **{key: value for key, value in entry.items() if value}}
+
+
+def _series(series: Series, cluster: Cluster) -> dict[str, Any]:
+    """Return a series as a suite file says it: by its glob, so that whoever reads it finds what has come since."""
+    entry = _method(series.common, cluster)
+    return {"checkpoints": entry.pop("checkpoint"), "until": series.until, **entry}
 
 
 def _differing(cluster: Cluster, over: Cluster) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
     for warning in (problem, stale_line(suite, statuses)):
         if warning:
             lines.append(f"  ! {warning}")
-    width = max(len(status.job.name) for status in statuses)
+    width = max((len(status.job.name) for status in statuses), default=0)
     for (method, step), members in grouped(statuses).items():
         finished = all(status.state == "done" for status in members)
         if finished and len(members) > 1:

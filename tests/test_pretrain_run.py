@@ -63,7 +63,7 @@ def never_killed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], P
     @cache
     def of(data: Path) -> Path:
         out = tmp_path_factory.mktemp("whole")
-        assert pretrain(data, out, "--set=epochs=8") == 0
+        assert pretrain(data, out, "--set=epochs=8", "--keep-every=3") == 0
         return out
 
     return of
@@ -73,12 +73,12 @@ def pretrain(data: Path | str, out: Path, *more: str) -> int:
     return twinbench.main(["pretrain", str(data), str(out), *TINY, *more])
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load(out / "resnet50.pth")
+def weights(out: Path, name: str = "resnet50.pth") -> dict[str, torch.Tensor]:
+    return load(out / name)
 
 
-def same(first: Path, second: Path) -> bool:
-    one, two = weights(first), weights(second)
+def same(first: Path, second: Path, name: str = "resnet50.pth") -> bool:
+    one, two = weights(first, name), weights(second, name)
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -115,6 +115,17 @@ def test_a_finished_run_returns_at_once(images: Path, tmp_path: Path) -> None:
     assert (tmp_path / "resnet50.pth").stat().st_mtime_ns == before
 
 
+def test_a_kill_before_a_kept_epoch_loses_it_to_nobody(images: Path, tmp_path: Path) -> None:
+    assert pretrain(images, tmp_path, "--keep-every=1") == 0
+    first = (tmp_path / "epoch0001.pth").stat()
+    for name in ("epoch0002.pth", "resnet50.pth"):  # as after a kill right behind the last checkpoint
+        (tmp_path / name).unlink()
+    assert pretrain(images, tmp_path, "--keep-every=1") == 0
+    last = weights(tmp_path, "epoch0002.pth")
+    assert all(torch.equal(last[name], tensor) for name, tensor in weights(tmp_path).items())
+    assert (tmp_path / "epoch0001.pth").stat() == first
+
+
 def start(data: Path | str, out: Path, *more: str) -> ForkProcess:
     """Start a run in a process, and a session, of its own; forked, as importing torch takes seconds."""
 
@@ -146,18 +157,24 @@ def killed_in_between(data: Path | str, out: Path, *more: str) -> Path:
     return log
 
 
+KEPT = ["epoch0003.pth", "epoch0006.pth", "epoch0008.pth"]  # each third of 8, and the last
+
+
 @pytest.mark.parametrize(("folder", "workers"), [("images", 0), ("mixed", 2)])
 def test_killed_and_started_again(
     folder: str, workers: int, request: pytest.FixtureRequest, tmp_path: Path, never_killed: Callable[[Path], Path]
 ) -> None:
     """SIGKILL in the middle of an epoch: the weights of the next start are those of a run without it, bit by bit."""
     data: Path = request.getfixturevalue(folder)
-    more = ("--set=epochs=8", "--save-seconds=0", f"--workers={workers}")
+    more = ("--set=epochs=8", "--keep-every=3", "--save-seconds=0", f"--workers={workers}")
     log = killed_in_between(data, tmp_path / "killed", *more)
     assert not (tmp_path / "killed" / "resnet50.pth").exists()
     (tmp_path / "killed" / ".checkpoint.pth.1.part").write_text("half a checkpoint")
-    assert pretrain(data, tmp_path / "killed", *more[:2]) == 0  # and with another number of workers
-    assert same(tmp_path / "killed", never_killed(data))
+    assert pretrain(data, tmp_path / "killed", *more[:3]) == 0  # and with another number of workers
+    whole = never_killed(data)
+    assert same(tmp_path / "killed", whole)
+    assert sorted(path.name for path in (tmp_path / "killed").glob("epoch*")) == KEPT
+    assert all(same(tmp_path / "killed", whole, name) for name in KEPT)
     assert not list((tmp_path / "killed").glob(".*"))
     steps = [line["step"] for line in read_log(log) if "event" not in line]
     assert steps == list(range(1, 25))
