@@ -253,7 +253,11 @@ def _status(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) ->
 
     def screen() -> tuple[list[str], bool]:
         statuses, problem = suite_status(suite, jobs)
-        moving = any(status.state in ("running", "queued", "waiting") for status in statuses)
+        # a table that waits and is nobody's job comes with the next `run` or `report`
+        moving = any(
+            status.state in ("running", "queued") or (status.state == "waiting" and status.job.kind != "report")
+            for status in statuses
+        )
         return show.status_lines(suite, statuses, problem), not moving
 
     if arguments.watch:
