@@ -65,7 +65,7 @@ def require_counts(
         raise DataError(
             f"{root}: {found[0]} training and {found[1]} test images of {found[2]} classes; the protocol expects"
             f" {words[0]}, {words[1]} and {words[2]}; run `twinbench data check` to see what is missing, or add"
-            " --partial to go on with a row that is marked"
+            " --partial (in a suite `partial: true`) to go on with a row that is marked"
         )
 
 

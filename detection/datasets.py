@@ -10,6 +10,7 @@ from detectron2.data.datasets import load_coco_json, load_voc_instances
 from twinbench.data.errors import DataError
 from twinbench.data.folders import coco, voc
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.required import require_boxes
 from twinbench.detection.stream import Record
 from twinbench.protocols.schema import Protocol
 
@@ -33,16 +34,8 @@ def open_data(protocol: Protocol, root: Path) -> DetectionData:
     Raises DataError for what is missing or does not fit. Classes and their number are those of the data; where the
     protocol's data set has a number of them, it must be that.
     """
-    data_set = protocol.data_set
     data = OPENERS[layout_of(protocol, root)](root)
-    if data.layout == "voc" and "boxes" not in protocol.recipe.tasks:
-        raise DataError(f"{root}: VOC's layout has boxes only, and {protocol.name} needs masks; expected COCO's layout")
-    if data_set.classes and len(data.classes) != data_set.classes:
-        raise DataError(
-            f"{root}: {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), but {protocol.name} is about "
-            f"{data_set.classes}; choose the protocol that fits the data, the data that fit the protocol, or name your "
-            f"own data: {protocol.name.partition('@')[0]}@NAME"
-        )
+    require_boxes(protocol, root, data.layout, data.classes)
     return data
 
 

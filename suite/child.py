@@ -11,6 +11,15 @@ from twinbench.report.provenance import code_root
 from twinbench.suite import record as records
 
 
+def bounded_threads(share: int) -> int:
+    """Return how many threads a job may use of its `share` of the cores: no more than the user's own OMP_NUM_THREADS.
+
+    On a machine that others use too, a 1 that became a 2 made the demo take 40 minutes instead of 11.
+    """
+    own = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # `4,2`: of nested regions
+    return min(share, int(own)) if own.isdecimal() and int(own) else share
+
+
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment of a job: this very code, safe from folders called `data` where the user stands."""
     root = str(code_root())
@@ -43,17 +52,29 @@ def start_logged(
 
 
 def failure_reason(out: Path, code: int, product: str) -> str:
-    """Say in one line why a job failed: its own last word, after what its end means."""
+    """Say in one line why a job failed: what its end means, then its own last word, or where it left none."""
+    log = out / records.LOG
     if code == 0:
         meaning = f"ended without an error but left no {product}"
     elif code < 0:
         name = signal.Signals(-code).name
         hint = " (memory may have run out)" if -code == signal.SIGKILL else ""
-        return f"killed by {name}{hint}"
+        return f"killed by {name}{hint}; log: {log}"
     else:
         meaning = f"exit code {code}"
-    last = records.last_line(out / records.LOG)
-    return meaning if last.startswith("$ ") or not last else f"{meaning}: {last}"
+    last = records.last_line(log)
+    return f"{meaning}: {last}" if last else f"{meaning}, without a word; log: {log}"
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

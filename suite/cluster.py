@@ -25,6 +25,7 @@ WORD = re.compile(
 GPU_TYPE = re.compile(r"|(?=.*[A-Za-z_])[A-Za-z0-9_.-]{1,60}")  # a number would be read as how many
 COUNTS = ("gpus_per_node", "nodes", "max_running", "minutes", "cpus_per_gpu", "mem_gb_per_gpu", "signal_delay_s")
 TEXTS = ("partition", "account", "qos", "constraint", "gpu_type", "container")
+TRUTHS = ("check_disk",)
 MOST = 1_000_000  # of anything: no cluster has more GPUs, and so many minutes are two years
 REPORT_MINUTES = 60  # time limit of the job that writes the table, which takes ten seconds for 20,000 trials
 RETRIES = {"node": 2, "memory": 1}  # a node that died; killed for memory
@@ -54,6 +55,7 @@ class Cluster:
     container: str = ""  # a command that the worker's command is appended to, as `apptainer exec --nv image.sif`
     setup: tuple[str, ...] = ()  # shell lines before each job; one that fails ends the job
     environment: Mapping[str, str] = field(default_factory=dict)
+    check_disk: bool = True  # begin nothing where the disk is smaller than the estimate of what will be written
     sbatch: Mapping[str, str | int | bool] = field(default_factory=dict)  # passed on as they are, True for a flag
     retries: Mapping[str, int] = field(default_factory=lambda: dict(RETRIES))  # cause -> how often a job starts anew
 
@@ -130,7 +132,7 @@ def _require_sane(cluster: Cluster) -> None:
 
 def _plain(name: str, value: object) -> object:
     """Return a value that stands alone; YAML makes truths of `yes` and `on`, and texts would be made of lists."""
-    if name in TEXTS and not isinstance(value, str | int | float) or isinstance(value, bool):
+    if name in TEXTS and not isinstance(value, str | int | float) or isinstance(value, bool) and name not in TRUTHS:
         raise ClusterError(f"cluster: {name} is {repr(value)[:60]}, expected one value; put a text into quotes")
     return value
 

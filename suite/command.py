@@ -140,17 +140,21 @@ def _run_here(
 ) -> int:
     """Run what is missing of `some` jobs and write the table, under the suite's lock; return 1 if a job failed."""
     from twinbench.suite.finish import run_report
+    from twinbench.suite.preflight import require_sound
 
+    launcher = LocalLauncher(parallel)
+    require_sound(suite, jobs, launcher)
     refuse_if_active(suite)
     _set_aside(suite, some if named else jobs, named, again)
     take_checkpoints(suite)
-    failed = LocalLauncher(parallel).submit(suite, [job for job in some if job.kind != "report"]).failed
+    failed = launcher.submit(suite, [job for job in some if job.kind != "report"]).failed
     trials = [job for job in jobs if job.kind == "trial"]
     started = any((job.out / "job.json").exists() or job.product.exists() for job in trials)
     if started:
         print(f"table: {', '.join(map(str, run_report(suite, jobs)))}", file=sys.stderr)
     for name, record in failed.items():
-        hint = "" if record.state == "blocked" else f"; log: {suite.root / name / 'job.log'}"
+        log = suite.root / name / "job.log"
+        hint = "" if record.state == "blocked" or str(log) in record.reason else f"; log: {log}"
         print(f"twinbench suite: {name} {record.state}: {record.reason}{hint}", file=sys.stderr)
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""What a running suite shows: a bar on a terminal, one line per ended job everywhere."""
+"""What a running suite shows: a bar on a terminal, elsewhere a line a minute, and one for each job's start and end."""
 
 import sys
 import time
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from twinbench.runtime.duration import duration
+from twinbench.suite.advance import advance
 from twinbench.suite.graph import Job
 from twinbench.suite.record import Record
 
-INTERVAL = 1.0  # seconds between refreshes
+INTERVAL = 0.5  # seconds between two looks at what has ended, or was asked
+BAR_SECONDS = 2.0  # between two readings of the running jobs' logs, on a terminal
+LINE_SECONDS = 60.0  # between two lines on them where there is none
 
 
 class Display:
@@ -21,11 +25,14 @@ class Display:
         self.running: dict[str, Job] = {}
         self._bar = tqdm(total=total, initial=done, desc="suite", unit="job", disable=not self.interactive)
         self._ended, self._total = done, total
+        self._seconds = BAR_SECONDS if self.interactive else LINE_SECONDS
+        self._told = time.monotonic()
 
     def started(self, job: Job) -> None:
-        """Show that a job has begun."""
+        """Print that a job has begun."""
         self.running[job.name] = job
-        self.refresh()
+        self._say(f"started {job.name}")
+        self._show()
 
     def finished(self, job: Job, record: Record) -> None:
         """Print one line on how a job ended."""
@@ -33,18 +40,48 @@ class Display:
         self._ended += 1
         seconds = f" in {record.ended - record.started:.0f} s" if record.started else ""
         reason = f": {record.reason}" if record.reason else ""
-        line = f"{time.strftime('%H:%M:%S')} [{self._ended}/{self._total}] {record.state} {job.name}{seconds}{reason}"
-        tqdm.write(line, file=sys.stderr)
+        self._say(f"{record.state} {job.name}{seconds}{reason}")
         self._bar.update()
-        self.refresh()
+        self._show()
+
+    def stopping(self, names: Sequence[str], seconds: float) -> None:
+        """Print that jobs are being ended, and how long that may take."""
+        self._say(
+            f"stopping {short_list(names)}: state is being saved, which may take {duration(seconds)}; "
+            "Ctrl-C again ends them at once, and what they did since they last saved is lost"
+        )
 
     def refresh(self) -> None:
-        """Redraw the bar: the time runs on while jobs do."""
-        self._bar.set_postfix_str(short_list(list(self.running)), refresh=True)
+        """Show how far the running jobs have come, now and then."""
+        if time.monotonic() - self._told < self._seconds:
+            return
+        self._told = time.monotonic()
+        if self.interactive:
+            self._show()
+        elif self.running:
+            self._say(f"running {self._progress()}")
 
     def close(self) -> None:
         """Leave the terminal in order."""
         self._bar.close()
+
+    def _say(self, text: str) -> None:
+        """Print a line above the bar."""
+        tqdm.write(f"{time.strftime('%H:%M:%S')} [{self._ended}/{self._total}] {text}", file=sys.stderr)
+        sys.stderr.flush()
+
+    def _show(self) -> None:
+        """Redraw the bar: the time runs on while jobs do."""
+        if self.interactive:
+            self._bar.set_postfix_str(self._progress(), refresh=True)
+
+    def _progress(self) -> str:
+        """Return the running jobs, each with how far it has come and how long it has to go."""
+        told: list[str] = []
+        for name, job in self.running.items():
+            far = advance(job.out / "log.jsonl", *job.length)
+            told.append(f"{name} {far}" if far else name)
+        return short_list(told)
 
 
 def short_list(names: Sequence[str], most: int = 3) -> str:

@@ -11,12 +11,14 @@ from functools import cache
 
 from twinbench.data.folders.own import layout_of
 from twinbench.data.identity import identify
+from twinbench.data.required import require_fit
 from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
+from twinbench.protocols.schema import Protocol
 from twinbench.suite.content import content_sha256
 from twinbench.suite.inputs import Inputs
 from twinbench.suite.suite import Measurement, Method, Suite
@@ -103,20 +105,40 @@ def pretraining_data(source: Source) -> str:
     return data_identity(identify("imagenet", source, task="pretraining"))
 
 
-def data_of(suite: Suite, jobs: Collection[str]) -> Iterator[tuple[str, Source, Callable[[Source], str]]]:
+@dataclass(frozen=True)
+class FittingData:
+    """The data of a protocol's trials, read as above and found to be what their worker asks of them."""
+
+    protocol: Protocol
+    inputs: Inputs
+    partial: bool
+
+    def __call__(self, source: Source) -> str:
+        """Return the identity; DataError for what does not fit the protocol."""
+        identity = TrialData(self.protocol.data_set, self.protocol.room, self.inputs)(source)
+        require_fit(self.protocol, source, identity, self.inputs.list, partial=self.partial)
+        return identity
+
+
+def data_of(
+    suite: Suite, jobs: Collection[str], *, checked: bool = True
+) -> Iterator[tuple[str, Source, Callable[[Source], str]]]:
     """Yield for some jobs of a suite, given by name, what their data are called, where they lie, and how they are read.
 
-    What several jobs read alike comes once.
+    What several jobs read alike comes once. If `checked`, the data must fit the protocols, too.
     """
     for method in suite.methods:
         plan = method.pretrain
         if plan and f"{method.name}/pretrain" in jobs:
             yield plan.data, suite.data[plan.data], pretraining_data
     wanted = {name.split("/")[1] for name in jobs if name.count("/") > 1}
-    asked: set[TrialData] = set()
-    for measurement in suite.measurements:
-        protocol = measurement.protocol
-        read = TrialData(protocol.data_set, protocol.room, measurement.inputs.files)
+    asked: set[Callable[[Source], str]] = set()
+    for entry in suite.measurements:
+        protocol = entry.protocol
+        if checked:
+            read = FittingData(protocol, entry.inputs.files, entry.partial)
+        else:
+            read = TrialData(protocol.data_set, protocol.room, entry.inputs.files)
         if protocol.name in wanted and read not in asked:
             asked.add(read)
             yield protocol.data_set.folder, suite.data[protocol.data_set.folder], read

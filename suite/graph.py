@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from twinbench.protocols.house import uncollected, with_settings
+from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.protocols.text import TextError, read_json
@@ -28,6 +29,7 @@ from twinbench.suite.standing import (
     NO_MORE,
     NOT_THERE,
     UNRECORDED,
+    UNTOLD,
     Standing,
     as_identity,
     measured_causes,
@@ -124,7 +126,10 @@ class Job:
         found = result.method, result.protocol
         if self.trial != ("", "") and found != self.trial:
             causes["trial"] = f"holds {found[0]} on {found[1]}"
-        return Standing(True, causes, () if result.data else (UNRECORDED,), sha256=result.sha256)
+        remarks = () if result.data else (UNRECORDED,)
+        if result.data and parts.get("data") == NOT_RECORDED:
+            remarks = (UNTOLD,)
+        return Standing(True, causes, remarks, sha256=result.sha256)
 
 
 @uncollected()

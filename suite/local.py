@@ -1,7 +1,8 @@
 """The local runner: a suite's jobs as subprocesses on this machine, as many at once as it carries.
 
 A GPU takes one job at a time; without GPUs the cores are shared out. A job that fails stops only those that need it.
-However this process ends, its children end with it, and the same command goes on from what is finished.
+However this process ends, its children end with it, and the same command goes on from what is finished. Ctrl-C and
+SIGTERM let them save their state first; asked a second time, the runner does not wait for that.
 """
 
 import os
@@ -11,14 +12,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+from twinbench.suite import history
 from twinbench.suite import record as records
 from twinbench.suite.backbone import write_made
-from twinbench.suite.child import failure_reason, signal_group, start_logged, worker_environment
+from twinbench.suite.child import bounded_threads, failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.display import INTERVAL, Display
 from twinbench.suite.graph import Job
 from twinbench.suite.missing import missing_jobs
@@ -27,6 +30,7 @@ from twinbench.suite.record import Record
 CANCELLED = "cancelled; `run` goes on from there"
 CANCEL = "cancel"  # a file in a job's folder that asks a runner to stop it
 GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL
+POLL_SECONDS = 0.1  # between two looks at children that are to end
 GB_PER_JOB = 2  # of memory, to bound how many jobs run at once where there is no GPU
 
 
@@ -42,6 +46,13 @@ class Machine:
         """Return how many slots a job takes: a pretraining takes all, others one for each of their processes."""
         wanted = len(self.slots) if job.kind == "pretrain" else max(1, job.gpus)
         return min(wanted, len(self.slots))
+
+    def processes_and_threads(self, job: Job) -> tuple[int, int]:
+        """Return how many processes a job has here, one on each of its GPUs, and how many threads each of them."""
+        slots = self.slots_for(job)
+        processes = slots if self.has_gpus else 1
+        share = self.cores * slots // len(self.slots) // processes
+        return processes, bounded_threads(max(1, share))
 
     @property
     def has_gpus(self) -> bool:
@@ -110,15 +121,17 @@ class LocalRunner:
         self._endings: queue.Queue[tuple[str, int]] = queue.Queue()
         for job in jobs:
             (job.out / CANCEL).unlink(missing_ok=True)  # which was asked of another runner
+        self._stop = _Stop()
 
     def run(self) -> dict[str, Record]:
         """Run everything that can run; return the records of the jobs that failed or are blocked, by name."""
-        with _terminate_as_interrupt():
+        with self._stop:
             try:
                 while self.waiting or self.running:
                     self._start_what_fits()
-                    name, code = self._next_ending()
-                    self._settle(self.running.pop(name), code)
+                    if self.running:
+                        name, code = self._next_ending()
+                        self._settle(self.running.pop(name), code)
             finally:
                 self._stop_children()
         return self.failed
@@ -127,24 +140,29 @@ class LocalRunner:
         """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
         self._stop_cancelled()
         for job in list(self.waiting.values()):
-            if any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
+            blocked = job.name not in self.waiting  # by one before it, which could not be started
+            if blocked or any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
                 continue
             if self.machine.slots_for(job) > len(self.free):
                 return
             del self.waiting[job.name]
-            self._start(job)
+            try:
+                self._start(job)
+            except OSError as error:  # a folder closed to us, a full disk
+                place = f"{error.filename}: " if error.filename else ""
+                self._fail(job, _ended("failed", job, f"could not be started: {place}{error.strerror}"))
 
     def _start(self, job: Job) -> None:
-        """Start a job's process on free slots."""
-        slots = [self.free.pop(0) for _ in range(self.machine.slots_for(job))]
-        threads = max(1, self.machine.cores * len(slots) // len(self.machine.slots))
-        processes = len(slots) if self.machine.has_gpus else 1
-        environment = worker_environment(threads // processes or 1)
+        """Start a job's process on free slots; after an OSError they are free still."""
+        slots = self.free[: self.machine.slots_for(job)]
+        processes, threads = self.machine.processes_and_threads(job)
+        environment = worker_environment(threads)
         if self.machine.has_gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(slots)
-        argv = list(self.command(job, processes, threads // processes or 1))
+        argv = list(self.command(job, processes, threads))
         record = records.begin(job.out, job.identity, job.argv, gpus=len(slots) if self.machine.has_gpus else 0)
         child = start_logged(argv, job.out, environment)
+        del self.free[: len(slots)]
         self.running[job.name] = _Running(job, child, slots, record)
         threading.Thread(target=lambda: self._endings.put((job.name, child.wait())), daemon=True).start()
         self.display.started(job)
@@ -169,14 +187,7 @@ class LocalRunner:
         for job in [job for job in self.waiting.values() if (job.out / CANCEL).exists()]:
             if self.waiting.pop(job.name, None):  # else blocked by one before it
                 (job.out / CANCEL).unlink()
-                self._cancelled(job, Record("stopped", job.identity, job.argv, CANCELLED, ended=time.time()))
-
-    def _cancelled(self, job: Job, record: Record) -> None:
-        """Tell that a job was cancelled, and block those that need it."""
-        record.write(job.out)
-        self.failed[job.name] = record
-        self.display.finished(job, record)
-        self._block_dependents(job, record.reason)
+                self._fail(job, _ended("stopped", job, CANCELLED))
 
     def _settle(self, run: _Running, code: int) -> None:
         """Record how a job ended, free its slots and block what needed it if it failed."""
@@ -186,51 +197,77 @@ class LocalRunner:
             if job.kind != "trial":
                 write_made(job.out, job.parts())
             self.display.finished(job, records.end(job.out, run.record, "done"))
+            history.remember(job.out, job.identity, *self.machine.processes_and_threads(job))
             return
         if (job.out / CANCEL).exists():
             (job.out / CANCEL).unlink()
-            self._cancelled(job, records.end(job.out, run.record, "stopped", code, CANCELLED))
+            self._fail(job, records.end(job.out, run.record, "stopped", code, CANCELLED))
             return
-        failure = records.end(job.out, run.record, "failed", code, failure_reason(job.out, code, job.product.name))
-        self.failed[job.name] = failure
-        self.display.finished(job, failure)
-        self._block_dependents(job, failure.reason)
+        reason = failure_reason(job.out, code, job.product.name)
+        self._fail(job, records.end(job.out, run.record, "failed", code, reason))
 
-    def _block_dependents(self, failed: Job, reason: str) -> None:
-        """Take the jobs that need `failed` out of the queue, with the reason kept in their folders."""
-        for job in [job for job in self.waiting.values() if failed.name in job.needs]:
-            del self.waiting[job.name]
-            record = Record("blocked", job.identity, job.argv, f"{failed.name} failed: {reason}", ended=time.time())
+    def _fail(self, job: Job, failure: Record) -> None:
+        """Tell that a job has failed, and take those that need it out of the queue; their folders say why."""
+        self._give_up(job, failure)
+        for other in [other for other in self.waiting.values() if job.name in other.needs]:
+            del self.waiting[other.name]
+            self._give_up(other, _ended("blocked", other, f"{job.name} failed: {failure.reason}"))
+
+    def _give_up(self, job: Job, record: Record) -> None:
+        """Keep and show why a job will not run."""
+        with suppress(OSError):  # what kept it from starting may keep this from being written
             record.write(job.out)
-            self.failed[job.name] = record
-            self.display.finished(job, record)
+        self.failed[job.name] = record
+        self.display.finished(job, record)
 
     def _stop_children(self) -> None:
-        """End what still runs: SIGTERM, then SIGKILL for those that do not go."""
+        """End what still runs: SIGTERM, upon which it saves its state, then SIGKILL for what has not gone in time, or
+        as soon as somebody asks again."""
+        self._stop.in_progress = True
+        if self.running:
+            self.display.stopping(list(self.running), GRACE_SECONDS)
         for run in self.running.values():
             signal_group(run.child, signal.SIGTERM)
         end = time.monotonic() + GRACE_SECONDS
         for run in self.running.values():
-            try:
-                run.child.wait(timeout=max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                signal_group(run.child, signal.SIGKILL)
-            records.end(run.job.out, run.record, "stopped", run.child.wait(), "the suite was interrupted")
+            while run.child.poll() is None:
+                if self._stop.again or time.monotonic() > end:
+                    signal_group(run.child, signal.SIGKILL)
+                time.sleep(POLL_SECONDS)
+            with suppress(OSError):  # the others are to be ended, too
+                records.end(run.job.out, run.record, "stopped", run.child.returncode, "the suite was interrupted")
         self.running.clear()
 
 
-@contextmanager
-def _terminate_as_interrupt() -> Generator[None]:
-    """Make SIGTERM end the block as Ctrl-C does."""
+def _ended(state: records.State, job: Job, reason: str) -> Record:
+    """Return the record of a job that was never started."""
+    return Record(state, job.identity, job.argv, reason, ended=time.time())
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+
+class _Stop:
+    """Within its block Ctrl-C and SIGTERM raise KeyboardInterrupt, once; while jobs are being stopped they only set a
+    flag, `again`."""
+
+    def __init__(self) -> None:
+        self.in_progress = self.again = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # a shell starts what goes to the background like that
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        if self.in_progress:
+            self.again = True
+            return
+        self.in_progress = True
         raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def run_missing(jobs: Sequence[Job], parallel: int = 0) -> dict[str, Record]:

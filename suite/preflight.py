@@ -7,13 +7,16 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from twinbench.data.source import FORMS
+from twinbench.data.source import FORMS, Source
 from twinbench.protocols.house import UserError
 from twinbench.report.provenance import code
-from twinbench.suite.estimate import disk_bytes
+from twinbench.suite.backbone import PRODUCT
+from twinbench.suite.estimate import disk_bytes, passing_bytes
 from twinbench.suite.expected import data_of
 from twinbench.suite.graph import Job
+from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher
+from twinbench.suite.proofs import require_offers, sizes
 from twinbench.suite.series import describe
 from twinbench.suite.suite import Suite, SuiteError
 
@@ -22,26 +25,33 @@ def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None
     """Raise SuiteError with every problem, one line for all."""
     found = problems(suite, jobs, launcher)
     if found:
-        hint = "" if "--local" in found[-1] else " (--local runs it on this machine)"
-        raise SuiteError(f"{suite.file}: nothing was queued: {'; '.join(found)}{hint}")
+        here = isinstance(launcher, LocalLauncher) or "--local" in found[-1]
+        begun, hint = ("started", "") if here else ("queued", " (--local runs it on this machine)")
+        raise SuiteError(f"{suite.file}: nothing was {begun}: {'; '.join(found)}{hint}")
 
 
 def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what would keep the suite from running, each with what to do."""
-    return [
-        *_root(suite, jobs),
-        *_checkpoints(_part(suite, points=False)),
-        *_data(suite, jobs),
-        *launcher.problems(suite, jobs),
+    missing = [job for job in jobs if not job.product.exists()]
+    found = [
+        *_root(suite),
+        *_checkpoints(_part(suite, missing, points=False)),
+        *_data(suite, missing),
     ]
+    if suite.cluster.check_disk and (short := _disk(suite, missing)):  # after the proofs, which tell sizes
+        found.append(f"{short}; make room, or say cluster: {{check_disk: false}} to try it all the same")
+    return found + launcher.problems(suite, jobs)
 
 
-def remarks(suite: Suite, launcher: Launcher) -> list[str]:
+def remarks(suite: Suite, missing: Sequence[Job], finished: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what may surprise, but forbids nothing."""
     found = [describe(each.common.name, each.files) for each in suite.series]
-    found += _checkpoints(_part(suite, points=True))
+    found += _checkpoints(_part(suite, missing, points=True))
+    found += _untold(suite, finished)
     if code()["dirty"] == "True":
         found.append("the checkout has changes that are not committed; results will say so")
+    if not suite.cluster.check_disk and (short := _disk(suite, missing)):
+        found.append(short)
     return found + launcher.remarks(suite)
 
 
@@ -52,28 +62,31 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _root(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
+def _root(suite: Suite) -> Iterator[str]:
     """Yield what is wrong with the folder everything is written to."""
     place = existing(suite.root)
     if not os.access(place, os.W_OK):
         yield f"{place} is not writable; choose a root on a disk that you and all nodes can write to"
-        return
-    disk, free = disk_bytes(jobs), shutil.disk_usage(place).free
-    needed = sum(disk[job.name] for job in jobs if not job.product.exists())
-    if needed > free:
-        yield f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB; make room"
 
 
-def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield the data that a worker of a missing job would refuse, in the words of its reader, each once.
+def _disk(suite: Suite, missing: Sequence[Job]) -> str:
+    """Say that there is too little room even if the jobs run one after the other; nothing if there is enough."""
+    place = existing(suite.root)
+    left = sum(disk_bytes(missing, sizes(suite)).values())
+    needed, free = left + max(map(passing_bytes, missing), default=0), shutil.disk_usage(place).free
+    if needed <= free:
+        return ""
+    return f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB"
+
+
+def _data(suite: Suite, missing: Sequence[Job]) -> Iterator[str]:
+    """Yield the data that a worker of a missing job would refuse, in its words, each once.
 
     What takes a library that is not here is left to the workers: login nodes have no torch.
     """
-    missing = {job.name for job in jobs if not job.product.exists()}
     told: set[str] = set()
-    for name, source, read in data_of(suite, missing):
-        library = "" if source.is_folder else FORMS[source.form].library
-        if library and not find_spec(library):
+    for name, source, read in data_of(suite, {job.name for job in missing}):
+        if not _is_readable_here(source):
             continue
         try:
             read(source)
@@ -83,28 +96,36 @@ def _data(suite: Suite, jobs: Sequence[Job]) -> Iterator[str]:
                 yield f"data.{name}: {error}"
 
 
-def _part(suite: Suite, *, points: bool) -> Suite:
-    """Return the suite with the points of its series alone, a bad one of which is a bad cell and no more, or without
-    them."""
-    return replace(suite, methods=tuple(method for method in suite.methods if bool(method.series) == points))
+def _untold(suite: Suite, finished: Sequence[Job]) -> Iterator[str]:
+    """Yield the data of finished jobs that cannot be read: nobody can tell whether they are what was measured on."""
+    for name, source, read in data_of(suite, {job.name for job in finished}, checked=False):
+        try:
+            read(source)
+        except (UserError, OSError) as error:
+            yield f"data.{name}: {error}; what was measured on it stays as it is, whatever it holds now"
+
+
+def _is_readable_here(source: Source) -> bool:
+    """Say whether the library that a form of data needs, if any, is installed."""
+    library = "" if source.is_folder else FORMS[source.form].library
+    return not library or find_spec(library) is not None
+
+
+def _part(suite: Suite, missing: Sequence[Job], *, points: bool) -> Suite:
+    """Return the suite with those methods alone for which something is missing: of them the points of its series, a
+    bad one of which is a bad cell and no more, or the others."""
+    needed = {job.name.partition("/")[0] for job in missing}
+    methods = tuple(method for method in suite.methods if bool(method.series) == points and method.name in needed)
+    return replace(suite, methods=methods)
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
     """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
     for method in suite.methods:
-        if not method.file:
+        if not method.file or (suite.root / method.name / "backbone" / PRODUCT).exists():
             continue
-        made = suite.root / method.name / "backbone" / "resnet50.pth"
-        if made.exists():
-            continue
-        from twinbench.convert.finding.find import Wanted
-        from twinbench.convert.opening import open_backbone
-
+        protocols = [entry.protocol for entry in suite.measurements if method.wants(entry.protocol)]
         try:
-            backbone = open_backbone(
-                method.checkpoint, convention=method.input or None, wanted=Wanted(method.layout or None)
-            )
-            for protocol in (entry.protocol for entry in suite.measurements if method.wants(entry.protocol)):
-                backbone.require(protocol.recipe.takes, protocol.name)
+            require_offers(method, protocols)
         except UserError as error:
             yield f"methods.{method.name}: {error}"

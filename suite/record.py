@@ -18,8 +18,9 @@ from twinbench.suite.kept import Kept
 
 FILE = "job.json"
 LOG = "job.log"
+# Lines of a log that only say that something has ended, or what was started: a reason is looked for above them.
+SAYS_NOTHING = re.compile(r"\$ |srun: |slurmstepd: ")
 FAILED = "failed"  # what tables read
-SLURMS = ("srun: ", "slurmstepd: ")  # how its own lines in a job's log begin
 State = Literal["running", "done", "failed", "blocked", "stopped"]
 
 
@@ -106,7 +107,7 @@ def end(out: Path, record: Record, state: State, code: int = 0, reason: str = ""
 def last_line(log: Path, limit: int = 300, about: str = "") -> str:
     """Return the last line that says something in a log (or matches the pattern `about`), at most `limit` long.
 
-    Slurm's own words about a job's end count only where the job said nothing.
+    What Slurm says of a step's end stands for it only where nothing else was said; the command line never does.
     """
     try:
         with log.open("rb") as file:
@@ -114,6 +115,6 @@ def last_line(log: Path, limit: int = 300, about: str = "") -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    found = [line.strip()[:limit] for line in lines if line.strip() and re.search(about, line)]
-    own = [line for line in found if about or not line.startswith(SLURMS)]
-    return (own or found or [""])[-1]
+    told = [line.strip() for line in lines if line.strip() and not line.startswith("$ ") and re.search(about, line)]
+    saying = told if about else [line for line in told if not SAYS_NOTHING.match(line)]
+    return (saying or told or [""])[-1][:limit]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twinbench.suite.standing import count_causes
+from twinbench.suite.standing import UNTOLD, count_causes
 from twinbench.suite.status import JobStatus, describe_counts
 from twinbench.suite.suite import Suite
 
@@ -26,7 +26,7 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
     spent = sum(status.gpu_hours for status in statuses)
     cost = f"; {spent:.1f} GPU-hours spent" if spent else ""
     lines = [f"{suite.name}: {describe_counts(statuses)}{cost}; root {suite.root}"]
-    for warning in (problem, stale_line(suite, statuses)):
+    for warning in (problem, stale_line(suite, statuses), untold_line(suite, statuses)):
         if warning:
             lines.append(f"  ! {warning}")
     width = max((len(status.job.name) for status in statuses), default=0)
@@ -47,6 +47,14 @@ def stale_line(suite: Suite, statuses: Sequence[JobStatus]) -> str:
         return ""
     again = f"`twinbench suite run {suite.file} --again` makes them anew"
     return f"stale: {len(stale)} jobs, made of something else than the suite says now ({count_causes(stale)}); {again}"
+
+
+def untold_line(suite: Suite, statuses: Sequence[JobStatus]) -> str:
+    """Count the finished trials whose data cannot be read now; nothing if there are none."""
+    untold = [status for status in statuses if status.state == "done" and status.reason == UNTOLD]
+    if not untold:
+        return ""
+    return f"{len(untold)} finished trials: {UNTOLD}; see: twinbench suite plan {suite.file}"
 
 
 def _job_line(status: JobStatus, width: int) -> str:

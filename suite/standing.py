@@ -53,6 +53,7 @@ class Standing:
 NOT_THERE = Standing(False)
 NO_MORE = Standing(False, remarks=("the trials are not what they were when the table was written",))
 UNRECORDED = "its data is not recorded: made by an older twinbench"
+UNTOLD = "its data cannot be read now: nobody can tell whether it is what was measured on"
 
 
 def recorded_parts(out: Path) -> dict[str, str]:

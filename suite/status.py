@@ -1,6 +1,5 @@
 """Where a suite stands: the files of its jobs first, then what its launcher says of those that are not done."""
 
-import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Literal
 
 from twinbench.protocols.house import uncollected
 from twinbench.suite.advance import Advance, advance
+from twinbench.suite.child import is_alive
 from twinbench.suite.graph import Job, table_standing, tabled
 from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
@@ -100,7 +100,7 @@ def job_status(job: Job, standing: Standing) -> JobStatus:
     if not record:
         return JobStatus(job, "waiting", standing.reason)
     if record.state == "running":
-        if record.host != socket.gethostname() or _alive(record.pid):
+        if record.host != socket.gethostname() or is_alive(record.pid):
             return JobStatus(job, "running", f"on {record.host}", record)
         return JobStatus(job, "waiting", "was interrupted, resumes with the next run", record)
     if record.state in ("failed", "blocked"):
@@ -136,7 +136,7 @@ def _with_last_word(status: JobStatus, seen: Seen) -> JobStatus:
         return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
     own = status.job.out / LOG
     last = last_line(own)
-    if not last or last.startswith("$ "):
+    if not last:
         word = last_line(seen.log)
         last = f"{word}; log: {seen.log}" if word else ""
     if not last and not own.exists() and not seen.log.exists():
@@ -174,14 +174,3 @@ def describe_counts(statuses: Sequence[JobStatus]) -> str:
     """Return the counts as words."""
     named = ", ".join(f"{count} {state}" for state, count in counts(statuses).items() if count)
     return f"{len(statuses)} jobs: {named}"
-
-
-def _alive(pid: int) -> bool:
-    """Say whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

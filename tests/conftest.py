@@ -17,6 +17,12 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report.result import Result
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_history(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests run out of what this user's plans are estimated from."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo scenes at their smallest, 20 images or so a split: imagenet, VOCdevkit, coco, inat, places."""

@@ -17,11 +17,14 @@ PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear",
 
 def write_suite(folder, methods, seeds, cluster="{gpus_per_node: 8}"):
     # A plan asks what is there.
-    for name in ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt"):
-        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "data" / name).write_text("cat_1.JPEG\n")
+    for name in map(str, range(10)):
+        for split in ("train", "val"):
+            (folder / "data" / split / name).mkdir(parents=True, exist_ok=True)
+            (folder / "data" / split / name / f"{name}_1.JPEG").touch()
+    for name in ("1percent.txt", "10percent.txt"):
+        (folder / "data" / name).write_text("".join(f"{number}_1.JPEG\n" for number in range(10)))
     rows = "".join(f"  m{index}: {{checkpoint: random}}\n" for index in range(methods))
-    columns = "".join(f"  {name}: {{seeds: {seeds}}}\n" for name in PROTOCOLS)
+    columns = "".join(f"  {name}: {{seeds: {seeds}, partial: true}}\n" for name in PROTOCOLS)
     file = folder / "suite.yaml"
     file.write_text(
         f"name: many\nroot: out\nmethods:\n{rows}protocols:\n{columns}data: {{imagenet: data}}\ncluster: {cluster}\n"

@@ -70,6 +70,7 @@ def suite_file(tmp_path, monkeypatch):
     (tmp_path / "grid_scheduler.py").write_text(SCHEDULER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(launcher, "CLUSTER", "grid_scheduler:Launcher")
+    monkeypatch.setattr("twinbench.suite.expected.require_fit", lambda *_, **__: None)  # of one image a split
     for split in ("train", "val"):  # an image each, which no worker here opens
         (tmp_path / "images" / split / "cat").mkdir(parents=True)
         (tmp_path / "images" / split / "cat" / "1.png").touch()

@@ -1,8 +1,11 @@
 """The local runner, on small jobs of its own: order, bounds, failures, and every way to be stopped."""
 
+import errno
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,8 +18,8 @@ import pytest
 from twinbench.suite import local
 from twinbench.suite.display import Display
 from twinbench.suite.graph import Job
-from twinbench.suite.local import LocalRunner, Machine
-from twinbench.suite.lock import only_runner
+from twinbench.suite.local import LocalRunner, Machine, loader_flags
+from twinbench.suite.lock import Holder, only_runner, running_holder
 from twinbench.suite.record import read_record
 from twinbench.suite.suite import SuiteError
 
@@ -72,11 +75,19 @@ def test_each_gpu_takes_one_job_and_a_wide_one_waits_for_room(tmp_path):
     assert sorted(seen[2].split(",")) == ["3", "5"]
 
 
-def test_cores_are_shared_out_and_a_pretraining_gets_all(tmp_path):
-    tell = f"import os; print(os.environ['OMP_NUM_THREADS']); {WRITE}"
+@pytest.mark.parametrize(("own", "expected"), [("", ["6", "3"]), ("4", ["4", "3"]), ("1,2", ["1", "1"])])
+def test_cores_are_shared_out_up_to_the_users_own_bound(tmp_path, monkeypatch, own, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", own)
+    tell = f"import os; print(os.environ['OMP_NUM_THREADS'], os.environ['LOADERS']); {WRITE}"
     train, trial = job(tmp_path, "train", tell, kind="pretrain"), job(tmp_path, "trial", tell)
-    assert run([train, trial], slots=("", ""), cores=6) == {}
-    assert [(entry.out / "job.log").read_text().split()[-1] for entry in (train, trial)] == ["6", "3"]
+
+    def command(job, processes, threads):
+        return ["env", f"LOADERS={' '.join(loader_flags(job, threads))}", *python(job, processes, threads)]
+
+    assert run([train, trial], slots=("", ""), cores=6, command=command) == {}
+    told = [(entry.out / "job.log").read_text().splitlines()[-1].split() for entry in (train, trial)]
+    assert [threads for threads, *_ in told] == expected
+    assert [loaders for *_, loaders in told] == [number if int(number) > 1 else "0" for number in expected]
 
 
 def test_a_failure_blocks_what_needs_it_and_nothing_else(tmp_path):
@@ -98,13 +109,27 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("pass", "ended without an error but left no result.json"),
+        ("pass", "ended without an error but left no result.json, without a word"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL (memory may have run out)"),
-        ("raise SystemExit(3)", "exit code 3"),
+        ("raise SystemExit(3)", "exit code 3, without a word"),
+        (
+            "print('srun: error: n1: task 0: Exited'); raise SystemExit(3)",
+            "exit code 3: srun: error: n1: task 0: Exited",
+        ),
+        ("print('no GPU\\nsrun: error: n1: task 0: Exited'); raise SystemExit(3)", "exit code 3: no GPU"),
     ],
 )
-def test_every_end_without_a_product_is_a_failure_with_a_reason(tmp_path, code, reason):
-    assert run([job(tmp_path, "j", code)])["j"].reason == reason
+def test_every_end_without_a_product_is_a_failure_with_a_reason_or_its_log(tmp_path, code, reason):
+    log = f"; log: {tmp_path}/j/job.log" if ": " not in reason else ""
+    assert run([job(tmp_path, "j", code)])["j"].reason == reason + log
+
+
+def test_a_job_that_cannot_be_started_fails_alone(tmp_path):
+    (tmp_path / "bad").write_text("a file, where a folder should be")
+    failed = run([job(tmp_path, "bad"), job(tmp_path, "needs-bad", needs=("bad",)), job(tmp_path, "good")])
+    assert set(failed) == {"bad", "needs-bad"}
+    assert failed["bad"].reason.startswith(f"could not be started: {tmp_path}/bad")
+    assert (tmp_path / "good/result.json").exists()
 
 
 def test_what_is_done_is_skipped_and_a_backbone_no_trial_needs_is_not_made(tmp_path, monkeypatch):
@@ -178,6 +203,93 @@ def test_a_second_runner_on_one_root_is_refused_by_name(tmp_path):
         pass
     with only_runner(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_the_kernel_locks_nothing_a_file_stands_for_the_lock(tmp_path, monkeypatch, number):
+    def none_here(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("twinbench.suite.lock.fcntl.flock", none_here)
+    match = f"run already, by process {os.getpid()} on .*remove {tmp_path}/.lock.held"
+    with only_runner(tmp_path):
+        assert running_holder(tmp_path) == Holder(os.getpid(), socket.gethostname())
+        with pytest.raises(SuiteError, match=match), only_runner(tmp_path):
+            pass
+    assert running_holder(tmp_path) is None
+    dead = {"pid": 2**22 + 1, "host": socket.gethostname()}  # above Linux's largest
+    held = tmp_path / ".lock.held"
+    held.write_text(json.dumps(dead))
+    assert running_holder(tmp_path) is None
+    with only_runner(tmp_path):
+        pass
+    held.write_text(json.dumps(dead | {"host": "another"}))
+    with (
+        pytest.raises(SuiteError, match="on another; wait for it or end it, or, if it has gone, remove"),
+        only_runner(tmp_path),
+    ):
+        pass
+
+
+def start_stubborn(tmp_path):
+    """Start a runner whose one job needs 60 s to save its state; return it as soon as the job does its work."""
+    code = RUNNER.replace(
+        "time.sleep(60)", "import signal; signal.signal(15, lambda *_: None)\\nwhile True: time.sleep(1)"
+    )
+    assert code != RUNNER
+    runner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    pids = [tmp_path / name / "pid" for name in ("a", "b")]
+    wait_until(lambda: all(path.exists() and path.read_text() for path in pids))
+    return runner
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_says_at_once_that_state_is_saved_and_a_second_one_ends_it(tmp_path, number):
+    runner = start_stubborn(tmp_path)
+    time.sleep(0.5)  # for the jobs' own handlers
+    runner.send_signal(number)
+    asked = time.monotonic()
+    line = next(line for line in runner.stderr if "stopping" in line)
+    assert time.monotonic() - asked < 1
+    assert "stopping a, b: state is being saved, which may take 30 s" in line
+    time.sleep(0.3)
+    assert runner.poll() is None
+    runner.send_signal(number)
+    runner.wait(timeout=5)
+    record = read_record(tmp_path / "a")
+    assert record
+    assert record.state == "stopped"
+
+
+class Screen(io.StringIO):
+    """A stderr that is a terminal, or is not."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_display_says_how_far_a_running_job_has_come(tmp_path, monkeypatch, terminal):
+    screen, clock = Screen(terminal), [1000.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("twinbench.suite.display.time.monotonic", lambda: clock[0])
+    display = Display(2, 0)
+    running = replace(job(tmp_path, "j"), length=("epoch", 100))
+    running.out.mkdir()
+    display.started(running)
+    lines = [json.dumps({"epoch": epoch, "time": 10.0 * epoch}) for epoch in (1, 2, 3)]
+    (running.out / "log.jsonl").write_text("\n".join(lines))
+    for _ in range(119):
+        clock[0] += 0.5
+        display.refresh()
+    # 97 epochs of 10 s; elsewhere than on a terminal nothing for a minute
+    assert ("j epoch 3/100, 16 min left" in screen.getvalue()) == terminal
+    clock[0] += 0.5
+    display.refresh()
+    display.close()
+    assert "j epoch 3/100, 16 min left" in screen.getvalue()
+    assert terminal or screen.getvalue().count("\n") == 2
 
 
 def test_starts_and_seconds_add_up_over_runs(tmp_path):

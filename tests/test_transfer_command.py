@@ -194,17 +194,21 @@ def test_a_disk_that_is_full_of_features_is_one_line_and_then_it_goes_on(imagene
     assert run(*words) == 0
 
 
-def test_a_probe_writes_its_curve_log_and_checkpoint(imagenet, tmp_path):
+def test_a_probe_writes_its_curve_and_log_and_leaves_no_checkpoint(imagenet, tmp_path):
     assert run("demo-imagenet-1pct", "random", imagenet, tmp_path, "--set", "epochs=2") == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["images"] == {"train": 20, "test": 20}
     assert result["overrides"] == {"epochs": "2"}
     assert [epoch for epoch, _ in result["curves"]["top1"]] == [1, 2]
     assert (tmp_path / "log.jsonl").exists()
-    assert (tmp_path / "checkpoint.pth").exists()
+    assert not (tmp_path / "checkpoint.pth").exists()
 
 
-def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, capsys):
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, monkeypatch, capsys):
     data, listing = tmp_path / "data", tmp_path / "mine.txt"
     data.mkdir()
     for split in ("train", "val"):
@@ -227,18 +231,24 @@ def test_a_list_elsewhere_is_as_good_as_one_in_the_data(imagenet, tmp_path, caps
     capsys.readouterr()
     assert run(*words) == 2
     assert ", seed 0, on other data (scenes-imagenet-1pct " in capsys.readouterr().err
+    ended = (tmp_path / "given" / "result.json").read_bytes()
+    (tmp_path / "given" / "result.json").unlink()
+    with monkeypatch.context() as killed:  # right before its end: the checkpoint is there
+        killed.setattr("twinbench.report.trial.Trial.finish", interrupted)
+        assert run(*words, "--list", listing) == 130
     listing.write_text("n00000001_train0.JPEG\n")
-    assert run(*words, "--list", listing) == 2
-    assert ", seed 0, on other data (scenes-imagenet-1pct " in capsys.readouterr().err
-    (tmp_path / "given" / "result.json").unlink()  # killed before its end: the checkpoint is there
+    capsys.readouterr()
     assert run(*words, "--list", listing) == 2
     assert "checkpoint.pth: belongs to" in capsys.readouterr().err
+    (tmp_path / "given" / "result.json").write_bytes(ended)
+    assert run(*words, "--list", listing) == 2
+    assert ", seed 0, on other data (scenes-imagenet-1pct " in capsys.readouterr().err
     assert run("demo-imagenet-knn", "random", imagenet, tmp_path / "knn", "--list", listing) == 2
     assert f"--list {listing}: demo-imagenet-knn trains on every image" in capsys.readouterr().err
 
 
 def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(imagenet, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("twinbench.transfer.measure.CLASSES", 10)
+    monkeypatch.setattr("twinbench.data.required.CLASSES", 10)
     demo = PROTOCOLS["demo-imagenet-1pct"]
     monkeypatch.setitem(PROTOCOLS, demo.name, replace(demo, data_set=replace(demo.data_set, images=(20, 20))))
     words = [demo.name, "random", imagenet, "--set", "epochs=1", "--workers", "0", "--device", "cpu"]

@@ -11,11 +11,10 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.content import require_content
-from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
-from twinbench.data.folders.own import layout_of
 from twinbench.data.identity import identify
 from twinbench.data.labelled import told_left_out
-from twinbench.data.layouts import LabelledImages, read_labelled, require_counts, require_same_classes
+from twinbench.data.layouts import LabelledImages
+from twinbench.data.required import read_trial_data
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError, resolved, setting_values
@@ -84,73 +83,27 @@ class _Data:
 
     def __init__(self, asked: Asked, options: Options) -> None:
         self.protocol, self.source, self.options = asked.protocol, Source.of(asked.data), options
-        self.data_set = asked.protocol.data_set
-        self.layout = layout_of(self.data_set.layout, self.source)
         self.samples: Samples | None = read_samples(options.targets) if options.targets else None
-        self.train = self._split("train", self.data_set.subset)
-        self.test = self._split("test", "100%")
-        self._require_task()
+        self.images = read_trial_data(asked.protocol, self.source, options.list)
+        self.layout, self.train, self.test = self.images.layout, self.images.train, self.images.test
+        for split, images in (("train", self.train), ("test", self.test)):
+            if left_out := told_left_out(images):
+                log.warning("%s: of the %s split left out: %s", self.source, split, left_out)
 
     def splits(self) -> dict[str, str]:
         """Return what the data identity is made of: both splits, and samples that come from files."""
         read = {"train": self.train, "test": self.test}
-        subset = {"fraction": self.data_set.subset, "subset": self.options.list}
+        subset = {"fraction": self.protocol.data_set.subset, "subset": self.options.list}
         splits = identify(self.layout, self.source, **subset, read=read, anew=True)
         if self.samples is not None:
             splits[SAMPLES] = samples_sha256(self.samples)
         return splits
 
-    def require_complete(self) -> None:
-        """Raise DataError unless the images are all of the data set, or at least of one set of classes."""
-        if not self.options.partial:
-            require_counts(self.source, self.train, self.test, self.data_set.images, self.data_set.classes)
-        else:
-            require_same_classes(self.source, self.train, self.test)
-
-    def _split(self, split: str, fraction: str) -> LabelledImages:
-        found = read_labelled(self.layout, self.source, split, fraction, self.options.list)
-        if left_out := told_left_out(found):
-            log.warning("%s: of the %s split left out: %s", self.source, split, left_out)
-        if self.data_set.is_counted and len(found.classes) != self.data_set.classes:
-            raise TransferError(
-                f"{self.source}: {len(found.classes)} classes in the {split} split, but {self.protocol.name} has"
-                f" {self.data_set.classes}; check it with: twinbench data check {self.source}; or name"
-                f" your own data: {self.protocol.name}@NAME"
-            )
-        return found
-
-    def _require_task(self) -> None:
-        """Raise TransferError if the labels of own data are not what the recipe runs on."""
-        task = "single-label" if self.train.targets.ndim == 1 else "multi-label"
-        if task not in self.protocol.recipe.tasks:
-            tasks = " or ".join(self.protocol.recipe.tasks)
-            raise TransferError(
-                f"{self.source}: {task} data, but {self.protocol.name} runs on {tasks} data; see twinbench"
-                " protocols for one that fits"
-            )
-
-    def details(self) -> dict[str, Any]:
-        """Return what the result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
-        if self.data_set.subset == "100%":
-            return {}
-        name = LISTS[self.data_set.subset]
-        path = self.options.list or self.source.path / name
-        sha256 = list_sha256(path)
-        if self.data_set.classes != CLASSES:
-            return {"list_sha256": sha256}
-        if sha256 != LISTS_SHA256[name] and not self.options.partial:
-            raise TransferError(
-                f"{path}: sha256 {sha256[:12]}..., but {self.protocol.name} rests on SimCLR's {name}, "
-                f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, "
-                "or add --partial to go on with a row that is marked"
-            )
-        return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
-
 
 def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, workers: int) -> Result | None:
     """Read the images, run the recipe and write the result (in the main process)."""
-    listed = data.details()
-    data.require_complete()
+    listed = data.images.list_details(partial=data.options.partial)
+    data.images.require_complete(partial=data.options.partial)
     for what, images in (("training", data.train), ("test", data.test)):
         require_content(data.source, what, images.paths)
     log.info("%d training and %d test images on %s", len(data.train.paths), len(data.test.paths), process.device)
@@ -178,7 +131,10 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
     found["details"] = found.get("details", {}) | listed | backbone.details
     if options.deterministic:
         found["details"]["deterministic"] = True
-    return trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+    result = trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+    for path in run.passing:
+        path.unlink(missing_ok=True)
+    return result
 
 
 def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> str:

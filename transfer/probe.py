@@ -39,6 +39,7 @@ from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
+STATE = "checkpoint.pth"
 HEAD_IMAGES = 1024  # features of test images through the head at a time
 SAVE_SECONDS = 300  # between two checkpoints within an epoch
 
@@ -85,7 +86,7 @@ class Probe:
         A frozen backbone's features of the test images come from the folder `cache`, or are put there.
         """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
-        self.process, self.workers, self.path = process or Process(), workers, out / "checkpoint.pth"
+        self.process, self.workers, self.path = process or Process(), workers, out / STATE
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
         require_possible(recipe, self.process.world)

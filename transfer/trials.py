@@ -5,7 +5,7 @@ process and None in the others.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
 from twinbench.transfer.options import SolverName
-from twinbench.transfer.probe import Probe
+from twinbench.transfer.probe import STATE, Probe
 from twinbench.transfer.svm import SvmError, choose_solver, evaluate_svm
 
 Fields = dict[str, Any]  # of a Result
@@ -47,6 +47,9 @@ class Run:
     solver: SolverName = "batched"  # of the SVM kinds
     samples: Samples | None = None  # low-shot: drawn by others; None: drawn from the seed
     samples_are: str = DRAWN  # where they come from, for the result
+    passing: list[Path] = field(
+        default_factory=list[Path]
+    )  # what only a run that goes on needs, of no use beside a result
 
     @property
     def recipe(self) -> Any:
@@ -217,8 +220,9 @@ def measure_knn(run: Run) -> Fields | None:
 
 
 def measure_probe(run: Run) -> Fields | None:
-    """Run a linear probe or a fine-tuning recipe; its checkpoint and log lie beside the result."""
+    """Run a linear probe or a fine-tuning recipe; its log lies beside the result, and until then its checkpoint."""
     recipe: TrainedRecipe = run.recipe
+    run.passing.append(run.trial.out / STATE)
     outcome = Probe(
         run.backbone,
         recipe,

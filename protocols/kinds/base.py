@@ -93,6 +93,11 @@ class Recipe:
         """About how much it leaves on disk at full width, beside features."""
         return 1.0
 
+    @property
+    def passing_megabytes(self) -> float:
+        """About how much more it takes at full width while it runs: what a killed run goes on from."""
+        return 0.0
+
     def check(self) -> None:
         """Raise SettingError for the first field that no run can mean, by itself or beside others."""
         require_in_range(self)

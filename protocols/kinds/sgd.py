@@ -50,11 +50,6 @@ class SgdRecipe(Recipe):
         return "epoch", self.epochs
 
     @property
-    def megabytes(self) -> float:
-        """One checkpoint: backbone, head, momentum."""
-        return 300.0
-
-    @property
     def test_features(self) -> Features:
         """The features of the test images, where the backbone is frozen."""
         return Features(self.transform, self.feature, self.precision)
@@ -80,6 +75,11 @@ class ProbeRecipe(SgdRecipe):
         """Pooled features, or the last stage's map."""
         return "maps" if self.feature == "res5-avg6" else "pooled"
 
+    @property
+    def passing_megabytes(self) -> float:
+        """A head and its momentum, for 1000 classes."""
+        return 20.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuningRecipe(SgdRecipe):
@@ -96,6 +96,11 @@ class FineTuningRecipe(SgdRecipe):
     def takes(self) -> Takes:
         """The trunk is trained, too."""
         return "training"
+
+    @property
+    def passing_megabytes(self) -> float:
+        """Backbone, head, momentum."""
+        return 300.0
 
     def rules(self) -> Iterator[tuple[str, str]]:
         """Gradients of a trained trunk need more than bfloat16's eight bits.

@@ -1,0 +1,129 @@
+"""What a protocol asks of the data of its trials, beside that they can be read.
+
+A worker asks it right before it measures, `twinbench suite plan` and `run` before anything waits in a queue: one set of
+rules, and one set of words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinbench.data import hints
+from twinbench.data.annotated import read_annotated
+from twinbench.data.errors import DataError
+from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
+from twinbench.data.folders.own import layout_of
+from twinbench.data.labelled import LabelledImages, require_counts, require_same_classes
+from twinbench.data.layouts import read_labelled
+from twinbench.data.source import Source
+from twinbench.protocols.schema import Protocol
+
+VERSION = "1"  # raised when more is asked: what passed once would pass for ever
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Both splits of a classification trial; `subset` is the list of its training images, if one was named."""
+
+    protocol: Protocol
+    source: Source
+    layout: str
+    train: LabelledImages
+    test: LabelledImages
+    subset: Path | None
+
+    def require_complete(self, *, partial: bool) -> None:
+        """Raise DataError unless the images are all of the data set, or, if `partial`, of one set of classes."""
+        data_set = self.protocol.data_set
+        if partial:
+            require_same_classes(self.source, self.train, self.test)
+        else:
+            require_counts(self.source, self.train, self.test, data_set.images, data_set.classes)
+
+    def list_details(self, *, partial: bool) -> dict[str, object]:
+        """Return what a result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
+        data_set = self.protocol.data_set
+        if data_set.subset == "100%":
+            return {}
+        path, name = _list_file(self.protocol, self.source, self.subset), LISTS[data_set.subset]
+        sha256 = list_sha256(path)
+        if data_set.classes != CLASSES:
+            return {"list_sha256": sha256}
+        if sha256 != LISTS_SHA256[name] and not partial:
+            raise DataError(
+                f"{path}: sha256 {sha256[:12]}..., but {self.protocol.name} rests on SimCLR's {name}, "
+                f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, "
+                "or add --partial (in a suite `partial: true`) to go on with a row that is marked"
+            )
+        return {"list_sha256": sha256, "list_is_simclrs": sha256 == LISTS_SHA256[name]}
+
+
+def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = None) -> LabelledData:
+    """Return both splits; DataError for labels of another task, or of another number of classes than the protocol's."""
+    data_set = protocol.data_set
+    layout = layout_of(data_set.layout, source)
+    train = read_labelled(layout, source, "train", data_set.subset, subset)
+    _require_classes(protocol, source, "train", train)
+    test = read_labelled(layout, source, "test", "100%", subset)
+    _require_classes(protocol, source, "test", test)
+    task = "single-label" if train.targets.ndim == 1 else "multi-label"
+    if task not in protocol.recipe.tasks:
+        raise DataError(
+            f"{source}: {task} data, but {protocol.name} runs on {' or '.join(protocol.recipe.tasks)} data; see "
+            "twinbench protocols for one that fits"
+        )
+    return LabelledData(protocol, source, layout, train, test, subset)
+
+
+def require_boxes(protocol: Protocol, root: Path, layout: str, classes: Sequence[str]) -> None:
+    """Raise DataError for boxes where a protocol needs masks, and for another number of classes than its own."""
+    if layout == "voc" and "boxes" not in protocol.recipe.tasks:
+        raise DataError(f"{root}: VOC's layout has boxes only, and {protocol.name} needs masks; expected COCO's layout")
+    expected = protocol.data_set.classes
+    if expected and len(classes) != expected:
+        raise DataError(
+            f"{root}: {len(classes)} classes ({', '.join(classes[:3])}, ...), but {protocol.name} is about "
+            f"{expected}; choose the protocol that fits the data, the data that fit the protocol, or name your "
+            f"own data: {protocol.name.partition('@')[0]}@NAME"
+        )
+
+
+def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path | None, *, partial: bool) -> None:
+    """Raise the DataError that a worker of `protocol` would raise on the data at `source`.
+
+    `identity` is what the data are, as `data_identity` tells it: of data that fitted once nothing is read again.
+    """
+    data_set = protocol.data_set
+    asked = (protocol.name, data_set.classes, *data_set.images, data_set.subset, *protocol.recipe.tasks, partial)
+    question = ["data fit a protocol", VERSION, identity, *map(str, asked)]
+    if data_set.subset != "100%":
+        question.append(list_sha256(_list_file(protocol, source, subset)))
+    if hints.recall(question):
+        return
+    began = hints.now()
+    if protocol.room == "detection":
+        root = source.folder("detection")
+        layout = layout_of(data_set.layout, source, "detection")
+        require_boxes(protocol, root, layout, read_annotated(layout, root, "train").classes)
+    else:
+        found = read_trial_data(protocol, source, subset)
+        found.list_details(partial=partial)
+        found.require_complete(partial=partial)
+    hints.keep(question, True, [], began)
+
+
+def _list_file(protocol: Protocol, source: Source, subset: Path | None) -> Path:
+    """Return the list of training images that a protocol on a part of them goes by."""
+    return subset or source.path / LISTS[protocol.data_set.subset]
+
+
+def _require_classes(protocol: Protocol, source: Source, split: str, images: LabelledImages) -> None:
+    """Raise DataError for another number of classes than complete data has; a part of the images may be enough, a part
+    of the classes is another task."""
+    data_set = protocol.data_set
+    if data_set.is_counted and len(images.classes) != data_set.classes:
+        raise DataError(
+            f"{source}: {len(images.classes)} classes in the {split} split, but {protocol.name} has"
+            f" {data_set.classes}; check it with: twinbench data check {source}; or name"
+            f" your own data: {protocol.name}@NAME"
+        )
