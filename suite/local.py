@@ -120,7 +120,8 @@ class LocalRunner:
         self.free = list(machine.slots)
         self._endings: queue.Queue[tuple[str, int]] = queue.Queue()
         for job in jobs:
-            (job.out / CANCEL).unlink(missing_ok=True)  # which was asked of another runner
+            with suppress(OSError):
+                (job.out / CANCEL).unlink()  # which was asked of another runner
         self._stop = _Stop()
 
     def run(self) -> dict[str, Record]:

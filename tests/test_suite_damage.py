@@ -31,12 +31,13 @@ class Site:
 
     def __init__(self, folder):
         self.file, self.root = folder / "suite.yaml", folder / "out"
-        for split in ("train", "val"):
-            (folder / split / "cat").mkdir(parents=True)
-            (folder / split / "cat" / "1.png").touch()
+        for number in range(20):  # ten classes in each split, an image each, which no worker here opens
+            image = folder / ("train", "val")[number % 2] / f"class{number // 2}" / "1.png"
+            image.parent.mkdir(parents=True)
+            image.touch()
         self.file.write_text(
             "name: s\nroot: out\nmethods: {a: {checkpoint: random}, b: {checkpoint: 'torchvision:resnet18=random'}}\n"
-            "protocols: {demo-imagenet-knn: {seeds: 2}}\ndata: {imagenet: .}\n"
+            "protocols: {demo-imagenet-knn: {seeds: 2, partial: true}}\ndata: {imagenet: .}\n"
         )
         self.started = []
 
