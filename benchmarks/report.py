@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.schema import Protocol
 from twinbench.report.beside import Options
 from twinbench.report.command import FORMATS, render
 from twinbench.report.files import find
@@ -28,30 +29,36 @@ def write_results(root: Path) -> Path:
     for number in range(METHODS * len(protocols) * SEEDS):
         method, rest = divmod(number, len(protocols) * SEEDS)
         protocol, seed = protocols[rest // SEEDS], rest % SEEDS
-        result = Result(
-            protocol=protocol.name,
-            version=protocol.version,
-            fingerprint=protocol.fingerprint,
-            method=f"method-{method:02}",
-            seed=seed,
-            metrics={protocol.metric: 40 + method / 3 + noise.gauss(0, 0.5)} | {name: 30.0 for name in protocol.also},
-            headline=protocol.metric,
-            backbone_sha256=f"{method:064}",
-            architecture="resnet50",
-            convention={"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "rgb", "scale": 1.0},
-            data="complete",
-            data_sha256="d" * 64,
-            precision="fp32",
-            curves={name: [[i, 5 / (i + 1) + seed] for i in range(100)] for name in ("loss", "top1")},
-            details={"per_class": {str(i): i / 7 for i in range(20)}},
-            command=f"twinbench transfer {protocol.name} /models/{method}/resnet50.pth /data /suite --seed {seed}",
-            versions={name: "1.2.3" for name in ("python", "torch", "torchvision", "numpy", "scikit-learn")},
-            finished=f"2026-11-22T23:00:{seed:02}+00:00",
-        )
+        value = 40 + method / 3 + noise.gauss(0, 0.5)
+        result = typical_result(protocol, f"method-{method:02}", seed, value, f"{method:064}")
         folder = root / result.method / protocol.name / f"seed{seed}"
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(vars(result)))  # Result.write would wait for the disk
     return root
+
+
+def typical_result(protocol: Protocol, method: str, seed: int, value: float, backbone: str) -> Result:
+    """Return a result with curves and details as the rooms write them."""
+    return Result(
+        protocol=protocol.name,
+        version=protocol.version,
+        fingerprint=protocol.fingerprint,
+        method=method,
+        seed=seed,
+        metrics={protocol.metric: value} | {name: 30.0 for name in protocol.also},
+        headline=protocol.metric,
+        backbone_sha256=backbone,
+        architecture="resnet50",
+        convention={"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": "rgb", "scale": 1.0},
+        data="complete",
+        data_sha256="d" * 64,
+        precision="fp32",
+        curves={name: [[i, 5 / (i + 1) + seed] for i in range(100)] for name in ("loss", "top1")},
+        details={"per_class": {str(i): i / 7 for i in range(20)}},
+        command=f"twinbench transfer {protocol.name} /models/{method}/resnet50.pth /data /suite --seed {seed}",
+        versions={name: "1.2.3" for name in ("python", "torch", "torchvision", "numpy", "scikit-learn")},
+        finished=f"2026-11-22T23:00:{seed:02}+00:00",
+    )
 
 
 def main() -> bool:

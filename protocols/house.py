@@ -5,6 +5,7 @@ This module needs nothing but the standard library, so that tables and plans wor
 
 import dataclasses
 import difflib
+import gc
 import importlib
 import os
 import types
@@ -83,6 +84,19 @@ def replacing(path: Path | str) -> Generator[Path]:
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Leave Python's collector of cycles out of the block: it looks at millions of values that all stay again and
+    again, which takes longer than making them."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def resolved(place: Any) -> Any:

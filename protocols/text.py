@@ -47,7 +47,7 @@ def parse_json(text: str, where: str, advice: str = "write it again") -> Any:
     """Return what JSON means; TextError, which begins with `where` and ends in `advice`, if it means nothing."""
     try:
         found: Any = json.loads(text)
-        problem = _unfit(found)
+        problem = "" if _is_plain(text) else _unfit(found)
     except json.JSONDecodeError as error:
         problem = str(error)
     except RecursionError:
@@ -62,6 +62,26 @@ def parse_json(text: str, where: str, advice: str = "write it again") -> Any:
 
 _TOO_DEEP = f"more than {MAX_DEPTH} values within each other"
 _TOO_LONG = f"a number of more than {MAX_DIGITS} digits"
+
+
+def _is_plain(text: str) -> bool:
+    """Say of JSON whether its letters alone tell that `_unfit` would find nothing: it asks each value, which takes ten
+    times what parsing does."""
+    if not is_encodable(text):
+        return False
+    letters = text.encode().translate(_SHAPES).replace(rb"\\", b"").replace(rb"\"", b"")
+    if rb"\u" in letters or b"0" * MAX_DIGITS in letters:
+        return False
+    brackets = b"".join(letters.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH - 1):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"")  # those that hold no others
+    return False
+
+
+_SHAPES = bytes.maketrans(b"{}123456789", b"[]000000000")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]"))
 
 
 def _unfit(content: Any) -> str:

@@ -5,10 +5,12 @@ reason in its first line; `job.json` says in `state` whether the trial is runnin
 started.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinbench.protocols.house import uncollected
 from twinbench.protocols.text import TextError, read_json
 from twinbench.report.result import Result, ResultError, read_result, result_files
 
@@ -39,14 +41,23 @@ class Found:
     absent: tuple[Absent, ...] = ()
 
 
+@uncollected()
 def find(paths: Iterable[Path | str]) -> Found:
     """Read every result and every trace of an unfinished trial below `paths`, in path order.
 
-    ResultError names a path that does not exist, a file that is no result, or the folders if they hold none.
+    ResultError names a path that does not exist, a file that is no result, or the folders if they hold none. Where a
+    damaged file is one of a suite's, it is one bad cell among the others.
     """
     given = [Path(path) for path in paths]
-    results = [Located(file, read_result(file)) for file in result_files(given)]
+    results: list[Located] = []
     lost: dict[Path, Absent] = {}
+    for file in result_files(given):
+        try:
+            results.append(Located(file, read_result(file)))
+        except ResultError as error:
+            if file in given or not re.fullmatch(r"seed\d+", file.parent.name):
+                raise
+            lost[file.parent.resolve()] = absent(file.parent, f"failed: {error}")
     for path in given:
         for folder in sorted(path.rglob("seed*")):
             if folder.is_dir() and not (folder / "result.json").exists():
@@ -58,15 +69,21 @@ def find(paths: Iterable[Path | str]) -> Found:
     return Found(tuple(results), tuple(started))
 
 
-def absent(folder: Path) -> Absent:
-    """Say why `folder` holds no result; an empty reason if nothing was started in it."""
+def absent(folder: Path, reason: str = "") -> Absent:
+    """Say why `folder` holds no result, which may be known already; an empty reason if nothing was started in it."""
+    reason = reason or _reason(folder)
+    return Absent(folder.parent.parent.name, folder.parent.name, folder.name.removeprefix("seed"), reason)
+
+
+def _reason(folder: Path) -> str:
+    """Return why there is no result, by what else lies there."""
     reason = "not finished" if (folder / "job.log").exists() else ""
     if _state(folder) == "running":
         reason = "running"
     if (folder / "failed").exists():
         lines = (folder / "failed").read_text(errors="replace").strip().splitlines()
         reason = f"failed: {lines[0]}" if lines else "failed"
-    return Absent(folder.parent.parent.name, folder.parent.name, folder.name.removeprefix("seed"), reason)
+    return reason
 
 
 def _state(folder: Path) -> object:

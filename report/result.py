@@ -3,11 +3,9 @@
 import dataclasses
 import itertools
 import json
-import math
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +13,7 @@ from twinbench.protocols.earlier import today
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
 from twinbench.protocols.text import TextError, parse_json, read_text
+from twinbench.protocols.typed import checks
 
 ADVICE = "remove it and run the trial again"
 SCHEMA = 2  # raised when a field changes its meaning, or a new one is part of the identity; every older one is read
@@ -139,7 +138,7 @@ def parse_result(text: str, path: Path) -> Result:
     if not isinstance(found, dict):
         raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
     given = cast("dict[str, Any]", found)
-    missing, extra = sorted(REQUIRED - given.keys()), sorted(given.keys() - _checks().keys())
+    missing, extra = sorted(REQUIRED - given.keys()), sorted(given.keys() - checks(Result).keys())
     if missing or extra:
         what = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(extra)}"
         raise ResultError(f"{path}: {what}; expected a twinbench result of schema {SCHEMA} or older")
@@ -157,7 +156,7 @@ def _check(path: Path, result: Result) -> None:
     """
     if type(result.schema) is int and result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
-    for name, (hint, fits) in _checks().items():
+    for name, (hint, fits) in checks(Result).items():
         if not fits(getattr(result, name)):
             raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
     wrong = {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}
@@ -172,59 +171,6 @@ def _check(path: Path, result: Result) -> None:
         )
     if result.headline not in result.metrics:
         raise ResultError(f"{path}: the headline metric {result.headline!r} is not among {sorted(result.metrics)}")
-
-
-@cache
-def _checks() -> dict[str, tuple[Any, Callable[[Any], bool]]]:
-    """Return the declared type and the check of each field, worked out once: there may be thousands of results."""
-    return {name: (hint, _check_of(hint)) for name, hint in typing.get_type_hints(Result).items()}
-
-
-def _check_of(hint: Any) -> Callable[[Any], bool]:
-    """Return a function that says whether a JSON value is of a type.
-
-    A float must be finite, an int will do.
-    """
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is dict:
-        all_fit = _check_of_each(parts[1])
-        return lambda value: isinstance(value, dict) and all_fit(cast("dict[str, Any]", value).values())
-    if typing.get_origin(hint) is list:
-        all_fit = _check_of_each(parts[0])
-        return lambda value: isinstance(value, list) and all_fit(cast("list[Any]", value))
-    if hint is float:
-        return lambda value: _are_numbers((value,))
-    if hint is int:
-        return lambda value: type(value) is int  # True and False are no numbers here
-    return lambda value: hint is Any or isinstance(value, hint)
-
-
-def _check_of_each(hint: Any) -> Callable[[Collection[Any]], bool]:
-    """Return a function that says whether all of some JSON values are of a type."""
-    if hint is float:
-        return _are_numbers
-    if hint == list[float]:
-        return _are_lists_of_numbers
-    fits = _check_of(hint)
-    return lambda values: all(map(fits, values))
-
-
-def _are_numbers(values: Collection[Any]) -> bool:
-    """Say whether all values are finite numbers that a float can hold; True and False are none."""
-    if not set(map(type, values)) <= {float, int}:
-        return False
-    try:
-        return all(map(math.isfinite, values))
-    except OverflowError:  # an int beyond every float
-        return False
-
-
-def _are_lists_of_numbers(values: Collection[Any]) -> bool:
-    """Say whether all values are lists of numbers.
-
-    Curves have thousands of points, so all are asked at once.
-    """
-    return set(map(type, values)) <= {list} and _are_numbers(list(itertools.chain.from_iterable(values)))
 
 
 def _short(value: object) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.slurm import scheduler
 from twinbench.slurm.ledger import Ledger
 from twinbench.slurm.scheduler import Accounted, Queued, SchedulerError
@@ -92,9 +93,9 @@ def _read(path: Path) -> View:
     """Return the last look, or an empty one."""
     try:
         found: dict[str, Any] = read_json(path, at_most=MOST_BYTES)
-        found["queue"] = {key: Queued(**entry) for key, entry in found["queue"].items()}
-        found["history"] = {key: Accounted(**entry) for key, entry in found["history"].items()}
-        return View(**found)
+        found["queue"] = {key: as_typed(Queued, entry, FILE) for key, entry in found["queue"].items()}
+        found["history"] = {key: as_typed(Accounted, entry, FILE) for key, entry in found["history"].items()}
+        return as_typed(View, found, FILE)
     except (TextError, TypeError, KeyError, AttributeError):
         return View()
 

@@ -55,9 +55,19 @@ def refuse_stale(suite: Suite, jobs: Sequence[Job]) -> None:
         )
 
 
-def supersede(suite: Suite, jobs: Sequence[Job]) -> list[Job]:
-    """Move the folders of jobs that were made, or begun, as something else below the root's FOLDER; return the jobs."""
-    moved = [job for job in jobs if _is_of_something_else(job)]
+def superseded_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that were made, or begun, as something else."""
+    return [job for job in jobs if _is_of_something_else(job)]
+
+
+def damaged_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Return the trials whose result nobody can read."""
+    return [job for job in jobs if job.kind == "trial" and job.standing().problem]
+
+
+def move_aside(suite: Suite, jobs: Sequence[Job]) -> list[Job]:
+    """Move the folders of jobs, as far as they are there, below the root's FOLDER; return the jobs."""
+    moved = [job for job in jobs if job.out.exists()]
     place = suite.root / FOLDER / time.strftime("%Y%m%d-%H%M%S")
     for job in reversed(moved):  # trials first: as long as their backbone is there, a kill leaves them stale
         result = job.out / "result.json"

@@ -15,6 +15,7 @@ from typing import Any
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.protocols.text import TextError, parse_json, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.suite.child import worker_environment
 
 FILE = "backbone.json"
@@ -69,6 +70,6 @@ def described(file: Path, parts: Mapping[str, str]) -> Made:
 def _parsed(path: Path, _changed_ns: int, _size: int) -> Made | None:
     """Read the file once for each of its states: the trials of a method ask for the same one."""
     try:
-        return Made(**read_json(path))
-    except (TextError, TypeError):
+        return as_typed(Made, read_json(path), str(path))
+    except TextError:
         return None

@@ -5,9 +5,11 @@ Examples:
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
     twinbench suite run suite.yaml --watch    go on as checkpoints of a running pretraining appear
     twinbench suite run suite.yaml --again    move aside what was made of something else than the file says now, first
+    twinbench suite run suite.yaml TRIAL --again      measure it anew; a method, or method/protocol, means all of its
     twinbench suite status suite.yaml         where each trial stands, and why; --watch follows
     twinbench suite logs suite.yaml TRIAL     what a trial said, as in: logs suite.yaml random/voc07-svm/seed0
     twinbench suite cancel suite.yaml         stop what runs and what waits; `run` goes on from there
+    twinbench suite cancel suite.yaml random/voc07-svm    ... of these trials only
     twinbench suite report suite.yaml         write the table again
 """
 
@@ -15,7 +17,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
+from twinbench.suite.record import LOG
 from twinbench.suite.series import describe
 from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
@@ -53,13 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         added[name].add_argument("--local", action="store_true", help="on this machine, even where Slurm is")
     added["plan"].add_argument("--scripts", action="store_true", help="the sbatch text of each batch too")
     added["run"].add_argument(
-        "--again", action="store_true", help="move what was made of something else aside, and make it anew"
+        "--again",
+        action="store_true",
+        help="first move aside what was made of something else, and each named TRIAL",
     )
     added["run"].add_argument(
         "--watch", action="store_true", help="look for new files of `checkpoints` each minute, until Ctrl-C or `until`"
     )
     added["run"].add_argument("--parallel", type=positive, default=0, metavar="N", help="jobs at once here, at most")
     added["status"].add_argument("--watch", action="store_true", help="until all has ended")
+    some = "only these, as `status` names them: a method, method/protocol or method/protocol/seed0"
+    for name in ("run", "cancel"):
+        added[name].add_argument("trials", metavar="TRIAL", nargs="*", default=[], help=some)
     added["logs"].add_argument("trial", metavar="TRIAL", help="as `status` names it: method/protocol/seed0")
     added["logs"].add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
 
@@ -81,25 +89,33 @@ def run(arguments: argparse.Namespace) -> int:
         case "logs":
             return _logs(suite, jobs, arguments.trial, arguments.follow)
         case "cancel":
-            return _cancel(suite)
+            named = _named(suite, jobs, arguments.trials)
+            if named and all(job.done() for job in named):
+                raise SuiteError(
+                    f"{suite.file}: all of {' '.join(arguments.trials)} is done; there is nothing to cancel"
+                )
+            return _cancel(suite, [job.name for job in named if not job.done()])
         case _:
             return _report(suite, jobs)
 
 
 def _run(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
-    """Start what is missing, once or as checkpoints appear."""
+    """Start what is missing, all or of what is named, once or as checkpoints appear."""
     from twinbench.suite.watch import watch
 
+    named = _named(suite, jobs, arguments.trials)
+    if arguments.watch and named:
+        raise SuiteError(f"{suite.file}: --watch follows the whole suite; leave out {' '.join(arguments.trials)}")
     launcher = _launcher(arguments.local)
     again = arguments.again
     if not arguments.watch:
         for each in suite.series:
             print(describe(each.common.name, each.files), file=sys.stderr)
     if not isinstance(launcher, LocalLauncher):
-        submit = partial(_submit, launcher=launcher, again=again)
-        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, jobs)
+        submit = partial(_submit, launcher=launcher, again=again, named=named)
+        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, _with_needs(jobs, named))
     if not arguments.watch:
-        return run_locally(suite, jobs, arguments.parallel, again=again)
+        return run_locally(suite, jobs, arguments.parallel, again=again, named=named)
     with only_runner(suite.root):  # held while it sleeps, too: `cancel` finds it
         return watch(arguments.suite, partial(_run_here, parallel=arguments.parallel, again=again))
 
@@ -111,13 +127,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run_locally(suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False) -> int:
-    """Run what is missing on this machine and write the table; return 1 if a job failed."""
+def run_locally(
+    suite: Suite, jobs: Sequence[Job], parallel: int = 0, *, again: bool = False, named: Sequence[Job] = ()
+) -> int:
+    """Run what is missing on this machine, or of the `named` jobs, and write the table; return 1 if a job failed."""
     with only_runner(suite.root):
-        return _run_here(suite, jobs, jobs, parallel=parallel, again=again)
+        return _run_here(suite, jobs, _with_needs(jobs, named), parallel=parallel, again=again, named=named)
 
 
-def _run_here(suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, parallel: int, again: bool) -> int:
+def _run_here(
+    suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, parallel: int, again: bool, named: Sequence[Job] = ()
+) -> int:
     """Run what is missing of `some` jobs and write the table, under the suite's lock; return 1 if a job failed."""
     from twinbench.suite.finish import run_report
     from twinbench.suite.preflight import require_sound
@@ -125,7 +145,7 @@ def _run_here(suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, paralle
     launcher = LocalLauncher(parallel)
     require_sound(suite, jobs, launcher)
     refuse_if_active(suite)
-    _settle_stale(suite, jobs, again)
+    _set_aside(suite, some if named else jobs, named, again)
     take_checkpoints(suite)
     failed = launcher.submit(suite, [job for job in some if job.kind != "report"]).failed
     trials = [job for job in jobs if job.kind == "trial"]
@@ -150,35 +170,75 @@ def _launcher(local: bool) -> Launcher:
     return LocalLauncher()
 
 
-def _settle_stale(suite: Suite, jobs: Sequence[Job], again: bool) -> None:
-    """Refuse finished work that was made of something else than the suite says now, or, if `again`, move it aside."""
-    from twinbench.suite.again import FOLDER, refresh_records, refuse_stale, supersede
+def _named(suite: Suite, jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
+    """Return the jobs that are named each, or by their method, or method and protocol; SuiteError for an unknown
+    name."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs if names else ():
+        parts = job.name.split("/")
+        for end in range(len(parts)):
+            groups.setdefault("/".join(parts[: end + 1]), []).append(job)
+    found: dict[str, Job] = {}
+    for name in names:
+        if name.strip("/") not in groups:
+            raise SuiteError(f"{suite.file}: {unknown('trial', name, groups)}")
+        found.update((job.name, job) for job in groups[name.strip("/")])
+    return list(found.values())
+
+
+def _with_needs(jobs: Sequence[Job], named: Sequence[Job]) -> list[Job]:
+    """Return some jobs and those that they need, in their order; all if none are named."""
+    names = {name for job in named for name in (job.name, *job.needs)}
+    return [job for job in jobs if not named or job.name in names]
+
+
+def _set_aside(
+    suite: Suite, jobs: Sequence[Job], named: Sequence[Job], again: bool, active: Collection[str] = ()
+) -> None:
+    """Refuse finished work that was made of something else than the suite says now, or, if `again`, move it aside, and
+    trials that are named, too.
+
+    A result that nobody can read is moved aside without asking, unless its job is at work.
+    """
+    from twinbench.suite.again import FOLDER, damaged_jobs, move_aside, refresh_records, refuse_stale, superseded_jobs
 
     refresh_records(jobs)
-    if not again:
+    aside = damaged_jobs(jobs)
+    if again:
+        aside += [*superseded_jobs(jobs), *(job for job in named if job.kind == "trial")]
+    else:
         refuse_stale(suite, jobs)
-        return
-    moved = supersede(suite, jobs)
+    names = {job.name for job in aside if job.name not in active}
+    moved = move_aside(suite, [job for job in jobs if job.name in names])
     if moved:
         print(f"{suite.name}: {len(moved)} jobs moved below {suite.root / FOLDER}", file=sys.stderr)
 
 
-def _submit(suite: Suite, jobs: Sequence[Job], some: Sequence[Job], *, launcher: Launcher, again: bool = False) -> int:
+def _submit(
+    suite: Suite,
+    jobs: Sequence[Job],
+    some: Sequence[Job],
+    *,
+    launcher: Launcher,
+    again: bool = False,
+    named: Sequence[Job] = (),
+) -> int:
     """Submit what is missing of `some` jobs, after every check; write the table at once if all is done."""
     from twinbench.suite.finish import report_of
     from twinbench.suite.preflight import require_sound
 
-    require_sound(suite, jobs, launcher)
+    require_sound(suite, some if named else jobs, launcher)
     with only_runner(suite.root):
         if again:
-            refuse_if_active(suite)
-        _settle_stale(suite, jobs, again)
+            refuse_if_active(suite, [job.name for job in some] if named else ())
+        checked = some if named else jobs
+        active = launcher.active(suite) if any(job.standing().problem for job in checked) else {}
+        _set_aside(suite, checked, named, again, active)
         take_checkpoints(suite)
         report = report_of(jobs)
         if not report.done():
-            report.product.unlink(
-                missing_ok=True
-            )  # else its job, which may be of as many results, takes it for its own
+            # else its job, which may be of as many results, takes it for its own
+            report.product.unlink(missing_ok=True)
         submitted = launcher.submit(suite, some)
     if not submitted.jobs and all(job.done() for job in jobs if job.kind == "trial"):
         return _report(suite, jobs)
@@ -197,7 +257,11 @@ def _status(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) ->
 
     def screen() -> tuple[list[str], bool]:
         statuses, problem = suite_status(suite, jobs)
-        moving = any(status.state in ("running", "queued", "waiting") for status in statuses)
+        # a table that waits and is nobody's job comes with the next `run` or `report`
+        moving = any(
+            status.state in ("running", "queued") or (status.state == "waiting" and status.job.kind != "report")
+            for status in statuses
+        )
         return show.status_lines(suite, statuses, problem), not moving
 
     if arguments.watch:
@@ -221,24 +285,30 @@ def _as_json(suite: Suite, statuses: Sequence[JobStatus], problem: str) -> dict[
 
 
 def _logs(suite: Suite, jobs: Sequence[Job], name: str, follow: bool) -> int:
-    """Print a job's log."""
+    """Print a job's log, after what was said before its worker began."""
     job = next((job for job in jobs if job.name == name.strip("/")), None)
     if not job:
         raise SuiteError(f"{suite.file}: {unknown('trial', name, (job.name for job in jobs))}")
-    log = job.out / "job.log"
-    if not log.exists():
-        raise SuiteError(f"{log}: no such file; {name} has not been started")
-    if not follow:
-        sys.stdout.write(log.read_text(errors="replace"))
-        return 0
-    show.follow(str(log), lambda: suite_status(suite, [job])[0][0].state not in ("running", "queued", "waiting"))
+    own = job.out / LOG
+
+    def logs() -> list[Path]:
+        return [*cluster_launcher().logs(suite, job.name), *([own] if own.exists() else [])]
+
+    def ended() -> bool:
+        return not follow or suite_status(suite, [job])[0][0].state not in ("running", "queued", "waiting")
+
+    if not logs():
+        raise SuiteError(f"{own}: no such file; {name} has not been started")
+    show.follow(logs, ended)
     return 0
 
 
-def _cancel(suite: Suite) -> int:
-    """Stop the suite's jobs, on the cluster and in a local runner on this machine."""
-    cancelled = cluster_launcher().cancel(suite)
-    local = ", and the runner on this machine told to stop" if LocalLauncher().cancel(suite) else ""
+def _cancel(suite: Suite, names: Sequence[str]) -> int:
+    """Stop the suite's jobs, or those named, on the cluster and in a local runner on this machine."""
+    cancelled = cluster_launcher().cancel(suite, names)
+    told = LocalLauncher().cancel(suite, names)
+    which = f"about {told} jobs" if names else "to stop"
+    local = f", and the runner on this machine told {which}" if told else ""
     print(f"{suite.name}: {cancelled} jobs cancelled{local}; `run` goes on from what is finished")
     return 0
 

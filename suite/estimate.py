@@ -51,6 +51,7 @@ def estimate(
         if spent and job.name in spent:
             finished.setdefault(_kind(job), []).append(spent[job.name])
     disk = disk_bytes(jobs, sizes or {})
+    medians = {kind: statistics.median(seconds) for kind, seconds in finished.items()}
     found: dict[str, Estimate] = {}
     for job in jobs:
         like = past.like(job)
@@ -59,7 +60,7 @@ def estimate(
         if like:
             hours, basis = statistics.median(run.seconds for run in like) / 3600, _told(like)
         elif own:
-            hours, basis = statistics.median(own) / 3600, f"median of {len(own)} finished"
+            hours, basis = medians[_kind(job)] / 3600, f"median of {len(own)} finished"
         elif machine and job.kind in ("convert", "report"):
             hours, basis = 0.0, "some seconds"
         elif machine:

@@ -35,14 +35,13 @@ class Expected:
         self._data: dict[tuple[object, ...], str] = {}
         self._sha256 = cache(content_sha256)
 
-    def trial(self, method: Method, measurement: Measurement, seed: int) -> Parts:
-        """Return the parts of a trial."""
+    def trials(self, method: Method, measurement: Measurement) -> Parts:
+        """Return the parts that the trials of a method and protocol have in common: all but the seed."""
         protocol = measurement.protocol
         source = self.suite.data[protocol.data_set.folder]
         return {
             "recipe": protocol.fingerprint,
             "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs.files)),
-            "seed": str(seed),
             "checkpoint": self._source(method),
         }
 

@@ -1,16 +1,15 @@
 """The end of a suite: its results as one table, in its root, in every format people ask for."""
 
-import itertools
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twinbench.protocols.house import UserError, replacing
+from twinbench.protocols.house import UserError, replacing, uncollected
 from twinbench.report.command import render
-from twinbench.report.files import Absent, Found, find
-from twinbench.report.result import ResultError
+from twinbench.report.files import Absent, Found, Located, absent
+from twinbench.report.result import ResultError, read_result
 from twinbench.report.table import Table, build
 from twinbench.suite import record as records
 from twinbench.suite.graph import Job
@@ -36,46 +35,28 @@ def settle(statuses: Sequence[JobStatus]) -> None:
 def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
     """Return the table of the trials that the suite lists; ResultError while nothing was started.
 
-    Other seeds that lie in the same folders stay out, and so do stale trials, whose numbers are of something else: a
-    footnote says why their place is empty.
+    Other seeds that lie in the same folders stay out, and so do stale trials, whose numbers are of something else, and
+    damaged ones: a footnote says why their place is empty.
     """
-    found = find(_cells(suite) or [suite.root])
-    wanted: set[Path] = set()  # folders of the trials whose results are the table's
-    listed: set[tuple[str, str, str]] = set()
-    stale: list[Absent] = []
+    results: list[Located] = []
+    lost: list[Absent] = []
     for job in jobs:
         if job.kind != "trial":
             continue
-        listed.add(_place(job))
         standing = job.standing()
-        if standing.stale:
-            stale.append(Absent(*_place(job), f"not finished: stale, {standing.reason}"))
-        else:
-            wanted.add(job.out.resolve())
-    results = [entry for entry in found.results if entry.path.parent.resolve() in wanted]
-    absent = [entry for entry in found.absent if (entry.method, entry.protocol, entry.seed) in listed]
-    absent += stale
-    if not results and not absent:
+        if standing.done:
+            results.append(Located(job.product, read_result(job.product)))
+            continue
+        reason = f"failed: {standing.problem}" if standing.problem else ""
+        found = absent(job.out, f"not finished: stale, {standing.reason}" if standing.stale else reason)
+        if found.reason:
+            lost.append(found)
+    if not results and not lost:
         raise ResultError(f"{suite.root}: no result of the suite's trials below; run it first")
-    return build(Found(tuple(results), tuple(absent)))
+    return build(Found(tuple(results), tuple(lost)))
 
 
-def _cells(suite: Suite) -> list[Path]:
-    """Return the folders of a method and protocol each, as far as they are there."""
-    folders: list[Path] = []
-    for method, entry in itertools.product(suite.methods, suite.measurements):
-        folder = suite.root / method.name / entry.protocol.name
-        if folder.is_dir():
-            folders.append(folder)
-    return folders
-
-
-def _place(job: Job) -> tuple[str, str, str]:
-    """Return a trial's method, protocol and seed, as its folders are called."""
-    method, protocol, seed = job.name.split("/")
-    return method, protocol, seed.removeprefix("seed")
-
-
+@uncollected()
 def write_reports(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
     """Write the table in each format and return the files; beside the report's log, what it was made of."""
     report = report_of(jobs)

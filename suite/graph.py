@@ -8,13 +8,13 @@ table was made of what the trials are now.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from twinbench.protocols.house import with_settings
+from twinbench.protocols.house import uncollected, with_settings
 from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
@@ -33,12 +33,14 @@ from twinbench.suite.standing import (
     Standing,
     as_identity,
     measured_causes,
+    measured_from,
     origin,
     pretrained_of,
     recorded_parts,
 )
 from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 
+RESULT = "result.json"
 REPORT = "report"  # the name of the job that writes the table, and its folder
 TABLE = "table.json"  # which says there what the table was made of
 BACKBONES = ("pretrain", "convert")  # the kinds of job that make one
@@ -82,10 +84,10 @@ class Job:
         """What the job is made of as one text, for its record."""
         return json.dumps(self.made_of(), sort_keys=True)
 
-    @property
+    @cached_property
     def product(self) -> Path:
         """The file whose presence ends the job."""
-        return self.out / {"trial": "result.json", "report": TABLE}.get(self.kind, PRODUCT)
+        return self.out / {"trial": RESULT, "report": TABLE}.get(self.kind, PRODUCT)
 
     def done(self) -> bool:
         """True if the job's product is there and is what the suite says now."""
@@ -98,7 +100,7 @@ class Job:
         if not self.product.exists():
             return NOT_THERE
         if self.kind == "report":
-            return Standing(True) if table_parts(self.out) == self.parts() else NO_MORE
+            return table_standing(self, self.parts())
         return Standing(True, self.origin())
 
     def origin(self) -> dict[str, str]:
@@ -109,7 +111,7 @@ class Job:
 
     def _measured(self) -> Standing:
         """Return how the trial's result stands; one that nobody can read is none, with a problem."""
-        result = read_measured(self.product)
+        result = read_measured(f"{self.out}/{RESULT}")
         if not result:
             return NOT_THERE
         if result.problem:
@@ -120,16 +122,17 @@ class Job:
         if self.backbone and made and (older := self.backbone.origin()):
             causes["backbone"] = f"{self.backbone.name} is {'; '.join(older.values())}"
         if not causes:
-            causes = origin({"checkpoint": parts.get("checkpoint", "")}, recorded_parts(self.out))
+            causes = measured_from(self.out, parts.get("checkpoint", ""))
         found = result.method, result.protocol
         if self.trial != ("", "") and found != self.trial:
             causes["trial"] = f"holds {found[0]} on {found[1]}"
-        remarks = () if result.data_recorded else (UNRECORDED,)
-        if result.data_recorded and parts.get("data") == NOT_RECORDED:
+        remarks = () if result.data else (UNRECORDED,)
+        if result.data and parts.get("data") == NOT_RECORDED:
             remarks = (UNTOLD,)
         return Standing(True, causes, remarks, sha256=result.sha256)
 
 
+@uncollected()
 def build_jobs(suite: Suite) -> list[Job]:
     """Return every job of the suite, each after those it needs: backbones first, then the trials by protocol."""
     expected = Expected(suite)
@@ -154,11 +157,22 @@ def _report_job(suite: Suite, trials: Sequence[Job]) -> Job:
     )
 
 
+def table_standing(report: Job, parts: Mapping[str, str]) -> Standing:
+    """Return how the report's table stands to what a table made now would be made of."""
+    if not report.product.exists():
+        return NOT_THERE
+    return Standing(True) if table_parts(report.out) == parts else NO_MORE
+
+
 def _tabled(trials: Sequence[Job]) -> dict[str, str]:
-    """Return what a table made now is made of: every number, and every reason why there is none."""
+    """Return what a table made now is made of."""
+    return tabled((job, job.standing()) for job in trials)
+
+
+def tabled(trials: Iterable[tuple[Job, Standing]]) -> dict[str, str]:
+    """Return what a table of trials is made of: every number, and every reason why there is none."""
     whole = hashlib.sha256()
-    for job in trials:
-        standing = job.standing()
+    for job, standing in trials:
         told = standing.sha256 if standing.done else standing.reason or absent(job.out).reason
         whole.update(f"{job.name} {told}\n".encode())
     return {"trials": whole.hexdigest()}
@@ -227,9 +241,8 @@ def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iter
                 continue
             backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
             _require_fit(suite, method, measurement.protocol)
-            for seed in measurement.seeds:
-                job = _trial(suite, method, measurement, seed, backbone)
-                job = replace(job, parts=cache(partial(expected.trial, method, measurement, seed)))
+            parts = cache(partial(expected.trials, method, measurement))
+            for job in _cell(suite, method, measurement, backbone, parts):
                 extracts = first.setdefault(job.features, job.name) if job.features else job.name
                 yield job if extracts == job.name else replace(job, after=(extracts,))
 
@@ -247,35 +260,52 @@ def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
         )
 
 
-def _trial(suite: Suite, method: Method, measurement: Measurement, seed: int, backbone: Job | None) -> Job:
-    """Return one seed of one protocol on one method."""
+def _cell(
+    suite: Suite,
+    method: Method,
+    measurement: Measurement,
+    backbone: Job | None,
+    parts: Callable[[], Mapping[str, str]],
+) -> Iterator[Job]:
+    """Yield the seeds of one protocol on one method. What they have in common is told once: there may be thousands."""
     protocol = measurement.protocol
-    name = f"{method.name}/{protocol.name}/seed{seed}"
-    out = suite.root / name
+    folder = suite.root / method.name / protocol.name
     weights = str(backbone.product) if backbone else method.checkpoint
-    argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]), str(out))
-    partial = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
+    argv = (protocol.room, protocol.name, weights, str(suite.data[protocol.data_set.folder]))
+    complete = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     own = tuple(word for path in suite.protocol_files for word in ("--protocols", str(path)))
     reading = () if backbone else method.flags
     flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags, *reading)
     features = _features(method, protocol)
     shares = protocol.recipe.shares_test_features
-    cache = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too
-    return Job(
-        name,
-        "trial",
-        (*argv, "--method", method.name, "--seed", str(seed), *flags, *partial, *cache),
-        out,
-        needs=(backbone.name,) if backbone else (),
-        features=features,
-        gpus=measurement.gpus,
-        minutes=measurement.minutes or measurement.cluster.minutes,
-        cluster=measurement.cluster,
-        backbone=backbone,
-        trial=(method.name, protocol.name),
-        protocol=protocol,
-        length=protocol.recipe.length(protocol.classes),
-    )
+    cached = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too
+    told = (*flags, *complete, *cached)
+    needs = (backbone.name,) if backbone else ()
+    minutes = measurement.minutes or measurement.cluster.minutes
+    length = protocol.recipe.length(protocol.classes)
+    for seed in measurement.seeds:
+        out = folder / f"seed{seed}"
+        yield Job(
+            f"{method.name}/{protocol.name}/seed{seed}",
+            "trial",
+            (*argv, str(out), "--method", method.name, "--seed", str(seed), *told),
+            out,
+            partial(_with_seed, parts, seed),
+            needs=needs,
+            features=features,
+            gpus=measurement.gpus,
+            minutes=minutes,
+            cluster=measurement.cluster,
+            backbone=backbone,
+            trial=(method.name, protocol.name),
+            protocol=protocol,
+            length=length,
+        )
+
+
+def _with_seed(parts: Callable[[], Mapping[str, str]], seed: int) -> dict[str, str]:
+    """Return the parts of a trial."""
+    return {**parts(), "seed": str(seed)}
 
 
 def _features(method: Method, protocol: Protocol) -> tuple[object, ...]:

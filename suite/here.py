@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Submission, View
-from twinbench.suite.local import run_missing
+from twinbench.suite.local import CANCEL, run_missing
 from twinbench.suite.lock import running_holder
 from twinbench.suite.suite import Suite, SuiteError
 
@@ -53,10 +53,18 @@ class LocalLauncher:
         return {}
 
     def cancel(self, suite: Suite, names: Collection[str] = ()) -> int:
-        """Tell the process that runs the suite to stop; SuiteError if it is another machine's."""
+        """Tell the process that runs the suite to stop, or by a file in their folders, to stop the named jobs.
+
+        Return how many were told; SuiteError if all are to stop and the process is another machine's.
+        """
         runner = running_holder(suite.root)
         if not runner:
             return 0
+        for name in names:
+            (suite.root / name).mkdir(parents=True, exist_ok=True)
+            (suite.root / name / CANCEL).touch()
+        if names:
+            return len(names)
         if runner.host != socket.gethostname():
             raise SuiteError(f"{suite.root}: runs as process {runner.pid} on {runner.host}; cancel it there")
         os.kill(runner.pid, signal.SIGTERM)

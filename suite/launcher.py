@@ -99,10 +99,12 @@ def cluster_launcher() -> Launcher:
     return getattr(importlib.import_module(module), name)()
 
 
-def refuse_if_active(suite: Suite) -> None:
-    """Raise SuiteError if jobs of the suite are on the cluster, which a run here would measure twice, or move aside."""
+def refuse_if_active(suite: Suite, names: Collection[str] = ()) -> None:
+    """Raise SuiteError if jobs of the suite, or those of them named, are on the cluster, which a run here would measure
+    twice, or move aside."""
     launcher = cluster_launcher()
     active = launcher.active(suite) if launcher.available() else {}
+    active = [name for name in active if not names or name in names]
     if active:
         raise SuiteError(
             f"{suite.root}: {len(active)} jobs of this suite are on {launcher.name}; wait for them, or cancel them "

@@ -27,6 +27,8 @@ from twinbench.suite.graph import Job
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import Record
 
+CANCELLED = "cancelled; `run` goes on from there"
+CANCEL = "cancel"  # a file in a job's folder that asks a runner to stop it
 GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL
 POLL_SECONDS = 0.1  # between two looks at children that are to end
 GB_PER_JOB = 2  # of memory, to bound how many jobs run at once where there is no GPU
@@ -117,6 +119,9 @@ class LocalRunner:
         self.failed: dict[str, Record] = {}
         self.free = list(machine.slots)
         self._endings: queue.Queue[tuple[str, int]] = queue.Queue()
+        for job in jobs:
+            with suppress(OSError):
+                (job.out / CANCEL).unlink()  # which was asked of another runner
         self._stop = _Stop()
 
     def run(self) -> dict[str, Record]:
@@ -134,6 +139,7 @@ class LocalRunner:
 
     def _start_what_fits(self) -> None:
         """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
+        self._stop_cancelled()
         for job in list(self.waiting.values()):
             blocked = job.name not in self.waiting  # by one before it, which could not be started
             if blocked or any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
@@ -171,7 +177,18 @@ class LocalRunner:
             try:
                 return self._endings.get(timeout=INTERVAL)
             except queue.Empty:
+                self._stop_cancelled()
                 self.display.refresh()
+
+    def _stop_cancelled(self) -> None:
+        """Do what `cancel` asked of jobs by name: end those that run, and take those that wait out of the queue."""
+        for run in self.running.values():
+            if (run.job.out / CANCEL).exists():
+                signal_group(run.child, signal.SIGTERM)
+        for job in [job for job in self.waiting.values() if (job.out / CANCEL).exists()]:
+            if self.waiting.pop(job.name, None):  # else blocked by one before it
+                (job.out / CANCEL).unlink()
+                self._fail(job, _ended("stopped", job, CANCELLED))
 
     def _settle(self, run: _Running, code: int) -> None:
         """Record how a job ended, free its slots and block what needed it if it failed."""
@@ -182,6 +199,10 @@ class LocalRunner:
                 write_made(job.out, job.parts())
             self.display.finished(job, records.end(job.out, run.record, "done"))
             history.remember(job.out, job.identity, *self.machine.processes_and_threads(job))
+            return
+        if (job.out / CANCEL).exists():
+            (job.out / CANCEL).unlink()
+            self._fail(job, records.end(job.out, run.record, "stopped", code, CANCELLED))
             return
         reason = failure_reason(job.out, code, job.product.name)
         self._fail(job, records.end(job.out, run.record, "failed", code, reason))

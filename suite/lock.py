@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.suite.child import is_alive
 from twinbench.suite.suite import SuiteError
 
@@ -140,6 +141,6 @@ def _ourselves() -> str:
 def _read(file: Path) -> Holder | None:
     """Return the holder that the lock's file names."""
     try:
-        return Holder(**read_json(file))
-    except (TextError, TypeError):
+        return as_typed(Holder, read_json(file), str(file))
+    except TextError:
         return None

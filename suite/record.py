@@ -19,7 +19,9 @@ from typing import Literal
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, read_json
+from twinbench.protocols.typed import as_typed
 from twinbench.suite.advance import advance
+from twinbench.suite.kept import Kept
 
 FILE = "job.json"
 LOG = "job.log"
@@ -79,11 +81,19 @@ class Record:
 
 def read_record(out: Path) -> Record | None:
     """Return the record in the folder `out`, or None where there is none, or none that can be read."""
+    return kept_records(f"{out}/{FILE}")
+
+
+def _read(path: Path) -> Record | None:
+    """Return what the file `path` says, or None if it says nothing."""
     try:
-        found = read_json(out / FILE)
-        return Record(**{**found, "argv": tuple(found["argv"])})
+        found = read_json(path)
+        return as_typed(Record, {**found, "argv": tuple(found["argv"])}, str(path))
     except (TextError, TypeError, KeyError):
         return None  # a record informs people; losing one must not stop a suite
+
+
+kept_records = Kept(_read, Record("done", ""), lambda found: found.state == "done", without="argv")
 
 
 def begin(
@@ -159,7 +169,7 @@ def cause_of(out: Path, code: int) -> Cause:
 def _reached(out: Path, length: tuple[str, int]) -> float:
     """Return how far a job's log has counted."""
     found = advance(out / "log.jsonl", *length)
-    return found.done if found else 0.0
+    return float(found.done) if found else 0.0
 
 
 def _mark(out: Path) -> str:

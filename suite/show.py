@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from twinbench.suite.standing import UNTOLD, count_causes
 from twinbench.suite.status import JobStatus, describe_counts
@@ -81,14 +82,24 @@ def watch(screen: Callable[[], tuple[list[str], bool]]) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def follow(path: str, ended: Callable[[], bool]) -> None:
-    """Print a growing log until Ctrl-C, or until its job has ended."""
-    with open(path, errors="replace") as log:
-        while True:
-            last = ended()
-            while text := log.read(65536):
-                sys.stdout.write(text)
-            sys.stdout.flush()
-            if last:
-                return
-            time.sleep(1.0)
+def follow(logs: Callable[[], Sequence[Path]], ended: Callable[[], bool]) -> None:
+    """Print logs, each below its name where there are several, and what is added to them, until Ctrl-C, or until
+    their job has ended."""
+    read: dict[Path, int] = {}
+    shown = None
+    while True:
+        last = ended()
+        found = logs()
+        for log in found:
+            with log.open(errors="replace") as file:
+                file.seek(read.get(log, 0))
+                while text := file.read(65536):
+                    if log != shown and len(found) > 1:
+                        print(f"==> {log} <==")
+                    shown = log
+                    sys.stdout.write(text)
+                read[log] = file.tell()
+        sys.stdout.flush()
+        if last:
+            return
+        time.sleep(1.0)

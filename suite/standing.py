@@ -1,5 +1,6 @@
 """Whether what lies in a job's folder is what the suite says now; `causes` say what of it is not."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from twinbench.suite.measured import Measured
 from twinbench.suite.record import read_record
 
 NOT_RECORDED_SEED = -1
+PARTS = ("recipe", "backbone", "data", "seed")  # of an identity
 PRETRAINING = "pretrain.json"  # which a pretraining writes as it starts, see pretrain/record.py
 DIGITS = 12  # of a sha256, in messages
 WORDS = {
@@ -76,12 +78,21 @@ def pretrained_of(out: Path) -> dict[str, str]:
 def measured_causes(result: Measured, expected: Identity, made: Made | None) -> dict[str, str]:
     """Return in which parts a result is not of the `expected` identity; `made` is the backbone that a job made."""
     theirs = result.identity
-    causes = {part: _words(part, expected, theirs) for part in differing(expected, theirs)}
+    different = differing(expected, theirs) if expected != theirs else ()
+    causes = {part: _words(part, expected, theirs) for part in different}
     if "data" in causes and result.sampled:
         causes["data"] = causes["data"].replace("other data", "other data or low-shot samples")
     if "backbone" not in causes and made and made.sha256 and made.sha256 != result.backbone_sha256:
         causes["backbone"] = WORDS["backbone"]  # the tensors are all that an old result tells
     return causes
+
+
+def measured_from(out: Path, checkpoint: str) -> dict[str, str]:
+    """Return what the trial in `out` was begun with, if that was another checkpoint."""
+    record = read_record(out)
+    if not record or f'"checkpoint": {json.dumps(checkpoint)}' in record.identity:  # as a job writes it
+        return {}
+    return origin({"checkpoint": checkpoint}, recorded_parts(out))
 
 
 def origin(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
@@ -96,15 +107,16 @@ def origin(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]
 
 def as_identity(parts: Mapping[str, str]) -> Identity:
     """Return recorded parts as an identity; what is not among them is not recorded."""
-    recipe, backbone, data, seed = (parts.get(name, NOT_RECORDED) for name in ("recipe", "backbone", "data", "seed"))
+    seed = parts.get("seed", NOT_RECORDED)
+    recipe, backbone, data = (parts.get(name, NOT_RECORDED) for name in ("recipe", "backbone", "data"))
     return Identity(recipe, backbone, data, int(seed) if seed.isdecimal() else NOT_RECORDED_SEED)
 
 
 def differing(ours: Identity, theirs: Identity) -> list[str]:
     """Return the parts that are known on both sides and are not the same."""
     unknown = (NOT_RECORDED, NOT_RECORDED_SEED)
-    parts = ours.differences(theirs)
-    return [part for part in parts if getattr(ours, part) not in unknown and getattr(theirs, part) not in unknown]
+    pairs = [(part, getattr(ours, part), getattr(theirs, part)) for part in PARTS]
+    return [part for part, mine, other in pairs if mine != other and mine not in unknown and other not in unknown]
 
 
 def count_causes(stale: Iterable[Mapping[str, str]]) -> str:

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from twinbench.protocols.house import uncollected
 from twinbench.suite.advance import Advance, advance
 from twinbench.suite.child import is_alive
-from twinbench.suite.graph import Job
+from twinbench.suite.graph import Job, table_standing, tabled
+from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
-from twinbench.suite.record import LOG, Record, last_line, read_record
+from twinbench.suite.measured import read_measured
+from twinbench.suite.record import LOG, Record, kept_records, last_line, read_record
+from twinbench.suite.standing import Standing
 from twinbench.suite.suite import Suite
 
 State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "stale"]  # stale: of something else
 ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "failed", "blocked", "stale")
 UNEXPLAINED = "left the queue without a result"  # and the launcher does not say why, or not yet
+READERS = {"results": read_measured, "records": kept_records}
 MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how schedulers speak of memory in a job's output
 
 
@@ -58,9 +63,16 @@ class JobStatus:
         return self.record.gpus * self.record.spent() / 3600 if self.record else 0.0
 
 
+@uncollected()
 def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> tuple[list[JobStatus], str]:
     """Return where every job stands, and what to tell if the cluster could not be asked."""
-    statuses = [job_status(job) for job in jobs]
+    recall(suite.root, READERS)
+    standings = [(job, job.standing()) for job in jobs if job.kind != "report"]
+    statuses = [job_status(job, standing) for job, standing in standings]
+    for job in jobs[len(statuses) :]:
+        trials = [(trial, standing) for trial, standing in standings if trial.kind == "trial"]
+        whole = len(trials) == len(job.after) and job.product.exists()
+        statuses.append(job_status(job, table_standing(job, tabled(trials)) if whole else job.standing()))
     unsettled = [status.job.name for status in statuses if status.state not in ("done", "stale")]
     view = cluster_launcher().look(suite, unsettled, fresh=fresh)
     for index, status in enumerate(statuses):
@@ -68,15 +80,16 @@ def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> t
         if seen and status.state not in ("done", "stale"):
             refined = _refined(status, seen)
             if refined.state == "failed" and status.job.done():  # it ended well since its files were read
-                refined = job_status(status.job)
+                refined = job_status(status.job, status.job.standing())
             statuses[index] = _with_last_word(refined, seen)
     problem = view.problem and f"{view.problem}; what follows is from files"
+    keep(suite.root, READERS)
     return [_with_advance(status) for status in _blocked(statuses)], problem
 
 
-def job_status(job: Job) -> JobStatus:
+def job_status(job: Job, standing: Standing) -> JobStatus:
     """Return where one job stands by its files; a run whose process has gone counts as interrupted."""
-    record, standing = read_record(job.out), job.standing()
+    record = read_record(job.out)
     if standing.there:
         reason = standing.reason
         if job.kind == "report":
@@ -102,7 +115,8 @@ def _refined(status: JobStatus, seen: Seen) -> JobStatus:
         return status  # a run of this machine
     status = replace(status, job_id=seen.job_id)
     if seen.state == "queued" or seen.state == "running":
-        return replace(status, state=seen.state, reason=seen.reason)
+        before = f"again, after: {record.reason}" if record and record.state == "failed" else ""
+        return replace(status, state=seen.state, reason="; ".join(filter(None, [seen.reason, before])))
     if seen.state == "never":
         return replace(status, state="failed", reason=seen.reason)
     if seen.state == "unknown" or (record and record.state == "failed"):
@@ -117,12 +131,15 @@ def _with_last_word(status: JobStatus, seen: Seen) -> JobStatus:
     known = status.record and status.record.reason == status.reason
     if status.state != "failed" or known or not status.job_id or not seen.log:
         return status
-    logs = [status.job.out / LOG, seen.log]
     starved = last_line(seen.log, about=MEMORY)
     if starved:
         return replace(status, reason=f"killed for memory: raise cluster.mem_gb_per_gpu ({starved})")
-    last = next((word for log in logs if (word := last_line(log)) and not word.startswith("$ ")), "")
-    if not last and not any(log.exists() for log in logs):
+    own = status.job.out / LOG
+    last = last_line(own)
+    if not last:
+        word = last_line(seen.log)
+        last = f"{word}; log: {seen.log}" if word else ""
+    if not last and not own.exists() and not seen.log.exists():
         folder = seen.log.parent
         last = f"it left no log in {folder}; do all nodes see that folder, and may they write there?"
     return replace(status, reason=f"{status.reason}: {last}" if last else status.reason)

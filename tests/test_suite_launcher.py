@@ -13,6 +13,7 @@ from twinbench.suite.suite import read_suite
 # A scheduler of one file: it queues names in a list on disk.
 SCHEDULER = """
 import json
+from pathlib import Path
 from twinbench.suite.launcher import Seen, Submission, View
 from twinbench.suite.missing import missing_jobs
 
@@ -43,7 +44,9 @@ class Launcher:
         found = json.loads(file.read_text()) if file.exists() else {}
         active = self.active(suite)
         told = {name: Seen("queued", "Sunday", active[name]) for name in names if name in active}
-        told |= {name: Seen(**seen) for name, seen in found.items() if name in names}
+        for name in set(names) & set(found):
+            log = found[name].get("log")
+            told[name] = Seen(**found[name] | {"log": log and Path(log)})
         return View(told, "")
 
     def active(self, suite):
@@ -134,3 +137,39 @@ def test_files_are_believed_before_the_scheduler(suite_file, capsys):
     record.end(first.out, run, "failed", 1, "exit code 1: no such image")
     (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: {"state": "ended", "reason": "evicted"}}))
     assert states(suite_file, capsys)[0][:2] == ("failed", "exit code 1: no such image")
+
+
+def test_jobs_are_started_and_cancelled_by_name(suite_file, capsys):
+    first, second, report = (job.name for job in build_jobs(read_suite(suite_file)))
+    assert twinbench.main(["suite", "run", str(suite_file), second]) == 0
+    assert "1 jobs in 1 batches submitted" in capsys.readouterr().out
+    assert [state for state, *_ in states(suite_file, capsys)] == ["waiting", "queued", "waiting"]
+    assert twinbench.main(["suite", "run", str(suite_file)]) == 0
+    assert twinbench.main(["suite", "cancel", str(suite_file), second, "report"]) == 0
+    assert "s: 2 jobs cancelled; `run` goes on" in capsys.readouterr().out
+    assert [state for state, *_ in states(suite_file, capsys)] == ["queued", "waiting", "waiting"]
+
+
+def test_logs_begin_with_what_was_said_before_the_worker_began(suite_file, capsys):
+    first, *_ = build_jobs(read_suite(suite_file))
+    (suite_file.parent / "out").mkdir()
+    outside = suite_file.parent / "out/grid.log"
+    outside.write_text("no such container\nsrun: error: task 0: Exited with exit code 1\n")
+    seen = {"state": "ended", "reason": "ended without a result", "job_id": "g0", "log": str(outside)}
+    (suite_file.parent / "out/seen.json").write_text(json.dumps({first.name: seen}))
+    assert states(suite_file, capsys)[0][1] == f"ended without a result: no such container; log: {outside}"
+    assert twinbench.main(["suite", "logs", str(suite_file), first.name]) == 0
+    assert capsys.readouterr().out == outside.read_text()
+    first.out.mkdir(parents=True)
+    (first.out / "job.log").write_text("epoch 1\n")
+    assert twinbench.main(["suite", "logs", str(suite_file), first.name]) == 0
+    shown = capsys.readouterr().out
+    assert shown == f"==> {outside} <==\n{outside.read_text()}==> {first.out}/job.log <==\nepoch 1\n"
+
+
+def test_a_retry_says_what_it_is_a_retry_of(suite_file, capsys):
+    first, *_ = build_jobs(read_suite(suite_file))
+    record.end(first.out, record.begin(first.out, first.identity, first.argv, job_id="g0"), "failed", 1, "node n1 died")
+    seen = {first.name: {"state": "queued", "reason": "Priority", "job_id": "g9"}}
+    (suite_file.parent / "out/seen.json").write_text(json.dumps(seen))
+    assert states(suite_file, capsys)[0] == ("queued", "Priority; again, after: node n1 died", "g9")

@@ -301,3 +301,26 @@ def test_starts_and_seconds_add_up_over_runs(tmp_path):
     assert record.starts == 2
     assert record.spent_seconds >= 0.4
     assert json.loads((sleeper.out / "job.json").read_text())["state"] == "failed"
+
+
+def test_a_job_that_is_cancelled_by_name_stops_and_what_needs_it_waits_for_another_run(tmp_path):
+    """Whether it waits or runs; the others go on."""
+    jobs = [job(tmp_path, "a/backbone", "import time; time.sleep(60)", kind="convert")]
+    jobs += [job(tmp_path, "a/k/seed0", needs=("a/backbone",)), job(tmp_path, "b"), job(tmp_path, "c")]
+
+    def command(each, *_):
+        if each.name == "b":  # while the first one runs
+            for name in ("a/backbone", "c"):
+                (tmp_path / name).mkdir(exist_ok=True)
+                (tmp_path / name / local.CANCEL).touch()
+        return python(each, *_)
+
+    failed = run(jobs, slots=("", ""), command=command)
+    assert {name: record.state for name, record in failed.items()} == {
+        "a/backbone": "stopped",
+        "a/k/seed0": "blocked",
+        "c": "stopped",
+    }
+    assert read_record(tmp_path / "b").state == "done"
+    assert not list(tmp_path.rglob(local.CANCEL))
+    assert set(run([replace(jobs[0], argv=(WRITE.replace("result.json", "resnet50.pth"),)), *jobs[1:]])) == set()

@@ -301,10 +301,10 @@ def test_weights_of_another_librarys_model_are_told_by_their_bytes(site, tmp_pat
     site.write("{vit: {checkpoint: timm:vit=moved.pth}}")
     assert everything_is_done(site, capsys)
     (tmp_path / "moved.pth").write_bytes(b"others.")
-    assert set(site.states(capsys).values()) == {"stale"}
+    assert set(site.states(capsys).values()) == {"stale", "waiting"}
     for spec in ("timm:vit=random", "timm:vit_b=moved.pth"):
         site.write(f"{{vit: {{checkpoint: '{spec}'}}}}")
-        assert set(site.states(capsys).values()) == {"stale"}
+        assert set(site.states(capsys).values()) == {"stale", "waiting"}
 
 
 def test_a_shorter_list_of_seeds_leaves_the_others_out_of_the_table(done):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twinbench.protocols.house import LONGEST, UserError
-from twinbench.protocols.text import MAX_BYTES, TextError, parse_json, read_json, read_text
+from twinbench.protocols.text import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, TextError, parse_json, read_json, read_text
 from twinbench.protocols.yaml_text import MAX_BYTES as MAX_YAML
 from twinbench.protocols.yaml_text import parse_yaml, read_yaml
 
@@ -201,3 +201,18 @@ def test_damaged_records_of_ours_count_as_lost(tmp_path):
         (seed / "log.jsonl").write_text(f'{{"epoch": 1}}\n{damage}\n', encoding="latin-1")
         assert next(iter(read_log(seed / "log.jsonl"))) == {"epoch": 1}
         assert len(list(read_log(seed / "log.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("hidden", ["]" * 40, r"\"" + "]" * 40, r"\\", r"\\\"]]]]", r"\u005d", "{[", "ü]"])
+def test_what_strings_hold_hides_no_depth_and_makes_none(hidden):
+    deep = "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH
+    with pytest.raises(TextError, match=f"more than {MAX_DEPTH} values within each other"):
+        parse_json(f'["{hidden}", {deep}, "{hidden}"]', "x")
+    assert parse_json(f'["{hidden}", [1.5], "{hidden}"]', "x")[1] == [1.5]
+
+
+def test_digits_of_a_string_and_of_a_fraction_are_no_long_number():
+    digits = "7" * (MAX_DIGITS + 1)
+    assert parse_json(f'["{digits}", 0.{digits}]', "x")[0] == digits
+    with pytest.raises(TextError, match="a number of more than"):
+        parse_json(f"[{digits}]", "x")
