@@ -142,7 +142,7 @@ def test_changed_settings_are_refused_and_again_makes_what_rests_on_them_anew(si
     site.write("{mine: {pretrain: {recipe: demo, set: {epochs: 3}}}, random: {checkpoint: random}}", seeds=1)
     assert site.run() == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "2 of 3 jobs were made of something else than the suite says now (recipe 1, backbone 1)" in line
+    assert "2 of 4 jobs were made of something else than the suite says now (recipe 1, backbone 1)" in line
     assert not site.queued()
     assert twinbench.main(["suite", "run", str(file), "--again"]) == 0
     site.wait(site.settled)
