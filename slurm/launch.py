@@ -19,7 +19,7 @@ from twinbench.slurm.queued import ask_queue, was_submitted
 from twinbench.slurm.retry import find_tries
 from twinbench.slurm.snapshot import take_snapshot
 from twinbench.slurm.view import forget, seconds_since_asked
-from twinbench.slurm.wave import submit_wave
+from twinbench.slurm.wave import renew, submit_wave
 from twinbench.suite.graph import REPORT, Job, build_jobs
 from twinbench.suite.lock import only_runner
 from twinbench.suite.missing import missing_jobs
@@ -40,7 +40,10 @@ def submit_missing(suite: Suite, jobs: Sequence[Job]) -> list[Batch]:
     state = ask_queue(suite)
     state.take_out(list(state.stuck))
     missing = _missing(jobs, state.active)
-    if not missing and (REPORT in state.active or not state.active):
+    if not missing and not state.active:
+        return []
+    if not missing and REPORT in state.active:
+        renew(state)
         return []
     whole = any(job.kind == "report" for job in jobs)
     state.ledger.begin(() if whole else [job.name for job in jobs], state.active)

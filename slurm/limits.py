@@ -137,13 +137,5 @@ def _table(kind: str, columns: Sequence[str], *where: str) -> list[list[str]]:
 
 def _qos_of_partitions() -> dict[str, str]:
     """Return the qos that a partition lays upon its jobs, by its name; the default partition's also without a name."""
-    found: dict[str, str] = {}
-    for line in scheduler.ask("scontrol", "--oneliner", "show", "partition"):
-        pairs = (word.partition("=") for word in line.split())
-        told = {key: value for key, _, value in pairs}
-        qos = told.get("QoS", "N/A")
-        if qos != "N/A":
-            found[told.get("PartitionName", "")] = qos
-            if told.get("Default") == "YES":
-                found[""] = qos
-    return found
+    names = {name: told.get("QoS", "N/A") for name, told in scheduler.partition_settings().items()}
+    return {name: qos for name, qos in names.items() if qos != "N/A"}

@@ -67,14 +67,20 @@ def remarks(suite: Suite) -> list[str]:
 def _ends(suite: Suite) -> Iterator[str]:
     """Yield which partitions of the suite end what they preempt."""
     try:
-        ending = scheduler.ending_partitions()
+        known = scheduler.partition_settings()
     except SchedulerError:
         return
+    ending = {name for name, told in known.items() if _ends_at_once(told)}
     for name in sorted({name for cluster in _clusters(suite) for name in partition_names(cluster)} & ending):
         yield (
             f"{f'partition {name}' if name else 'the default partition'} ends what it preempts, at once: such a job is "
             "submitted again when the suite's others have ended, and goes on from its last checkpoint"
         )
+
+
+def _ends_at_once(told: Mapping[str, str]) -> bool:
+    """Say whether a partition gives what it preempts no time to put itself back in the queue."""
+    return told.get("PreemptMode") == "CANCEL" and told.get("GraceTime") == "0"
 
 
 def _waves(suite: Suite) -> Iterator[str]:

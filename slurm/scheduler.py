@@ -157,15 +157,14 @@ def partitions() -> dict[str, Partition]:
     return found
 
 
-def ending_partitions() -> set[str]:
-    """Return the partitions that end what they preempt, with no time for it to put itself back in the queue."""
-    found: set[str] = set()
+def partition_settings() -> dict[str, dict[str, str]]:
+    """Return what the controller says of each partition, by name; of the default one also under the empty name."""
+    found: dict[str, dict[str, str]] = {}
     for line in ask("scontrol", "--oneliner", "show", "partition"):
         told: dict[str, str] = dict(re.findall(r"(\w+)=(\S*)", line))
-        if told["PreemptMode"] == "CANCEL" and told["GraceTime"] == "0":
-            found.add(told["PartitionName"])
-            if told["Default"] == "YES":
-                found.add("")
+        found[told.get("PartitionName", "")] = told
+        if told.get("Default") == "YES":
+            found[""] = told
     return found
 
 

@@ -55,6 +55,14 @@ def submit_wave(
     return submitted
 
 
+def renew(state: State) -> None:
+    """Have a steward in the queue wait for all of the suite's jobs: its submission may have ended before it said so."""
+    steward = state.active[REPORT]
+    others = {name: slurm_id for name, slurm_id in state.active.items() if name != REPORT}
+    if others:
+        _waits(steward, f"afterany:{_whole(others)}")
+
+
 def _submit_all(
     suite: Suite, code: Path, state: State, jobs: Sequence[Job], array: int, tries: Mapping[str, Try]
 ) -> list[Batch]:

@@ -26,7 +26,9 @@ class Advance:
 
 def advance(log: Path, unit: str, total: int) -> Advance | None:
     """Read the progress from the JSON lines of `log` whose field `unit` counts up to `total`; None if there is none."""
-    points = [(line["time"], line[unit]) for line in _tail(log) if unit in line and "time" in line] if total else []
+    lines = _tail(log) if total else []
+    numbers = ((line.get("time"), line.get(unit)) for line in lines)
+    points = [(at, done) for at, done in numbers if isinstance(at, int | float) and isinstance(done, int | float)]
     # a restarted job's clock begins anew: only the rising end of the log tells its speed
     start = max((at for at in range(1, len(points)) if points[at][1] < points[at - 1][1]), default=0)
     points = points[start:]
@@ -49,7 +51,9 @@ def _tail(log: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in lines[1:] if size > TAIL_BYTES else lines:
         try:
-            found.append(parse_json(line, str(log)))
+            told = parse_json(line, str(log))
         except TextError:
             continue  # the last line may be half-written
+        if isinstance(told, dict):
+            found.append(told)
     return found
