@@ -6,12 +6,14 @@ from pathlib import Path
 from twinbench.slurm import preflight, scheduler
 from twinbench.slurm.batches import plan_batches
 from twinbench.slurm.launch import active_jobs, cancel_all, submit_missing
-from twinbench.slurm.ledger import FOLDER, Batch, Ledger
+from twinbench.slurm.ledger import FOLDER, TOP_UP_LOG, Batch, Ledger
+from twinbench.slurm.queued import was_submitted
 from twinbench.slurm.view import View as SlurmView
 from twinbench.slurm.view import forget, look
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Seen, Submission, View
 from twinbench.suite.missing import missing_jobs
+from twinbench.suite.record import last_line
 from twinbench.suite.suite import Suite
 
 MEANINGS = {
@@ -67,9 +69,9 @@ class SlurmLauncher:
         """Return what Slurm says of jobs, from the file of the last look if that is fresh enough."""
         if fresh:
             forget(suite.root)
-        ledger = Ledger(suite.root)
-        if not ledger.batches:
+        if not was_submitted(suite.root):
             return View()
+        ledger = Ledger(suite.root)
         said = look(suite.root, ledger, names, suite.name)
         latest = ledger.latest()
         jobs: dict[str, Seen] = {}
@@ -77,7 +79,8 @@ class SlurmLauncher:
             if name in latest:
                 batch, slurm_id = latest[name]
                 jobs[name] = _seen(said, slurm_id, _log(suite, batch, slurm_id))
-        return View(jobs, said.problem)
+        notes = (ledger.problem, _top_up_problem(ledger), _left(ledger))
+        return View(jobs, said.problem, tuple(filter(None, notes)))
 
     def active(self, suite: Suite) -> dict[str, str]:
         """Return Slurm's ids of the suite's jobs in the queue, by name."""
@@ -97,6 +100,24 @@ class SlurmLauncher:
 def _log(suite: Suite, batch: Batch, slurm_id: str) -> Path:
     """Return the file of what a job said before its worker began, and after."""
     return suite.root / FOLDER / batch.slurm_name / f"{slurm_id}_0_log.out"
+
+
+def _left(ledger: Ledger) -> str:
+    """Say how many jobs there was no room for yet."""
+    if not ledger.open or not ledger.left:
+        return ""
+    return f"{ledger.left} jobs wait for room (max_running, or a limit of the site); those that end submit them"
+
+
+def _top_up_problem(ledger: Ledger) -> str:
+    """Say that a job of the present round could not submit what follows; empty where all could."""
+    log = ledger.root / FOLDER / TOP_UP_LOG
+    try:
+        if log.stat().st_mtime < ledger.began:
+            return ""
+    except OSError:
+        return ""
+    return f"a job could not submit what follows ({last_line(log)}; log: {log}); `twinbench suite run` submits it"
 
 
 def _seen(said: SlurmView, slurm_id: str, log: Path) -> Seen:

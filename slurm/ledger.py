@@ -9,6 +9,7 @@ batch has. If the announcement's line is lost, too, what is in the batch stands 
 import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from twinbench.slurm.scheduler import Queued
 FILE = "jobs.jsonl"
 FOLDER = "slurm"  # below the suite's root: a folder of each batch
 MEMBERS = "jobs.json"  # in a batch's folder: the suite's jobs in it
+TOP_UP_LOG = "top-up.log"  # in FOLDER: why jobs that ended could not submit others
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Ledger:
         self.cancelled: set[str] = set()  # jobs that this round leaves alone from now on
         self.open = False  # jobs that end may submit more
         self.left = 0  # jobs that there was no room for yet
+        self.began = 0.0  # seconds since 1970
         self.users = {str(os.getuid())}  # who has submitted, and whoever asks
         self.damaged: list[int] = []  # numbers of lines that are none
         for line in read_log(root / FILE, self.damaged) if (root / FILE).exists() else ():
@@ -145,6 +148,8 @@ class Ledger:
                 }
                 self.round = {job: found for job, found in going_on.items() if found}
                 self.cancelled, self.left, self.open = set(), 0, True
+                at = line.get("time")
+                self.began = float(at) if isinstance(at, int | float) else time.time()  # of a line of right now: none
                 self.only = frozenset(map(str, line.get("only") or ()))
             case {"cancel": list(names)}:
                 self.cancelled.update(map(str, names))

@@ -21,6 +21,7 @@ import submitit
 from twinbench.protocols.house import UserError, resolved
 from twinbench.runtime.stopping import EXIT_CODE
 from twinbench.slurm import outside, scheduler
+from twinbench.slurm.ledger import FOLDER, TOP_UP_LOG
 from twinbench.slurm.snapshot import require_code
 from twinbench.suite import history
 from twinbench.suite import record as records
@@ -37,7 +38,6 @@ TRIES, TRY_SECONDS = 6, 5.0  # at putting a job back; a controller that is start
 # preemption may come early by chance, again and again.
 MOST_OVERDUE, MOST_FRUITLESS = 3, 20
 TOP_UP = "slurm.launch:top_up"  # by its name: what it submits is jobs of this file
-TOP_UP_LOG = "top-up.log"
 
 
 class JobFailed(UserError):
@@ -235,7 +235,7 @@ def _top_up(root: Path) -> None:
     try:
         resolved(TOP_UP)(root)
     except Exception as error:
-        with (root / "slurm" / TOP_UP_LOG).open("a") as log:
+        with (root / FOLDER / TOP_UP_LOG).open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {scheduler.own_id()}: {error!r}\n")
 
 

@@ -33,6 +33,8 @@ from twinbench.suite.standing import count_causes
 from twinbench.suite.status import UNEXPLAINED, JobStatus, counts, suite_status
 from twinbench.suite.suite import Suite, SuiteError, read_suite, take_checkpoints
 
+PATIENCE = 30.0  # seconds; a job of the suite that submits others holds it for so long
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench suite` takes."""
@@ -228,7 +230,7 @@ def _submit(
     from twinbench.suite.preflight import require_sound
 
     require_sound(suite, some if named else jobs, launcher)
-    with only_runner(suite.root):
+    with only_runner(suite.root, PATIENCE):
         if again:
             refuse_if_active(suite, [job.name for job in some] if named else ())
         checked = some if named else jobs

@@ -38,6 +38,7 @@ class View:
 
     jobs: Mapping[str, Seen] = field(default_factory=dict)
     problem: str = ""  # why it could not be asked
+    notes: tuple[str, ...] = ()  # what else people should know
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def suite_status(suite: Suite, jobs: Sequence[Job], *, fresh: bool = False) -> t
             if refined.state == "failed" and status.job.done():  # it ended well since its files were read
                 refined = job_status(status.job, status.job.standing())
             statuses[index] = _with_last_word(refined, seen)
-    problem = view.problem and f"{view.problem}; what follows is from files"
+    problem = "; ".join(filter(None, (view.problem and f"{view.problem}; what follows is from files", *view.notes)))
     keep(suite.root, READERS)
     return [_with_advance(status) for status in _blocked(statuses)], problem
 

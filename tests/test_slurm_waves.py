@@ -1,6 +1,7 @@
 """Rounds on a Slurm that is a list in this process: waves that top themselves up, retries, torn ledgers, cancelling."""
 
 import json
+import os
 import random
 from dataclasses import dataclass, field, replace
 
@@ -436,3 +437,56 @@ def test_a_line_of_thousands_of_jobs_is_read_again(tmp_path):
     [batch] = Ledger(tmp_path).batches.values()
     assert list(batch.jobs) == jobs
     assert json.loads((tmp_path / "slurm" / batch.slurm_name / "jobs.json").read_text())["jobs"] == jobs
+
+
+def test_status_tells_a_damaged_ledger_and_a_wave_that_failed(slurm):
+    from twinbench.slurm.launcher import SlurmLauncher
+
+    write(slurm, seeds=1)
+    slurm.run()
+    root = slurm.file.parent / "out"
+    assert SlurmLauncher().look(read_suite(slurm.file), [trial(0)]).notes == ()
+    with (root / FILE).open("a") as file:
+        file.write("{torn\n")
+    (root / "slurm/top-up.log").write_text("2026-11-26 12:00:00 job 7: SchedulerError('sbatch: no such program')\n")
+    damaged, failed = SlurmLauncher().look(read_suite(slurm.file), [trial(0)]).notes
+    assert damaged.startswith(f"{root / FILE}: passed over what is no line of it")
+    assert "a job could not submit what follows (2026-11-26 12:00:00 job 7: SchedulerError" in failed
+
+
+def test_status_tells_how_many_wait_for_room(slurm):
+    from twinbench.slurm.launcher import SlurmLauncher
+
+    write(slurm, seeds=5, cluster="max_running: 2")
+    slurm.run()
+    [note] = SlurmLauncher().look(read_suite(slurm.file), [trial(0)]).notes
+    assert note.startswith("3 jobs wait for room (max_running, or a limit of the site)")
+
+
+def test_a_log_of_an_earlier_round_is_not_told(slurm):
+    from twinbench.slurm.launcher import SlurmLauncher
+
+    write(slurm, seeds=1)
+    log = slurm.file.parent / "out/slurm/top-up.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("old\n")
+    os.utime(log, (1, 1))
+    slurm.run()
+    assert SlurmLauncher().look(read_suite(slurm.file), [trial(0)]).notes == ()
+
+
+def test_a_steward_whose_submission_was_killed_waits_for_the_jobs_after_the_next_run(slurm, monkeypatch):
+    write(slurm, seeds=2)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twinbench.slurm.wave._waits", killed)
+        with pytest.raises(KeyboardInterrupt):
+            slurm.run()
+    assert slurm.entries[0].begin
+    assert slurm.run() == []
+    assert not slurm.entries[0].begin
+    slurm.live()
+    assert slurm.tables == 1
