@@ -6,7 +6,7 @@ from pathlib import Path
 from twinbench.slurm import preflight, scheduler
 from twinbench.slurm.batches import plan_batches
 from twinbench.slurm.launch import active_jobs, cancel_all, submit_missing
-from twinbench.slurm.ledger import FOLDER, TOP_UP_LOG, Batch, Ledger
+from twinbench.slurm.ledger import FOLDER, TOP_UP_LOG, Ledger
 from twinbench.slurm.queued import was_submitted
 from twinbench.slurm.view import View as SlurmView
 from twinbench.slurm.view import forget, look
@@ -78,7 +78,7 @@ class SlurmLauncher:
         for name in names:
             if name in latest:
                 batch, slurm_id = latest[name]
-                jobs[name] = _seen(said, slurm_id, _log(suite, batch, slurm_id))
+                jobs[name] = _seen(said, slurm_id, batch.log(suite.root, slurm_id))
         notes = (ledger.problem, _top_up_problem(ledger), _left(ledger))
         return View(jobs, said.problem, tuple(filter(None, notes)))
 
@@ -93,13 +93,10 @@ class SlurmLauncher:
     def logs(self, suite: Suite, name: str) -> list[Path]:
         """Return what Slurm's output of a job's submissions is in, the last one last."""
         batches = Ledger(suite.root).batches.values()
-        found = [_log(suite, batch, batch.element(name)) for batch in batches if batch.slurm_id and name in batch.jobs]
+        found = [
+            batch.log(suite.root, batch.element(name)) for batch in batches if batch.slurm_id and name in batch.jobs
+        ]
         return [log for log in found if log.exists()]
-
-
-def _log(suite: Suite, batch: Batch, slurm_id: str) -> Path:
-    """Return the file of what a job said before its worker began, and after."""
-    return suite.root / FOLDER / batch.slurm_name / f"{slurm_id}_0_log.out"
 
 
 def _left(ledger: Ledger) -> str:

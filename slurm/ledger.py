@@ -45,6 +45,10 @@ class Batch:
             return [(self.jobs[0], self.slurm_id)]
         return [(job, f"{self.slurm_id}_{index}") for index, job in enumerate(self.jobs)]
 
+    def log(self, root: Path, slurm_id: str) -> Path:
+        """Return the file below a suite's `root` of what one of its jobs has said, before its worker began and after."""
+        return root / FOLDER / self.slurm_name / f"{slurm_id}_0_log.out"
+
     def element(self, job: str) -> str:
         """Return Slurm's id of one of the jobs."""
         return dict(self.elements)[job]

@@ -4,9 +4,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from twinbench.slurm import scheduler
-from twinbench.slurm.ledger import FOLDER, Batch
+from twinbench.slurm.ledger import Batch
 from twinbench.slurm.parameters import size_of
 from twinbench.slurm.queued import State
 from twinbench.slurm.scheduler import Accounted, SchedulerError
@@ -58,7 +59,7 @@ def find_tries(state: State, jobs: Sequence[Job]) -> dict[str, Try]:
         batch, slurm_id = ended[job.name]
         told = history.get(slurm_id)
         held = job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
-        cause = "node" if held else cause_of(job, batch, slurm_id, told)
+        cause = "node" if held else cause_of(job, slurm_id, told, batch.log(state.ledger.root, slurm_id))
         nodes = scheduler.last_nodes(slurm_id) if cause == "node" else ()
         again = next_try(job, before[job.name], cause, nodes, told.memory if told else "") if cause else None
         if again:
@@ -75,7 +76,7 @@ def _history(ended: Iterable[tuple[Batch, str]]) -> dict[str, Accounted]:
         return {}
 
 
-def cause_of(job: Job, batch: Batch, slurm_id: str, ended: Accounted | None) -> str:
+def cause_of(job: Job, slurm_id: str, ended: Accounted | None, log: Path) -> str:
     """Return why a job that is not done has ended, as far as it is a cause that another try may cure."""
     record = read_record(job.out)
     if record and record.state == "failed" and record.job_id == slurm_id:
@@ -84,7 +85,6 @@ def cause_of(job: Job, batch: Batch, slurm_id: str, ended: Accounted | None) -> 
     if state == "CANCELLED" and job.needs:  # somebody's scancel says `CANCELLED by UID`
         return DEPENDENCY
     known = next((cause for start, cause in ENDS.items() if state.startswith(start)), "")
-    log = job.out.parents[2] / FOLDER / batch.slurm_name / f"{slurm_id}_0_log.out"
     return known or ("memory" if last_line(log, about=MEMORY) else "")
 
 

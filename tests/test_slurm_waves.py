@@ -269,6 +269,25 @@ def test_a_trial_that_ran_out_of_memory_gets_twice_as_much(slurm):
     assert [cluster.mem_gb_per_gpu for cluster in slurm.tries(trial(0))] == [6, 12, 24]
 
 
+def test_memory_is_told_by_what_slurm_said_where_nothing_else_was(slurm):
+    """Of a job that was killed as a whole, a pretraining too."""
+    write(slurm, f"{{a: {PRETRAIN}}}", seeds=1, cluster="mem_gb_per_gpu: 2")
+    slurm.run()
+    [entry] = [entry for entry in slurm.entries if entry.job == "a/pretrain"]
+    folder = slurm.file.parent / "out/slurm" / entry.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{entry.slurm_id}_0_log.out").write_text(
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=1.0\n"
+    )
+    slurm.live(
+        lambda entry: (
+            "CANCELLED by 0" if entry.job == "a/pretrain" and len(slurm.tries(entry.job)) == 1 else "COMPLETED"
+        )
+    )
+    assert [cluster.mem_gb_per_gpu for cluster in slurm.tries("a/pretrain")] == [2, 4]
+    assert slurm.done == {"a/pretrain", trial(0, "a")}
+
+
 def test_memory_that_the_site_chose_is_doubled_from_what_accounting_says(slurm):
     write(slurm, seeds=1)
     slurm.run()
