@@ -92,10 +92,8 @@ class SlurmLauncher:
 
     def logs(self, suite: Suite, name: str) -> list[Path]:
         """Return what Slurm's output of a job's submissions is in, the last one last."""
-        batches = Ledger(suite.root).batches.values()
-        found = [
-            batch.log(suite.root, batch.element(name)) for batch in batches if batch.slurm_id and name in batch.jobs
-        ]
+        batches = [batch for batch in Ledger(suite.root).batches.values() if batch.slurm_id and name in batch.jobs]
+        found = [batch.log(suite.root, batch.element(name)) for batch in batches]
         return [log for log in found if log.exists()]
 
 

@@ -46,7 +46,7 @@ class Batch:
         return [(job, f"{self.slurm_id}_{index}") for index, job in enumerate(self.jobs)]
 
     def log(self, root: Path, slurm_id: str) -> Path:
-        """Return the file below a suite's `root` of what one of its jobs has said, before its worker began and after."""
+        """Return the file below a suite's `root` of what one of its jobs has said, its worker apart."""
         return root / FOLDER / self.slurm_name / f"{slurm_id}_0_log.out"
 
     def element(self, job: str) -> str:
