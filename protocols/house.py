@@ -89,13 +89,15 @@ def replacing(path: Path | str) -> Generator[Path]:
 @contextmanager
 def uncollected() -> Generator[None]:
     """Leave Python's collector of cycles out of the block: it looks at millions of values that all stay again and
-    again, which takes longer than making them."""
+    again, which takes longer than making them. What stays after the first such block, it never looks at."""
     before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if before:
+            if not gc.get_freeze_count():  # once: garbage in cycles would stay as well
+                gc.freeze()
             gc.enable()
 
 

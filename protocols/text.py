@@ -69,10 +69,15 @@ def _is_plain(text: str) -> bool:
     times what parsing does."""
     if not is_encodable(text):
         return False
-    letters = text.encode().translate(_SHAPES).replace(rb"\\", b"").replace(rb"\"", b"")
-    if rb"\u" in letters or b"0" * MAX_DIGITS in letters:
+    letters = text.encode()
+    if b"\\" in letters:
+        letters = letters.replace(rb"\\", b"").replace(rb"\"", b"")
+        if rb"\u" in letters:
+            return False
+    if b"0" * MAX_DIGITS in letters.translate(_SHAPES):
         return False
-    brackets = b"".join(letters.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    signs = letters.translate(_SHAPES, _NO_SIGNS)
+    brackets = b"".join(signs.split(b'"')[::2])
     for _ in range(MAX_DEPTH - 1):
         if not brackets:
             return True
@@ -81,7 +86,7 @@ def _is_plain(text: str) -> bool:
 
 
 _SHAPES = bytes.maketrans(b"{}123456789", b"[]000000000")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]"))
+_NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def _unfit(content: Any) -> str:

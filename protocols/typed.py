@@ -58,7 +58,9 @@ def check_of(hint: Any) -> Callable[[Any], bool]:
         return lambda value: _are_numbers((value,))
     if hint is int:
         return lambda value: type(value) is int  # True and False are no numbers here
-    return lambda value: hint is Any or isinstance(value, hint)
+    if hint is Any:
+        return lambda value: True
+    return lambda value: isinstance(value, hint)
 
 
 def _check_of_each(hint: Any) -> Callable[[Collection[Any]], bool]:
@@ -67,6 +69,9 @@ def _check_of_each(hint: Any) -> Callable[[Collection[Any]], bool]:
         return _are_numbers
     if hint == list[float]:
         return _are_lists_of_numbers
+    if hint in (str, int, bool):
+        kinds = {hint}
+        return lambda values: set(map(type, values)) <= kinds
     fits = check_of(hint)
     return lambda values: all(map(fits, values))
 
@@ -76,7 +81,8 @@ def _are_numbers(values: Collection[Any]) -> bool:
     if not set(map(type, values)) <= {float, int}:
         return False
     try:
-        return all(map(math.isfinite, values))
+        # one sum is quicker than many questions; finite numbers may have an infinite one
+        return math.isfinite(sum(values, 0.0)) or all(map(math.isfinite, values))
     except OverflowError:  # an int beyond every float
         return False
 

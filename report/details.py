@@ -1,13 +1,13 @@
 """What stands behind a cell: its trials' facts, those they share told once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from twinbench.protocols.schema import flat
 from twinbench.report.files import Located
 from twinbench.report.grid import Cell, Column
-from twinbench.report.result import Result, convention_words
+from twinbench.report.result import convention_words
 from twinbench.runtime.duration import duration
 
 
@@ -20,22 +20,24 @@ class Details:
 
 
 def details(cell: Cell, environments: dict[str, int]) -> Details:
-    """Return the facts of a cell.
+    """Return the facts of a cell; what is not known is left out.
 
-    Software and machine are told by their number in `environments`, which grows.
+    Software and machine are told by their number in `environments`, which grows. What is equal in all trials is put
+    into words once: a page may hold tens of thousands of them.
     """
-    facts = [_facts(trial, environments) for trial in cell.trials]
-    first = facts[0] if facts else {}
-    if len(facts) == 1:
-        return Details(first, ())
     shared: dict[str, str] = {}
-    for name, text in first.items():
-        if name != "seed" and all(other.get(name) == text for other in facts):
-            shared[name] = text
-    own: list[dict[str, str]] = []
-    for other in facts:
-        own.append({name: text for name, text in other.items() if name not in shared})
-    return Details(shared, tuple(own))
+    own: list[dict[str, str]] = [{} for _ in cell.trials]
+    for name, (ask, words) in FACTS.items() if own else ():
+        values = [ask(trial) for trial in cell.trials]
+        equal = values.count(values[0]) == len(values)
+        texts = [words(values[0])] * len(values) if equal else [words(value) for value in values]
+        if name == "environment":
+            texts = [str(environments.setdefault(text, len(environments) + 1)) for text in texts]
+        common = len(own) == 1 or (name != "seed" and len(set(texts)) == 1)
+        for facts, text in zip([shared] if common else own, texts, strict=False):
+            if text:
+                facts[name] = text
+    return Details(shared, tuple(own) if len(own) > 1 else ())
 
 
 def recipe_fields(column: Column) -> dict[str, str]:
@@ -46,34 +48,17 @@ def recipe_fields(column: Column) -> dict[str, str]:
     return dict(flat(column.named.recipe)) if column.named else {}
 
 
-def _facts(trial: Located, environments: dict[str, int]) -> dict[str, str]:
-    """Return what is known of a trial, as name -> text; what is not known is left out."""
-    result = trial.result
-    number = environments.setdefault(_environment(result), len(environments) + 1)
-    found = {
-        "seed": str(result.seed),
-        "metrics": _pairs(result.metrics),
-        "settings changed": _pairs(result.overrides),
-        "backbone": f"{result.architecture} {result.backbone_sha256[:12]}".strip(),
-        "input convention": convention_words(result.convention) if result.convention else "",
-        "data": f"{result.data} {result.data_sha256[:12]}".strip(),
-        "images": _pairs(result.images),
-        "precision": result.precision,
-        "selected on": result.selected_on,
-        "took": duration(result.wall_seconds) if result.wall_seconds else "",
-        "finished": result.finished,
-        "command": result.command,
-        "environment": f"{number}",
-        "file": str(trial.path),
-    }
-    return {name: text for name, text in found.items() if text}
+def _environment(told: tuple[Mapping[str, str], str, Mapping[str, str]]) -> str:
+    """Return the code, the device and the versions of a result in one line."""
+    code, device, versions = told
+    commit = code.get("commit", "unknown")[:12]
+    changed = " with local changes" if code.get("dirty") == "True" else ""
+    return f"code {commit}{changed}; device {device or 'unknown'}; {_pairs(versions)}"
 
 
-def _environment(result: Result) -> str:
-    """Return the code, the versions and the device of a result in one line."""
-    commit = result.code.get("commit", "unknown")[:12]
-    changed = " with local changes" if result.code.get("dirty") == "True" else ""
-    return f"code {commit}{changed}; device {result.device or 'unknown'}; {_pairs(result.versions)}"
+def _shortened(told: tuple[str, str]) -> str:
+    """Return a name and the start of a sha256."""
+    return f"{told[0]} {told[1][:12]}".strip()
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -83,3 +68,22 @@ def _pairs(values: Mapping[str, Any]) -> str:
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
         texts.append(f"{name} {text}")
     return ", ".join(texts)
+
+
+# What is told of a trial: what of it, and how that is said; an empty text is not shown
+FACTS: dict[str, tuple[Callable[[Located], Any], Callable[[Any], str]]] = {
+    "seed": (lambda trial: trial.result.seed, str),
+    "metrics": (lambda trial: trial.result.metrics, _pairs),
+    "settings changed": (lambda trial: trial.result.overrides, _pairs),
+    "backbone": (lambda trial: (trial.result.architecture, trial.result.backbone_sha256), _shortened),
+    "input convention": (lambda trial: trial.result.convention, lambda found: convention_words(found) if found else ""),
+    "data": (lambda trial: (trial.result.data, trial.result.data_sha256), _shortened),
+    "images": (lambda trial: trial.result.images, _pairs),
+    "precision": (lambda trial: trial.result.precision, str),
+    "selected on": (lambda trial: trial.result.selected_on, str),
+    "took": (lambda trial: trial.result.wall_seconds, lambda found: duration(found) if found else ""),
+    "finished": (lambda trial: trial.result.finished, str),
+    "command": (lambda trial: trial.result.command, str),
+    "environment": (lambda trial: (trial.result.code, trial.result.device, trial.result.versions), _environment),
+    "file": (lambda trial: trial.path, str),
+}

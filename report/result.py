@@ -156,9 +156,10 @@ def _check(path: Path, result: Result) -> None:
     """
     if type(result.schema) is int and result.schema > SCHEMA:
         raise ResultError(f"{path}: schema {result.schema} is newer than {SCHEMA}; update twinbench to read it")
+    values = vars(result)
     for name, (hint, fits) in checks(Result).items():
-        if not fits(getattr(result, name)):
-            raise ResultError(f"{path}: {name} is {_short(getattr(result, name))}, expected {_words(hint)}")
+        if not fits(values[name]):
+            raise ResultError(f"{path}: {name} is {_short(values[name])}, expected {_words(hint)}")
     wrong = {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}
     if wrong:
         raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")

@@ -9,6 +9,7 @@ import string
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,11 @@ def _subjects(results: Sequence[Located]) -> list[Column]:
 
 def _check_backbones(results: Sequence[Located]) -> None:
     """Refuse one label for two backbones; what a result does not record contradicts nothing."""
-    firsts: dict[tuple[str, str], Located] = {}
+    firsts: dict[tuple[str, str], tuple[Located, Any]] = {}
     for entry in results:
         method = entry.result.method
-        ours = _backbone(entry.result)
-        for part, value in ours.items():
-            first = firsts.setdefault((method, part), entry)
-            theirs = _backbone(first.result)[part]
+        for part, value in _backbone(entry.result).items():
+            first, theirs = firsts.setdefault((method, part), (entry, value))
             if theirs != value:
                 raise TableError(
                     f"method '{method}' stands for two backbones: {part} {_told(theirs)} in {first.path} and "
@@ -131,12 +130,13 @@ def _by_cell(
     """Group results by method and column; a protocol with further metrics fills a column for each."""
     asked = {column.metric: None for column in wanted}
     grouped: dict[tuple[str, Column], list[Located]] = defaultdict(list)
+    of_metric = cache(lambda subject, metric: replace(subject, metric=metric))  # asked for each result, of few columns
     for entry, subject in zip(results, subjects, strict=True):
         result = entry.result
         named = catalogued(result.protocol)
         for metric in dict.fromkeys([result.headline, *(named.also if named else ()), *asked]):
             if metric in result.metrics:
-                grouped[result.method, replace(subject, metric=metric)].append(entry)
+                grouped[result.method, of_metric(subject, metric)].append(entry)
     return grouped
 
 

@@ -144,6 +144,11 @@ def test_a_curve_of_something_else_than_numbers_is_refused(tmp_path, number):
         read_result(path)
 
 
+def test_a_curve_of_finite_numbers_may_have_an_infinite_sum(tmp_path):
+    curves = {"loss": [[1, 1e308], [2, 1e308]]}
+    assert read_result(a_result(curves=curves).write(tmp_path)).curves == curves
+
+
 def test_a_place_without_results_says_what_was_expected(tmp_path):
     with pytest.raises(ResultError, match="no such file or folder"):
         find([tmp_path / "missing"])
