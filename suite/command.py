@@ -27,6 +27,7 @@ from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
+from twinbench.suite.measured import whole_results
 from twinbench.suite.record import LOG
 from twinbench.suite.series import describe
 from twinbench.suite.standing import count_causes
@@ -315,6 +316,7 @@ def _cancel(suite: Suite, names: Sequence[str]) -> int:
     return 0
 
 
+@whole_results()
 def _report(suite: Suite, jobs: Sequence[Job]) -> int:
     """Write down why trials are missing, then the table, and print where."""
     from twinbench.suite.finish import settle, write_reports

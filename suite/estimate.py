@@ -4,6 +4,7 @@ finished ones, else the limits asked for."""
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.suite import history
@@ -58,7 +59,7 @@ def estimate(
         own = finished.get(_kind(job))
         hours: float | None = None
         if like:
-            hours, basis = statistics.median(run.seconds for run in like) / 3600, _told(like)
+            hours, basis = like
         elif own:
             hours, basis = medians[_kind(job)] / 3600, f"median of {len(own)} finished"
         elif machine and job.kind in ("convert", "report"):
@@ -83,18 +84,19 @@ class _Past:
         self._by_recipe: dict[str, list[Run]] = {}
         for run in runs:
             self._by_recipe.setdefault(run.recipe, []).append(run)
-        self._found: dict[tuple[object, ...], list[Run]] = {}
+        self._found: dict[tuple[object, ...], tuple[float, str] | None] = {}
 
-    def like(self, job: Job) -> list[Run]:
-        """Return the runs of a job's recipe on its data, where it would run, as far as these are known."""
+    def like(self, job: Job) -> tuple[float, str] | None:
+        """Return the median hours of the runs of a job's recipe on its data, where it would run, as far as these are
+        known, and what they are; None where there are none."""
         if _kind(job) not in self._by_recipe:
-            return []
+            return None
         made = read_made(job.backbone.out) if job.backbone else None
         architecture, data = made.architecture if made else "", job.parts().get("data", NOT_RECORDED)
         processes, threads = self.machine.processes_and_threads(job) if self.machine else (job.gpus, 0)
         question = (_kind(job), data, architecture, processes, threads, job.cluster.partition)
         if question not in self._found:
-            self._found[question] = [
+            like = [
                 run
                 for run in self._by_recipe[_kind(job)]
                 if run.processes == processes
@@ -102,6 +104,8 @@ class _Past:
                 and (not architecture or run.architecture in ("", architecture))
                 and self._is_here(run, threads, job.cluster.partition)
             ]
+            hours = statistics.median(run.seconds for run in like) / 3600 if like else 0.0
+            self._found[question] = (hours, _told(like)) if like else None
         return self._found[question]
 
     def _is_here(self, run: Run, threads: int, partition: str) -> bool:
@@ -143,6 +147,12 @@ def _size(job: Job, sizes: Mapping[str, Size]) -> Size:
     if method in sizes:
         return sizes[method]
     width = trained.width if trained else job.protocol.width if job.protocol else 1.0
+    return _resnet(width)
+
+
+@cache
+def _resnet(width: float) -> Size:
+    """Return the size of a ResNet-50 of some width."""
     return Size(int(RESNET_BYTES * width**2), int(RESNET_FEATURES * width))
 
 

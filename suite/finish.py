@@ -9,11 +9,13 @@ from pathlib import Path
 from twinbench.protocols.house import UserError, replacing, uncollected
 from twinbench.report.command import render
 from twinbench.report.files import Absent, Found, Located, absent
-from twinbench.report.result import ResultError, read_result
+from twinbench.report.result import ResultError
 from twinbench.report.table import Table, build
 from twinbench.suite import record as records
-from twinbench.suite.graph import Job
+from twinbench.suite.graph import Job, tabled
+from twinbench.suite.measured import whole_result
 from twinbench.suite.record import Record
+from twinbench.suite.standing import Standing
 from twinbench.suite.status import JobStatus
 from twinbench.suite.suite import Suite
 
@@ -38,14 +40,21 @@ def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
     Other seeds that lie in the same folders stay out, and so do stale trials, whose numbers are of something else, and
     damaged ones: a footnote says why their place is empty.
     """
+    return _table(suite, _trials(jobs))
+
+
+def _trials(jobs: Sequence[Job]) -> list[tuple[Job, Standing]]:
+    """Return the trials and how they stand."""
+    return [(job, job.standing()) for job in jobs if job.kind == "trial"]
+
+
+def _table(suite: Suite, trials: Sequence[tuple[Job, Standing]]) -> Table:
+    """Return the table of some trials."""
     results: list[Located] = []
     lost: list[Absent] = []
-    for job in jobs:
-        if job.kind != "trial":
-            continue
-        standing = job.standing()
+    for job, standing in trials:
         if standing.done:
-            results.append(Located(job.product, read_result(job.product)))
+            results.append(Located(job.product, whole_result(job.product, standing.sha256)))
             continue
         reason = f"failed: {standing.problem}" if standing.problem else ""
         found = absent(job.out, f"not finished: stale, {standing.reason}" if standing.stale else reason)
@@ -60,8 +69,9 @@ def suite_table(suite: Suite, jobs: Sequence[Job]) -> Table:
 def write_reports(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
     """Write the table in each format and return the files; beside the report's log, what it was made of."""
     report = report_of(jobs)
-    made_of = report.made_of()  # before the results are read: what comes in between makes a new table
-    table = suite_table(suite, jobs)
+    trials = _trials(jobs)
+    made_of = tabled(trials)  # before the results are read: what comes in between makes a new table
+    table = _table(suite, trials)
     written: list[Path] = []
     for form, name in FILES.items():
         written.append(suite.root / name)

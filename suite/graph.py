@@ -8,8 +8,9 @@ table was made of what the trials are now.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.protocols.text import TextError, read_json
 from twinbench.report.files import absent
-from twinbench.suite.backbone import PRODUCT, read_made
+from twinbench.suite.backbone import PRODUCT, Made, read_made
 from twinbench.suite.cluster import Cluster
 from twinbench.suite.expected import Expected
 from twinbench.suite.measured import read_measured
@@ -43,6 +44,7 @@ from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
 RESULT = "result.json"
 REPORT = "report"  # the name of the job that writes the table, and its folder
 TABLE = "table.json"  # which says there what the table was made of
+PRODUCTS = {"pretrain": PRODUCT, "convert": PRODUCT, "trial": RESULT, "report": TABLE}
 BACKBONES = ("pretrain", "convert")  # the kinds of job that make one
 FEATURES = "features"  # the folder below a suite's root that trials on a frozen backbone keep its features in
 
@@ -76,8 +78,15 @@ class Job:
 
     def made_of(self) -> dict[str, str]:
         """Return the parts of the job's identity, with the backbone that a trial finds when it starts."""
-        made = read_made(self.backbone.out) if self.backbone else None
-        return {**self.parts(), **({"backbone": made.identity} if made else {})}
+        return self._made_from(self._made())
+
+    def _made(self) -> Made | None:
+        """Return what the job that a trial's backbone comes from has made."""
+        return read_made(self.backbone.out) if self.backbone else None
+
+    def _made_from(self, made: Made | None) -> dict[str, str]:
+        """Return the parts of the job's identity, with the backbone `made`."""
+        return {**self.parts(), "backbone": made.identity} if made else dict(self.parts())
 
     @property
     def identity(self) -> str:
@@ -87,7 +96,11 @@ class Job:
     @cached_property
     def product(self) -> Path:
         """The file whose presence ends the job."""
-        return self.out / {"trial": RESULT, "report": TABLE}.get(self.kind, PRODUCT)
+        return self.out / PRODUCTS[self.kind]
+
+    def is_there(self) -> bool:
+        """Say whether the job's product is there, whatever it was made of; asked of thousands, without a Path each."""
+        return os.path.exists(f"{self.out}/{PRODUCTS[self.kind]}")
 
     def done(self) -> bool:
         """True if the job's product is there and is what the suite says now."""
@@ -116,8 +129,8 @@ class Job:
             return NOT_THERE
         if result.problem:
             return Standing(False, problem=result.problem)
-        parts = self.made_of()
-        made = read_made(self.backbone.out) if self.backbone else None
+        made = self._made()
+        parts = self._made_from(made)
         causes = measured_causes(result, as_identity(parts), made)
         if self.backbone and made and (older := self.backbone.origin()):
             causes["backbone"] = f"{self.backbone.name} is {'; '.join(older.values())}"
@@ -234,7 +247,7 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
 
 def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iterator[Job]:
     """Yield the trials, protocol by protocol, so that a column of the table fills before the next one begins."""
-    first: dict[tuple[object, ...], str] = {}
+    first: dict[tuple[object, ...], str] = {}  # by what their features are of: the trials that extract them
     for measurement in suite.measurements:
         for method in suite.methods:
             if not method.wants(measurement.protocol):
@@ -242,9 +255,7 @@ def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iter
             backbone = backbones.get(f"{method.name}/pretrain") or backbones.get(f"{method.name}/backbone")
             _require_fit(suite, method, measurement.protocol)
             parts = cache(partial(expected.trials, method, measurement))
-            for job in _cell(suite, method, measurement, backbone, parts):
-                extracts = first.setdefault(job.features, job.name) if job.features else job.name
-                yield job if extracts == job.name else replace(job, after=(extracts,))
+            yield from _cell(suite, method, measurement, backbone, parts, first)
 
 
 def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
@@ -266,8 +277,12 @@ def _cell(
     measurement: Measurement,
     backbone: Job | None,
     parts: Callable[[], Mapping[str, str]],
+    first: dict[tuple[object, ...], str],
 ) -> Iterator[Job]:
-    """Yield the seeds of one protocol on one method. What they have in common is told once: there may be thousands."""
+    """Yield the seeds of one protocol on one method. What they have in common is told once: there may be thousands.
+
+    `first` are the trials that extract features by what these are of; the cell adds its own.
+    """
     protocol = measurement.protocol
     folder = suite.root / method.name / protocol.name
     weights = str(backbone.product) if backbone else method.checkpoint
@@ -285,13 +300,16 @@ def _cell(
     length = protocol.recipe.length(protocol.classes)
     for seed in measurement.seeds:
         out = folder / f"seed{seed}"
+        name = f"{method.name}/{protocol.name}/seed{seed}"
+        extracts = first.setdefault(features, name) if features else name
         yield Job(
-            f"{method.name}/{protocol.name}/seed{seed}",
+            name,
             "trial",
             (*argv, str(out), "--method", method.name, "--seed", str(seed), *told),
             out,
             partial(_with_seed, parts, seed),
             needs=needs,
+            after=() if extracts == name else (extracts,),
             features=features,
             gpus=measurement.gpus,
             minutes=minutes,

@@ -1,15 +1,18 @@
 """What was read of files, kept as long as each has the times, the size and the inode that it had.
 
 A suite has tens of thousands of small files, most of which never change again: reading them all takes seconds. What was
-read lies in the suite's root from one command to the next; it is a hint, and whoever removes it loses nothing.
+read lies in the suite's root from one command to the next; it is a hint, and whoever removes it loses nothing. It lies
+there by columns, each different value once: most are those of many files.
 """
 
 import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,9 +37,8 @@ class Kept(Generic[ReadT]):
     ):
         """Know nothing yet."""
         self._read, self._worth = read, worth
-        self._make = type(like)
+        self._like, self._without = like, without
         self.names = [field.name for field in fields(like) if field.name != without]
-        self._types = [int, int, int, int, *(type(getattr(like, name)) for name in self.names)]
         self.entries: dict[str, tuple[Stamp, ReadT | None]] = {}
         self.recalled: set[Path] = set()  # of which folders what was kept has been taken in
         self.changed = False
@@ -60,22 +62,38 @@ class Kept(Generic[ReadT]):
             self.changed = True
         return value
 
-    def take(self, start: str, entries: Mapping[str, list[Any]]) -> None:
-        """Take in the kept values of files below the folder `start`, as far as they have the right types."""
-        for name, values in entries.items():
-            if [type(value) for value in values] == self._types:
-                told = dict(zip(self.names, values[4:], strict=True))
-                stamp = values[0], values[1], values[2], values[3]
-                self.entries.setdefault(start + name, (stamp, self._make(**told)))
+    def take(self, start: str, told: Mapping[str, Any]) -> None:
+        """Take in what `tell` once told of files below the folder `start`, if all of it has the right types."""
+        columns: list[Any] = []
+        for field in fields(self._like):
+            value = getattr(self._like, field.name)
+            if field.name == self._without:
+                columns.append(repeat(value))
+                continue
+            values, at = told["columns"][field.name]
+            if set(map(type, values)) != {type(value)} or len(at) != len(told["files"]):
+                return
+            columns.append(map(values.__getitem__, at))
+        made = map(type(self._like), *columns)
+        for name, stamp, value in zip(told["files"], zip(*told["stamps"], strict=True), made, strict=True):
+            self.entries.setdefault(start + name, (stamp, value))
 
-    def tell(self, start: str) -> dict[str, list[Any]]:
+    def tell(self, start: str) -> dict[str, Any]:
         """Return the values of files below the folder `start`."""
-        below = [(name, *entry) for name, entry in self.entries.items() if name.startswith(start)]
-        return {
-            name[len(start) :]: [*stamp, *(getattr(value, field) for field in self.names)]
-            for name, stamp, value in below
-            if value is not None and self._worth(value)
-        }
+        below = [
+            (name[len(start) :], stamp, value)
+            for name, (stamp, value) in self.entries.items()
+            if value is not None and name.startswith(start) and self._worth(value)
+        ]
+        files, stamps, values = zip(*below, strict=True) if below else ((), (), ())
+        columns = {name: _packed(list(map(attrgetter(name), values))) for name in self.names}
+        return {"files": files, "stamps": list(zip(*stamps, strict=True)), "columns": columns}
+
+
+def _packed(column: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """Return the different values of a column, and which of them stands where."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(column))}
+    return list(numbers), [numbers[value] for value in column]
 
 
 def recall(root: Path, readers: Mapping[str, Kept[Any]]) -> None:
@@ -88,9 +106,9 @@ def recall(root: Path, readers: Mapping[str, Kept[Any]]) -> None:
     try:
         found: Any = read_json(root / FILE, at_most=MOST_BYTES)
         for name, reader in readers.items():
-            if found[name]["names"] == reader.names:
-                reader.take(f"{root}/", found[name]["files"])
-    except (TextError, KeyError, TypeError, AttributeError):
+            if found[name]["columns"].keys() == set(reader.names):
+                reader.take(f"{root}/", found[name])
+    except (TextError, LookupError, TypeError, ValueError, AttributeError):
         return  # all is read again
 
 
@@ -98,7 +116,7 @@ def keep(root: Path, readers: Mapping[str, Kept[Any]]) -> None:
     """Keep what some readers have read below `root`; in a colleague's folder, or on a full disk, it is not kept."""
     if not any(reader.changed for reader in readers.values()):
         return
-    told = {name: {"names": reader.names, "files": reader.tell(f"{root}/")} for name, reader in readers.items()}
+    told = {name: reader.tell(f"{root}/") for name, reader in readers.items()}
     with contextlib.suppress(OSError), replacing(root / FILE) as beside:
         beside.write_text(json.dumps(told))
     for reader in readers.values():

@@ -1,12 +1,15 @@
 """What a suite asks of a trial's result: whose numbers they are, what of, and whether they can be read at all."""
 
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinbench.protocols.house import uncollected
 from twinbench.protocols.identity import NOT_RECORDED, Identity
 from twinbench.protocols.text import TextError, read_text
-from twinbench.report.result import ADVICE, Result, ResultError, parse_result
+from twinbench.report.result import ADVICE, Result, ResultError, parse_result, read_result
 from twinbench.suite.kept import Kept
 
 
@@ -38,11 +41,36 @@ def measured_of(result: Result, sha256: str = "") -> Measured:
     return Measured(identity.recipe, identity.backbone, identity.data, identity.seed, *told)
 
 
+_whole: dict[str, Result] = {}  # by the sha256 of its text
+_wanted = False
+
+
+@contextmanager
+def whole_results() -> Generator[None]:
+    """Keep the results that are read in the block whole: a table of them, made in it, reads none twice."""
+    global _wanted
+    _wanted = True
+    try:
+        with uncollected():
+            yield
+    finally:
+        _wanted = False
+        _whole.clear()
+
+
+def whole_result(path: Path, sha256: str) -> Result:
+    """Return the result in the file `path`, whose text had that `sha256` when it was last read."""
+    return _whole.get(sha256) or read_result(path)
+
+
 def _read(path: Path) -> Measured:
     """Return the result in the file `path` in short, or why it is none."""
     try:
         text = read_text(path, ADVICE)
-        return measured_of(parse_result(text, path), hashlib.sha256(text.encode()).hexdigest())
+        result, sha256 = parse_result(text, path), hashlib.sha256(text.encode()).hexdigest()
+        if _wanted:
+            _whole[sha256] = result
+        return measured_of(result, sha256)
     except (TextError, ResultError) as error:
         return Measured(problem=str(error))
 

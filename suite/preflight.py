@@ -32,7 +32,7 @@ def require_sound(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> None
 
 def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]:
     """Return what would keep the suite from running, each with what to do."""
-    missing = [job for job in jobs if not job.product.exists()]
+    missing = [job for job in jobs if not job.is_there()]
     found = [
         *_root(suite),
         *_checkpoints(_part(suite, missing, points=False)),

@@ -7,7 +7,7 @@ import pytest
 
 import twinbench
 from twinbench.report.result import read_results
-from twinbench.suite import backbone, kept, local, record
+from twinbench.suite import backbone, kept, local, measured, record
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.kept import FILE
 from twinbench.suite.suite import read_suite
@@ -182,6 +182,31 @@ def test_what_was_read_is_believed_only_of_the_very_same_file(site, capsys, monk
     path.write_text(text.replace('"seed": 0', '"seed": 1'))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert site.states(capsys)["a/k/seed0"][0] == "stale"
+
+
+@pytest.mark.parametrize("column", [[["x"], [0] * 4], [[0], [0] * 3], [[0], [7] * 4], [[0], 0], 0])
+def test_damage_to_what_was_read_costs_another_reading(site, capsys, monkeypatch, column):
+    for reader in (record.kept_records, measured.read_measured):
+        monkeypatch.setattr(reader, "entries", {})
+        monkeypatch.setattr(reader, "recalled", set())
+    monkeypatch.setattr(kept, "SETTLED_SECONDS", -60)
+    site.states(capsys)
+    found = json.loads((site.root / FILE).read_text())
+    found["results"]["columns"]["seed"] = column
+    (site.root / FILE).write_text(json.dumps(found))
+    for reader in (record.kept_records, measured.read_measured):
+        reader.entries.clear()
+        reader.recalled.clear()
+    states = site.states(capsys)
+    assert states.pop("report")[0] == "done"
+    assert {state for state, _ in states.values()} == {"done"}
+
+
+def test_a_report_reads_no_result_twice(site, monkeypatch):
+    monkeypatch.setattr(measured, "read_result", lambda path: pytest.fail(f"{path} is read again"))
+    assert site.suite("report") == 0
+    assert "10.0" in (site.root / "report.txt").read_text()
+    assert measured._whole == {}
 
 
 def test_slurms_own_words_count_only_where_a_job_said_nothing(tmp_path):
