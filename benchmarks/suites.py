@@ -20,7 +20,8 @@ from twinbench.suite.suite import read_suite
 
 METHODS, SEEDS = 500, 10
 PROTOCOLS = ("demo-imagenet-10pct", "demo-imagenet-knn", "demo-imagenet-linear", "demo-imagenet-1pct")
-IMAGES = ("train/cat/cat_1.JPEG", "val/cat/1.JPEG", "1percent.txt", "10percent.txt")
+LISTS = "1percent.txt", "10percent.txt"
+CLASSES = 10  # of the demo's data, which a plan checks
 MOST_SECONDS = {"plan": 2.0, "status": 2.0, "report": 10.0, "run": 60.0, "cancel": 5.0}
 FIRST_SECONDS = 6.0  # of a look at ten thousand results that nobody has read before
 MOST_GB = 1.0
@@ -47,11 +48,14 @@ echo "Submitted batch job $id" """,
 
 def write_suite(folder: Path, methods: int = METHODS) -> Path:
     """Write the suite's file and the data that a plan asks for."""
-    for name in IMAGES:
-        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "data" / name).write_text("cat_1.JPEG\n")
+    for number in range(CLASSES):
+        for image in (f"train/c{number}/c{number}_1.JPEG", f"val/c{number}/{number}.JPEG"):
+            (folder / "data" / image).parent.mkdir(parents=True)
+            (folder / "data" / image).touch()
+    for name in LISTS:
+        (folder / "data" / name).write_text("".join(f"c{number}_1.JPEG\n" for number in range(CLASSES)))
     rows = "".join(f"  m{number}: {{checkpoint: random}}\n" for number in range(methods))
-    columns = "".join(f"  {name}: {{seeds: {SEEDS}}}\n" for name in PROTOCOLS)
+    columns = "".join(f"  {name}: {{seeds: {SEEDS}, partial: true}}\n" for name in PROTOCOLS)
     file = folder / "suite.yaml"
     file.write_text(f"name: many\nroot: out\nmethods:\n{rows}protocols:\n{columns}data: {{imagenet: data}}\n")
     return file
