@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from twinbench.runtime.duration import duration
+from twinbench.runtime.duration import disk_space, duration
 from twinbench.suite.estimate import Estimate, estimate
 from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
@@ -81,7 +81,7 @@ def _left(statuses: Sequence[JobStatus]) -> list[JobStatus]:
 
 def _total(left: Sequence[JobStatus], costs: dict[str, Estimate], machine: Machine | None) -> str:
     """Say what all that is missing may take."""
-    disk = f"about {_megabytes(left, costs) / 1000:.1f} GB"
+    disk = f"about {disk_space(1e6 * _megabytes(left, costs))}"
     untold = sum(costs[status.job.name].hours is None for status in left)
     time = _time(left, costs, machine)
     if not left or (untold and not any(costs[status.job.name].hours for status in left)):
