@@ -32,7 +32,7 @@ class SlurmLauncher:
     """Submits through submitit; what was submitted stands in the suite's ledger."""
 
     name = "Slurm"
-    lag_seconds = 6.0  # that accounting may be behind the queue
+    lag_seconds = scheduler.LAG_SECONDS
 
     def available(self) -> bool:
         """Say whether jobs can be submitted from here."""

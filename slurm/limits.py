@@ -90,12 +90,12 @@ def read_limits() -> Limits:
         return Limits(array, tuple(rules))
     try:
         return _with_accounts(array, tuple(rules))
-    except SchedulerError:
+    except (SchedulerError, KeyError):  # no accounts, or, in a container, no name for this user
         return Limits(array, tuple(rules))
 
 
 def _with_accounts(array: int, rules: tuple[Limit, ...]) -> Limits:
-    """Return the limits with those of this user's accounts, and of every qos."""
+    """Return the limits with those of this user's accounts, and of every qos; KeyError for a user without a name."""
     user = pwd.getpwuid(os.getuid()).pw_name
     columns = ("Account", "DefaultQOS", *USER_LIMITS)
     accounts: dict[str, list[Limit]] = {}

@@ -1,8 +1,10 @@
 """Which jobs are worth another try after they ended without a result, and what is done otherwise then."""
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,36 +52,52 @@ class Try:
 def find_tries(state: State, jobs: Sequence[Job]) -> dict[str, Try]:
     """Return how those of `jobs` that this round has submitted before are tried once more, where they are."""
     latest, found = state.ledger.latest(), {}
-    before = {job.name: state.submissions(job.name) for job in jobs}
-    ended = {name: latest[name] for name, batches in before.items() if batches}
-    history = _history(ended.values())
-    for job in jobs:
-        if job.name not in ended:
-            continue
-        batch, slurm_id = ended[job.name]
+    ended = [(job, *latest[job.name]) for job in jobs if state.submissions(job.name)]
+    history = _history(state, ended)
+    for job, batch, slurm_id in ended:
         told = history.get(slurm_id)
-        held = job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
+        held = _is_held(state, job)
         cause = "node" if held else cause_of(job, slurm_id, told, batch.log(state.ledger.root, slurm_id))
         nodes = scheduler.last_nodes(slurm_id) if cause == "node" else ()
-        again = next_try(job, before[job.name], cause, nodes, told.memory if told else "") if cause else None
+        asked = told.memory if told else ""
+        again = next_try(job, state.submissions(job.name), cause, nodes, asked) if cause else None
         if again:
             found[job.name] = again
     return found
 
 
-def _history(ended: Iterable[tuple[Batch, str]]) -> dict[str, Accounted]:
-    """Return what accounting says of jobs; nothing where there is none, or none just now."""
-    names = {slurm_id: batch.slurm_name for batch, slurm_id in ended}
-    try:
-        return scheduler.history(names, set(names.values())) if names else {}
-    except SchedulerError:
-        return {}
+def _history(state: State, ended: Sequence[tuple[Job, Batch, str]]) -> dict[str, Accounted]:
+    """Return what accounting says of jobs that have left the queue, or are held; nothing where there is none.
+
+    Of one that has left just now, and has said nothing itself, accounting may still believe that it runs: it is asked
+    again.
+    """
+    names = {slurm_id: batch.slurm_name for _, batch, slurm_id in ended}
+    silent = [slurm_id for job, _, slurm_id in ended if not _is_held(state, job) and not _said(job, slurm_id)]
+    found: dict[str, Accounted] = {}
+    with contextlib.suppress(SchedulerError):
+        found = scheduler.history(names, set(names.values())) if names else {}
+        if any(slurm_id not in found or found[slurm_id].state in scheduler.ALIVE for slurm_id in silent):
+            time.sleep(scheduler.LAG_SECONDS)
+            found = scheduler.history(names, set(names.values()))
+    return found
+
+
+def _is_held(state: State, job: Job) -> bool:
+    """Say whether Slurm holds a job that a node could not start."""
+    return job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
+
+
+def _said(job: Job, slurm_id: str) -> bool:
+    """Say whether a job has written down itself that it failed."""
+    record = read_record(job.out)
+    return bool(record and record.state == "failed" and record.job_id == slurm_id)
 
 
 def cause_of(job: Job, slurm_id: str, ended: Accounted | None, log: Path) -> str:
     """Return why a job that is not done has ended, as far as it is a cause that another try may cure."""
     record = read_record(job.out)
-    if record and record.state == "failed" and record.job_id == slurm_id:
+    if record and _said(job, slurm_id):
         return record.cause
     state = ended.state if ended else ""
     if state == "CANCELLED" and job.needs:  # somebody's scancel says `CANCELLED by UID`

@@ -63,6 +63,9 @@ NEVER = {
     "QOSNotAllowed": "its qos may not use this partition",
     "launch failed requeued held": "its node could not start it, and Slurm holds it",
 }
+# What accounting says of jobs that have not ended, as far as it knows: it is behind the queue by LAG_SECONDS.
+ALIVE = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "SUSPENDED", "RESIZING")
+LAG_SECONDS = 6.0
 LAUNCH_FAILED = "launch failed requeued held"
 HELD = {"JobHeldUser": "held; `scontrol release` lets it go", "JobHeldAdmin": "held by an administrator"}
 FULL = (

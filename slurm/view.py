@@ -84,9 +84,8 @@ def forget(root: Path) -> None:
 
 
 def _ended(found: dict[str, Accounted]) -> dict[str, Accounted]:
-    """Leave out what accounting still believes to run; it lags behind by seconds."""
-    alive = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "SUSPENDED", "RESIZING")
-    return {slurm_id: entry for slurm_id, entry in found.items() if entry.state not in alive}
+    """Leave out what accounting still believes to run."""
+    return {slurm_id: entry for slurm_id, entry in found.items() if entry.state not in scheduler.ALIVE}
 
 
 def _read(path: Path) -> View:
