@@ -175,7 +175,10 @@ def test_an_unknown_name_is_told_with_the_nearest(site, capsys):
     assert "a is 2 jobs; expected one of them, as a/demo-imagenet-knn/seed0" in capsys.readouterr().err
 
 
-def test_cancel_says_what_it_has_done(site, capsys):
+def test_a_finished_suite_has_nothing_missing_and_nothing_to_cancel(site, capsys):
+    capsys.readouterr()
+    assert site.suite("plan", "--local") == 0
+    assert "missing: nothing\n" in capsys.readouterr().out
     assert site.suite("cancel") == 0
     assert capsys.readouterr().out == "s: nothing of it runs or waits; `run` goes on from what is finished\n"
 

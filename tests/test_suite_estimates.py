@@ -223,7 +223,7 @@ def test_too_small_a_disk_refuses_unless_it_is_not_to_be_looked_at(tmp_path, mon
     assert f"{said}; make room, or say cluster: {{check_disk: false}}" in capsys.readouterr().err
     write_suite(tmp_path, more="cluster: {check_disk: false}\n")
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert f"note: {tmp_path}/out {said}" in capsys.readouterr().out
+    assert f"note: {tmp_path} {said}" in capsys.readouterr().out
 
 
 BY_HAND = next(entry.name for entry in zoo().values() if entry.by_hand)
