@@ -30,6 +30,15 @@ def is_cached(entry: Entry) -> bool:
     return cached_path(entry).is_file()
 
 
+def require_fetchable(entry: Entry) -> None:
+    """Raise ZooError if the file is not there and only people can fetch it."""
+    if entry.by_hand and not is_cached(entry):
+        place = cached_path(entry)
+        raise ZooError(
+            f"zoo:{entry.name}: no program can fetch it; take it from {entry.address} and save it as {place}"
+        )
+
+
 def fetch(entry: Entry) -> Path:
     """Return the path of the checkpoint, fetched if it is not there, checked if it was not yet.
 
@@ -38,10 +47,7 @@ def fetch(entry: Entry) -> Path:
     """
     path = cached_path(entry)
     if not path.is_file():
-        if entry.by_hand:
-            raise ZooError(
-                f"zoo:{entry.name}: no program can fetch it; take it from {entry.address} and save it as {path}"
-            )
+        require_fetchable(entry)
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path):
             if not path.is_file():  # else another process has just fetched it

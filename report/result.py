@@ -136,12 +136,12 @@ def parse_result(text: str, path: Path) -> Result:
     except TextError as error:
         raise ResultError(str(error)) from None
     if not isinstance(found, dict):
-        raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields")
+        raise ResultError(f"{path}: holds no JSON object, expected one with a result's fields; {ADVICE}")
     given = cast("dict[str, Any]", found)
     missing, extra = sorted(REQUIRED - given.keys()), sorted(given.keys() - checks(Result).keys())
     if missing or extra:
         what = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(extra)}"
-        raise ResultError(f"{path}: {what}; expected a twinbench result of schema {SCHEMA} or older")
+        raise ResultError(f"{path}: {what}; expected a twinbench result of schema {SCHEMA} or older; {ADVICE}")
     result = Result(**given)
     _check(path, result)
     if result.schema == 1 and not result.imported:

@@ -67,10 +67,10 @@ class SlurmLauncher:
 
     def look(self, suite: Suite, names: Sequence[str], *, fresh: bool = False) -> View:
         """Return what Slurm says of jobs, from the file of the last look if that is fresh enough."""
-        if fresh:
-            forget(suite.root)
         if not was_submitted(suite.root):
             return View()
+        if fresh:
+            forget(suite.root)
         ledger = Ledger(suite.root)
         said = look(suite.root, ledger, names, suite.name)
         latest = ledger.latest()
@@ -92,6 +92,8 @@ class SlurmLauncher:
 
     def logs(self, suite: Suite, name: str) -> list[Path]:
         """Return what Slurm's output of a job's submissions is in, the last one last."""
+        if not was_submitted(suite.root):
+            return []
         batches = [batch for batch in Ledger(suite.root).batches.values() if batch.slurm_id and name in batch.jobs]
         found = [batch.log(suite.root, batch.element(name)) for batch in batches]
         return [log for log in found if log.exists()]

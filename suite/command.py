@@ -21,13 +21,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-from twinbench.protocols.house import unknown
 from twinbench.suite import show
 from twinbench.suite.graph import Job, build_jobs
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
 from twinbench.suite.measured import whole_results
+from twinbench.suite.naming import find_job, jobs_named, with_needs
 from twinbench.suite.record import LOG
 from twinbench.suite.series import describe
 from twinbench.suite.standing import count_causes
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "logs":
             return _logs(suite, jobs, arguments.trial, arguments.follow)
         case "cancel":
-            named = _named(suite, jobs, arguments.trials)
+            named = jobs_named(suite, jobs, arguments.trials)
             if named and all(job.done() for job in named):
                 raise SuiteError(
                     f"{suite.file}: all of {' '.join(arguments.trials)} is done; there is nothing to cancel"
@@ -106,7 +106,7 @@ def _run(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> in
     """Start what is missing, all or of what is named, once or as checkpoints appear."""
     from twinbench.suite.watch import watch
 
-    named = _named(suite, jobs, arguments.trials)
+    named = jobs_named(suite, jobs, arguments.trials)
     if arguments.watch and named:
         raise SuiteError(f"{suite.file}: --watch follows the whole suite; leave out {' '.join(arguments.trials)}")
     launcher = _launcher(arguments.local)
@@ -116,7 +116,7 @@ def _run(suite: Suite, jobs: Sequence[Job], arguments: argparse.Namespace) -> in
             print(describe(each.common.name, each.files), file=sys.stderr)
     if not isinstance(launcher, LocalLauncher):
         submit = partial(_submit, launcher=launcher, again=again, named=named)
-        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, _with_needs(jobs, named))
+        return watch(arguments.suite, submit) if arguments.watch else submit(suite, jobs, with_needs(jobs, named))
     if not arguments.watch:
         return run_locally(suite, jobs, arguments.parallel, again=again, named=named)
     with only_runner(suite.root):  # held while it sleeps, too: `cancel` finds it
@@ -135,7 +135,7 @@ def run_locally(
 ) -> int:
     """Run what is missing on this machine, or of the `named` jobs, and write the table; return 1 if a job failed."""
     with only_runner(suite.root):
-        return _run_here(suite, jobs, _with_needs(jobs, named), parallel=parallel, again=again, named=named)
+        return _run_here(suite, jobs, with_needs(jobs, named), parallel=parallel, again=again, named=named)
 
 
 def _run_here(
@@ -171,28 +171,6 @@ def _launcher(local: bool) -> Launcher:
     if not local:
         print("no Slurm (sbatch) here: this machine does it", file=sys.stderr)
     return LocalLauncher()
-
-
-def _named(suite: Suite, jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
-    """Return the jobs that are named each, or by their method, or method and protocol; SuiteError for an unknown
-    name."""
-    groups: dict[str, list[Job]] = {}
-    for job in jobs if names else ():
-        parts = job.name.split("/")
-        for end in range(len(parts)):
-            groups.setdefault("/".join(parts[: end + 1]), []).append(job)
-    found: dict[str, Job] = {}
-    for name in names:
-        if name.strip("/") not in groups:
-            raise SuiteError(f"{suite.file}: {unknown('trial', name, groups)}")
-        found.update((job.name, job) for job in groups[name.strip("/")])
-    return list(found.values())
-
-
-def _with_needs(jobs: Sequence[Job], named: Sequence[Job]) -> list[Job]:
-    """Return some jobs and those that they need, in their order; all if none are named."""
-    names = {name for job in named for name in (job.name, *job.needs)}
-    return [job for job in jobs if not named or job.name in names]
 
 
 def _set_aside(
@@ -289,9 +267,7 @@ def _as_json(suite: Suite, statuses: Sequence[JobStatus], problem: str) -> dict[
 
 def _logs(suite: Suite, jobs: Sequence[Job], name: str, follow: bool) -> int:
     """Print a job's log, after what was said before its worker began."""
-    job = next((job for job in jobs if job.name == name.strip("/")), None)
-    if not job:
-        raise SuiteError(f"{suite.file}: {unknown('trial', name, (job.name for job in jobs))}")
+    job = find_job(suite, jobs, name)
     own = job.out / LOG
 
     def logs() -> list[Path]:
@@ -310,9 +286,14 @@ def _cancel(suite: Suite, names: Sequence[str]) -> int:
     """Stop the suite's jobs, or those named, on the cluster and in a local runner on this machine."""
     cancelled = cluster_launcher().cancel(suite, names)
     told = LocalLauncher().cancel(suite, names)
-    which = f"about {told} jobs" if names else "to stop"
-    local = f", and the runner on this machine told {which}" if told else ""
-    print(f"{suite.name}: {cancelled} jobs cancelled{local}; `run` goes on from what is finished")
+    did: list[str] = []
+    if cancelled:
+        did.append(f"{cancelled} jobs cancelled")
+    if told:
+        did.append("the run on this machine is told to stop" + (f" {told} jobs" if names else ""))
+    if not did:
+        did.append("nothing of it runs or waits")
+    print(f"{suite.name}: {', and '.join(did)}; `run` goes on from what is finished")
     return 0
 
 

@@ -1,5 +1,6 @@
 """What a running suite shows: a bar on a terminal, elsewhere a line a minute, and one for each job's start and end."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ class Display:
 
     def __init__(self, total: int, done: int):
         """Show `total` jobs, of which `done` were finished before."""
-        self.interactive = sys.stderr.isatty()
+        self.interactive = has_screen()
         self.running: dict[str, Job] = {}
         self._bar = tqdm(total=total, initial=done, desc="suite", unit="job", disable=not self.interactive)
         self._ended, self._total = done, total
@@ -37,6 +38,7 @@ class Display:
     def finished(self, job: Job, record: Record) -> None:
         """Print one line on how a job ended."""
         self.running.pop(job.name, None)
+        self._bar.set_postfix_str(self._progress(), refresh=False)  # the bar is drawn again with each line
         self._ended += 1
         seconds = f" in {record.ended - record.started:.0f} s" if record.started else ""
         reason = f": {record.reason}" if record.reason else ""
@@ -82,6 +84,14 @@ class Display:
             far = advance(job.out / "log.jsonl", *job.length)
             told.append(f"{name} {far}" if far else name)
         return short_list(told)
+
+
+def has_screen() -> bool:
+    """Say whether stderr is a terminal that shows a bar: those that containers and logs make up have no size."""
+    try:
+        return sys.stderr.isatty() and 0 not in os.get_terminal_size(sys.stderr.fileno())
+    except OSError:  # it does not tell
+        return True
 
 
 def short_list(names: Sequence[str], most: int = 3) -> str:

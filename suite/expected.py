@@ -21,7 +21,9 @@ from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.suite.content import content_sha256
 from twinbench.suite.inputs import Inputs
-from twinbench.suite.suite import Measurement, Method, Suite
+from twinbench.suite.measurements import Measurement
+from twinbench.suite.methods import Method
+from twinbench.suite.suite import Suite
 
 Parts = dict[str, str]
 

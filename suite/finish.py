@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,16 +87,22 @@ def run_report(suite: Suite, jobs: Sequence[Job]) -> list[Path]:
     """Write the table as a job of this process, with a record and a log as the other jobs have; return the files."""
     report = report_of(jobs)
     record = records.begin(report.out, report.identity, report.argv)
-    with (report.out / records.LOG).open("a") as log:
-        try:
-            written = write_reports(suite, jobs)
-        except (UserError, OSError) as error:
-            print(error, file=log)
+    try:
+        written = write_reports(suite, jobs)
+    except (UserError, OSError) as error:
+        with suppress(OSError):  # on a full disk nothing can be told but the first error
             records.end(report.out, record, "failed", 2, str(error))
-            raise
-        print("\n".join(map(str, written)), file=log)
+            _log(report, str(error))
+        raise
+    _log(report, "\n".join(map(str, written)))
     records.end(report.out, record, "done")
     return written
+
+
+def _log(report: Job, text: str) -> None:
+    """Add lines to the report's log."""
+    with (report.out / records.LOG).open("a") as log:
+        print(text, file=log)
 
 
 def report_of(jobs: Sequence[Job]) -> Job:

@@ -25,6 +25,8 @@ from twinbench.suite.backbone import PRODUCT, Made, read_made
 from twinbench.suite.cluster import Cluster
 from twinbench.suite.expected import Expected
 from twinbench.suite.measured import read_measured
+from twinbench.suite.measurements import Measurement
+from twinbench.suite.methods import Method
 from twinbench.suite.resolved import FILE as SUBMITTED
 from twinbench.suite.standing import (
     NO_MORE,
@@ -39,7 +41,7 @@ from twinbench.suite.standing import (
     pretrained_of,
     recorded_parts,
 )
-from twinbench.suite.suite import Measurement, Method, Suite, SuiteError
+from twinbench.suite.suite import Suite, SuiteError
 
 RESULT = "result.json"
 REPORT = "report"  # the name of the job that writes the table, and its folder

@@ -10,13 +10,14 @@ from pathlib import Path
 from twinbench.data.source import FORMS, Source
 from twinbench.protocols.house import UserError
 from twinbench.report.provenance import code
+from twinbench.runtime.duration import disk_space
 from twinbench.suite.backbone import PRODUCT
 from twinbench.suite.estimate import disk_bytes, passing_bytes
 from twinbench.suite.expected import data_of
 from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
 from twinbench.suite.launcher import Launcher
-from twinbench.suite.proofs import require_offers, sizes
+from twinbench.suite.proofs import require_found, require_offers, sizes
 from twinbench.suite.series import describe
 from twinbench.suite.suite import Suite, SuiteError
 
@@ -65,7 +66,9 @@ def existing(path: Path) -> Path:
 def _root(suite: Suite) -> Iterator[str]:
     """Yield what is wrong with the folder everything is written to."""
     place = existing(suite.root)
-    if not os.access(place, os.W_OK):
+    if not place.is_dir():
+        yield f"root: {place} is a file; choose a folder, which need not be there yet"
+    elif not os.access(place, os.W_OK):
         yield f"{place} is not writable; choose a root on a disk that you and all nodes can write to"
 
 
@@ -76,7 +79,7 @@ def _disk(suite: Suite, missing: Sequence[Job]) -> str:
     needed, free = left + max(map(passing_bytes, missing), default=0), shutil.disk_usage(place).free
     if needed <= free:
         return ""
-    return f"{place} has {free / 1e9:.1f} GB free, but the missing jobs write about {needed / 1e9:.1f} GB"
+    return f"{place} has {disk_space(free)} free, but the missing jobs write about {disk_space(needed)}"
 
 
 def _data(suite: Suite, missing: Sequence[Job]) -> Iterator[str]:
@@ -120,12 +123,15 @@ def _part(suite: Suite, missing: Sequence[Job], *, points: bool) -> Suite:
 
 
 def _checkpoints(suite: Suite) -> Iterator[str]:
-    """Yield the checkpoints that hold no whole backbone, or one that lacks what a protocol takes."""
+    """Yield the checkpoints that cannot be had, hold no whole backbone, or one that lacks what a protocol takes."""
     for method in suite.methods:
-        if not method.file or (suite.root / method.name / "backbone" / PRODUCT).exists():
+        if (suite.root / method.name / "backbone" / PRODUCT).exists():
             continue
         protocols = [entry.protocol for entry in suite.measurements if method.wants(entry.protocol)]
         try:
-            require_offers(method, protocols)
+            if method.file:
+                require_offers(method, protocols)
+            else:
+                require_found(method)
         except UserError as error:
             yield f"methods.{method.name}: {error}"

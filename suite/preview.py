@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from twinbench.runtime.duration import duration
+from twinbench.runtime.duration import disk_space, duration
 from twinbench.suite.estimate import Estimate, estimate
 from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
@@ -67,7 +67,7 @@ def _lines(
             words.append(f"{time:>14}  {_megabytes(left, costs):7.0f} MB  ({basis})  {needs}")
         lines.append("  " + "  ".join(words).rstrip())
     left = _left(statuses)
-    lines.append(f"  missing: {len(left)} jobs, {_total(left, costs, machine)}")
+    lines.append(f"  missing: {len(left)} jobs, {_total(left, costs, machine)}" if left else "  missing: nothing")
     stale = stale_line(suite, statuses)
     if stale:
         lines.append(f"  {stale}")
@@ -81,11 +81,11 @@ def _left(statuses: Sequence[JobStatus]) -> list[JobStatus]:
 
 def _total(left: Sequence[JobStatus], costs: dict[str, Estimate], machine: Machine | None) -> str:
     """Say what all that is missing may take."""
-    disk = f"about {_megabytes(left, costs) / 1000:.1f} GB"
+    disk = f"about {disk_space(1e6 * _megabytes(left, costs))}"
     untold = sum(costs[status.job.name].hours is None for status in left)
     time = _time(left, costs, machine)
-    if not left or (untold and not any(costs[status.job.name].hours for status in left)):
-        return f"nothing tells how long {untold} of them take; {disk}" if left else disk
+    if untold and not any(costs[status.job.name].hours for status in left):
+        return f"nothing tells how long {untold} of them take; {disk}"
     beside = f" beside {untold} of which nothing tells how long they take" if untold else ""
     if machine and not machine.has_gpus:
         return f"about {time} of this machine{beside}; {disk}"

@@ -8,13 +8,16 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twinbench.convert.zoo import entry_named
 from twinbench.data import hints
 from twinbench.protocols.schema import Protocol
 from twinbench.report.provenance import code_root
-from twinbench.suite.suite import Method, Suite
+from twinbench.suite.methods import Method
+from twinbench.suite.suite import Suite
 
 if TYPE_CHECKING:
     from twinbench.convert.backbone import Backbone
@@ -69,6 +72,27 @@ def require_offers(method: Method, protocols: Iterable[Protocol]) -> None:
     size = sum(tensor.numel() * tensor.element_size() for tensor in backbone.state_dict.values())
     proof = Proof(tuple(sorted(backbone.network.offers)), size, vectors[-1] if vectors else RESNET_FEATURES)
     hints.keep(_question(method, method.file), asdict(proof), _files(method.file), began)
+
+
+def require_found(method: Method) -> None:
+    """Raise UserError if what a method names that is no file cannot be had: a model that its library does not have, one
+    of the hub's that was not fetched, one of the zoo's that only people can fetch.
+
+    Where what this takes is not installed, its job tells.
+    """
+    spec, model = method.checkpoint, method.model
+    if model and find_spec(model.library):
+        from twinbench.convert.architectures.library import require_model
+
+        require_model(model.library, model.name.partition(" ")[0])
+    elif spec.startswith("hf:") and find_spec("torch"):
+        from twinbench.convert.reading.hub import cached_folder
+
+        cached_folder(spec)
+    elif spec.startswith("zoo:"):
+        from twinbench.convert.download import require_fetchable
+
+        require_fetchable(entry_named(spec.removeprefix("zoo:")))
 
 
 def _opened(method: Method) -> "Backbone":

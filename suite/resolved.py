@@ -8,7 +8,9 @@ import yaml
 
 from twinbench.protocols.house import replacing
 from twinbench.suite.cluster import MAPS, Cluster, report_cluster
-from twinbench.suite.suite import Measurement, Method, Series, Suite
+from twinbench.suite.measurements import Measurement
+from twinbench.suite.methods import Method, Series
+from twinbench.suite.suite import Suite
 
 FILE = "submitted.yaml"
 

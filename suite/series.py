@@ -32,6 +32,7 @@ _NETWORK = re.compile(r"resnet(18|34|50|101|152|200)(?![0-9])", re.IGNORECASE)  
 class Files:
     """What a glob finds."""
 
+    pattern: Path = Path()
     checkpoints: Mapping[str, Path] = field(default_factory=dict)  # by the method's name, in the order of their numbers
     growing: tuple[Path, ...] = ()  # changed a moment ago: perhaps half-written
     unnumbered: tuple[Path, ...] = ()
@@ -60,14 +61,14 @@ def look(name: str, pattern: Path, root: Path, where: str) -> Files:
     for method, path in taken.items():
         found.setdefault(int(method.rpartition("@")[2]), (method, path))
     ready = {method: path for _, (method, path) in sorted(found.items()) if path not in growing}
-    return Files(ready, tuple(growing), tuple(unnumbered))
+    return Files(pattern, ready, tuple(growing), tuple(unnumbered))
 
 
 def describe(name: str, files: Files) -> str:
     """Tell in a line what was found, and what was left out and why."""
     found = list(files.checkpoints)
     count = f"{len(found)} checkpoint{'s' if len(found) > 1 else ''}"
-    told = [f"{count}, up to {found[-1]}" if found else "no checkpoint yet"]
+    told = [f"{count}, up to {found[-1]}" if found else f"no checkpoint yet at {files.pattern}"]
     if files.growing:
         told.append(f"{_listed(files.growing)} changed within {SETTLED_SECONDS:.0f} s and will be looked at again")
     if files.unnumbered:

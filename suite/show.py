@@ -64,8 +64,8 @@ def _job_line(status: JobStatus, width: int) -> str:
         words.append(str(status.advance))
     if status.reason:
         words.append(status.reason)
-    if status.record and status.record.starts > 1:
-        words.append(f"start {status.record.starts}")
+    if status.record and status.record.starts > 1 and status.job.kind != "report":
+        words.append(f"started {status.record.starts} times")
     if status.job_id and status.state != "done":
         words.append(f"job {status.job_id}")
     return f"  {status.job.name:{width}}  {status.state:7}  {'; '.join(words)}".rstrip()

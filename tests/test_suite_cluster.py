@@ -244,7 +244,7 @@ def test_no_method_is_called_after_what_a_suite_writes():
     from fnmatch import fnmatchcase
 
     from twinbench.slurm import ledger
-    from twinbench.suite import again, finish, graph, resolved, suite
+    from twinbench.suite import again, finish, graph, methods, resolved
 
     for name in (
         *finish.FILES.values(),
@@ -256,4 +256,4 @@ def test_no_method_is_called_after_what_a_suite_writes():
         "code",
         "slurm",
     ):
-        assert any(fnmatchcase(name, ours) for ours in suite.OURS), name
+        assert any(fnmatchcase(name, ours) for ours in methods.OURS), name

@@ -1,5 +1,6 @@
 """Files that a full disk, a kill or a person damages: one bad cell, never the end of a suite; and trials by name."""
 
+import errno
 import json
 import os
 
@@ -169,6 +170,45 @@ def test_an_unknown_name_is_told_with_the_nearest(site, capsys):
         assert site.suite(action, "a/demo-imagenet-knm") == 2
         [line] = capsys.readouterr().err.splitlines()[-1:]
         assert "unknown trial 'a/demo-imagenet-knm'. Did you mean 'a/demo-imagenet-knn'?" in line
+        assert line.endswith(f"`twinbench suite status {site.file}` lists all")
+    assert site.suite("logs", "a") == 2
+    assert "a is 2 jobs; expected one of them, as a/demo-imagenet-knn/seed0" in capsys.readouterr().err
+
+
+def test_a_finished_suite_has_nothing_missing_and_nothing_to_cancel(site, capsys):
+    capsys.readouterr()
+    assert site.suite("plan", "--local") == 0
+    assert "missing: nothing\n" in capsys.readouterr().out
+    assert site.suite("cancel") == 0
+    assert capsys.readouterr().out == "s: nothing of it runs or waits; `run` goes on from what is finished\n"
+
+
+def test_a_disk_that_is_full_for_the_tables_log_too_is_told_with_the_first_file_it_had_no_room_for(
+    site, capsys, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "report.txt")
+
+    monkeypatch.setattr("twinbench.suite.finish.write_reports", full)
+    (site.root / "report/table.json").unlink()
+    (site.root / "report/job.log").unlink()
+    (site.root / "report/job.log").symlink_to("/dev/full")
+    assert site.suite("run", "--local") == 2
+    assert "twinbench suite: report.txt: No space left on device" in capsys.readouterr().err
+    assert site.states(capsys)["report"][0] == "failed"
+
+
+def test_a_root_that_is_a_file_is_told_by_each_command_in_its_own_words(site, capsys):
+    site.root.rename(site.root.with_name("before"))
+    site.root.write_text("")
+    expected = {
+        "plan": f"root: {site.root} is a file; choose a folder",
+        "report": "no result of the suite's trials below; run it first",
+        "logs": "a/demo-imagenet-knn/seed0 has not been started",
+    }
+    for action, words in expected.items():
+        assert site.suite(action, *(["a/demo-imagenet-knn/seed0"] if action == "logs" else [])) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_what_was_read_is_believed_only_of_the_very_same_file(site, capsys, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 
 import twinbench
 from twinbench.convert.architectures.resnet import ResNet50
+from twinbench.convert.zoo import zoo
 from twinbench.suite import history, proofs
 from twinbench.suite.estimate import disk_bytes, estimate, passing_bytes
 from twinbench.suite.graph import build_jobs
@@ -117,11 +118,11 @@ def test_a_machine_without_gpus_is_told_its_own_hours(tmp_path, monkeypatch, cap
     job, _report = build_jobs(read_suite(file))
     monkeypatch.setattr("twinbench.suite.preview.this_machine", lambda _: FOUR)
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert "missing: 2 jobs, nothing tells how long 1 of them take; about 0.0 GB" in capsys.readouterr().out
+    assert "missing: 2 jobs, nothing tells how long 1 of them take; about 9 MB" in capsys.readouterr().out
     past(job, 4 * 3600.0, node_kind(1, with_gpus=False))
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
     told = capsys.readouterr().out
-    assert "missing: 2 jobs, about 1.0 h of this machine; about 0.0 GB" in told
+    assert "missing: 2 jobs, about 1.0 h of this machine; about 9 MB" in told
     assert "GPU" not in told
 
 
@@ -219,8 +220,29 @@ def test_too_small_a_disk_refuses_unless_it_is_not_to_be_looked_at(tmp_path, mon
     file = write_suite(tmp_path)
     (tmp_path / "out").mkdir()
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
-    said = "has 0.0 GB free, but the missing jobs write about 0.0 GB"
+    said = "has 1 MB free, but the missing jobs write about 9 MB"
     assert f"{said}; make room, or say cluster: {{check_disk: false}}" in capsys.readouterr().err
     write_suite(tmp_path, more="cluster: {check_disk: false}\n")
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert f"note: {tmp_path}/out {said}" in capsys.readouterr().out
+    assert f"note: {tmp_path} {said}" in capsys.readouterr().out
+
+
+BY_HAND = next(entry.name for entry in zoo().values() if entry.by_hand)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        ("torchvision:resnet81=random", "methods.m: unknown torchvision model 'resnet81'. Did you mean 'resnet18'?"),
+        ("hf:org/none", "fetch it: twinbench zoo hf:org/none --fetch"),
+        (f"zoo:{BY_HAND}", f"methods.m: zoo:{BY_HAND}: no program can fetch it; take it from"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_had_is_told_before_anything_waits_for_it(
+    tmp_path, monkeypatch, capsys, checkpoint, words
+):
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    file = write_suite(tmp_path, f"{{m: {{checkpoint: '{checkpoint}'}}}}")
+    assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
+    assert words in capsys.readouterr().err

@@ -97,9 +97,18 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
         (changed(methods={"a": {"checkpoint": "random", "layout": "--drop"}}), "methods.a.layout: is '--drop'"),
         (changed(methods={"a": {"checkpont": "x"}}), "methods.a: unknown key 'checkpont'"),
         (changed(methods={"a": {}}), "methods.a: expected either `checkpoint` or `pretrain`"),
-        (changed(methods={"a": {"pretrain": {"recipe": "domo"}}}), "unknown recipe 'domo'. Did you mean 'demo'?"),
-        (changed(methods={"a": {"pretrain": {"set": {"epochz": 1}}}}), "unknown setting 'epochz'"),
+        (
+            changed(methods={"a": {"pretrain": {"recipe": "domo"}}}),
+            "methods.a.pretrain: unknown recipe 'domo'. Did you mean 'demo'?",
+        ),
+        (changed(methods={"a": {"pretrain": {"set": {"epochz": 1}}}}), "methods.a.pretrain: unknown setting 'epochz'"),
         (changed(methods={"a": {"pretrain": {"data": "inat"}}}), "trains on 'inat', but data names no folder"),
+        (
+            changed(methods={"a": {"checkpoint": "zoo:barlow-twinz"}}),
+            "methods.a: zoo:barlow-twinz: .*near: barlow-twins",
+        ),
+        (changed(methods={"a": {"checkpoint": "*.pth"}}), "there is no file .*; a pattern belongs to `checkpoints`"),
+        (changed(site="maybe"), "site: is 'maybe', expected true or false"),
         (changed(methods={"../up": {"checkpoint": "random"}}), "'../up' is no usable name"),
         (
             changed(methods={"features": {"checkpoint": "random"}}),

@@ -1,13 +1,17 @@
 """The local runner, on small jobs of its own: order, bounds, failures, and every way to be stopped."""
 
 import errno
+import fcntl
 import io
 import json
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from dataclasses import replace
@@ -16,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from twinbench.suite import local
-from twinbench.suite.display import Display
+from twinbench.suite.display import Display, has_screen
 from twinbench.suite.graph import Job
 from twinbench.suite.local import LocalRunner, Machine, loader_flags
 from twinbench.suite.lock import Holder, only_runner, running_holder
-from twinbench.suite.record import read_record
+from twinbench.suite.record import Record, read_record
 from twinbench.suite.suite import SuiteError
 
 ROOT = Path(__file__).parent.parent
@@ -267,6 +271,26 @@ class Screen(io.StringIO):
     def __init__(self, terminal):
         super().__init__()
         self.isatty = lambda: terminal
+
+
+def test_the_bar_forgets_a_job_as_it_ends(tmp_path, monkeypatch):
+    screen = Screen(terminal=True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    display, ended = Display(1, 0), job(tmp_path, "ended")
+    display.started(ended)
+    display.finished(ended, Record("done", ""))
+    display.close()
+    assert "ended" not in screen.getvalue().rpartition("done ended")[2]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 80), (24, 80)])
+def test_a_terminal_without_a_size_shows_lines_and_no_bar(monkeypatch, rows, columns):
+    """As those that `script`, and some containers, make up: the bar would be empty there."""
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+    with open(side, "w") as stderr, open(main, "rb"):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert has_screen() == (rows > 0)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -7,7 +7,7 @@ import pytest
 
 from twinbench.protocols.identity import Identity
 from twinbench.report.result import Result
-from twinbench.runtime.duration import duration
+from twinbench.runtime.duration import disk_space, duration
 from twinbench.suite.advance import advance
 from twinbench.suite.content import content_sha256
 from twinbench.suite.estimate import estimate
@@ -100,6 +100,11 @@ def test_progress_and_time_left_come_from_the_log_and_survive_a_restart(tmp_path
 )
 def test_durations_say_their_unit(seconds, words):
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "0 MB"), (17.4e6, "17 MB"), (0.96e9, "1.0 GB"), (1.24e9, "1.2 GB")])
+def test_room_on_disk_says_its_unit(size, words):
+    assert disk_space(size) == words
 
 
 def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):

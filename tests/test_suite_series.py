@@ -145,7 +145,7 @@ def test_a_checkpoint_that_the_training_removed_stays_and_what_was_made_of_it_is
         (("[demo-imagenet-knn]", "7"), "bt.protocols: is 7, expected a list of names"),
         (("random:", "bt@0001:"), "methods.bt@0001: bt has a checkpoint of that name"),
         (('"runs/*.pth"', "random"), "bt.checkpoints: is 'random', expected files, as runs/"),
-        (('"runs/*.pth"', "7"), "bt: checkpoints is 7, expected a file"),
+        (('"runs/*.pth"', "7"), "bt: checkpoints is 7, expected files, as runs/"),
         (("input: imagenet", "until: x"), "methods.bt.until: is 'x', expected a whole number"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_mistake_takes_one_line(folder, change, words):
 def test_a_plan_tells_what_is_there_and_what_is_not(folder, capsys):
     file = read(folder).file
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 0
-    assert "note: methods.bt: no checkpoint yet\n" in capsys.readouterr().out
+    assert f"note: methods.bt: no checkpoint yet at {folder}/runs/*.pth\n" in capsys.readouterr().out
     only = read(folder, re.sub("  random: .*\n", "", TEXT)).file
     for action in (["status"], ["run", "--local"]):
         assert twinbench.main(["suite", action[0], str(only), *action[1:]]) == 0

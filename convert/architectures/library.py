@@ -106,11 +106,23 @@ def _shapes(network: LibraryNetwork) -> Shapes:
     return {name.removeprefix("model."): tuple(values.shape) for name, values in tensors.items()}
 
 
+def require_model(library: str, name: str) -> None:
+    """Raise ModelError unless the library has a model of that name."""
+    if library == "timm":
+        timm = timm_library(name)
+        if not timm.is_model(name):
+            raise ModelError(unknown("timm model", name, timm.list_models()))
+        return
+    models = importlib.import_module("torchvision.models")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ModelError(unknown("torchvision model", name, known))
+
+
 def make_timm(name: str, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
     """Return timm's model without its classifier. Vision transformers take any image size."""
+    require_model("timm", name)
     timm = timm_library(name)
-    if not timm.is_model(name):
-        raise ModelError(unknown("timm model", name, timm.list_models()))
     given = dict(options)
     if _takes_any_size(timm, name):
         given.setdefault("dynamic_img_size", True)
@@ -135,10 +147,8 @@ def timm_library(name: str) -> ModuleType:
 
 def make_torchvision(name: str, options: Mapping[str, Any], pretrained: bool) -> nn.Module:
     """Return torchvision's model without its last linear layer."""
+    require_model("torchvision", name)
     models = importlib.import_module("torchvision.models")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ModelError(unknown("torchvision model", name, known))
     model = _made(lambda: models.get_model(name, weights="DEFAULT" if pretrained else None, **options), name)
     last = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not last:
@@ -185,9 +195,8 @@ def default_convention(network: LibraryNetwork) -> InputConvention:
     """Return the input convention of the library's default weights of a model."""
     if network.library == "torchvision":
         return IMAGENET
+    require_model("timm", network.model)
     timm = timm_library(network.model)
-    if not timm.is_model(network.model):
-        raise ModelError(unknown("timm model", network.model, timm.list_models()))
     config = timm.get_pretrained_cfg(network.model)
     return InputConvention(tuple(config.mean), tuple(config.std))
 

@@ -75,7 +75,7 @@ def test_a_pretraining_over_two_nodes_is_one_group_of_processes(site):
 def test_too_small_a_disk_and_a_read_only_one_are_refused(small_disk, site, capsys):
     site.write(seeds=100)
     assert site.run() == 2
-    assert "GB free, but the missing jobs write about" in capsys.readouterr().err
+    assert "free, but the missing jobs write about" in capsys.readouterr().err
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert site.run() == 2
     assert "out is not writable; choose a root on a disk" in capsys.readouterr().err
