@@ -130,14 +130,19 @@ def _by_cell(
     """Group results by method and column; a protocol with further metrics fills a column for each."""
     asked = {column.metric: None for column in wanted}
     grouped: dict[tuple[str, Column], list[Located]] = defaultdict(list)
-    of_metric = cache(lambda subject, metric: replace(subject, metric=metric))  # asked for each result, of few columns
     for entry, subject in zip(results, subjects, strict=True):
         result = entry.result
         named = catalogued(result.protocol)
         for metric in dict.fromkeys([result.headline, *(named.also if named else ()), *asked]):
             if metric in result.metrics:
-                grouped[result.method, of_metric(subject, metric)].append(entry)
+                grouped[result.method, _of_metric(subject, metric)].append(entry)
     return grouped
+
+
+@cache
+def _of_metric(column: Column, metric: str) -> Column:
+    """Return a column's twin of another metric; each result asks, of few columns."""
+    return replace(column, metric=metric)
 
 
 def _wanted(wanted: Sequence[Column], columns: Sequence[Column]) -> list[Column]:
