@@ -218,7 +218,6 @@ def test_too_small_a_disk_refuses_unless_it_is_not_to_be_looked_at(tmp_path, mon
 
     monkeypatch.setattr("twinbench.suite.preflight.shutil.disk_usage", lambda _: Full)
     file = write_suite(tmp_path)
-    (tmp_path / "out").mkdir()
     assert twinbench.main(["suite", "plan", str(file), "--local"]) == 2
     said = "has 1 MB free, but the missing jobs write about 9 MB"
     assert f"{said}; make room, or say cluster: {{check_disk: false}}" in capsys.readouterr().err
