@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,23 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 from twinbench.data.scenes.make import make_scenes
+from twinbench.protocols import catalogue
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report.result import Result
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_protocols() -> Generator[None]:
+    """Let no file of tests leave its own protocols to the next one."""
+    registries = catalogue._REGISTRIES
+    known = [registries.protocols, registries.data_sets, registries.kinds]
+    before, files = [dict(each) for each in known], set(registries.files)
+    yield
+    for each, was in zip(known, before, strict=True):
+        each.clear()
+        each.update(was)
+    registries.files.clear()
+    registries.files.update(files)
 
 
 @pytest.fixture(scope="session", autouse=True)
