@@ -25,7 +25,8 @@ DIGITS = 4  # at least, so that names of epochs sort; a file's own zeros stay
 MOST_NAMED = 3
 TAKEN = "checkpoint.json"  # in a method's folder: the file that it stands for
 _SUFFIX = re.compile(r"\.[A-Za-z]+[0-9]?$")  # .h5 and .pt2 hold no number of a training
-_NETWORK = re.compile(r"resnet(18|34|50|101|152|200)(?![0-9])", re.IGNORECASE)  # nor does resnet50.pth
+# nor do what our own commands write, resnet50.pth and detectron2.pth
+_NAMED = re.compile(r"(resnet(18|34|50|101|152|200)|detectron2)(?![0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -131,5 +132,5 @@ def _recorded(record: Path) -> Path | None:
 def _number(path: Path, pattern: Path) -> str:
     """Return the digits of the last number in what the glob leaves open; empty if there is none."""
     fixed = next((at for at, part in enumerate(pattern.parts) if glob.has_magic(part)), len(pattern.parts) - 1)
-    text = _NETWORK.sub("", _SUFFIX.sub("", "/".join(path.parts[fixed:])))
+    text = _NAMED.sub("", _SUFFIX.sub("", "/".join(path.parts[fixed:])))
     return (re.findall("[0-9]+", text) or [""])[-1]

@@ -61,12 +61,14 @@ def names(suite):
         ("runs/*.pth", "runs/epoch0040.pth", "bt@0040"),
         ("runs/*.pth", "runs/40.pth", "bt@0040"),
         ("runs/*", "runs/resnet50_ep3.pth.tar", "bt@0003"),
+        ("runs/*", "runs/detectron2_ep3.pth", "bt@0003"),
         ("runs/*", "runs/epoch=7-step=12345.h5", "bt@12345"),
         ("runs/*", "runs/model.ckpt-900", "bt@0900"),
         ("runs2/checkpoint-*/model.safetensors", "runs2/checkpoint-500/model.safetensors", "bt@0500"),
         ("run[2]/*.pth", "run2/000010.pth", "bt@000010"),
         ("timm:vit_tiny_patch16_224=runs/*.pth", "runs/5.pth", "bt@0005"),
         ("runs/*.pth", "runs/resnet50.pth", ""),
+        ("runs/*.pth", "runs/detectron2.pth", ""),  # which README has people write beside their checkpoints
         ("runs/*.pth", "runs/checkpoint.pth", ""),
     ],
 )
