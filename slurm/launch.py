@@ -23,9 +23,9 @@ from twinbench.slurm.wave import renew, submit_wave
 from twinbench.suite.graph import REPORT, Job, build_jobs
 from twinbench.suite.lock import only_runner
 from twinbench.suite.missing import missing_jobs
-from twinbench.suite.record import read_record
+from twinbench.suite.record import read_end
 from twinbench.suite.resolved import FILE, write_resolved
-from twinbench.suite.suite import Suite, SuiteError, read_suite
+from twinbench.suite.suite import Suite, SuiteError, read_suite, take_checkpoints
 
 ASK_SECONDS = 10.0  # between two questions of jobs that end
 LOOK_SECONDS = 600.0  # after so long a job that ends looks around, though it knows of nothing to do
@@ -83,6 +83,7 @@ def go_on(suite: Suite, ending: str) -> bool:
     hopeless = {job.name for job in missing} - {*state.active, *(job.name for job in due)}
     due = [job for job in due if not hopeless.intersection(job.needs)]
     state.take_out([job.name for job in due])
+    take_checkpoints(suite)  # of files that are new since the round began
     return bool((due or state.active) and submit_wave(suite, code_root(), state, due, missing, tries))
 
 
@@ -115,5 +116,5 @@ def _missing(jobs: Sequence[Job], active: Collection[str]) -> list[Job]:
 def _ended_of_a_cause(ledger: Ledger, ending: str) -> bool:
     """Say whether the job `ending` has failed for a cause that may be worth another try."""
     name = next((name for name, (_, slurm_id) in ledger.latest().items() if slurm_id == ending), "")
-    record = read_record(ledger.root / name) if name else None
-    return bool(record and record.state == "failed" and record.cause)
+    record = read_end(ledger.root / name, ending) if name else None
+    return bool(record and record.cause)

@@ -15,7 +15,7 @@ from twinbench.slurm.scheduler import Queued, QueueFull, SchedulerError
 from twinbench.slurm.view import note_asked
 from twinbench.suite.graph import REPORT, Job
 from twinbench.suite.resolved import FILE
-from twinbench.suite.suite import Suite, take_checkpoints
+from twinbench.suite.suite import Suite
 
 LATER = "now+600"  # when a steward looks again that found no room for anything
 
@@ -24,7 +24,6 @@ def submit_wave(
     suite: Suite, code: Path, state: State, due: Sequence[Job], missing: Sequence[Job], tries: Mapping[str, Try]
 ) -> list[Batch]:
     """Submit those of the jobs `due` that there is room for, and the steward after them; return the new batches."""
-    take_checkpoints(suite)
     ledger, active = state.ledger, state.active
     limits = read_limits()
     room = Room(limits, state.queue)
