@@ -8,7 +8,7 @@ from twinbench.slurm import scheduler
 from twinbench.slurm.ledger import FOLDER, MEMBERS, Batch, Ledger
 from twinbench.slurm.scheduler import Queued
 from twinbench.slurm.view import note_asked
-from twinbench.suite.record import read_record
+from twinbench.suite.record import read_end
 from twinbench.suite.suite import Suite
 
 
@@ -24,7 +24,7 @@ class State:
     def leave_out(self, ending: str, root: Path) -> None:
         """Count the job `ending`, and those that have written down their end, as gone: Slurm may still clear up."""
         for name, slurm_id in list(self.active.items()):
-            if slurm_id == ending or _has_ended(root / name, slurm_id):
+            if slurm_id == ending or read_end(root / name, slurm_id):
                 del self.active[name]
 
     def take_out(self, names: Iterable[str]) -> None:
@@ -59,9 +59,3 @@ def ask_queue(suite: Suite) -> State:
         elif slurm_id in own:
             state.active[name] = slurm_id
     return state
-
-
-def _has_ended(out: Path, slurm_id: str) -> bool:
-    """Say whether a job has written down its end, though Slurm may still be clearing up after it."""
-    record = read_record(out)
-    return bool(record and record.job_id == slurm_id and record.state in ("done", "failed"))

@@ -14,8 +14,7 @@ from twinbench.slurm.parameters import size_of
 from twinbench.slurm.queued import State
 from twinbench.slurm.scheduler import Accounted, SchedulerError
 from twinbench.suite.graph import Job
-from twinbench.suite.record import last_line, read_record
-from twinbench.suite.status import MEMORY
+from twinbench.suite.record import MEMORY, last_line, read_end
 
 ENDS = {
     # how accounting's word for a job's end begins -> its cause
@@ -73,7 +72,7 @@ def _history(state: State, ended: Sequence[tuple[Job, Batch, str]]) -> dict[str,
     again.
     """
     names = {slurm_id: batch.slurm_name for _, batch, slurm_id in ended}
-    silent = [slurm_id for job, _, slurm_id in ended if not _is_held(state, job) and not _said(job, slurm_id)]
+    silent = [slurm_id for job, _, slurm_id in ended if not _is_held(state, job) and not read_end(job.out, slurm_id)]
     found: dict[str, Accounted] = {}
     with contextlib.suppress(SchedulerError):
         found = scheduler.history(names, set(names.values())) if names else {}
@@ -88,16 +87,10 @@ def _is_held(state: State, job: Job) -> bool:
     return job.name in state.stuck and state.stuck[job.name].reason.strip("()") == scheduler.LAUNCH_FAILED
 
 
-def _said(job: Job, slurm_id: str) -> bool:
-    """Say whether a job has written down itself that it failed."""
-    record = read_record(job.out)
-    return bool(record and record.state == "failed" and record.job_id == slurm_id)
-
-
 def cause_of(job: Job, slurm_id: str, ended: Accounted | None, log: Path) -> str:
     """Return why a job that is not done has ended, as far as it is a cause that another try may cure."""
-    record = read_record(job.out)
-    if record and _said(job, slurm_id):
+    record = read_end(job.out, slurm_id)
+    if record:
         return record.cause
     state = ended.state if ended else ""
     if state == "CANCELLED" and job.needs:  # somebody's scancel says `CANCELLED by UID`

@@ -33,9 +33,11 @@ Cause = Literal["", "memory", "node", "fruitless"]
 # What grows or changes in each run, however short it was: ours, logs, curves, and what a kill left half-written
 UNCOUNTED = re.compile(r"job\.json|job\.(\d+\.)?log|failed|log\.jsonl|log\.txt|events\.out\..*|\..*")
 TAIL_BYTES = 1 << 18  # of a file; there a checkpoint has the checksums of all its tensors
+_MEMORY = r"memory limit|oom[-_ ]?kill|out of memory"
+MEMORY = rf"(?i){_MEMORY}"  # how schedulers speak of memory in a job's output
 CAUSES: tuple[tuple[Cause, str], ...] = (
     # how a worker's log tells that another try may do: with more memory (a GPU's own is no option), on another node
-    ("memory", r"(?i)^(?!.*cuda).*(memory limit|oom[-_ ]?kill|out of memory|cannot allocate memory|MemoryError)"),
+    ("memory", rf"(?i)^(?!.*cuda).*({_MEMORY}|cannot allocate memory|MemoryError)"),
     ("node", r"(?i)uncorrectable ECC|fallen off the bus|no CUDA-capable device|busy or unavailable|stale file handle"),
 )
 
@@ -94,6 +96,12 @@ def _read(path: Path) -> Record | None:
 
 
 kept_records = Kept(_read, Record("done", ""), lambda found: found.state == "done", without="argv")
+
+
+def read_end(out: Path, job_id: str) -> Record | None:
+    """Return the record in the folder `out` if it tells how the launcher's job `job_id` has ended; else None."""
+    record = read_record(out)
+    return record if record and record.job_id == job_id and record.state in ("done", "failed") else None
 
 
 def begin(

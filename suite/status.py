@@ -13,7 +13,7 @@ from twinbench.suite.graph import Job, table_standing, tabled
 from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.measured import read_measured
-from twinbench.suite.record import LOG, Record, kept_records, last_line, read_record
+from twinbench.suite.record import LOG, MEMORY, Record, kept_records, last_line, read_record
 from twinbench.suite.standing import Standing
 from twinbench.suite.suite import Suite
 
@@ -21,7 +21,6 @@ State = Literal["done", "running", "queued", "waiting", "failed", "blocked", "st
 ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "failed", "blocked", "stale")
 UNEXPLAINED = "left the queue without a result"  # and the launcher does not say why, or not yet
 READERS = {"results": read_measured, "records": kept_records}
-MEMORY = r"(?i)memory limit|oom[-_ ]?kill|out of memory"  # how schedulers speak of memory in a job's output
 
 
 @dataclass(frozen=True)
