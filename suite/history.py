@@ -6,7 +6,6 @@ know less.
 """
 
 import fcntl
-import json
 import os
 import platform
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, parse_json, read_json
+from twinbench.runtime.progress import JsonLog, read_log
 from twinbench.suite.record import read_record
 
 FILE, LOCK = "runs.jsonl", "runs.lock"
@@ -60,24 +60,18 @@ def remember(out: Path, identity: str, processes: int, threads: int) -> None:
             processes=processes,
             seconds=round(record.spent_seconds, 1),
         )
-        _append(json.dumps({**asdict(run), "ended": round(time.time())}))
+        _append(run)
 
 
 def runs() -> list[Run]:
     """Return what is remembered, oldest first; lines that are damaged are passed over."""
-    try:
-        with (_folder() / FILE).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except (OSError, RuntimeError):
-        return []
     found: list[Run] = []
-    for line in lines:
-        with suppress(TextError, TypeError, KeyError):
-            content = parse_json(line, FILE)
-            run = Run(**{name: content[name] for name in KINDS})
-            if all(isinstance(getattr(run, name), kind) for name, kind in KINDS.items()):
-                found.append(run)
+    with suppress(OSError, RuntimeError):
+        for line in read_log(_folder() / FILE):
+            if KINDS.keys() <= line.keys():
+                run = Run(**{name: line[name] for name in KINDS})
+                if all(isinstance(getattr(run, name), kind) for name, kind in KINDS.items()):
+                    found.append(run)
     return found
 
 
@@ -121,18 +115,13 @@ def _folder() -> Path:
     return Path(states) / "twinbench"
 
 
-def _append(line: str) -> None:
-    """Add a line of its own, whatever a kill has left before it; drop the oldest where there are too many."""
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    with _locked(folder / LOCK):
-        with path.open("a+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1))
-            torn = file.read(1) not in (b"", b"\n")
-            file.write(b"\n" * torn + line.encode() + b"\n")
-        if size > MOST_BYTES:
+def _append(run: Run) -> None:
+    """Add a line; drop the oldest where there are too many."""
+    path = _folder() / FILE
+    log = JsonLog(path)
+    with _locked(path.with_name(LOCK)):
+        log.write(**asdict(run))
+        if path.stat().st_size > MOST_BYTES:
             kept = path.read_bytes().splitlines(keepends=True)[-KEPT:]
             with replacing(path) as beside:
                 beside.write_bytes(b"".join(kept))

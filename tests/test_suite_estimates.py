@@ -1,9 +1,8 @@
 """What a plan says of time, disk and data: from past runs, proofs and the workers' own checks."""
 
-import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -46,7 +45,7 @@ def write_suite(folder, methods="{random: {checkpoint: random}}", protocol="demo
 def past(job, seconds, node, **changes):
     """Append a run of a job's recipe and data to what is remembered."""
     run = Run(job.protocol.fingerprint, job.parts()["data"], "", node, "", 1, seconds)
-    history._append(json.dumps(asdict(run) | changes))
+    history._append(replace(run, **changes))
 
 
 def test_a_done_job_is_remembered_once_with_what_its_speed_depends_on(tmp_path):
