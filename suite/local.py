@@ -138,11 +138,19 @@ class LocalRunner:
         return self.failed
 
     def _start_what_fits(self) -> None:
-        """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved."""
+        """Start ready jobs in order, up to the first for which there is no room, so that a wide one is not starved.
+
+        What `cancel` asked of a job that waits is looked up when its turn comes: thousands may wait.
+        """
         self._stop_cancelled()
         for job in list(self.waiting.values()):
             blocked = job.name not in self.waiting  # by one before it, which could not be started
             if blocked or any(name in self.waiting or name in self.running for name in (*job.needs, *job.after)):
+                continue
+            if (job.out / CANCEL).exists():
+                (job.out / CANCEL).unlink()
+                del self.waiting[job.name]
+                self._fail(job, _ended("stopped", job, CANCELLED))
                 continue
             if self.machine.slots_for(job) > len(self.free):
                 return
@@ -181,14 +189,10 @@ class LocalRunner:
                 self.display.refresh()
 
     def _stop_cancelled(self) -> None:
-        """Do what `cancel` asked of jobs by name: end those that run, and take those that wait out of the queue."""
+        """End the running jobs that `cancel` named."""
         for run in self.running.values():
             if (run.job.out / CANCEL).exists():
                 signal_group(run.child, signal.SIGTERM)
-        for job in [job for job in self.waiting.values() if (job.out / CANCEL).exists()]:
-            if self.waiting.pop(job.name, None):  # else blocked by one before it
-                (job.out / CANCEL).unlink()
-                self._fail(job, _ended("stopped", job, CANCELLED))
 
     def _settle(self, run: _Running, code: int) -> None:
         """Record how a job ended, free its slots and block what needed it if it failed."""
