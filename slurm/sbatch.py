@@ -11,6 +11,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from twinbench.slurm import outside, scheduler
 from twinbench.slurm.batches import Plan
+from twinbench.slurm.ledger import FOLDER
 from twinbench.slurm.node import NodeTask, run_steward
 from twinbench.slurm.parameters import parameters, python_command
 from twinbench.slurm.scheduler import SchedulerError
@@ -24,13 +25,13 @@ SCRIPT = "submission.sh"  # in the batch's folder
 def submit_trials(suite: Suite, plan: Plan, code: Path, name: str, dependency: str) -> str:
     """Submit a batch called `name` and return Slurm's id of it."""
     calls = [DelayedSubmission(NodeTask(), *task_arguments(suite, job, code)) for job in plan.jobs]
-    return _submit(suite.root / "slurm" / name, script(suite, plan, code, name, dependency), calls)
+    return _submit(suite.root / FOLDER / name, script(suite, plan, code, name, dependency), calls)
 
 
 def submit_report(suite: Suite, file: Path, code: Path, name: str, dependency: str, begin: str = "") -> str:
     """Submit the steward of the suite in `file`, not to start before `begin`, and return its id."""
     text = script(suite, None, code, name, dependency, begin)
-    return _submit(suite.root / "slurm" / name, text, [DelayedSubmission(run_steward, str(code), str(file))])
+    return _submit(suite.root / FOLDER / name, text, [DelayedSubmission(run_steward, str(code), str(file))])
 
 
 def task_arguments(suite: Suite, job: Job, code: Path) -> tuple[Any, ...]:
@@ -48,7 +49,7 @@ def script(suite: Suite, plan: Plan | None, code: Path, name: str, dependency: s
     """Return the text that sbatch gets for a batch; no plan: for the steward's."""
     job = plan.jobs[0] if plan else None
     cluster = job.cluster if job else suite.report
-    folder = suite.root / "slurm" / name
+    folder = suite.root / FOLDER / name
     options = parameters(cluster, job, code, suite.root, name, dependency)
     setup = options.pop("setup")
     # only the shell is warned, see outside.sh
