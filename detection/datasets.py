@@ -11,7 +11,7 @@ from twinbench.data.errors import DataError
 from twinbench.data.folders import coco, voc
 from twinbench.data.folders.own import sniff_layout
 from twinbench.data.required import require_boxes
-from twinbench.detection.stream import Record
+from twinbench.detection.training.stream import Record
 from twinbench.protocols.schema import Protocol
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from twinbench.data.decode import read_rgb
 from twinbench.detection.datasets import DetectionData
-from twinbench.detection.stream import Record, image_mapper
+from twinbench.detection.training.stream import Record, image_mapper
 from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)

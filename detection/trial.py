@@ -12,14 +12,14 @@ from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.source import Source
-from twinbench.detection.config import detectron2_config
+from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import DetectionData, layout_of, open_data
-from twinbench.detection.evaluate import Scores, evaluate
+from twinbench.detection.evaluation.evaluate import Scores, evaluate
 from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
-from twinbench.detection.roialign import repeatable_roi_align
-from twinbench.detection.train import Run, train
-from twinbench.detection.weights import build_detector
+from twinbench.detection.models.roialign import repeatable_roi_align
+from twinbench.detection.training.train import Run, train
+from twinbench.detection.models.weights import build_detector
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe

@@ -117,9 +117,14 @@ def flat(recipe: object) -> list[tuple[str, str]]:
 def fingerprint(identity: tuple[object, ...], recipe: object) -> str:
     """Hash a frozen recipe dataclass and what it applies to.
 
-    Field order and number formatting do not matter.
+    Field order and number formatting do not matter. A field that its kind did not have from the start is left out at
+    its default, which is what the kind did before: results of that time keep their column.
     """
     fields = dataclasses.asdict(recipe)  # type: ignore[call-overload]
+    defaults = {field.name: field.default for field in dataclasses.fields(recipe)}  # type: ignore[arg-type]
+    for name in getattr(recipe, "later", ()):
+        if fields[name] == defaults[name]:
+            del fields[name]
     text = json.dumps([type(recipe).__name__, identity, fields], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -10,8 +10,8 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 from torch import nn
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConvention
-from twinbench.detection.config import detectron2_config
-from twinbench.detection.head import Res5ROIHeadsExtraNorm
+from twinbench.detection.config.detector import detectron2_config
+from twinbench.detection.models.head import Res5ROIHeadsExtraNorm
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.detection import VOC_C4
 

@@ -12,7 +12,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from twinbench.detection.datasets import open_data
-from twinbench.detection.evaluate import CocoEvaluator, Scores, VocEvaluator
+from twinbench.detection.evaluation.evaluate import CocoEvaluator, Scores, VocEvaluator
 from twinbench.protocols.catalogue import find_protocol
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")

@@ -15,10 +15,10 @@ from torch import nn
 
 from twinbench.convert.convention import IMAGENET
 from twinbench.convert.files import load, save
-from twinbench.detection.config import detectron2_config
+from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
-from twinbench.detection.evaluate import evaluate
-from twinbench.detection.train import PRECISE, Run, _load_everywhere, _precise_batch_norm
+from twinbench.detection.evaluation.evaluate import evaluate
+from twinbench.detection.training.train import PRECISE, Run, _load_everywhere, _precise_batch_norm
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process, process_group

@@ -5,7 +5,7 @@ import torch
 from detectron2.layers import ROIAlign
 from torchvision.ops import roi_align as kernel
 
-from twinbench.detection.roialign import LAYER, REGIONS, repeatable_roi_align, roi_align
+from twinbench.detection.models.roialign import LAYER, REGIONS, repeatable_roi_align, roi_align
 
 SCALE = 1 / 16
 
@@ -46,7 +46,7 @@ def test_an_image_without_a_region_gets_no_gradient():
 
 def test_detectrons_layer_takes_it_within_the_block_only(monkeypatch):
     taken = []
-    monkeypatch.setattr("twinbench.detection.roialign.roi_align", lambda *given: taken.append(given) or given[0])
+    monkeypatch.setattr("twinbench.detection.models.roialign.roi_align", lambda *given: taken.append(given) or given[0])
     features = torch.randn(3, 4, 13, 17, dtype=torch.float64)
     with repeatable_roi_align():
         ROIAlign((7, 7), SCALE, 0)(features, regions(5))

@@ -5,7 +5,7 @@ from detectron2.engine import DefaultTrainer
 
 import twinbench
 from twinbench.convert.convention import IMAGENET
-from twinbench.detection.config import detectron2_config
+from twinbench.detection.config.detector import detectron2_config
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.scaling import ScalingError, linear_rule
 

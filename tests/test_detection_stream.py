@@ -9,7 +9,7 @@ import torch
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import TrainingSampler
 
-from twinbench.detection.stream import SeededImages, batches, training_loader
+from twinbench.detection.training.stream import SeededImages, batches, training_loader
 from twinbench.runtime.seeds import derived_seed
 
 SHAPES = [(100 + (k * 37) % 50, 120) for k in range(23)]  # some wide, some tall

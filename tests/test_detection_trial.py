@@ -18,8 +18,8 @@ from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 
 from twinbench.detection import command
-from twinbench.detection import train as training
-from twinbench.detection.checkpoint import checkpoints
+from twinbench.detection.training import train as training
+from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import PICTURE, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
@@ -226,7 +226,7 @@ def test_float32_is_exact_in_training_and_at_test_and_what_was_set_comes_back(vo
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's own choice
     monkeypatch.setattr(SimpleTrainer, "run_step", noted(SimpleTrainer.run_step))
     monkeypatch.setattr(training, "update_bn_stats", noted(training.update_bn_stats))
-    monkeypatch.setattr("twinbench.detection.evaluate.inference_on_dataset", noted(inference_on_dataset))
+    monkeypatch.setattr("twinbench.detection.evaluation.evaluate.inference_on_dataset", noted(inference_on_dataset))
     result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1))
     assert seen == [(False, False)] * 3
     assert result.precision == "fp32"

@@ -8,8 +8,10 @@ from twinbench.protocols.house import SettingError, setting_text, setting_values
 from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
 Room = Literal["transfer", "detection"]
-Task = Literal["single-label", "multi-label", "boxes", "masks", "pixels"]  # what the labels of a data set look like
-Takes = Literal["pooled", "maps", "tokens", "training", "detector"]
+Task = Literal[
+    "single-label", "multi-label", "boxes", "masks", "keypoints", "pixels"
+]  # what the labels of a data set look like
+Takes = Literal["pooled", "maps", "tokens", "training", "detector", "plain"]
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
 
 
@@ -50,6 +52,7 @@ class Recipe:
     kind: ClassVar[str]  # its name in the registry
     room: ClassVar[Room]  # the worker that measures it
     measured_by: ClassVar[Any]  # MODULE:FUNCTION below twinbench, imported when it is measured; of own kinds a function
+    later: ClassVar[tuple[str, ...]] = ()  # fields younger than the kind: at their defaults no part of a fingerprint
     takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
     takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
 

@@ -6,10 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import Recipe, Room, Takes, Task
 from twinbench.protocols.ranges import (
+    ABOVE_0,
     ANCHORS,
+    CHANCE,
     COUNT,
     COUNT_OR_NONE,
     FROM_0,
+    JITTER,
     MOMENTUM,
     RISING,
     SIDE,
@@ -17,7 +20,18 @@ from twinbench.protocols.ranges import (
     TRAIN_SIDES,
 )
 
-Evaluator = Literal["pycocotools", "faster-coco-eval"]  # of COCO's AP, to the same numbers: no part of a recipe
+Evaluator = Literal["hotcoco", "faster-coco-eval", "pycocotools"]  # of COCO's AP, to the same numbers: in no recipe
+Architecture = Literal[
+    "frcnn-c4",
+    "mrcnn-c4",
+    "frcnn-fpn",
+    "mrcnn-fpn",
+    "krcnn-fpn",
+    "cascade-mrcnn-fpn",
+    "retinanet",
+    "mrcnn-vitdet",
+    "cascade-mrcnn-vitdet",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +41,27 @@ class DetectionRecipe(Recipe):
     kind: ClassVar[str] = "detector"
     room: ClassVar[Room] = "detection"
     measured_by: ClassVar[str] = "detection.trial:measure"
+    later: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "optimizer",
+        "layer_decay",
+        "drop_path",
+        "accumulate",
+        "augmentation",
+        "jitter",
+        "keep_empty",
+        "repeat_threshold",
+        "rpn_post_nms_train",
+        "rpn_convs",
+        "box_head",
+        "head_norm",
+        "box_smooth_l1_beta",
+        "score_threshold",
+        "detections_per_image",
+    )
 
-    architecture: Literal["frcnn-c4", "mrcnn-c4", "mrcnn-fpn"]
-    norm: Literal["naiveSyncBN", "SyncBN", "BN", "FrozenBN"]  # MODEL.RESNETS.NORM (and FPN.NORM)
+    architecture: Architecture
+    norm: Literal["naiveSyncBN", "SyncBN", "BN", "FrozenBN"]  # MODEL.RESNETS.NORM (and FPN.NORM); "" of ViTDet: LN
     extra_norm: bool  # a norm layer after res5 in the C4 box head (MoCo's Res5ROIHeadsExtraNorm)
     freeze_at: Annotated[int, STAGE]  # MODEL.BACKBONE.FREEZE_AT
     batch_size: Annotated[int, COUNT]  # SOLVER.IMS_PER_BATCH, global
@@ -50,29 +82,60 @@ class DetectionRecipe(Recipe):
     rois_per_image: Annotated[int, COUNT]  # MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE
     roi_resolution: Annotated[int, COUNT]  # MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     precise_bn_iterations: Annotated[int, COUNT_OR_NONE]  # TEST.PRECISE_BN.NUM_ITER; 0: off
-    precision: Literal["fp32", "tf32"]  # of the network in training and at test: no key, see runtime/precision.py
+    precision: Literal["fp32", "tf32", "fp16", "bf16"]  # of the network; the last two by autocast (SOLVER.AMP)
+
+    gamma: Annotated[float, ABOVE_0] = 0.1  # SOLVER.GAMMA
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    layer_decay: Annotated[float, ABOVE_0] = 1.0  # of the rate, from each block of a transformer to the one below
+    drop_path: Annotated[float, MOMENTUM] = 0.0  # of a transformer's last block; rises linearly from 0
+    accumulate: Annotated[int, COUNT] = 1  # parts of each process's batch, one after the other
+    augmentation: Literal["short-side", "large-scale-jitter"] = "short-side"  # both flip
+    jitter: Annotated[tuple[float, ...], JITTER] = ()  # least and largest scale of large-scale-jitter
+    keep_empty: bool = False  # train on images without an object, too: DATALOADER.FILTER_EMPTY_ANNOTATIONS false
+    repeat_threshold: Annotated[float, CHANCE] = 0.0  # DATALOADER.REPEAT_THRESHOLD; above 0 rare classes are repeated
+    rpn_post_nms_train: Annotated[int, COUNT_OR_NONE] = 0  # MODEL.RPN.POST_NMS_TOPK_TRAIN; 0: the base model's
+    rpn_convs: Annotated[int, COUNT] = 1  # of the RPN's head, MODEL.RPN.CONV_DIMS
+    box_head: Literal["fc2", "conv4-fc1"] = "fc2"  # of FPN: MODEL.ROI_BOX_HEAD.NUM_CONV and NUM_FC
+    head_norm: Literal["", "LN", "SyncBN", "GN"] = ""  # of the box and mask heads' convolutions
+    box_smooth_l1_beta: Annotated[float, FROM_0] = 0.0  # MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA
+    score_threshold: Annotated[float, CHANCE] = 0.05  # MODEL.ROI_HEADS.SCORE_THRESH_TEST
+    detections_per_image: Annotated[int, COUNT] = 100  # TEST.DETECTIONS_PER_IMAGE
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it predicts beside classes: `box`, and `mask` or `keypoint`."""
+        if "mrcnn" in self.architecture:
+            return ("box", "mask")
+        return ("box", "keypoint") if self.architecture.startswith("krcnn") else ("box",)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """Mask R-CNN needs masks; Faster R-CNN takes the boxes of data with masks, too."""
-        return ("masks",) if self.architecture.startswith("mrcnn") else ("boxes", "masks")
+        """Mask R-CNN needs masks, Keypoint R-CNN keypoints; the others take the boxes of any such data."""
+        by_measure: dict[str, tuple[Task, ...]] = {"mask": ("masks",), "keypoint": ("keypoints",)}
+        return by_measure.get(self.measures[-1], ("boxes", "masks", "keypoints"))
 
     def metrics(self) -> tuple[str, ...]:
-        """Return the APs of its evaluator's style: VOC's for boxes alone, COCO's beside masks."""
-        if self.architecture.startswith("mrcnn"):
-            masks = ("mask-AP75", "mask-AP50", "mask-AP")
-            return (*masks, "box-AP75", "box-AP50", "box-AP")
-        return ("AP75", "AP50", "AP")
+        """Return the APs, plainly called so where there are those of boxes alone; the headline last."""
+        names = ("AP75", "AP50", "AP")
+        if self.measures == ("box",):
+            return names
+        return tuple(f"{measure}-{name}" for measure in reversed(self.measures) for name in names)
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """A pyramid's heads hold no res5."""
-        if self.extra_norm and self.architecture == "mrcnn-fpn":
-            yield "extra_norm", "false where architecture=mrcnn-fpn: its heads have no res5"
+        """What a pyramid's heads lack, and what belongs to one another."""
+        if self.extra_norm and not self.architecture.endswith("-c4"):
+            yield "extra_norm", f"false where architecture={self.architecture}: its heads have no res5"
+        if (self.augmentation == "large-scale-jitter") != (len(self.jitter) == 2):
+            yield "jitter", "two scales, for example 0.1,2, with augmentation=large-scale-jitter, and else none"
+        if self.layer_decay != 1 and self.optimizer == "sgd":
+            yield "layer_decay", "1 where optimizer=sgd"
 
     @property
     def takes(self) -> Takes:
-        """The trunk becomes Detectron2's."""
-        return "detector"
+        """C4's box head is the ResNet-50's last stage; a pyramid stands on any maps, ViTDet's on a plain ViT."""
+        if self.architecture.endswith("-c4"):
+            return "detector"
+        return "plain" if self.architecture.endswith("-vitdet") else "maps"
 
     def length(self, classes: int) -> tuple[str, int]:
         """Return its log's count of iterations."""

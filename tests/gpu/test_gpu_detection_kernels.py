@@ -5,7 +5,7 @@ import torch
 from torchvision.ops import batched_nms
 from torchvision.ops import roi_align as kernel
 
-from twinbench.detection.roialign import roi_align
+from twinbench.detection.models.roialign import roi_align
 from twinbench.runtime.determinism import deterministic
 
 SHAPE, BINS, SCALE = (2, 16, 25, 42), (14, 14), 1 / 16  # a 400 x 672 image on a C4 map

@@ -26,9 +26,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.convert.files import load, save
-from twinbench.detection.checkpoint import Checkpoints, Owner, State, checkpoints
+from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
 from twinbench.detection.options import SECONDS
-from twinbench.detection.stream import (
+from twinbench.detection.training.stream import (
     Checked,
     Record,
     SeededImages,

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from twinbench.detection.datasets import DetectionData
-from twinbench.detection.stream import Checked, image_mapper
+from twinbench.detection.training.stream import Checked, image_mapper
 from twinbench.protocols.kinds.detector import Evaluator
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar

@@ -12,8 +12,8 @@ from torch import nn
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.files import load
 from twinbench.convert.write import write_backbone
-from twinbench.detection import head  # noqa: F401  # registers the head that configurations name
-from twinbench.detection.norms import with_synchronized_norms
+from twinbench.detection.models import head  # noqa: F401  # registers the head that configurations name
+from twinbench.detection.models.norms import with_synchronized_norms
 from twinbench.protocols.house import UserError
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import derived_seed

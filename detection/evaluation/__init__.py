@@ -1,0 +1,1 @@
+"""What a detector is worth: its predictions, and the scores that each data set's rules give them."""
