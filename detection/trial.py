@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,18 +10,13 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
-from twinbench.data.source import Source
-from twinbench.detection.config.detector import detectron2_config
-from twinbench.detection.datasets import DetectionData, layout_of, open_data
-from twinbench.detection.evaluation.evaluate import Scores, evaluate
-from twinbench.detection.options import Options
-from twinbench.detection.pictures import draw_curves, draw_predictions
+from twinbench.detection.evaluation.evaluate import Scores
 from twinbench.detection.models.roialign import repeatable_roi_align
+from twinbench.detection.options import Options
 from twinbench.detection.training.train import Run, train
-from twinbench.detection.models.weights import build_detector
+from twinbench.detection.work import WORK, Opened, Work, root_of
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
-from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
@@ -31,8 +25,6 @@ from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
-
-PICTURE, CURVES = "predictions.png", "precision-recall.png"
 
 
 def evaluate_protocol(asked: Asked, given: Mapping[str, Any]) -> Result | None:
@@ -46,8 +38,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     Raises StopAsked where the training was told to stop and has saved its state.
     """
     options = options or Options()
-    recipe = asked.protocol.recipe
-    assert isinstance(recipe, DetectionRecipe)
+    recipe: Any = asked.protocol.recipe  # of one of this room's kinds
+    work = WORK[recipe.kind]
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     # tf32 is what PyTorch does by itself on GPUs that have it, convolutions only: how others run Detectron2 there.
@@ -56,7 +48,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
         backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
         backbone.require(recipe.takes, asked.protocol.name)
-        data_sha256 = from_main(process, lambda: _data_sha256(asked))
+        data_sha256 = from_main(process, lambda: _data_sha256(work, asked))
         trial = Trial(
             asked.protocol,
             asked.method or backbone.source,
@@ -68,53 +60,48 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         )
         result = from_main(process, trial.finished)
         if result is None:
-            data = open_data(asked.protocol, _root(asked))
+            data = work.open_data(asked)
             require_equal(process, backbone=backbone.sha256, images=data.images)
             try:
-                result = _run(trial, backbone, data, process, workers, options)
+                result = _run(work, trial, backbone, data, process, workers, options)
             except torch.OutOfMemoryError as error:
-                raise TrialError(_out_of_memory(recipe, process, error)) from None
+                raise TrialError(_out_of_memory(work, recipe, process, error)) from None
     return result if process.is_main else None
 
 
 def _run(
-    trial: Trial, backbone: Backbone, data: DetectionData, process: Process, workers: int, options: Options
+    work: Work, trial: Trial, backbone: Backbone, data: Opened, process: Process, workers: int, options: Options
 ) -> Result | None:
     """Train, measure and write the result (in the main process)."""
-    recipe, out = trial.protocol.recipe, trial.out
-    assert isinstance(recipe, DetectionRecipe)
-    config = detectron2_config(
-        recipe,
-        classes=len(data.classes),
-        width=backbone.width,
-        convention=backbone.convention,
-        mask_format=data.mask_format,
-        device=process.device,
-    )
+    out = trial.out
+    config = work.configure(trial.protocol.recipe, data, backbone, process.device)
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
             beside.write_text(config.dump())
-    model = build_detector(config, backbone, out / "backbone.pth", trial.seed, process)
-    train(Run(config, trial.identity, process, out, workers, options.checkpoint_seconds), model, data.train)
-    scores = evaluate(config, model, data, process, workers, options.evaluator)
+    model = work.build(config, backbone, out / "backbone.pth", trial.seed, process)
+    run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, work.reader(config))
+    train(run, model, data.train)
+    scores = work.evaluate(run, model, data, options)
     if scores is None:
         return None
-    draw_predictions(config, model, data, out / PICTURE)
-    draw_curves(scores.curves, out / CURVES)
-    return _finish(trial, backbone, data, scores, options)
+    pictures = work.draw(run, model, data, scores)
+    details = work.details(data, options) | backbone.details
+    return _finish(trial, data, scores, pictures, details, options)
 
 
-def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOfMemoryError) -> str:
-    """Return what to do where a GPU's memory is short: the recipes put 2 of 16 images on each of 8."""
+def _out_of_memory(work: Work, recipe: Any, process: Process, error: torch.OutOfMemoryError) -> str:
+    """Return what to do where a GPU's memory is short: the recipes share their batch among 4 or 8 of them."""
     said = str(error).partition(". ")[0]
-    share = recipe.batch_size // process.world
+    share = work.share(recipe, recipe.batch_size // process.world)
     return (
-        f"{process.device}: {share} images of up to {recipe.max_size} px do not fit into its memory ({said}); end what "
+        f"{process.device}: {share} do not fit into its memory ({said}); end what "
         "else computes there, start more processes, or take fewer images with --scale-to N"
     )
 
 
-def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Scores, options: Options) -> Result:
+def _finish(
+    trial: Trial, data: Opened, scores: Scores, pictures: list[str], details: dict[str, Any], options: Options
+) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
     notes = list(scores.notes)
     expected = expected_images(trial.protocol)
@@ -123,30 +110,21 @@ def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Score
     for note in notes:
         print(f"twinbench detection: {note}", file=sys.stderr)
     losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
-    details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
-    details |= backbone.details
-    if data.layout == "coco":
-        details["evaluator"] = options.evaluator
+    said = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)} | details
     if options.deterministic:
-        details["deterministic"] = True
+        said["deterministic"] = True
     return trial.finish(
         scores.metrics,
         data.images,
         curves={"total_loss": losses, **scores.curves},
-        pictures=[PICTURE, CURVES],
-        details=details,
+        pictures=pictures,
+        details=said,
     )
 
 
-def _root(asked: Asked) -> Path:
-    """Return the data set's root folder."""
-    return Source.of(asked.data).folder(asked.protocol.name)
-
-
-def _data_sha256(asked: Asked) -> str:
+def _data_sha256(work: Work, asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
-    root = _root(asked)
-    splits = contents(layout_of(asked.protocol, root), root, task="detection", anew=True)
+    splits = contents(work.layout(asked), root_of(asked), task=work.task, anew=True)
     return data_identity({split: found.sha256 for split, found in splits.items()})
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 from twinbench.detection import command
 from twinbench.detection.training import train as training
 from twinbench.detection.training.checkpoint import checkpoints
-from twinbench.detection.trial import PICTURE, measure
+from twinbench.detection.trial import measure
+from twinbench.detection.work import PICTURE
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.report.asked import Asked
@@ -143,7 +144,7 @@ def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
     trial = wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1)
     first = measure(trial)
     (tmp_path / PICTURE).unlink()
-    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("twinbench.detection.work.build_detector", lambda *_: pytest.fail("measured again"))
     assert measure(trial) == first
 
 
@@ -187,7 +188,7 @@ def test_masks_are_not_to_be_had_from_boxes(voc, tmp_path):
 
 def test_the_number_of_other_data_is_refused_and_the_same_data_elsewhere_is_taken(voc, tmp_path, monkeypatch):
     first = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "out", iterations=1))
-    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("twinbench.detection.work.build_detector", lambda *_: pytest.fail("measured again"))
     other = shutil.copytree(voc, tmp_path / "other" / "VOCdevkit")
     trial = wanted("demo-voc0712-frcnn-c4", other, tmp_path / "out", iterations=1)
     assert measure(trial) == first
@@ -293,7 +294,7 @@ def test_a_missing_detectron2_is_said_with_what_brings_it(scenes, tmp_path, monk
 def test_the_evaluator_asked_for_is_the_one_that_measures(scenes, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "twinbench.detection.trial.evaluate", lambda *words: asked.append(words[-1])
+        "twinbench.detection.work.evaluate", lambda *words: asked.append(words[-1])
     )  # None: not the main process
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
     words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path, "--workers", 0, "--device", "cpu"]

@@ -12,9 +12,10 @@ data is exact, and the arithmetic as exact as the GPU's kernels are). One that i
 runtime/stopping.py says, saves after the iteration it is in and loses nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -57,6 +58,7 @@ class Run:
     folder: Path
     workers: int = 2
     checkpoint_seconds: float = SECONDS
+    reader: Callable[[Record], Any] | None = None  # of training examples; None: Detectron2's mapper of the config
 
     @property
     def seed(self) -> int:
@@ -79,7 +81,8 @@ class Run:
             rank=process.rank,
             world=process.world,
         )
-        images = SeededImages(records, image_mapper(self.config, train=True), derived_seed(seed, AUGMENT, purpose))
+        reader = self.reader or image_mapper(self.config, train=True)
+        images = SeededImages(records, reader, derived_seed(seed, AUGMENT, purpose))
         return training_loader(images, order, start=start, stop=stop, workers=self.workers)
 
 
