@@ -1,5 +1,6 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,12 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
-from twinbench.detection.evaluation.evaluate import Scores
+from twinbench.data.source import Source
+from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.models.roialign import repeatable_roi_align
 from twinbench.detection.options import Options
-from twinbench.detection.training.train import Run, train
-from twinbench.detection.work import WORK, Opened, Work, root_of
+from twinbench.detection.training.train import FINAL, Run, train
+from twinbench.detection.work import DATA, WORK, Measured, Opened, Work
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.report.asked import Asked, options_of
@@ -22,6 +24,7 @@ from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
 from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
+from twinbench.runtime.download import digest
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
@@ -60,7 +63,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         )
         result = from_main(process, trial.finished)
         if result is None:
-            data = work.open_data(asked)
+            data = work.open_data(asked, process, data_sha256)
             require_equal(process, backbone=backbone.sha256, images=data.images)
             try:
                 result = _run(work, trial, backbone, data, process, workers, options)
@@ -73,20 +76,23 @@ def _run(
     work: Work, trial: Trial, backbone: Backbone, data: Opened, process: Process, workers: int, options: Options
 ) -> Result | None:
     """Train, measure and write the result (in the main process)."""
-    out = trial.out
-    config = work.configure(trial.protocol.recipe, data, backbone, process.device)
+    recipe, out = trial.protocol.recipe, trial.out
+    config = work.configure(recipe, data, backbone, process.device)
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
             beside.write_text(config.dump())
     model = work.build(config, backbone, out / "backbone.pth", trial.seed, process)
-    run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, work.reader(config))
+    run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, work.reader(config, data))
     train(run, model, data.train)
-    scores = work.evaluate(run, model, data, options)
-    if scores is None:
+    final = from_main(process, lambda: digest(out / FINAL, "sha256"))
+    owner = {**trial.identity.as_dict(), "model": final}
+    measured = work.measure(recipe, run, model, data, owner, options)
+    if measured is None:
         return None
-    pictures = work.draw(run, model, data, scores)
-    details = work.details(data, options) | backbone.details
-    return _finish(trial, data, scores, pictures, details, options)
+    result = _finish(trial, backbone, data, measured, options)
+    for part in (measured.folder, DATA):  # what a killed run would have gone on from
+        shutil.rmtree(out / part)
+    return result
 
 
 def _out_of_memory(work: Work, recipe: Any, process: Process, error: torch.OutOfMemoryError) -> str:
@@ -99,32 +105,32 @@ def _out_of_memory(work: Work, recipe: Any, process: Process, error: torch.OutOf
     )
 
 
-def _finish(
-    trial: Trial, data: Opened, scores: Scores, pictures: list[str], details: dict[str, Any], options: Options
-) -> Result:
+def _finish(trial: Trial, backbone: Backbone, data: Opened, measured: Measured, options: Options) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
-    notes = list(scores.notes)
+    scores: Scores = measured.scores
+    notes = [*data.notes, *scores.notes]
     expected = expected_images(trial.protocol)
     if expected and data.images != expected:
         notes.append(f"partial data: {data.images} images, {trial.protocol.name} expects {expected}")
     for note in notes:
         print(f"twinbench detection: {note}", file=sys.stderr)
     losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
-    said = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)} | details
+    details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
+    details |= backbone.details | measured.details
     if options.deterministic:
-        said["deterministic"] = True
+        details["deterministic"] = True
     return trial.finish(
         scores.metrics,
         data.images,
         curves={"total_loss": losses, **scores.curves},
-        pictures=pictures,
-        details=said,
+        pictures=measured.pictures,
+        details=details,
     )
 
 
 def _data_sha256(work: Work, asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
-    splits = contents(work.layout(asked), root_of(asked), task=work.task, anew=True)
+    splits = contents(work.layout(asked), Source.of(asked.data), task=work.task, anew=True)
     return data_identity({split: found.sha256 for split, found in splits.items()})
 
 
