@@ -18,6 +18,7 @@ from detectron2.evaluation import inference_on_dataset
 from PIL import Image
 
 from twinbench.detection import command
+from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.training import train as training
 from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import measure
@@ -293,9 +294,12 @@ def test_a_missing_detectron2_is_said_with_what_brings_it(scenes, tmp_path, monk
 
 def test_the_evaluator_asked_for_is_the_one_that_measures(scenes, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "twinbench.detection.work.evaluate", lambda *words: asked.append(words[-1])
-    )  # None: not the main process
+
+    def noting(data, predictions, measures, evaluator):
+        asked.append(evaluator)
+        return scored(data, predictions, measures)
+
+    monkeypatch.setattr("twinbench.detection.work.scored", noting)
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
     words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path, "--workers", 0, "--device", "cpu"]
     words += [word for pair in (SMALL | {"iterations": 1}).items() for word in ("--set", "=".join(map(str, pair)))]

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, SimpleTrainer, hooks
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.solver import build_optimizer
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
@@ -30,6 +31,7 @@ from twinbench.convert.files import load, save
 from twinbench.data.objects.packed import Record, Records
 from twinbench.detection.options import SECONDS
 from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
+from twinbench.detection.training.schedule import build_schedule
 from twinbench.detection.training.stream import (
     Checked,
     SeededImages,
@@ -75,7 +77,7 @@ class Run:
         """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
         process, seed = self.process, self.seed
         order = batches(
-            records.shapes,
+            records.shapes if self.config.DATALOADER.ASPECT_RATIO_GROUPING else np.ones_like(records.shapes),
             batch_size=process.share(self.config.SOLVER.IMS_PER_BATCH, "the protocol's batch_size"),
             seed=derived_seed(seed, purpose),
             rank=process.rank,
@@ -109,7 +111,7 @@ def train(run: Run, model: nn.Module, records: Records) -> None:
 def _iterate(run: Run, model: nn.Module, records: Records) -> None:
     """Run the iterations that are still to do."""
     optimizer = build_optimizer(run.config, model)
-    scheduler = build_lr_scheduler(run.config, optimizer)
+    scheduler = build_schedule(run.config, optimizer)
     state = State(model, optimizer, scheduler, run.owner)
     start, stop = state.resume(run.folder / "checkpoints", run.process), run.config.SOLVER.MAX_ITER
     if start == stop:
