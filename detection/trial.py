@@ -90,6 +90,7 @@ def _run(
         convention=backbone.convention,
         mask_format=data.mask_format,
         device=process.device,
+        network=backbone.network,
     )
     if process.is_main:
         with replacing(out / "config.yaml") as beside:

@@ -1,0 +1,30 @@
+"""The keys of a backbone that is not the ResNet-50 of Detectron2."""
+
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from twinbench.convert.architectures.library import LibraryNetwork
+from twinbench.convert.architectures.network import Network
+from twinbench.detection.models import trunks, vitdet
+from twinbench.detection.models.keys import add_trunk_config, trunk_keys, vit_keys
+from twinbench.protocols.kinds.detector import DetectionRecipe
+
+
+def backbone_keys(recipe: DetectionRecipe, network: Network) -> dict[str, Any]:
+    """Return what `network` changes in a configuration; nothing for a ResNet-50, of whatever width."""
+    if network.plain and recipe.takes == "plain":
+        keys = vit_keys(network.plain, recipe.max_size, recipe.drop_path)
+        return keys | {"MODEL.BACKBONE.NAME": vitdet.NAME, "MODEL.FPN.NORM": "LN"}  # mask_rcnn_vitdet.py: norm="LN"
+    if network.is_resnet50:
+        return {}
+    assert isinstance(network, LibraryNetwork), network.name
+    is_retinanet = recipe.architecture == "retinanet"
+    build = trunks.build_retinanet_trunk_fpn_backbone if is_retinanet else trunks.build_trunk_fpn_backbone
+    return trunk_keys(network, recipe.norm, recipe.drop_path) | {"MODEL.BACKBONE.NAME": build.__name__}
+
+
+def make_room(config: CfgNode, network: Network) -> None:
+    """Add the sections that `backbone_keys` fills; stock Detectron2 reads a ResNet-50's configuration without them."""
+    if not network.is_resnet50:
+        add_trunk_config(config)
