@@ -12,6 +12,7 @@ from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.source import Source
+from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import DetectionData, layout_of, open_data
 from twinbench.detection.evaluation.evaluate import Scores, evaluate
@@ -94,7 +95,7 @@ def _run(
     )
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
-            beside.write_text(config.dump())
+            beside.write_text(yaml_of(config))
     model = build_detector(config, backbone, out / "backbone.pth", trial.seed, process)
     train(Run(config, trial.identity, process, out, workers, options.checkpoint_seconds), model, data.train)
     scores = evaluate(config, model, data, process, workers, options.evaluator)

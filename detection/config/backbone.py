@@ -1,4 +1,4 @@
-"""The keys of a backbone that is not the ResNet-50 of Detectron2."""
+"""The keys of a backbone that is not the ResNet-50 of Detectron2, and what they ask of who reads them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 from twinbench.convert.architectures.library import LibraryNetwork
 from twinbench.convert.architectures.network import Network
-from twinbench.detection.models import trunks, vitdet
+from twinbench.detection.models import head, trunks, vitdet
 from twinbench.detection.models.keys import add_trunk_config, trunk_keys, vit_keys
 from twinbench.protocols.kinds.detector import DetectionRecipe
 
@@ -28,3 +28,19 @@ def make_room(config: CfgNode, network: Network) -> None:
     """Add the sections that `backbone_keys` fills; stock Detectron2 reads a ResNet-50's configuration without them."""
     if not network.is_resnet50:
         add_trunk_config(config)
+
+
+def yaml_of(config: CfgNode) -> str:
+    """Return the text of `config.yaml`; what must be imported before stock Detectron2 can build it is said on top."""
+    return f"{_needs(config)}{config.dump()}"
+
+
+def _needs(config: CfgNode) -> str:
+    """Return a line of comment; nothing where Detectron2 has all of it."""
+    if "TRUNK" in config.MODEL:
+        return (
+            "# before merge_from_file: from twinbench.detection.models import add_trunk_config; add_trunk_config(cfg)\n"
+        )
+    if head.Res5ROIHeadsExtraNorm.__name__ == config.MODEL.ROI_HEADS.NAME:
+        return "# before build_model: import twinbench.detection.models\n"
+    return ""

@@ -1,7 +1,8 @@
 """The networks: heads, norms and backbones that Detectron2 lacks, and the backbone's way into them.
 
-Detectron2 finds them by name once this package is imported, which is all that a saved model needs where its `config.yaml`
-names one of ours. One of a backbone that is no ResNet-50 has keys of its own, too (MODEL.TRUNK, MODEL.VIT):
+Detectron2 finds them by name once this package is imported. That is all that a saved model needs whose `config.yaml`
+names one of ours; the models of a stock head on a ResNet-50 need not even that. The `config.yaml` of any other backbone
+has sections of ours, MODEL.TRUNK and MODEL.VIT, and is read so:
 
     from twinbench.detection.models import add_trunk_config
 

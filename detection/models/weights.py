@@ -69,7 +69,7 @@ def place(backbone: Backbone, model: nn.Module) -> None:
 def fill(module: nn.Module, sent: Mapping[str, torch.Tensor], *, new: Collection[str] = (), what: str = "") -> None:
     """Copy `sent` into `module`: each of its tensors but those whose names end in one of `new`, and nothing else.
 
-    Counters of batches are left out, which frozen norms do not have. Raises WeightsError for anything that does not fit.
+    Counters of batches are left out, which frozen norms do not have. Raises WeightsError for what does not fit.
     """
     found = module.state_dict()
     wanted = {name for name in found if name.rpartition(".")[2] not in new and not is_counter(name)}
