@@ -114,7 +114,8 @@ def test_timms_swin_is_the_one_that_timm_builds_for_the_size_of_the_image():
     [
         ("timm:mixer_s16_224", r"takes no image of 96 x 64 px \(Input height"),
         ("timm:maxvit_nano_rw_256", r"takes no image of 96 x 64 px \(width \(12\) must be divisible by window"),
-        ("timm:tresnet_m", "its maps have strides"),
+        ("timm:csatv2", "its maps have strides 8, 16, 32, 64; a feature pyramid stands on four of strides 4, 8, 16"),
+        ("timm:levit_128s", "has fewer than 4 maps; a feature pyramid stands on four"),
     ],
 )
 def test_a_network_that_makes_no_pyramid_is_refused_in_one_line(name, why):

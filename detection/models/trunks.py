@@ -25,6 +25,10 @@ from twinbench.detection.models.norms import convert_norms
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 PROBE = (64, 96)  # pixels of a try: no square, no multiple of a window of 7, as the images of a detector are
+WANTED = (
+    "a feature pyramid stands on four of strides 4, 8, 16 and 32; choose a network with such stages, or for a plain "
+    "vision transformer a protocol of ViTDet"
+)
 ALL = 5  # of freeze_at: the stem and four stages
 
 
@@ -47,7 +51,7 @@ class TrunkBackbone(Backbone):
         self._out_feature_strides = dict(STRIDES)
         self._out_feature_channels = dict(zip(STRIDES, (each.shape[1] for each in maps), strict=True))
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # Detectron2 declares no argument
         """Map images (N, 3, H, W) of sides that 32 divides to {name: (N, C, H / stride, W / stride)}."""
         return dict(zip(STRIDES, self.trunk.maps(x, len(STRIDES)), strict=True))
 
@@ -109,9 +113,9 @@ def _any_size(network: LibraryNetwork, drop_path: float) -> Trunk:
         raise _no_drop_path(network, drop_path)
     for number, part in enumerate(droppers):
         if network.library == "torchvision":
-            part.p = drop_path * number / max(len(droppers) - 1, 1)
+            vars(part)["p"] = drop_path * number / max(len(droppers) - 1, 1)
         elif drop_path == 0:
-            part.drop_prob = 0.0  # type: ignore[assignment]  # a number, no tensor
+            vars(part)["drop_prob"] = 0.0
     return trunk
 
 
@@ -150,11 +154,22 @@ def _tried(trunk: Trunk) -> tuple[Sequence[Tensor], set[str]]:
 
 
 def _refused(trunk: Trunk, why: str) -> ModelError:
+    """Return the error of a network that gave no four maps of the try's size: it has less, or takes no such image."""
     height, width = PROBE
+    if _has_a_map(trunk):
+        return ModelError(f"{trunk.name}: has fewer than {len(STRIDES)} maps; {WANTED}")
     return ModelError(
         f"{trunk.name}: takes no image of {width} x {height} px ({(why.splitlines() or [''])[0][:120]}), and a "
         "detector's images have many sizes; choose a network that takes any, such as torchvision:convnext_tiny"
     )
+
+
+def _has_a_map(trunk: Trunk) -> bool:
+    """Say whether the network gives the last map of the try."""
+    try:
+        return len(trunk.maps(torch.zeros(1, 3, *PROBE), 1)) == 1
+    except (RuntimeError, ValueError, AssertionError, TypeError, ModelError):
+        return False
 
 
 def _require_pyramid(trunk: Trunk, maps: Sequence[Tensor]) -> None:
@@ -162,10 +177,7 @@ def _require_pyramid(trunk: Trunk, maps: Sequence[Tensor]) -> None:
     wanted = [(PROBE[0] // stride, PROBE[1] // stride) for stride in STRIDES.values()]
     if [tuple(each.shape[2:]) for each in maps] != wanted:
         found = ", ".join(f"{PROBE[0] / each.shape[2]:.3g}" for each in maps)
-        raise ModelError(
-            f"{trunk.name}: its maps have strides {found}; a feature pyramid stands on four of 4, 8, 16 and 32; choose "
-            "a network with such stages, or for a plain vision transformer a protocol of ViTDet"
-        )
+        raise ModelError(f"{trunk.name}: its maps have strides {found}; {WANTED}")
 
 
 def _first_stages(trunk: Trunk, freeze_at: int) -> set[str]:

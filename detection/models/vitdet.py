@@ -43,7 +43,7 @@ def build_vit(section: Any) -> ViT:
             num_heads=section.NUM_HEADS,
             mlp_ratio=section.MLP_DIM / section.EMBED_DIM,
             drop_path_rate=section.DROP_PATH,
-            norm_layer=partial(nn.LayerNorm, eps=EPS),
+            norm_layer=partial(nn.LayerNorm, eps=EPS),  # type: ignore[arg-type]  # declared by its default
             use_rel_pos=section.USE_REL_POS,
             window_size=section.WINDOW_SIZE,
             window_block_indexes=windowed(section.DEPTH, section.GLOBAL_BLOCKS),
