@@ -23,6 +23,7 @@ _OTHERWISE = {
     PLAIN: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
 }
 _POOLED = "choose a protocol on pooled features, such as voc07-svm-gap or imagenet-linear"
+_VITDET = ", and for a detector one of ViTDet, such as coco-mrcnn-vitdet-100ep"
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,13 @@ class Backbone:
         if what not in self.network.offers:
             raise ModelError(
                 f"{who} on {self.source}: {_TAKES.get(what, f'takes {what}')}, which {self.architecture} does not "
-                f"offer; it has {', '.join(sorted(self.network.offers))}; {_OTHERWISE.get(what, _POOLED)}"
+                f"offer; it has {', '.join(sorted(self.network.offers))}; {self._otherwise(what)}"
             )
+
+    def _otherwise(self, what: str) -> str:
+        """Return what to do where the network does not offer `what`."""
+        by_vitdet = what == MAPS and PLAIN in self.network.offers
+        return f"{_OTHERWISE.get(what, _POOLED)}{_VITDET if by_vitdet else ''}"
 
     @property
     def identity(self) -> str:
