@@ -223,9 +223,11 @@ def test_a_recipes_drop_path_goes_before_the_librarys_own():
     assert max(rates["timm:swin_tiny_patch4_window7_224", 0.3]) == pytest.approx(0.3)
 
 
-def test_drop_path_is_refused_where_no_block_can_be_left_out():
-    with pytest.raises(ModelError, match="drop_path=0.3: torchvision:resnet18 has no blocks that can be left out"):
-        detector(random("torchvision:resnet18"), drop_path=0.3)
+@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:dla34", "resnet50"])
+def test_drop_path_is_refused_where_no_block_can_be_left_out(name):
+    backbone = open_backbone("random", 0.125) if name == "resnet50" else open_backbone(f"{name}=random")
+    with pytest.raises(ModelError, match=f"drop_path=0.3: {name}.* has no blocks that can be left out; expected"):
+        detector(backbone, drop_path=0.3)
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:swin_tiny_patch4_window7_224"])

@@ -12,11 +12,16 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 
 
 def backbone_keys(recipe: DetectionRecipe, network: Network) -> dict[str, Any]:
-    """Return what `network` changes in a configuration; nothing for a ResNet-50, of whatever width."""
+    """Return what `network` changes in a configuration; nothing for a ResNet-50, of whatever width.
+
+    Raises ModelError for a `drop_path` that a ResNet-50 would pass over in silence.
+    """
     if network.plain and recipe.takes == "plain":
         keys = vit_keys(network.plain, recipe.max_size, recipe.drop_path)
         return keys | {"MODEL.BACKBONE.NAME": vitdet.NAME, "MODEL.FPN.NORM": "LN"}  # mask_rcnn_vitdet.py: norm="LN"
     if network.is_resnet50:
+        if recipe.drop_path > 0:
+            raise trunks.no_drop_path(network.name, recipe.drop_path)
         return {}
     assert isinstance(network, LibraryNetwork), network.name
     is_retinanet = recipe.architecture == "retinanet"

@@ -106,11 +106,11 @@ def _any_size(network: LibraryNetwork, drop_path: float) -> Trunk:
     try:
         trunk = replace(network, options=tuple(sorted(options.items()))).make()
     except TypeError:  # a model of timm's whose class has no such option
-        raise _no_drop_path(network, drop_path) from None
+        raise no_drop_path(network.name, drop_path) from None
     trunk.name = network.name
     droppers = [part for part in trunk.modules() if type(part).__name__ in ("DropPath", "StochasticDepth")]
     if drop_path > 0 and not droppers:
-        raise _no_drop_path(network, drop_path)
+        raise no_drop_path(network.name, drop_path)
     for number, part in enumerate(droppers):
         if network.library == "torchvision":
             vars(part)["p"] = drop_path * number / max(len(droppers) - 1, 1)
@@ -125,8 +125,9 @@ def _is_swin(network: LibraryNetwork) -> bool:
     return module.rpartition(".")[2] in ("swin_transformer", "swin_transformer_v2")
 
 
-def _no_drop_path(network: LibraryNetwork, drop_path: float) -> ModelError:
-    return ModelError(f"drop_path={drop_path}: {network.name} has no blocks that can be left out; expected drop_path=0")
+def no_drop_path(name: str, drop_path: float) -> ModelError:
+    """Return the error of who asks for it on a network that has none."""
+    return ModelError(f"drop_path={drop_path}: {name} has no blocks that can be left out; expected drop_path=0")
 
 
 def _tried(trunk: Trunk) -> tuple[Sequence[Tensor], set[str]]:
