@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from detectron2.config import get_cfg
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
+from torch import nn
 
-from twinbench.convert.architectures.plain import UNUSED
+from twinbench.convert.architectures.plain import UNUSED, PlainVit, plain_vit
 from twinbench.convert.convention import IMAGENET
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
@@ -206,6 +209,40 @@ def test_a_plain_transformer_may_be_rebuilt(name):
 def test_moco_v3s_small_transformer_keeps_its_twelve_heads():
     network = open_backbone("timm:vit_small_patch16_224 num_heads=12=random").network
     assert network.plain.heads == 12
+
+
+def test_a_transformer_without_a_class_token_is_rebuilt_without_its_position():
+    theirs = timm.create_model("vit_tiny_patch16_224", num_classes=0, class_token=False, global_pool="avg").eval()
+    plain = plain_vit(theirs)
+    assert plain == PlainVit(width=192, depth=12, heads=3, mlp=768, side=14, has_class=False)
+    config = get_cfg()
+    add_trunk_config(config)
+    for key, value in vit_keys(plain, 224, 0.0).items():
+        config.merge_from_list([key, value])
+    config.MODEL.VIT.WINDOW_SIZE = 0
+    ours = build_vit(config.MODEL.VIT).eval()
+    fill(ours, {name: values for name, values in theirs.state_dict().items() if name not in UNUSED}, new=NEW)
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        [expected] = theirs.forward_intermediates(images, indices=1, norm=False, intermediates_only=True)
+        found = ours(images)["last_feat"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"act_layer": "gelu_tanh"},
+        {"qk_norm": True},
+        {"init_values": 0.1},
+        {"norm_layer": partial(nn.LayerNorm, eps=1e-5)},
+        {"qkv_bias": False},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_transformer_that_computes_something_else_is_not_plain(options):
+    """The tanh form of GELU and another eps of the norms leave no trace in the tensors."""
+    assert plain_vit(timm.create_model("vit_tiny_patch16_224", num_classes=0, **options)) is None
 
 
 READ = """
