@@ -12,6 +12,7 @@ from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.source import Source
+from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.models.roialign import repeatable_roi_align
 from twinbench.detection.options import Options
@@ -80,7 +81,7 @@ def _run(
     config = work.configure(recipe, data, backbone, process.device)
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
-            beside.write_text(config.dump())
+            beside.write_text(yaml_of(config))
     model = work.build(config, backbone, out / "backbone.pth", trial.seed, process)
     run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, work.reader(config, data))
     train(run, model, data.train)

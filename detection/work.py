@@ -126,6 +126,7 @@ class Detectors:
             convention=backbone.convention,
             mask_format=data.mask_format,
             device=device,
+            network=backbone.network,
         )
 
     def build(self, config: CfgNode, backbone: Backbone, path: Path, seed: int, process: Process) -> nn.Module:

@@ -8,8 +8,9 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from twinbench.convert.architectures.network import Network
 from twinbench.convert.convention import InputConvention
-from twinbench.protocols.house import SettingError
+from twinbench.detection.config.backbone import backbone_keys, make_room
 from twinbench.protocols.kinds.detector import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
@@ -32,7 +33,6 @@ FPN: dict[str, Any] = {  # Base-RCNN-FPN.yaml
     "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
 }
-LEVELS = len(FPN["MODEL.RPN.IN_FEATURES"])
 
 
 def detectron2_config(
@@ -43,15 +43,19 @@ def detectron2_config(
     convention: InputConvention,
     mask_format: str = "polygon",
     device: str = "cpu",
+    network: Network | None = None,
 ) -> CfgNode:
     """Return the frozen configuration of `recipe` for `classes` classes and a backbone of `width`.
 
     `convention` is the backbone's: mean, std and channel order of the images it was trained on. `mask_format` is how
-    the data draws its masks, `polygon` or `bitmask`.
+    the data draws its masks, `polygon` or `bitmask`. `network` is the backbone's, by default a ResNet-50.
     """
     keys = _model(recipe, classes, width) | _input(recipe, convention, mask_format) | _solver(recipe)
     keys["MODEL.DEVICE"] = device
     config = get_cfg()
+    if network:
+        make_room(config, network)
+        keys |= backbone_keys(recipe, network)
     for key, value in keys.items():
         config.merge_from_list([key, value])
     # A Caffe2 backbone has its stride in the 1 x 1 convolution: it would load here without a word and be wrong.
@@ -63,11 +67,6 @@ def detectron2_config(
 def _model(recipe: DetectionRecipe, classes: int, width: float) -> dict[str, Any]:
     """Return the keys of the network: base model, width, norms, anchors, numbers of proposals."""
     if recipe.architecture == "mrcnn-fpn":
-        if len(recipe.anchor_sizes) != LEVELS:
-            raise SettingError(
-                f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature "
-                "pyramid"
-            )
         keys = FPN | {"MODEL.FPN.NORM": recipe.norm}
         sizes = [[size] for size in recipe.anchor_sizes]  # one a level
     else:
