@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from twinbench.data.decode import read_rgb
+from twinbench.data.objects.packed import Record
 from twinbench.detection.datasets import DetectionData
-from twinbench.detection.training.stream import Record, image_mapper
+from twinbench.detection.training.mapping import image_mapper
 from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)

@@ -16,6 +16,7 @@ from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.models.roialign import repeatable_roi_align
 from twinbench.detection.options import Options
+from twinbench.detection.training.step import HALVES, Steps
 from twinbench.detection.training.train import FINAL, Run, train
 from twinbench.detection.work import DATA, WORK, Measured, Opened, Work
 from twinbench.protocols.house import replacing
@@ -47,7 +48,10 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     # tf32 is what PyTorch does by itself on GPUs that have it, convolutions only: how others run Detectron2 there.
-    precision = network_precision(recipe.precision, process.device, exact_products=True)
+    # Halves are training's alone, each forward pass by itself, and tests are in float32, as Detectron2 has them.
+    whole = "fp32" if recipe.precision in HALVES else recipe.precision
+    precision = network_precision(whole, process.device, exact_products=True)
+    Steps.of(recipe).require_runs_on(process, recipe.batch_size)
     repeatable = options.deterministic
     with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
         backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
@@ -83,7 +87,8 @@ def _run(
         with replacing(out / "config.yaml") as beside:
             beside.write_text(yaml_of(config))
     model = work.build(config, backbone, out / "backbone.pth", trial.seed, process)
-    run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, work.reader(config, data))
+    reader, steps = work.reader(recipe, config, data), Steps.of(recipe)
+    run = Run(config, trial.identity, process, out, workers, options.checkpoint_seconds, reader, steps)
     train(run, model, data.train)
     final = from_main(process, lambda: digest(out / FINAL, "sha256"))
     owner = {**trial.identity.as_dict(), "model": final}
@@ -115,11 +120,15 @@ def _finish(trial: Trial, backbone: Backbone, data: Opened, measured: Measured, 
         notes.append(f"partial data: {data.images} images, {trial.protocol.name} expects {expected}")
     for note in notes:
         print(f"twinbench detection: {note}", file=sys.stderr)
-    losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
+    log = list(read_log(trial.out / "log.jsonl"))
+    losses = [[line["iteration"], round(line["total_loss"], 4)] for line in log if "total_loss" in line]
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     details |= backbone.details | measured.details
     if options.deterministic:
         details["deterministic"] = True
+    moved = [line for line in log if "began_with" in line]
+    if moved:
+        details["processes"] = [moved[0]["began_with"], *(line["goes_on_with"] for line in moved)]
     return trial.finish(
         scores.metrics,
         data.images,

@@ -21,7 +21,7 @@ from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.models.weights import build_detector
 from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
-from twinbench.detection.training.stream import image_mapper
+from twinbench.detection.training.mapping import image_mapper
 from twinbench.detection.training.train import Run
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.report.asked import Asked
@@ -86,7 +86,7 @@ class Work(Protocol):
         """Return the model with `backbone`, written to `path` on the way, in it; all else is drawn from `seed`."""
         ...
 
-    def reader(self, config: CfgNode, data: Any) -> Callable[[Record], Any]:
+    def reader(self, recipe: Any, config: CfgNode, data: Any) -> Callable[[Record], Any]:
         """Return what makes a training example of a record."""
         ...
 
@@ -133,9 +133,9 @@ class Detectors:
         """Return the detector with the backbone in it."""
         return build_detector(config, backbone, path, seed, process)
 
-    def reader(self, config: CfgNode, data: DetectionData) -> Callable[[Record], Any]:
+    def reader(self, recipe: DetectionRecipe, config: CfgNode, data: DetectionData) -> Callable[[Record], Any]:
         """Return Detectron2's mapper."""
-        return image_mapper(config, train=True)
+        return image_mapper(config, train=True, jitter=recipe.jitter, keypoints=data.keypoints)
 
     def measure(
         self,

@@ -85,9 +85,7 @@ class Segmenter(nn.Module):
         )
         self.aux_head = None
         if keys.AUX_WEIGHT > 0:
-            self.aux_head = FcnHead(
-                channels["res4"], keys.AUX_CHANNELS, convs=1, dilation=1, concat=False, **head
-            )
+            self.aux_head = FcnHead(channels["res4"], keys.AUX_CHANNELS, convs=1, dilation=1, concat=False, **head)
         self.aux_weight, self.align_corners, self.loss_mean = keys.AUX_WEIGHT, keys.ALIGN_CORNERS, keys.LOSS_MEAN
         self.inference = Inference(keys.TEST_MODE, keys.TEST_CROP, keys.TEST_STRIDE, keys.ALIGN_CORNERS)
         self.crop: int = config.INPUT.SEGMENTER.CROP
