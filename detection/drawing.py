@@ -19,7 +19,7 @@ run_lengths: Any = _run_lengths  # its types know only one of the forms that it 
 GOLDEN = 0.618034  # of the circle of hues, from one class to the next: neighbours are never alike
 FILL = 0.4  # of a mask's colour over the image
 SEEN = 0.05  # least score of a keypoint that is drawn, as Detectron2's own pictures have it
-LINE, TEXT = 320, 32  # of the image's longer side: a line is 1/320 of it wide, a letter 1/32 of it high
+LINE, TEXT = 250, 40  # of the image's longer side: a line is 1/250 of it wide, a letter 1/40 of it high
 LEAST_LINE, LEAST_TEXT = 2, 12  # pixels
 
 

@@ -20,7 +20,7 @@ from twinbench.detection.training.stream import image_mapper
 from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)
-TILE, COLUMNS, MARGIN, LEGEND = 256, 4, 4, 18  # pixels, but for COLUMNS
+TILE, COLUMNS, MARGIN, LEGEND = 320, 4, 4, 20  # pixels, but for COLUMNS
 
 
 def draw_predictions(
@@ -64,28 +64,29 @@ def _worth_showing(found: Detections, threshold: float) -> Detections:
 
 
 def _sheet(tiles: list[Image.Image]) -> Image.Image:
-    """Return the tiles in rows, with a legend below."""
-    rows = -(-len(tiles) // COLUMNS)
-    step = TILE + MARGIN
-    sheet = Image.new("RGB", (COLUMNS * step + MARGIN, rows * step + MARGIN + LEGEND), "white")
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, COLUMNS)
-        sheet.paste(tile, (MARGIN + column * step, MARGIN + row * step))
+    """Return the tiles in rows, each as high as its highest, with a legend below."""
+    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    height = sum(heights) + (len(rows) + 1) * MARGIN + LEGEND
+    sheet = Image.new("RGB", (COLUMNS * (TILE + MARGIN) + MARGIN, height), "white")
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (MARGIN + column * (TILE + MARGIN), top))
+        top += height + MARGIN
     pen = ImageDraw.Draw(sheet)
     words = "true objects: green    predicted, with score: red"
-    pen.text((MARGIN, sheet.height - LEGEND), words, fill="black", font=letters(LEGEND - 6))
+    pen.text((MARGIN, top), words, fill="black", font=letters(LEGEND - 6))
     return sheet
 
 
 def _tile(record: Record, found: Detections, classes: tuple[str, ...]) -> Image.Image:
-    """Return one square of the grid."""
+    """Return one image of the grid, TILE pixels on its longer side."""
     image = read_upright(Path(record["file_name"]))
     scale = TILE / max(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     predicted = things_of(found, classes, image.size, scale, PREDICTED)
-    tile = Image.new("RGB", (TILE, TILE), "white")
-    tile.paste(draw(image, [*_true_things(record, image.size, scale), *predicted]))
-    return tile
+    return draw(image, [*_true_things(record, image.size, scale), *predicted])
 
 
 def _true_things(record: Record, size: tuple[int, int], scale: float) -> list[Thing]:

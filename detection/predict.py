@@ -12,6 +12,7 @@ that go with them: pycocotools reads the two together.
 import argparse
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
         if importlib.util.find_spec(package) is None:
             raise PredictError(f"{package} is not installed, which detection needs; run: make setup")
     plan = planned(arguments.images, arguments.out)
-    from twinbench.detection.predicting import predict_images
+    from twinbench.detection.chatter import chatter_to
 
-    found = predict_images(arguments.trial, plan, arguments.out, arguments.threshold, arguments.device)
+    with chatter_to(Path(os.devnull)):
+        from twinbench.detection.predicting import predict_images
+
+        found = predict_images(arguments.trial, plan, arguments.out, arguments.threshold, arguments.device)
     for line in found["unreadable"]:
         print(f"twinbench predict: {line}", file=sys.stderr)
     print(json.dumps(found, indent=1, ensure_ascii=False) if arguments.json else _summary(found))

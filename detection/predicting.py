@@ -1,11 +1,10 @@
 """A trained detector on images of anybody: pictures of what it finds, and the same as files that COCO's tools read."""
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,8 +35,7 @@ def predict_images(
     Returns the number of images and objects, those of each class, and one line for each image that is not readable.
     """
     device = current_process(device).device
-    with warnings.catch_warnings(), network_precision("fp32", device, exact_products=True):
-        warnings.simplefilter("ignore")  # torch's, of how Detectron2 calls it
+    with network_precision("fp32", device, exact_products=True):
         trained = load_trained(trial, device, threshold)
         about: dict[str, Any] = {"info": {"made_by": MAKER, "trial": str(trial), "threshold": threshold}}
         about["images"] = [{"picture": one.picture} for one in plan]  # ours from now on, whenever a run is killed
@@ -110,5 +108,8 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 def _write_json(path: Path, content: Any) -> None:
     """Write a file that people may look at, too: a list has a line for each entry."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    if isinstance(content, list):
+        text = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in cast("list[Any]", content)) + "\n]"
     with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        beside.write_text(text + "\n")
