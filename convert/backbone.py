@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from twinbench.convert.architectures.network import Network, ResNet50Network
-from twinbench.convert.architectures.trunk import DETECTOR, MAPS, TRAINING, Trunk
+from twinbench.convert.architectures.trunk import DETECTOR, MAPS, PLAIN, TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.finding import prove
 from twinbench.convert.named import ModelError
@@ -15,8 +15,15 @@ from twinbench.protocols.identity import backbone_identity
 _TAKES = {
     MAPS: "takes the map of the last stage",
     TRAINING: "trains its backbone",
-    DETECTOR: "trains a detector, whose trunk is a ResNet-50",
+    DETECTOR: "trains a C4 detector, whose box head is a ResNet-50's last stage",
+    PLAIN: "rebuilds a plain vision transformer (patches of 16 px, learned positions, no registers, no layer scale)",
 }
+_OTHERWISE = {
+    DETECTOR: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
+    PLAIN: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
+}
+_POOLED = "choose a protocol on pooled features, such as voc07-svm-gap or imagenet-linear"
+_VITDET = ", and for a detector one of ViTDet, such as coco-mrcnn-vitdet-100ep"
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,13 @@ class Backbone:
         if what not in self.network.offers:
             raise ModelError(
                 f"{who} on {self.source}: {_TAKES.get(what, f'takes {what}')}, which {self.architecture} does not "
-                f"offer; it has {', '.join(sorted(self.network.offers))}; choose a protocol on pooled features, such "
-                "as voc07-svm-gap or imagenet-linear"
+                f"offer; it has {', '.join(sorted(self.network.offers))}; {self._otherwise(what)}"
             )
+
+    def _otherwise(self, what: str) -> str:
+        """Return what to do where the network does not offer `what`."""
+        by_vitdet = what == MAPS and PLAIN in self.network.offers
+        return f"{_OTHERWISE.get(what, _POOLED)}{_VITDET if by_vitdet else ''}"
 
     @property
     def identity(self) -> str:

@@ -13,6 +13,7 @@ from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.objects.find import objects_layout
 from twinbench.data.source import Source
+from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import DetectionData, open_data
 from twinbench.detection.evaluation.evaluate import scored
@@ -95,10 +96,11 @@ def _run(
         convention=backbone.convention,
         mask_format=data.mask_format,
         device=process.device,
+        network=backbone.network,
     )
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
-            beside.write_text(config.dump())
+            beside.write_text(yaml_of(config))
     model = build_detector(config, backbone, out / "backbone.pth", trial.seed, process)
     train(Run(config, trial.identity, process, out, workers, options.checkpoint_seconds), model, data.train)
     final = from_main(process, lambda: digest(out / FINAL, "sha256"))

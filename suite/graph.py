@@ -261,15 +261,15 @@ def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iter
 
 
 def _require_fit(suite: Suite, method: Method, protocol: Protocol) -> None:
-    """Raise SuiteError if the method is a library's model by its name and the protocol trains a detector.
+    """Raise SuiteError if the method is a library's model by its name and the protocol trains a C4 detector.
 
     What else a backbone may lack, its worker tells: a login node has no torch to ask.
     """
     if method.model and protocol.recipe.takes == "detector":
         raise SuiteError(
-            f"{suite.file}: protocols.{protocol.name} trains a detector, whose trunk only a ResNet-50 can be, but "
-            f"methods.{method.name} is {method.model.label}; give it a suite of its own, with protocols on a frozen "
-            "backbone's pooled features, such as voc07-svm-gap"
+            f"{suite.file}: protocols.{protocol.name} trains a C4 detector, whose box head is a ResNet-50's last "
+            f"stage, but methods.{method.name} is {method.model.label}; give it a suite of its own, with detectors on "
+            "a pyramid, such as coco-mrcnn-fpn-1x"
         )
 
 

@@ -121,8 +121,8 @@ def test_lists_and_samples_are_passed_on(tmp_path):
 
 
 def test_a_detector_refuses_another_librarys_model(tmp_path):
-    why = "protocols.voc0712-frcnn-c4 trains a detector, whose trunk only a ResNet-50 can be, but methods.a is timm:vit"
-    with pytest.raises(SuiteError, match=f"{why}; give it") as caught:
+    why = "trains a C4 detector, whose box head is a ResNet-50's last stage, but methods.a is timm:vit"
+    with pytest.raises(SuiteError, match=f"protocols.voc0712-frcnn-c4 {why}; give it") as caught:
         suite_of(tmp_path, "timm:vit=random", "{voc07-svm-gap: {}, voc0712-frcnn-c4: {}}")
     assert str(tmp_path / "suite.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)

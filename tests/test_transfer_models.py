@@ -234,7 +234,7 @@ def test_a_trial_says_what_its_backbone_was_and_refuses_to_tune_it(scenes, tmp_p
     spec = "torchvision:shufflenet_v2_x0_5=random"
     for command, why in (
         (["transfer", "demo-imagenet-1pct"], f"demo-imagenet-1pct on {spec}: trains its backbone, which torchvision:"),
-        (["detection", "demo-voc0712-frcnn-c4"], f"demo-voc0712-frcnn-c4 on {spec}: trains a detector, whose trunk is"),
+        (["detection", "demo-voc0712-frcnn-c4"], f"demo-voc0712-frcnn-c4 on {spec}: trains a C4 detector, whose"),
     ):
         assert twinbench.main([*command, spec, str(data), str(tmp_path / "x")]) == 2
         assert why in capsys.readouterr().err

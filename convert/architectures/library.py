@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from twinbench.convert.architectures.library_trunks import TimmTrunk, TorchvisionTrunk
 from twinbench.convert.architectures.network import Network
+from twinbench.convert.architectures.plain import PlainVit, plain_vit
 from twinbench.convert.architectures.positions import POSITIONS, Positions
 from twinbench.convert.architectures.shapes import Shapes
-from twinbench.convert.architectures.trunk import TRAINING, Trunk
+from twinbench.convert.architectures.trunk import PLAIN, TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.named import ModelError
 from twinbench.protocols.house import unknown
@@ -45,9 +46,15 @@ class LibraryNetwork(Network):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Return the forms of features of its trunk; ResNets can be trained."""
+        """Return the forms of features of its trunk; ResNets can be trained, plain transformers rebuilt by ViTDet."""
         trained = {TRAINING} if "layer4.0.conv1.weight" in self.shapes() else set[str]()
-        return _empty(self).offers | trained
+        rebuilt = {PLAIN} if self.plain else set[str]()
+        return _empty(self).offers | trained | rebuilt
+
+    @property
+    def plain(self) -> PlainVit | None:
+        """Return what a plain vision transformer is told by; None for every other network."""
+        return plain_vit(_model(_empty(self)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in plain values, as a file's note keeps it."""
@@ -98,6 +105,11 @@ def _empty(network: LibraryNetwork) -> Trunk:
     except ModelError:  # torchvision's RegNets compute their channels with tensors, which must have values for it
         with torch.random.fork_rng(devices=[]):
             return network.make().to("meta")
+
+
+def _model(trunk: Trunk) -> nn.Module:
+    """Return the library's model in a trunk of its."""
+    return trunk.get_submodule("model")
 
 
 @cache

@@ -80,6 +80,14 @@ class TimmTrunk(LibraryTrunk):
             return super().maps(images, last)
         return self._run(lambda: self._intermediates(images, last), images)
 
+    def stages(self) -> Sequence[nn.Module]:
+        """Return the modules that timm says its last four feature maps come from."""
+        told: Any = getattr(self.model, "feature_info", ())
+        names = [each["module"] for each in told][-4:]
+        known = dict(self.model.named_modules())
+        found = [known[name] for name in names if name in known]
+        return found if MAPS in self.offers and len(found) == 4 else ()
+
     def _intermediates(self, images: Tensor, last: int, **keywords: Any) -> list[Any]:
         model: Any = self.model
         return model.forward_intermediates(images, indices=last, output_fmt="NCHW", intermediates_only=True, **keywords)
@@ -94,7 +102,7 @@ def _tokens(patches: Tensor, prefix: Tensor | None, has_class: bool) -> Tokens:
 
 
 class TorchvisionTrunk(LibraryTrunk):
-    """A model of torchvision's; of its ResNets, ConvNeXts and Swins the four stages' maps are known."""
+    """A model of torchvision's; of its ResNets, RegNets, ConvNeXts and Swins the four stages' maps are known."""
 
     def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
         super().__init__(model, name, positions)
@@ -114,12 +122,18 @@ class TorchvisionTrunk(LibraryTrunk):
         is_channels_last = hasattr(self.model, "permute")  # Swin's stages give (N, h, w, C)
         return [x.permute(0, 3, 1, 2) if is_channels_last else x for x in kept[-last:]]
 
+    def stages(self) -> Sequence[nn.Module]:
+        """Return the four stages."""
+        return [step for step, is_stage in self._steps() if is_stage][-4:]
+
     def _steps(self) -> list[tuple[nn.Module, bool]]:
         """Return what the model applies one after the other up to its last map, and which of it are stages."""
         model: Any = self.model
         if hasattr(model, "layer4"):
             stem = [(step, False) for step in (model.conv1, model.bn1, model.relu, model.maxpool)]
             return stem + [(model.get_submodule(f"layer{number}"), True) for number in range(1, 5)]
+        if type(model).__name__ == "RegNet":
+            return [(model.stem, False)] + [(block, True) for block in model.trunk_output]
         if type(model).__name__ in ("ConvNeXt", "SwinTransformer"):  # the stem, then stages and what halves their maps
             return [(step, number % 2 == 1) for number, step in enumerate(model.features)]
         return []

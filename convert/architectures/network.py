@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twinbench.convert.architectures.plain import PlainVit
 from twinbench.convert.architectures.shapes import COUNTER, Shapes, expected_shapes
 from twinbench.convert.architectures.trunk import DETECTOR, MAPS, POOLED, TRAINING, Trunk
 
@@ -30,9 +31,14 @@ class Network(ABC):
         return False
 
     @property
+    def plain(self) -> PlainVit | None:
+        """What a plain vision transformer is told by; None for every other network."""
+        return None
+
+    @property
     @abstractmethod
     def offers(self) -> frozenset[str]:
-        """What it can be asked for: forms of features (`architectures.trunk`), `training`, `detector`."""
+        """What it can be asked for: forms of features (`architectures.trunk`), `training`, `detector`, `plain`."""
 
     @abstractmethod
     def shapes(self) -> Shapes:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from twinbench.convert.named import ModelError
 
 POOLED, TOKENS, MAPS = "pooled", "tokens", "maps"  # forms of features
-TRAINING, DETECTOR = "training", "detector"  # what a backbone may be used for beyond its features
+# What a backbone may be used for beyond its features: `plain` is a vision transformer that ViTDet can rebuild.
+TRAINING, DETECTOR, PLAIN = "training", "detector", "plain"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Trunk(nn.Module):
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps (N, C, h, w) after each of the `last` stages, the smallest map last."""
         raise self.lacks(MAPS, "maps of several stages")
+
+    def stages(self) -> Sequence[nn.Module]:
+        """Return the four modules whose outputs are the last four maps; nothing where they are not known."""
+        return ()
 
     def lacks(self, form: str, words: str) -> ModelError:
         """Return the error of who asks for features that this architecture does not have."""

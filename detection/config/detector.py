@@ -8,7 +8,9 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from twinbench.convert.architectures.network import Network
 from twinbench.convert.convention import InputConvention
+from twinbench.detection.config.backbone import backbone_keys, make_room
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 
@@ -43,15 +45,19 @@ def detectron2_config(
     convention: InputConvention,
     mask_format: str = "polygon",
     device: str = "cpu",
+    network: Network | None = None,
 ) -> CfgNode:
     """Return the frozen configuration of `recipe` for `classes` classes and a backbone of `width`.
 
     `convention` is the backbone's: mean, std and channel order of the images it was trained on. `mask_format` is how
-    the data draws its masks, `polygon` or `bitmask`.
+    the data draws its masks, `polygon` or `bitmask`. `network` is the backbone's, by default a ResNet-50.
     """
     keys = _model(recipe, classes, width) | _input(recipe, convention, mask_format) | _solver(recipe)
     keys["MODEL.DEVICE"] = device
     config = get_cfg()
+    if network:
+        make_room(config, network)
+        keys |= backbone_keys(recipe, network)
     for key, value in keys.items():
         config.merge_from_list([key, value])
     # A Caffe2 backbone has its stride in the 1 x 1 convolution: it would load here without a word and be wrong.

@@ -1,5 +1,6 @@
 """The backbone's way into Detectron2's model, with a proof that all of it arrived."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from twinbench.convert.architectures.network import is_counter
+from twinbench.convert.architectures.plain import UNUSED
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.files import load
 from twinbench.convert.write import write_backbone
-from twinbench.detection.models import head  # noqa: F401  # registers the head that configurations name
+from twinbench.detection.models import vitdet
 from twinbench.detection.models.norms import with_synchronized_norms
 from twinbench.protocols.house import UserError
 from twinbench.runtime.process import Process
@@ -31,17 +34,58 @@ def build_detector(
 ) -> nn.Module:
     """Return the detector of `config` with `backbone` in it; what is new (RPN, heads) is drawn from `seed`.
 
-    The main process writes the backbone to `path` in Detectron2's layout; every one reads it by Detectron2's loader.
+    The main process writes a ResNet-50 to `path` in Detectron2's layout; every one reads it by Detectron2's loader.
+    Other networks have their own names in the detector, and need no file. Raises WeightsError and ModelError.
     """
     process = process or Process()
-    if process.is_main:
+    is_resnet50 = backbone.network.is_resnet50
+    if is_resnet50 and process.is_main:
         write_backbone(backbone, path, to="detectron2")
-    is_there(path, process)
     torch.manual_seed(derived_seed(seed, 0))
     model = with_synchronized_norms(build_model(config), process)
+    if not is_resnet50:
+        place(backbone, model)
+        return model
+    is_there(path, process)
     DetectionCheckpointer(model).load(str(path))
     check_arrival(model, path)
     return model
+
+
+def place(backbone: Backbone, model: nn.Module) -> None:
+    """Copy each tensor of a network of another library to its place in `model`. Raises WeightsError unless all fit.
+
+    ViTDet's transformer has timm's names. It has no place for the class token and the last norm, and relative positions
+    of its own, which stay zero.
+    """
+    if backbone.network.plain:
+        sent = {name: values for name, values in backbone.state_dict.items() if name not in UNUSED}
+        fill(model.get_submodule("backbone.net"), sent, new=vitdet.NEW, what=backbone.source)
+        return
+    sent = {backbone.network.key(name): values for name, values in backbone.state_dict.items()}
+    fill(model.get_submodule("backbone.bottom_up.trunk"), sent, what=backbone.source)
+
+
+def fill(module: nn.Module, sent: Mapping[str, torch.Tensor], *, new: Collection[str] = (), what: str = "") -> None:
+    """Copy `sent` into `module`: each of its tensors but those whose names end in one of `new`, and nothing else.
+
+    Counters of batches are left out, which frozen norms do not have. Raises WeightsError for what does not fit.
+    """
+    found = module.state_dict()
+    wanted = {name for name in found if name.rpartition(".")[2] not in new and not is_counter(name)}
+    sent = {name: values for name, values in sent.items() if not is_counter(name)}
+    strange = sorted(wanted ^ set(sent))
+    strange += [name for name in sorted(wanted & set(sent)) if found[name].shape != sent[name].shape]
+    if not strange:
+        for name, values in sent.items():
+            found[name].copy_(values)
+        arrived = module.state_dict()
+        strange = [name for name, values in sent.items() if not torch.equal(arrived[name].cpu(), values)]
+    if strange:
+        raise WeightsError(
+            f"{what}: {len(wanted) - len(wanted & set(strange))} of {len(wanted)} tensors of the network fit the "
+            f"detector's, not {', '.join(strange[:3])}; was the file read as another network? Run: twinbench inspect"
+        )
 
 
 def check_arrival(model: nn.Module, path: Path) -> None:
