@@ -49,7 +49,9 @@ def draw(image: Image.Image, things: Sequence[Thing]) -> Image.Image:
     drawn = _with_masks(image, things, width)
     pen = ImageDraw.Draw(drawn)
     for thing in things:
-        pen.rectangle(thing.box, outline=thing.color, width=width)
+        left, top, right, bottom = thing.box
+        if left <= right and top <= bottom:  # annotations may have corners the wrong way round
+            pen.rectangle(thing.box, outline=thing.color, width=width)
     for thing in things:
         if thing.points is not None:
             _draw_points(pen, thing.points, thing.color, width)

@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from twinbench.convert.files import load
-from twinbench.detection.models import head  # noqa: F401  # registers the head that configurations name
+from twinbench.detection import models  # noqa: F401  # registers the networks that configurations name
 from twinbench.detection.training.train import FINAL
 from twinbench.protocols.house import UserError
 from twinbench.report.result import Result, read_result

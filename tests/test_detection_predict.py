@@ -348,3 +348,10 @@ def test_a_mask_is_decoded_in_each_of_its_forms():
     counts = [10 * 8 - 6, 6]
     assert decoded({"size": [8, 10], "counts": counts}, (10, 8)).sum() == 6
     assert resized(square, (20, 16)).sum() == 48
+
+
+def test_a_box_whose_corners_are_the_wrong_way_round_ends_no_picture():
+    """A trial on such annotations ended in Pillow's ValueError, with all of its evaluation done."""
+    image = Image.new("RGB", (600, 400), "black")
+    drawn = draw(image, [Thing((120, 40, 20, 240), (255, 0, 0))])
+    assert not np.asarray(drawn).any()
