@@ -66,6 +66,12 @@ def _score(text: str) -> float:
 def _summary(found: dict[str, Any]) -> str:
     """Return how many images and objects there were, in one line."""
     classes = ", ".join(f"{name} {count}" for name, count in found["classes"].items())
-    told = f": {classes}" if classes else ", try a lower --threshold" if found["images"] else ""
-    failed = f"; {len(found['unreadable'])} images not readable" if found["unreadable"] else ""
-    return f"{found['out']}: {found['images']} images, {found['detections']} objects{told}{failed}"
+    told = f": {classes}" if classes else "; a lower --threshold shows more" if found["images"] else ""
+    failed = f"; {_counted(len(found['unreadable']), 'image')} not readable" if found["unreadable"] else ""
+    images, objects = _counted(found["images"], "image"), _counted(found["detections"], "object")
+    return f"{found['out']}: {images}, {objects}{told}{failed}"
+
+
+def _counted(count: int, word: str) -> str:
+    """Return a number of things in words."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_detectron2_reads_the_files_as_the_page_says(folder, monkeypatch):
     )
     found = names["predictor"](np.zeros((96, 96, 3), np.uint8))
     assert "instances" in found
+
+
+def test_the_example_prints_and_draws_what_the_command_found(folder, monkeypatch, capsys):
+    photograph = json.loads((folder / "pictures/images.json").read_text())["images"][0]
+    found = json.loads((folder / "pictures/predictions.json").read_text())
+    words = ["draw_a_detection.py", folder / "results/digits", folder / photograph["path"], folder / "found.png"]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    capsys.readouterr()
+    runpy.run_path(str(ROOT / "examples/draw_a_detection.py"))
+    printed = [line.split(" at ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == [f"{one['category']} {one['score']:.2f}" for one in found if one["image_id"] == photograph["id"]]
+    assert (folder / "found.png").exists()
 
 
 def on_cpu(config):

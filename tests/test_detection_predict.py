@@ -189,7 +189,7 @@ def test_the_summary_counts_by_class(trial, photograph, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert sum(found["classes"].values()) == found["detections"] == len(results(tmp_path / "out"))
     predict(trial, photograph, tmp_path / "none", "--threshold", 1, "--device", "cpu")
-    assert "1 images, 0 objects, try a lower --threshold" in capsys.readouterr().out
+    assert "1 image, 0 objects; a lower --threshold shows more" in capsys.readouterr().out
 
 
 def test_a_second_run_replaces_the_first_ones_files(trial, photograph, tmp_path):
