@@ -11,7 +11,6 @@ from detectron2.config import CfgNode, get_cfg
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.convention import InputConvention
 from twinbench.detection.config.backbone import backbone_keys, make_room
-from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
@@ -34,7 +33,6 @@ FPN: dict[str, Any] = {  # Base-RCNN-FPN.yaml
     "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
 }
-LEVELS = len(FPN["MODEL.RPN.IN_FEATURES"])
 
 
 def detectron2_config(
@@ -69,11 +67,6 @@ def detectron2_config(
 def _model(recipe: DetectionRecipe, classes: int, width: float) -> dict[str, Any]:
     """Return the keys of the network: base model, width, norms, anchors, numbers of proposals."""
     if recipe.architecture == "mrcnn-fpn":
-        if len(recipe.anchor_sizes) != LEVELS:
-            raise SettingError(
-                f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature "
-                "pyramid"
-            )
         keys = FPN | {"MODEL.FPN.NORM": recipe.norm}
         sizes = [[size] for size in recipe.anchor_sizes]  # one a level
     else:
