@@ -6,6 +6,7 @@ Examples:
     twinbench data check oxford-pets /datasets/pets    against its entry: counts, lists, every image
     twinbench data check /datasets/mine                own data: may a job run on it? sources such as list:FILE, too
     twinbench data check pool /datasets/photographs    images to pretrain on, at any depth
+    twinbench data check boxes /datasets/cells         own boxes, masks, keypoints: may a detector run on them?
     twinbench data check voc /datasets/VOCdevkit       VOC2007 and VOC2012; voc07 is VOC2007 alone
     twinbench data fetch oxford-pets /datasets/pets    from its public address: resumed, proven, unpacked
     twinbench data lists lists                         1percent.txt and 10percent.txt, from the network, proven
@@ -72,7 +73,7 @@ def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         nargs="?",
         default="",
         help="a data set's name, or a layout's: imagenet, voc (2007 and 2012), voc07, coco, inat or places; pool"
-        " for images to pretrain on; left out for own data",
+        " for images to pretrain on; boxes for own boxes, masks or keypoints; left out for other own data",
     )
     check.add_argument("folder", metavar="DATA", help="its usual root, or a source such as list:FILE")
     check.add_argument("--fast", action="store_true", help="read image headers only, decode nothing")

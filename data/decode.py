@@ -32,6 +32,15 @@ SCALED_TO_16_BITS = ("PPM", "PNG")  # formats whose mode "I" is 0 to 65535, what
 
 ORIENTATION = 0x0112  # EXIF's tag, and those of its values that mean a quarter turn, mirrored or not
 QUARTER_TURNS = (5, 6, 7, 8)
+UPRIGHT = {  # EXIF's value -> what turns the pixels so that the image is shown as it was taken
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,16 @@ def read_rgb(path: ImageFile) -> Image.Image:
         _require_few_scans(path, image)
         image.load()
         return _as_rgb(image)
+
+
+def read_upright(path: ImageFile) -> Image.Image:
+    """Return the image as `read_rgb` does, turned as EXIF asks for: so do Detectron2, and whoever shows photographs."""
+    with _opened(path) as image:
+        _require_few_scans(path, image)
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        found = _as_rgb(image)
+        return found if turn is None else found.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -112,7 +131,15 @@ def upright_size(path: ImageFile) -> tuple[int, int]:
 
 def _is_turned(image: Image.Image) -> bool:
     """Say whether EXIF asks for a quarter turn."""
-    return image.getexif().get(ORIENTATION) in QUARTER_TURNS
+    return _orientation(image) in QUARTER_TURNS
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's value; of metadata that cannot be read 1, for upright, as Detectron2 takes it."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow names none for damaged metadata
+        return 1
 
 
 @contextmanager

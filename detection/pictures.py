@@ -11,33 +11,30 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import nn
 
-from twinbench.data.decode import read_rgb
+from twinbench.data.decode import read_upright
 from twinbench.data.objects.packed import Record
 from twinbench.detection.datasets import DetectionData
+from twinbench.detection.drawing import Thing, decoded, draw, letters, resized, things_of
+from twinbench.detection.evaluation.predictions import Detections, detections_of
 from twinbench.detection.training.mapping import image_mapper
 from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)
-TILE, COLUMNS, MARGIN, LEGEND = 256, 4, 4, 18  # pixels, but for COLUMNS
+TILE, COLUMNS, MARGIN, LEGEND = 320, 4, 4, 20  # pixels, but for COLUMNS
 
 
 def draw_predictions(
     config: CfgNode, model: nn.Module, data: DetectionData, path: Path, *, images: int = 12, threshold: float = 0.5
 ) -> None:
-    """Write a PNG of the first test images: true boxes green, predicted boxes red with class and score.
+    """Write a PNG of the first test images: true objects green, predicted ones red with class and score.
 
     Shown are the predictions with a score of at least `threshold`; where an image has none, its best one.
     """
-    records = data.test[:images]
-    tiles = [_tile(record, predict(config, model, record), data.classes, threshold) for record in records]
-    rows = -(-len(tiles) // COLUMNS)
-    step = TILE + MARGIN
-    sheet = Image.new("RGB", (COLUMNS * step + MARGIN, rows * step + MARGIN + LEGEND), "white")
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, COLUMNS)
-        sheet.paste(tile, (MARGIN + column * step, MARGIN + row * step))
-    pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, sheet.height - LEGEND), "true objects: green    predicted, with score: red", fill="black")
+    tiles: list[Image.Image] = []
+    for record in data.test[:images]:
+        found = detections_of(predict(config, model, record))
+        tiles.append(_tile(record, _worth_showing(found, threshold), data.classes))
+    sheet = _sheet(tiles)
     with replacing(path) as beside:
         sheet.save(beside, format="PNG", optimize=True)
 
@@ -61,23 +58,45 @@ def predict(config: CfgNode, model: nn.Module, record: Record) -> Any:
         return model([image_mapper(config, train=False)(record)])[0]["instances"].to("cpu")
 
 
-def _tile(record: Record, found: Any, classes: tuple[str, ...], threshold: float) -> Image.Image:
-    """Return one square of the grid."""
-    image = read_rgb(Path(record["file_name"]))
+def _worth_showing(found: Detections, threshold: float) -> Detections:
+    """Return the detections of at least `threshold`, or the best one; they come best first."""
+    return [detection for detection in found if detection["score"] >= threshold] or found[:1]
+
+
+def _sheet(tiles: list[Image.Image]) -> Image.Image:
+    """Return the tiles in rows, each as high as its highest, with a legend below."""
+    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    height = sum(heights) + (len(rows) + 1) * MARGIN + LEGEND
+    sheet = Image.new("RGB", (COLUMNS * (TILE + MARGIN) + MARGIN, height), "white")
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (MARGIN + column * (TILE + MARGIN), top))
+        top += height + MARGIN
+    pen = ImageDraw.Draw(sheet)
+    words = "true objects: green    predicted, with score: red"
+    pen.text((MARGIN, top), words, fill="black", font=letters(LEGEND - 6))
+    return sheet
+
+
+def _tile(record: Record, found: Detections, classes: tuple[str, ...]) -> Image.Image:
+    """Return one image of the grid, TILE pixels on its longer side."""
+    image = read_upright(Path(record["file_name"]))
     scale = TILE / max(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    tile = Image.new("RGB", (TILE, TILE), "white")
-    tile.paste(image)
-    pen = ImageDraw.Draw(tile)
-    for thing in record["annotations"]:
-        box = np.asarray(BoxMode.convert(thing["bbox"], thing["bbox_mode"], BoxMode.XYXY_ABS))
-        pen.rectangle((box * scale).tolist(), outline=TRUE, width=2)
-    scores = found.scores.numpy()
-    shown = scores >= min([threshold, *scores[:1]])  # the best comes first
-    for box, score, label in zip(
-        found.pred_boxes.tensor.numpy()[shown], scores[shown], found.pred_classes.numpy()[shown], strict=True
-    ):
+    predicted = things_of(found, classes, image.size, scale, PREDICTED)
+    return draw(image, [*_true_things(record, image.size, scale), *predicted])
+
+
+def _true_things(record: Record, size: tuple[int, int], scale: float) -> list[Thing]:
+    """Return what the annotations say is on an image, at `scale` times its size; masks as outlines."""
+    things: list[Thing] = []
+    for annotation in record["annotations"]:
+        box = np.asarray(BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS))
         left, top, right, bottom = (box * scale).tolist()
-        pen.rectangle((left, top, right, bottom), outline=PREDICTED, width=2)
-        pen.text((left + 3, top + 1), f"{classes[label]} {score:.2f}", fill=PREDICTED)
-    return tile
+        mask = None
+        if annotation.get("segmentation"):
+            mask = resized(decoded(annotation["segmentation"], (record["width"], record["height"])), size)
+        things.append(Thing((left, top, right, bottom), TRUE, mask=mask, is_filled=False))
+    return things

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from twinbench.protocols.datasets import DataSet
-from twinbench.protocols.house import UserError, setting_text, setting_values, unknown, with_settings
+from twinbench.protocols.house import SettingError, UserError, setting_text, setting_values, unknown, with_settings
 from twinbench.protocols.kinds.base import Recipe, Room
 
 
@@ -92,7 +92,11 @@ class Protocol:
             return self
         recipe = with_settings(self.recipe, settings)
         recipe.check()
-        recipe.require_metric(self.metric)
+        try:
+            recipe.require_metric(self.metric)
+        except SettingError as error:
+            given = " ".join(f"{name}={value}" for name, value in settings.items())
+            raise SettingError(f"{self.name} with {given} {error}; see twinbench protocols for one that fits") from None
         overrides = tuple(sorted((name, str(value)) for name, value in settings.items()))
         return dataclasses.replace(self, recipe=recipe, overrides=overrides)
 

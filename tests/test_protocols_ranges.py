@@ -177,3 +177,9 @@ def test_the_command_ends_with_one_line_before_any_work(tmp_path, capsys):
     assert error.endswith("setting epochs=0: expected a whole number of at least 1\n")
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_setting_that_loses_the_headline_is_told_with_the_protocol_and_the_setting():
+    message = r"^coco-mrcnn-c4-1x with architecture=frcnn-c4 gives no box-AP, the protocol's headline; it gives AP75, "
+    with pytest.raises(SettingError, match=message):
+        find_protocol("coco-mrcnn-c4-1x").with_settings({"architecture": "frcnn-c4"})

@@ -17,7 +17,7 @@ from twinbench.data.folders.pool import read_pool
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
 from twinbench.data.layouts import LAYOUTS, read_labelled
-from twinbench.data.objects.find import find_objects
+from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
 from twinbench.data.required import require_same_objects
@@ -142,8 +142,12 @@ def _own_voc(source: Source, findings: Survey) -> None:
     """Survey data of one's own in VOC's layout: labels, and boxes where there are XML files."""
     if not voc.is_flat(source.path / (source.named("train") or "train")):
         _labelled("voc", ("train", "test"), source, findings)
-    if not findings.problems and _has_boxes(source):
-        _objects("voc", source, findings)
+    if not _has_boxes(source):
+        return
+    if findings.problems:
+        findings.remarks.append(f"boxes are checked without labels by: twinbench data check boxes {source}")
+        return
+    _objects("voc", source, findings)
 
 
 def _has_boxes(source: Source) -> bool:
@@ -169,6 +173,11 @@ def _objects(layout: str, source: Source, findings: Survey) -> None:
     if len(found) == 2:
         with findings.noting("classes"):
             require_same_objects(source, *found)
+
+
+def _boxes(source: Source, findings: Survey) -> None:
+    """Survey images with objects of whichever layout, and nothing but their objects."""
+    _objects(objects_layout("", source), source, findings)
 
 
 def _read_objects(part: ObjectSplit, findings: Survey, name: str) -> list[tuple[int, int]]:
@@ -222,4 +231,5 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read
     "only tests": _only_tests,
     "pool": _pool,
+    "boxes": _boxes,
 }

@@ -1,7 +1,8 @@
 """What a check is about: which data set, how its source is gone through, and what a complete copy holds.
 
 A check is asked for by the name of a data set (`oxford-pets`), by a layout (`coco`, which means the published set of
-that layout), as a `pool` of images to pretrain on, or by none of these: then the layout is seen from the folder, and
+that layout), as a `pool` of images to pretrain on, as `boxes` whose labels as classified images do not matter, or by
+none of these: then the layout is seen from the folder, and
 the counts tell which set it may be.
 """
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from twinbench.data.errors import DataError
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.objects.find import objects_layout
 from twinbench.data.scenes.make import read_marker
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DATA_SETS, DataSet
@@ -24,6 +26,7 @@ LAYOUTS = {  # what a layout's name alone stands for
     "places": "places205",
 }
 POOL = "pool"
+BOXES = "boxes"  # one class on every image trains a detector, and is no data for a classifier
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 
@@ -50,9 +53,11 @@ def target(what: str, source: Source) -> Target:
     """Return what is checked when `source` is said to be `what`: a data set's name, a layout's, or nothing."""
     if what == POOL:
         return Target("images to pretrain on", source, POOL)
+    if what == BOXES:
+        return Target(f"boxes in {objects_layout('', source)} layout", source, BOXES)
     if what not in LAYOUTS and what not in DATA_SETS:
         if what:
-            raise DataError(unknown("layout or data set", what, {POOL, *LAYOUTS, *DATA_SETS}))
+            raise DataError(unknown("layout or data set", what, {POOL, BOXES, *LAYOUTS, *DATA_SETS}))
         return _seen(source)
     entry = DATA_SETS[LAYOUTS.get(what, what)]
     source, way = _read_by(entry, source)
