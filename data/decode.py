@@ -30,6 +30,9 @@ WHOLE_RANGE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 SCALED_TO_16_BITS = ("PPM", "PNG")  # formats whose mode "I" is 0 to 65535, whatever the file's largest value is
 
+ORIENTATION = 0x0112  # EXIF's tag, and those of its values that mean a quarter turn, mirrored or not
+QUARTER_TURNS = (5, 6, 7, 8)
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -95,6 +98,21 @@ def read_size(path: ImageFile) -> tuple[int, int]:
     """Return width and height from the header alone; DataError as in `read_rgb`, as far as a header shows it."""
     with _opened(path) as image:
         return image.size
+
+
+def upright_size(path: ImageFile) -> tuple[int, int]:
+    """Return width and height as the image is shown: one that EXIF calls turned by a quarter has its sides swapped.
+
+    Boxes are judged by this size: Detectron2 turns an image upright before it looks at them.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (height, width) if _is_turned(image) else (width, height)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Say whether EXIF asks for a quarter turn."""
+    return image.getexif().get(ORIENTATION) in QUARTER_TURNS
 
 
 @contextmanager

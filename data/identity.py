@@ -5,6 +5,7 @@ which is the sha256 over one line an item, JSON: [relative path, size in bytes, 
 were copied and in which order a disk lists them does not matter.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,18 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from twinbench.data import hints
-from twinbench.data.annotated import Item, read_annotated
-from twinbench.data.errors import DataError
+from twinbench.data.errors import DataError, read_text
 from twinbench.data.folders.pool import read_pool
+from twinbench.data.folders.voc import MAX_XML_BYTES
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_labelled
+from twinbench.data.objects.find import find_objects
+from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.paths import PathList
+from twinbench.data.sizes import in_order, size
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity
+from twinbench.runtime.download import digest
 
-VERSION = "2"  # raised when other lines are hashed, when a reader returns something else, or when hints hold more
+Item = tuple[str, int, object]  # of an identity: relative path, size in bytes, labels
+
+VERSION = "3"  # raised when other lines are hashed, when a reader returns something else, or when hints hold more
 HINTED_FROM = 20_000  # images; fewer are counted anew each time, in about a tenth of a second
 WATCHED = 1000  # images of a split, evenly spread: one program that rewrites all of them in place moves no folder
 
@@ -127,8 +134,27 @@ def _unlabelled(wanted: _Split) -> _Part:
 
 def _annotated(wanted: _Split) -> _Part:
     """Return images with their annotations."""
-    images = read_annotated(wanted.layout, wanted.source.folder("detection"), wanted.split)
-    return _Part(images.paths, images.classes, images.items(), images.files)
+    found = find_objects(wanted.layout, wanted.source, wanted.split)
+    return _Part(found.paths, found.classes, _annotated_items(found), found.files)
+
+
+def _annotated_items(found: ObjectSplit) -> Iterator[Item]:
+    """Yield each image with the sha256 of its annotation; or first the shared file with its sha256, then the images."""
+    if found.shared:
+        file = found.shared
+        name = file.relative_to(found.root).as_posix() if file.is_relative_to(found.root) else file.name
+        yield name, size(file), digest(file, "sha256")
+        labels = repeat(None, len(found.paths))
+    else:
+        labels = in_order(lambda index: _text_sha256(found.annotations[index]), len(found.paths))
+    for index, (count, label) in enumerate(zip(found.paths.sizes(), labels, strict=True)):
+        yield found.paths.name(index), count, label
+
+
+def _text_sha256(path: Path) -> str:
+    """Return the sha256 of an annotation's text."""
+    text = read_text(path, "expected an annotation for each image; unpack the data set again", MAX_XML_BYTES)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 # task: the splits that it trains and reports on, and how they are read

@@ -4,21 +4,23 @@ A worker asks it right before it measures, `twinbench suite plan` and `run` befo
 rules, and one set of words.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.data import hints
-from twinbench.data.annotated import read_annotated
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.folders.own import layout_of
 from twinbench.data.labelled import LabelledImages, require_counts, require_same_classes
 from twinbench.data.layouts import read_labelled
+from twinbench.data.objects.find import find_objects, objects_layout
+from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.source import Source
 from twinbench.protocols.schema import Protocol
 
-VERSION = "1"  # raised when more is asked: what passed once would pass for ever
+VERSION = "2"  # raised when more is asked: what passed once would pass for ever
+
+_PLURALS = {"box": "boxes", "mask": "masks", "keypoint": "keypoints"}
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,34 @@ def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = No
     return LabelledData(protocol, source, layout, train, test, subset)
 
 
-def require_boxes(protocol: Protocol, root: Path, layout: str, classes: Sequence[str]) -> None:
-    """Raise DataError for boxes where a protocol needs masks, and for another number of classes than its own."""
-    if layout == "voc" and "boxes" not in protocol.recipe.tasks:
-        raise DataError(f"{root}: VOC's layout has boxes only, and {protocol.name} needs masks; expected COCO's layout")
-    expected = protocol.data_set.classes
+def require_measured(protocol: Protocol, source: Source, found: ObjectSplit) -> None:
+    """Raise DataError for annotations without what a protocol measures, and for other classes than its data set's."""
+    recipe = protocol.recipe
+    asked: tuple[str, ...] = getattr(recipe, "measures", ("box",))
+    for measure in asked:
+        if measure not in found.measures:
+            has = " and ".join(_PLURALS[name] for name in found.measures)
+            raise DataError(
+                f"{source}: {has} only, and {protocol.name} ({getattr(recipe, 'architecture', recipe.kind)}) needs "
+                f"{_PLURALS[measure]}; expected annotations that have them; choose a protocol on {has}, such as "
+                "voc0712-frcnn-c4@NAME"
+            )
+    expected, classes = protocol.data_set.classes, found.classes
     if expected and len(classes) != expected:
         raise DataError(
-            f"{root}: {len(classes)} classes ({', '.join(classes[:3])}, ...), but {protocol.name} is about "
+            f"{source}: {len(classes)} classes ({', '.join(classes[:3])}, ...), but {protocol.name} is about "
             f"{expected}; choose the protocol that fits the data, the data that fit the protocol, or name your "
             f"own data: {protocol.name.partition('@')[0]}@NAME"
+        )
+
+
+def require_same_objects(source: Source, train: ObjectSplit, test: ObjectSplit) -> None:
+    """Raise DataError unless both splits have the same classes."""
+    if train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes)) or [*train.classes]
+        raise DataError(
+            f"{source}: training and test images have different categories, {len(train.classes)} and "
+            f"{len(test.classes)}, '{odd[0]}' first; expected the same list in both; correct the files"
         )
 
 
@@ -102,9 +122,11 @@ def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path 
         return
     began = hints.now()
     if protocol.room == "detection":
-        root = source.folder("detection")
-        layout = layout_of(data_set.layout, source, "detection")
-        require_boxes(protocol, root, layout, read_annotated(layout, root, "train").classes)
+        layout = objects_layout(data_set.layout, source)
+        splits = [find_objects(layout, source, split) for split in ("train", "test")]
+        for found in splits:
+            require_measured(protocol, source, found)
+        require_same_objects(source, *splits)
     else:
         found = read_trial_data(protocol, source, subset)
         found.list_details(partial=partial)

@@ -76,7 +76,7 @@ def _require_packages(evaluator: str) -> None:
     for package in ("detectron2", "pycocotools"):
         if importlib.util.find_spec(package) is None:
             raise DetectionError(f"{package} is not installed, which detection needs; run: make setup")
-    if evaluator == "faster-coco-eval" and importlib.util.find_spec("faster_coco_eval") is None:
+    if importlib.util.find_spec(evaluator.replace("-", "_")) is None:
         raise DetectionError(
-            "--evaluator faster-coco-eval: not installed; run: pip install faster-coco-eval, or leave the option out"
+            f"--evaluator {evaluator}: not installed; run: pip install {evaluator}, or name another one"
         )

@@ -15,8 +15,8 @@ class Options:
 
     evaluator: Annotated[
         Evaluator,
-        Option("who computes COCO's AP (default pycocotools; the other gives the same numbers several times faster)"),
-    ] = "pycocotools"
+        Option("who computes COCO's AP (default hotcoco; the others, slower, give the same numbers)"),
+    ] = "hotcoco"
     deterministic: Annotated[
         bool,
         Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same weights; slower"),

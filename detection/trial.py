@@ -1,8 +1,8 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import shutil
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,16 +11,20 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
+from twinbench.data.objects.find import objects_layout
 from twinbench.data.source import Source
 from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.config.detector import detectron2_config
-from twinbench.detection.datasets import DetectionData, layout_of, open_data
-from twinbench.detection.evaluation.evaluate import Scores, evaluate
+from twinbench.detection.datasets import DetectionData, open_data
+from twinbench.detection.evaluation.evaluate import scored
+from twinbench.detection.evaluation.predictions import FILE as PREDICTIONS
+from twinbench.detection.evaluation.predictions import predict_all, write_results
+from twinbench.detection.evaluation.scores import Scores
+from twinbench.detection.models.roialign import repeatable_roi_align
+from twinbench.detection.models.weights import build_detector
 from twinbench.detection.options import Options
 from twinbench.detection.pictures import draw_curves, draw_predictions
-from twinbench.detection.models.roialign import repeatable_roi_align
-from twinbench.detection.training.train import Run, train
-from twinbench.detection.models.weights import build_detector
+from twinbench.detection.training.train import FINAL, Run, train
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.protocols.kinds.detector import DetectionRecipe
@@ -29,6 +33,7 @@ from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
 from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
+from twinbench.runtime.download import digest
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.runtime.progress import read_log
@@ -69,7 +74,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         )
         result = from_main(process, trial.finished)
         if result is None:
-            data = open_data(asked.protocol, _root(asked))
+            data = open_data(asked.protocol, Source.of(asked.data), asked.out / "data", process, data_sha256)
             require_equal(process, backbone=backbone.sha256, images=data.images)
             try:
                 result = _run(trial, backbone, data, process, workers, options)
@@ -98,12 +103,19 @@ def _run(
             beside.write_text(yaml_of(config))
     model = build_detector(config, backbone, out / "backbone.pth", trial.seed, process)
     train(Run(config, trial.identity, process, out, workers, options.checkpoint_seconds), model, data.train)
-    scores = evaluate(config, model, data, process, workers, options.evaluator)
-    if scores is None:
+    final = from_main(process, lambda: digest(out / FINAL, "sha256"))
+    owner = {**trial.identity.as_dict(), "model": final}
+    predictions = predict_all(config, model, data.test, out / "predictions", owner, process, workers)
+    if not process.is_main:
         return None
+    write_results(out / PREDICTIONS, predictions, data.test)
+    scores = scored(data, predictions, recipe.measures, options.evaluator)
     draw_predictions(config, model, data, out / PICTURE)
     draw_curves(scores.curves, out / CURVES)
-    return _finish(trial, backbone, data, scores, options)
+    result = _finish(trial, backbone, data, scores, options)
+    for part in ("predictions", "data"):  # what a killed run would have gone on from
+        shutil.rmtree(out / part)
+    return result
 
 
 def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOfMemoryError) -> str:
@@ -118,7 +130,7 @@ def _out_of_memory(recipe: DetectionRecipe, process: Process, error: torch.OutOf
 
 def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Scores, options: Options) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
-    notes = list(scores.notes)
+    notes = [*data.notes, *scores.notes]
     expected = expected_images(trial.protocol)
     if expected and data.images != expected:
         notes.append(f"partial data: {data.images} images, {trial.protocol.name} expects {expected}")
@@ -127,7 +139,7 @@ def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Score
     losses = [[line["iteration"], round(line["total_loss"], 4)] for line in read_log(trial.out / "log.jsonl")]
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     details |= backbone.details
-    if data.layout == "coco":
+    if data.rule != "voc-11-points" and data.rule != "voc-area":
         details["evaluator"] = options.evaluator
     if options.deterministic:
         details["deterministic"] = True
@@ -140,15 +152,10 @@ def _finish(trial: Trial, backbone: Backbone, data: DetectionData, scores: Score
     )
 
 
-def _root(asked: Asked) -> Path:
-    """Return the data set's root folder."""
-    return Source.of(asked.data).folder(asked.protocol.name)
-
-
 def _data_sha256(asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
-    root = _root(asked)
-    splits = contents(layout_of(asked.protocol, root), root, task="detection", anew=True)
+    source = Source.of(asked.data)
+    splits = contents(objects_layout(asked.protocol.data_set.layout, source), source, task="detection", anew=True)
     return data_identity({split: found.sha256 for split, found in splits.items()})
 
 

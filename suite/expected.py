@@ -11,6 +11,7 @@ from functools import cache
 
 from twinbench.data.folders.own import layout_of
 from twinbench.data.identity import identify
+from twinbench.data.objects.find import objects_layout
 from twinbench.data.required import require_fit
 from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import Source
@@ -95,7 +96,7 @@ class TrialData:
     def __call__(self, source: Source) -> str:
         """Return the identity of the splits at `source`, and of samples that come from a file."""
         task = "detection" if self.room == "detection" else "classification"
-        layout = layout_of(self.data_set.layout, source, task)
+        layout = (objects_layout if task == "detection" else layout_of)(self.data_set.layout, source)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
             splits[SAMPLES] = samples_sha256(read_samples(self.inputs.targets))

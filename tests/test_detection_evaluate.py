@@ -4,15 +4,21 @@ import json
 import os
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
+from detectron2.data.datasets import register_coco_instances, register_pascal_voc
+from detectron2.evaluation import COCOEvaluator, PascalVOCDetectionEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from twinbench.detection.datasets import open_data
-from twinbench.detection.evaluation.evaluate import CocoEvaluator, Scores, VocEvaluator
+from twinbench.detection.evaluation.evaluate import scored
+from twinbench.detection.evaluation.predictions import detections_of, write_results
 from twinbench.protocols.catalogue import find_protocol
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
@@ -32,13 +38,10 @@ def instances(detections, size=96):
     return found
 
 
-def measure(evaluator, data, detections):
-    """Send {image id: [(box, class, score), ...]} through one of our evaluators; return its scores."""
-    evaluator.reset()
-    for record in data.test:
-        evaluator.process([record], [{"instances": instances(detections.get(record["image_id"], []))}])
-    evaluator.evaluate()
-    return evaluator.scores
+def measure(data, detections, evaluator="hotcoco"):
+    """Score {image id: [(box, class, score), ...]}, of masks where the data are COCO's."""
+    predictions = [detections_of(instances(detections.get(record["image_id"], []))) for record in data.test]
+    return scored(data, predictions, ("box", "mask"), evaluator)
 
 
 def noisy(data, seed):
@@ -105,7 +108,7 @@ def test_voc_ap_agrees_with_a_second_computation(scenes, seed):
     root = scenes / "VOCdevkit"
     data = open_data(VOC, root)
     detections = noisy(data, seed)
-    scores = measure(VocEvaluator(data, Scores()), data, detections)
+    scores = measure(data, detections)
     xml = {record["image_id"]: list(voc_truth(root, record["image_id"])) for record in data.test}
     expected = {}
     for threshold in np.arange(50, 100, 5) / 100:
@@ -145,7 +148,7 @@ def test_voc_half_of_the_objects_found_is_six_of_eleven_points(scenes, tmp_path)
     found = {}
     for image, box in boxes[: len(boxes) // 2]:
         found.setdefault(image, []).append((box, label, 0.9))
-    scores = measure(VocEvaluator(data, Scores()), data, found)
+    scores = measure(data, found)
     total = sum(name == "five" and not hard for r in data.test for name, _, hard in voc_truth(root, r["image_id"]))
     levels = sum(len(boxes) // 2 / total >= k * 0.1 for k in range(11))
     assert scores.per_class["AP50"]["five"] == pytest.approx(100 * levels / 11)
@@ -164,7 +167,7 @@ def test_voc_class_without_a_test_object_is_said(scenes, tmp_path):
         record["image_id"]: [(thing["bbox"], thing["category_id"], 0.9) for thing in record["annotations"]]
         for record in data.test
     }
-    scores = measure(VocEvaluator(data, Scores()), data, perfect)
+    scores = measure(data, perfect)
     assert any("no test object of four" in note and "as 0" in note for note in scores.notes)
     assert "four" not in scores.per_class["AP50"]
     assert scores.metrics["AP50"] == pytest.approx(90.0)  # nine perfect classes and a 0
@@ -221,7 +224,7 @@ def coco_ap(truth, detections, threshold, low=0.0, high=1e10):
 def test_coco_ap_agrees_with_a_second_computation(scenes, seed):
     data = open_data(COCO, scenes / "coco")
     detections = noisy(data, seed)
-    scores = measure(CocoEvaluator(data, Scores()), data, detections)
+    scores = measure(data, detections)
     file = json.loads((scenes / "coco" / "annotations" / "instances_val2017.json").read_text())
     expected = {}
     for size, low, high in (("", 0, 1e10), ("s", 0, 32**2), ("m", 32**2, 96**2), ("l", 96**2, 1e10)):
@@ -254,7 +257,7 @@ def test_coco_ap_agrees_with_a_second_computation(scenes, seed):
 
 def test_coco_size_ranges_without_an_object_are_left_out_and_said(scenes):
     data = open_data(COCO, scenes / "coco")
-    scores = measure(CocoEvaluator(data, Scores()), data, noisy(data, 0))
+    scores = measure(data, noisy(data, 0))
     # no digit has 96 x 96 pixels
     assert "box-APs" in scores.metrics
     assert "box-APl" not in scores.metrics
@@ -264,7 +267,7 @@ def test_coco_size_ranges_without_an_object_are_left_out_and_said(scenes):
 
 def test_coco_without_any_detection_is_zero_and_said(scenes):
     data = open_data(COCO, scenes / "coco")
-    scores = measure(CocoEvaluator(data, Scores()), data, {})
+    scores = measure(data, {})
     assert scores.metrics == {f"{kind}-{name}": 0.0 for kind in ("box", "mask") for name in ("AP", "AP50", "AP75")}
     assert "no box was detected at all: AP is 0" in scores.notes
 
@@ -285,17 +288,16 @@ def tied_and_crowded(data, coco):
     }
 
 
-def test_the_faster_evaluation_of_coco_agrees_with_the_official_one(scenes, tmp_path):
-    if find_spec("faster_coco_eval") is None:
-        assert not os.environ.get("CI"), "CI must install faster-coco-eval"
-        pytest.skip("faster-coco-eval is not installed; run: make setup")
+@pytest.mark.parametrize("program", ["hotcoco", "faster-coco-eval"])
+def test_the_faster_evaluations_of_coco_agree_with_the_official_one(scenes, tmp_path, program):
+    if find_spec(program.replace("-", "_")) is None:
+        assert not os.environ.get("CI"), f"CI must install {program}"
+        pytest.skip(f"{program} is not installed; run: make setup")
     root = shutil.copytree(scenes / "coco", tmp_path / "coco")
     detections = tied_and_crowded(open_data(COCO, root), root)
     data = open_data(COCO, root)
-    official = measure(CocoEvaluator(data, Scores()), data, detections)
-    evaluator = CocoEvaluator(data, Scores(), "faster-coco-eval")
-    faster = measure(evaluator, data, detections)
-    assert evaluator._use_fast_impl  # not silently the official one again
+    official = measure(data, detections, "pycocotools")
+    faster = measure(data, detections, program)
     assert faster.metrics == pytest.approx(official.metrics, abs=1e-9)
     assert faster.per_class.keys() == official.per_class.keys()
     for name, values in official.per_class.items():
@@ -305,3 +307,54 @@ def test_the_faster_evaluation_of_coco_agrees_with_the_official_one(scenes, tmp_
         assert np.abs(np.array(faster.curves[name]) - points).max() < 2e-4  # they are rounded to four decimals
     assert 5 < official.metrics["box-AP"] < 95
     assert 5 < official.metrics["mask-AP"] < 95
+
+
+# --- Detectron2's own evaluators, on the same detections
+
+
+def by_detectron2(evaluator, data, detections):
+    """Send detections through one of Detectron2's evaluators; return its numbers."""
+    evaluator.reset()
+    for record in data.test:
+        evaluator.process([record], [{"instances": instances(detections.get(record["image_id"], []))}])
+    return evaluator.evaluate()
+
+
+def test_coco_scores_are_detectron2s(scenes, tmp_path):
+    root = shutil.copytree(scenes / "coco", tmp_path / "coco")
+    detections = tied_and_crowded(open_data(COCO, root), root)
+    data = open_data(COCO, root)
+    name = f"coco of {root}"
+    register_coco_instances(name, {}, str(root / "annotations/instances_val2017.json"), str(root / "val2017"))
+    DatasetCatalog.get(name)  # from here on it knows the categories' ids
+    theirs = by_detectron2(COCOEvaluator(name, tasks=("bbox", "segm"), use_fast_impl=False), data, detections)
+    ours = measure(data, detections)
+    for kind, measured in (("box", "bbox"), ("mask", "segm")):
+        expected = {key: value for key, value in theirs[measured].items() if not np.isnan(value)}
+        found = {key.removeprefix(f"{kind}-"): value for key, value in ours.metrics.items() if key.startswith(kind)}
+        found |= {f"AP-{key}": value for key, value in ours.per_class[f"{kind}-AP"].items()}
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("year", [2007, 2012])
+@pytest.mark.parametrize("seed", [3, 4])
+def test_voc_scores_are_detectron2s(scenes, year, seed):
+    root = scenes / "VOCdevkit"
+    data = replace(open_data(VOC, root), rule="voc-11-points" if year == 2007 else "voc-area")
+    name = f"voc of {root} by {year}, {seed}"
+    register_pascal_voc(name, str(root / "VOC2007"), "test", year, data.classes)
+    detections = noisy(data, seed)
+    theirs = by_detectron2(PascalVOCDetectionEvaluator(name), data, detections)["bbox"]
+    assert measure(data, detections).metrics == pytest.approx(dict(theirs), abs=1e-9)
+
+
+def test_results_are_what_detectron2_writes(scenes, tmp_path):
+    data = open_data(COCO, scenes / "coco")
+    found = noisy(data, 5)
+    predictions = [detections_of(instances(found.get(record["image_id"], []))) for record in data.test]
+    write_results(tmp_path / "results.json", predictions, data.test)
+    expected = []
+    for record in data.test:
+        theirs = instances_to_coco_json(instances(found.get(record["image_id"], [])), record["image_id"])
+        expected += [{**each, "category_id": each["category_id"] + 1} for each in theirs]
+    assert json.loads((tmp_path / "results.json").read_text()) == expected

@@ -5,9 +5,9 @@ import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.evaluation import inference_on_dataset
 
-from twinbench.detection.training import train as training
-from twinbench.detection.options import Options
 from twinbench.detection.models.roialign import LAYER, roi_align
+from twinbench.detection.options import Options
+from twinbench.detection.training import train as training
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError

@@ -15,9 +15,9 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 
 from twinbench.convert.files import load, save
-from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.models.norms import with_synchronized_norms
 from twinbench.detection.options import Options
+from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.asked import Asked

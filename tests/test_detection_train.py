@@ -15,12 +15,12 @@ from detectron2.utils.events import EventStorage
 from twinbench.convert.convention import IMAGENET
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import DataError
-from twinbench.detection.training import train as training
-from twinbench.detection.training.checkpoint import KEPT, Checkpoints, Owner, ResumeError, checkpoints
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
-from twinbench.detection.training.train import PRECISE, Run, train
 from twinbench.detection.models.weights import WeightsError, build_detector, check_arrival
+from twinbench.detection.training import train as training
+from twinbench.detection.training.checkpoint import KEPT, Checkpoints, Owner, ResumeError, checkpoints
+from twinbench.detection.training.train import PRECISE, Run, train
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process

@@ -70,7 +70,7 @@ def compare(aim: Target, findings: Survey) -> tuple[tuple[Problem, ...], tuple[s
         found = findings.counts.get(name, count if name in aim.optional else 0)
         if found != count:
             findings.note("counts", f"{name}: {found:,}, expected {count:,}")
-    notes: list[str] = []
+    notes = list(findings.remarks)
     images = _first(findings.counts, TRAINING), _first(findings.counts, TESTS)
     if aim.entry:
         notes += (f"these counts are known: {what}" for what in _other_copies(aim.entry, images))

@@ -19,6 +19,7 @@ from twinbench.data.content import require_content
 from twinbench.data.decode import prove, read_size
 from twinbench.data.errors import DataError, require_is_folder
 from twinbench.data.items import ImageFile
+from twinbench.data.objects.sizes import size_problem
 from twinbench.data.source import Source
 from twinbench.runtime.progress import bar
 
@@ -123,11 +124,10 @@ def examine(path: ImageFile, size: tuple[int, int] | None = None, digested: bool
     """
     try:
         proof = None if fast else prove(path)
-        found = proof.size if proof else read_size(path)
-        if size and found != size:
-            raise DataError(
-                f"{path}: {found[0]} x {found[1]} pixels, annotated {size[0]} x {size[1]}; fetch both again"
-            )
+        if size and (problem := size_problem(path, size)):
+            return Seen(problem)
+        if proof is None:
+            read_size(path)
     except DataError as error:
         return Seen(str(error))
     return Seen("", bool(proof and proof.is_flat), _digest(path) if digested else b"")

@@ -6,18 +6,20 @@ Each survey ends with the readers that the workers call: what passes here runs, 
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from twinbench.data.annotated import read_annotated
 from twinbench.data.errors import DataError, unreadable
-from twinbench.data.folders import coco, voc
+from twinbench.data.folders import voc
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
 from twinbench.data.folders.pool import read_pool
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
 from twinbench.data.layouts import LAYOUTS, read_labelled
+from twinbench.data.objects.find import find_objects
+from twinbench.data.objects.split import Findings, ObjectSplit
+from twinbench.data.required import require_same_objects
 from twinbench.data.source import Source
 
 SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
@@ -48,6 +50,7 @@ class Survey:
     counts: dict[str, int] = field(default_factory=dict)
     splits: list[Split] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)  # defaults that were taken, and the like
     left_out: dict[str, int] = field(default_factory=dict)  # "train: why it is no image of the data" -> how many
 
     def note(self, kind: str, line: str) -> None:
@@ -127,49 +130,61 @@ def _voc(parts: Sequence[tuple[int, str]], source: Source, findings: Survey) -> 
             for title in classes:
                 with findings.noting("class lists"):
                     voc.read_class_list(folder / "ImageSets" / "Main" / f"{title}_{split}.txt", ids)
-            known = set(classes)
-            for name in ids:
-                with findings.noting("annotations"):
-                    voc.check_annotation(folder / "Annotations" / f"{name}.xml", known, year == voc.EVALUATED_YEAR)
     if len(parts) == 3:
         findings.counts["trainval07+12"] = sum(findings.counts.get(f"{year}-trainval", 0) for year in (2007, 2012))
-    _as_workers_read("voc", source, findings, boxes=len(parts) == 3)
+    _as_workers_read("voc", source, findings)
+    if len(parts) == 3:
+        _objects("voc", source, findings, counted=False)
 
 
 def _own_voc(source: Source, findings: Survey) -> None:
-    """Survey data of one's own in VOC's layout: labels, and boxes where detectors would find some."""
-    _labelled("voc", ("train", "test"), source, findings)
-    if source.options or findings.problems or not _has_boxes(source.path):
-        return
-    with findings.noting("annotations"):
-        classes = voc.object_classes(source.path)
-        for part in ("trainval", "test"):
-            voc.check_annotations(source.path, voc.EVALUATED_YEAR, part, classes)
-    _as_workers_read("voc", source, findings, boxes=True)
+    """Survey data of one's own in VOC's layout: labels, and boxes where there are XML files."""
+    if not voc.is_flat(source.path / (source.named("train") or "train")):
+        _labelled("voc", ("train", "test"), source, findings)
+    if not findings.problems and _has_boxes(source):
+        _objects("voc", source, findings, counted=not findings.counts)
 
 
-def _has_boxes(root: Path) -> bool:
-    """Say whether this is a devkit that detectors read: VOC2007 with annotations, trainval.txt and test.txt."""
+def _has_boxes(source: Source) -> bool:
+    """Say whether some image has an XML file."""
     try:
-        folder = voc.year_folder(root, voc.EVALUATED_YEAR)
+        return any(path.is_file() for path in find_objects("voc", source, "train").annotations[:1])
     except DataError:
         return False
-    lists = [folder / "ImageSets" / "Main" / f"{part}.txt" for part in ("trainval", "test")]
-    return (folder / "Annotations").is_dir() and all(path.is_file() for path in lists)
 
 
-def _coco(source: Source, findings: Survey) -> None:
-    """Survey COCO: images, classes and every annotation."""
-    for split in ("train", "val"):
+def _objects(layout: str, source: Source, findings: Survey, counted: bool = True) -> None:
+    """Survey images with objects: every annotation is read as a worker does, whatever is measured of it.
+
+    Images are `counted`, and looked at with the size that is annotated, unless that was done.
+    """
+    found: list[ObjectSplit] = []
+    known: dict[str, tuple[int, int]] = {}
+    for split, name in (("train", "train"), ("test", "val" if layout == "coco" else "test")):
         with findings.noting("layout"):
-            part = coco.read_coco(source.folder("a check of boxes"), split)
-            findings.add(split, Split(part.paths, part.sizes, split == "val"), part.classes)
-            for problem in part.problems:
-                findings.note("annotations", problem)
-    _as_workers_read("coco", source, findings, boxes=True)
+            part = find_objects(layout, source, split)
+            reading = Findings(findings.note)
+            shapes = [(record["width"], record["height"]) for record in part.read(reading, part.measures)]
+            sizes = shapes if len(shapes) == len(part.paths) else ()
+            if counted:
+                findings.add(name, Split(part.paths, sizes, split == "test"), part.classes)
+            else:
+                known |= {str(path): size for path, size in zip(part.paths, sizes, strict=False)}
+            findings.remarks += [f"{name}: {note}" for note in reading.notes]
+            found.append(part)
+    findings.splits = [_with_sizes(split, known) for split in findings.splits]
+    if len(found) == 2:
+        with findings.noting("classes"):
+            require_same_objects(source, *found)
 
 
-def _as_workers_read(layout: str, source: Source, findings: Survey, boxes: bool) -> None:
+def _with_sizes(split: Split, known: dict[str, tuple[int, int]]) -> Split:
+    """Return a split with the sizes that its annotations say, if they say all of them."""
+    sizes = [known[str(path)] for path in split.paths if str(path) in known]
+    return replace(split, sizes=sizes) if len(sizes) == len(split.paths) else split
+
+
+def _as_workers_read(layout: str, source: Source, findings: Survey) -> None:
     """Read both splits once more as a worker does, unless it is known already that it could not."""
     if findings.problems:
         return
@@ -177,8 +192,6 @@ def _as_workers_read(layout: str, source: Source, findings: Survey, boxes: bool)
         with findings.noting("layout"):
             if layout in LAYOUTS:
                 read_labelled(layout, source, split)
-            if boxes:
-                read_annotated(layout, source.path, split)
 
 
 def _only_tests(source: Source, findings: Survey) -> None:
@@ -207,7 +220,8 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "voc07": partial(_voc, _VOC07),
     "voc": partial(_voc, (*_VOC07, (2012, "trainval"))),
     "own voc": _own_voc,
-    "coco": _coco,
+    "coco": partial(_objects, "coco"),
+    "coco-keypoints": partial(_objects, "coco-keypoints"),
     "inat": partial(_labelled, "inat", ("train", "val")),
     "places": partial(_labelled, "places", ("train", "val")),
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read

@@ -75,7 +75,7 @@ def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
             found = {"train": whole.images[0], "val": test, LISTS[entry.subset]: train}
         elif entry.name == "imagenet":
             found |= OPTIONAL
-    elif way in ("coco", "inat", "places"):
+    elif way in ("coco", "coco-keypoints", "inat", "places"):
         found = {"train": train, "val": test}
     elif way == "voc07":
         found = {"2007-trainval": train, "2007-test": test}
@@ -105,7 +105,7 @@ def _boxes_of(source: Source) -> str:
         layout = sniff_layout(source, "detection")
     except DataError:
         return ""
-    return layout if layout == "coco" else ""
+    return layout
 
 
 def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:

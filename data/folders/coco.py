@@ -1,102 +1,110 @@
-"""COCO 2017: annotations/instances_{train,val}2017.json beside train2017/ and val2017/."""
+"""What every JSON file of COCO's form is: which file is a split's, where its images lie, what its categories are."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twinbench.data.errors import DataError, require_folder
-from twinbench.data.folders.json_lists import by_id, is_known, read_json_lists
-from twinbench.data.paths import PathList
+from twinbench.data.errors import DataError
+from twinbench.data.folders.json_lists import is_known
+from twinbench.data.source import Source
 
-HOLDS = "annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and val2017/"
-
-
-@dataclass(frozen=True)
-class CocoSplit:
-    """One split: file and (width, height) of each image, and the class names in the order of their ids."""
-
-    paths: PathList
-    sizes: list[tuple[int, int]]
-    classes: tuple[str, ...]
-    problems: tuple[str, ...]  # what is wrong with single annotations, one line each
+WORDS = {"train": ("train",), "test": ("val", "valid", "validation", "test")}
+FOLDERS = ("", "annotations")
+KINDS = ("instances", "person_keypoints", "lvis_v1")  # what comes before the part in the names of published files
+Entries = dict[int, dict[str, Any]]
 
 
-def read_coco(root: Path, split: str) -> CocoSplit:
-    """Return the images of `train` or `val` by id; DataError if the file itself does not fit together."""
-    path = _annotation_file(root, split)
-    lists = read_json_lists(path)
-    images = by_id(path, lists["images"], "images")
-    categories = by_id(path, lists["categories"], "categories")
-    by_id(path, lists["annotations"], "annotations")
-    for image in images.values():
-        sides = (image.get("width"), image.get("height"))
-        if not isinstance(image.get("file_name"), str) or not all(isinstance(side, int) for side in sides):
-            raise DataError(
-                f"{path}: image {image['id']} has no file_name, width or height; expected all three; fetch it again"
-            )
-    order = sorted(images)
-    return CocoSplit(
-        PathList(root / f"{split}2017", (images[image]["file_name"] for image in order)),
-        [(images[image]["width"], images[image]["height"]) for image in order],
-        _class_names(categories),
-        tuple(
-            f"{path}: annotation {annotation['id']}: {problem}"
-            for annotation in lists["annotations"]
-            for problem in _problems(annotation, images, categories)
-        ),
+def grouping_categories(categories: Entries, annotations: Sequence[dict[str, Any]]) -> set[int]:
+    """Return the categories that are the supercategory of others and of no annotation."""
+    names = {key: str(category.get("name")) for key, category in categories.items()}
+    over = {str(category.get("supercategory")) for category in categories.values()}
+    over -= {str(category.get("name")) for category in categories.values() if _is_of_itself(category)}
+    groups = {key for key, name in names.items() if name in over}
+    for annotation in annotations if groups else ():
+        if is_known(annotation.get("category_id"), categories):
+            groups.discard(annotation["category_id"])
+    return groups
+
+
+def _is_of_itself(category: dict[str, Any]) -> bool:
+    """Say whether a category is its own supercategory, as COCO's person is."""
+    return category.get("supercategory") == category.get("name")
+
+
+def class_titles(categories: Entries, order: list[int]) -> tuple[str, ...]:
+    """Return the names of the classes; those of one name are told apart by their ids."""
+    names = [str(categories[category].get("name", category)) for category in order]
+    return tuple(
+        f"{name} ({category})" if names.count(name) > 1 else name for name, category in zip(names, order, strict=True)
     )
 
 
-def read_coco_images(root: Path, split: str) -> tuple[Path, list[str], tuple[str, ...]]:
-    """Return the annotation file of `train` or `val`, its image names by id, and the classes; no annotation is kept."""
-    path = _annotation_file(root, split)
-    lists = read_json_lists(path, annotations="none")
-    images = by_id(path, lists["images"], "images")
-    categories = by_id(path, lists["categories"], "categories")
-    names = [images[image].get("file_name") for image in sorted(images)]
-    if not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: an image has no file_name; expected one for each; fetch it again")
-    return path, list(map(str, names)), _class_names(categories)
+def image_name(file: Path, image: dict[str, Any]) -> str:
+    """Return an image's file name; LVIS has its address instead, whose last two parts are COCO's folder and file."""
+    name = image.get("file_name")
+    if not name and isinstance(image.get("coco_url"), str):
+        name = "/".join(image["coco_url"].split("/")[-2:])
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise DataError(f"{file}: image {image['id']} has no file_name; expected one for each; fetch the file again")
+    return name
 
 
-def _annotation_file(root: Path, split: str) -> Path:
-    """Return where the annotations of `train` or `val` lie."""
-    require_folder(root, "annotations", HOLDS)
-    return root / "annotations" / f"instances_{split}2017.json"
+def annotation_file(source: Source, split: str, kind: str = "instances") -> Path:
+    """Return the JSON file of a split; DataError unless it is told or just one is called so.
+
+    COCO has captions and keypoints beside its instances: of several files those that begin with `kind` are meant.
+    """
+    places = source.places
+    if len(places) > 2 or (len(places) == 1 and split == "test" and not places[0].is_dir()):
+        raise DataError(f"{source}: expected a folder, or the two files of training and test images, a comma between")
+    place = places[0 if split == "train" else -1]
+    if not place.is_dir():
+        return place  # reading says what is wrong with it
+    given = source.named(split)
+    found = [path for path in _candidates(place, given, split) if _is_called(path, place, given, split)]
+    found = [path for path in found if path.name.startswith(kind)] or found
+    if len(found) == 1:
+        return found[0]
+    state = "no .json" if not found else f"{len(found)} .json: {', '.join(str(path) for path in found[:3])}"
+    raise DataError(
+        f"{place}: {state} of {given or split} images in it, in annotations/ or in a folder of that name; expected one;"
+        f" name it, ?{split}=NAME, or give both files: coco:TRAIN.json,TEST.json"
+    )
 
 
-def _class_names(categories: dict[int, Any]) -> tuple[str, ...]:
-    """Return the names of the categories in the order of their ids."""
-    return tuple(str(categories[category].get("name", category)) for category in sorted(categories))
+def _candidates(root: Path, given: str, split: str) -> list[Path]:
+    """Return the JSON files that may be a split's."""
+    words = (given,) if given and ".." not in given.split("/") else WORDS[split]
+    folders = [*FOLDERS, *(word for word in words if (root / word).is_dir())]
+    return [path for folder in folders for path in sorted((root / folder).glob("*.json"))]
 
 
-def _problems(annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, Any]) -> Iterator[str]:
-    """Yield what would stop a training or an evaluation on this annotation."""
-    if not is_known(annotation.get("image_id"), images):
-        yield f"image {annotation.get('image_id')} is not in the list of images"
-    if not is_known(annotation.get("category_id"), categories):
-        yield f"category {annotation.get('category_id')} is not in the list of categories"
-    if not _is_box(annotation.get("bbox")):
-        yield f"the box is {annotation.get('bbox')}; expected left, top, width and height, neither side negative"
-    if annotation.get("iscrowd") not in (0, 1):
-        yield f"iscrowd is {annotation.get('iscrowd')}; expected 0 or 1"
-    if not _is_size(annotation.get("area")):
-        yield f"the area is {annotation.get('area')}; expected a number"
-    if not annotation.get("segmentation"):
-        yield "no segmentation; expected polygons or run lengths"
+def _is_called(path: Path, root: Path, given: str, split: str) -> bool:
+    """Say whether a file or its folder is called like a split."""
+    if path.parent not in [root / folder for folder in FOLDERS]:
+        return True  # Roboflow: train/_annotations.coco.json
+    if given:
+        return given in (path.name, path.stem, part_of(path))
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return any(word in words for word in WORDS[split])
 
 
-def _is_box(box: Any) -> bool:
-    """True for four finite numbers with a width and a height of 0 or more."""
-    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box[:2])) and all(map(_is_size, box[2:]))
+def image_roots(source: Source, file: Path) -> list[Path]:
+    """Return the folders that images may lie in, the likeliest first: COCO's is annotations/ beside train2017/."""
+    if "images" in source.options:
+        return [Path(source.options["images"]).expanduser()]
+    part = part_of(file)
+    near = (file.parent, file.absolute().parent.parent)
+    inner = (part, f"images/{part}", *WORDS["train"], *WORDS["test"], "images", "JPEGImages", "")
+    words = re.split(r"[^a-z]+", file.stem.lower())
+    known = [name for name in inner if name not in (*WORDS["train"], *WORDS["test"]) or name in words]
+    return [folder / name for name in known for folder in near]
 
 
-def _is_number(value: Any) -> bool:
-    """True for a finite number of a size that a picture can have (NaN compares false)."""
-    return isinstance(value, int | float) and abs(value) < 1e12
-
-
-def _is_size(value: Any) -> bool:
-    """True for such a number from 0."""
-    return _is_number(value) and value >= 0
+def part_of(file: Path) -> str:
+    """Return the part that a file is called after: `train2017` of instances_train2017.json."""
+    for kind in KINDS:
+        if file.stem.startswith(f"{kind}_"):
+            return file.stem.removeprefix(f"{kind}_")
+    return file.stem

@@ -15,15 +15,17 @@ Hook = Callable[[dict[str, Any]], dict[str, Any]]
 _EMPTY: dict[str, Any] = {}  # one for all that are emptied
 
 
-def read_json_lists(path: Path, annotations: Part = "whole") -> dict[str, list[dict[str, Any]]]:
+def read_json_lists(path: Path, annotations: Part | Hook = "whole") -> dict[str, list[dict[str, Any]]]:
     """Return the three lists; DataError unless the file is JSON with `images`, `annotations` and `categories`.
 
-    Annotations with a shape are nearly all of the memory that COCO takes: they may come with their ids alone, or empty.
+    Annotations with a shape are nearly all of the memory that COCO takes: they may come with their ids alone,
+    empty, or as a function makes them of every entry.
     """
     hooks: dict[Part, Hook | None] = {"whole": None, "ids": _ids_alone, "none": _without_shape}
+    hook = annotations if callable(annotations) else hooks[annotations]
     text = read_text(path, "expected the annotations; unpack them there", MAX_BYTES)
     try:
-        content = json.loads(text, object_hook=hooks[annotations])
+        content = json.loads(text, object_hook=hook)
     except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); fetch the file again") from None
     for key in KEYS:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from twinbench.data.errors import DataError, require_is_folder, unreadable
+from twinbench.data.folders import voc
 from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.lists.suggest import suggested
 from twinbench.data.source import Source
@@ -19,8 +20,8 @@ KNOWN_BY = {
         "voc": "VOC2007/ or another folder with ImageSets/Main and JPEGImages",
     },
     "detection": {
-        "voc": "VOC2007/",
-        "coco": "annotations/instances_*.json",
+        "voc": "VOC2007/ or another folder with ImageSets/Main and JPEGImages, or images beside XML files in train/",
+        "coco": "annotations/*.json, or a .json in train/",
     },
 }
 
@@ -41,7 +42,7 @@ def sniff_layout(data: Path | Source, task: str) -> str:
     require_is_folder(root, f"a data set for {task}")
     signs = KNOWN_BY[task]
     try:
-        found = [layout for layout in signs if _SNIFFERS[layout](source)]
+        found = [layout for layout in signs if _SNIFFERS[task][layout](source)]
     except OSError as error:
         raise unreadable(error) from None
     if len(found) == 1:
@@ -78,7 +79,12 @@ def _is_voc(source: Source) -> bool:
 
 
 def _is_coco(source: Source) -> bool:
-    return any(source.path.glob("annotations/instances_*.json"))
+    folders = ("annotations", source.named("train") or "train")
+    return any(any((source.path / folder).glob("*.json")) for folder in folders)
+
+
+def _is_voc_of_boxes(source: Source) -> bool:
+    return _is_voc(source) or voc.is_flat(source.path / (source.named("train") or "train"))
 
 
 def _is_voc_folder(folder: Path) -> bool:
@@ -111,7 +117,10 @@ def _has_folders(folder: Path) -> bool:
     return bool(_folders(folder))
 
 
-_SNIFFERS = {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc, "coco": _is_coco}
+_SNIFFERS = {
+    "classification": {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc},
+    "detection": {"voc": _is_voc_of_boxes, "coco": _is_coco},
+}
 
 
 def split_file(source: Source, split: str, published: str) -> Path:

@@ -5,10 +5,9 @@ not) or 0 (only in a form that the annotators called difficult).
 """
 
 import glob
-import math
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +54,11 @@ def detection_parts(root: Path) -> dict[str, tuple[tuple[int, str], ...]]:
     if (year_folder(root, 2007).parent / "VOC2012").exists():
         train = (*train, (2012, "trainval"))
     return {"train": train, "test": ((2007, "test"),)}
+
+
+def is_flat(folder: Path) -> bool:
+    """Say whether a folder holds images with XML files beside them, as labelling tools write them."""
+    return folder.is_dir() and next(folder.glob("*.xml"), None) is not None
 
 
 def image_files(root: Path, year: int, ids: Sequence[str]) -> PathList:
@@ -111,24 +115,6 @@ def _is_class_list(path: Path) -> bool:
     return not first or len(fields) == 2 or (len(fields) > 2 and fields[-1] in RECODED)
 
 
-def object_classes(root: Path) -> tuple[str, ...]:
-    """Return the classes of the boxes: those that have a list for VOC2007, or else the names in its annotations.
-
-    A data set that is only laid out as VOC seldom has class lists, which detectors do not need.
-    """
-    folder = year_folder(root, 2007)
-    if any((folder / "ImageSets" / "Main").glob("*_trainval.txt")):
-        return class_names(root, 2007)
-    names: set[str] = set()
-    for split in ("trainval", "test"):
-        for image in image_ids(root, 2007, split):
-            for thing in parse_xml(folder / "Annotations" / f"{image}.xml").iter("object"):
-                names.add((thing.findtext("name") or "").strip())
-    if not names:
-        raise DataError(f"{folder}/Annotations: no object in any file; expected boxes with the names of their classes")
-    return tuple(sorted(names))
-
-
 def read_class_list(path: Path, ids: Sequence[str]) -> np.ndarray:
     """Return the (N,) int8 column of one class for `ids`; DataError unless the list has exactly these images."""
     values: dict[str, int] = {}
@@ -160,57 +146,6 @@ def _require_both(path: Path, values: list[int]) -> None:
                 f"{path}: no image is marked {code} ({found}); expected 1 where the class is there, -1 where it is not"
                 " and 0 where it is difficult and ignored; correct the list"
             )
-
-
-def check_annotations(root: Path, year: int, split: str, classes: Collection[str] = ()) -> None:
-    """Raise DataError that names the first annotation of `split` that Detectron2 could not use.
-
-    `classes` are the known ones, by default those that have a list.
-    """
-    folder, known = year_folder(root, year), set(classes or class_names(root, year))
-    for name in image_ids(root, year, split):
-        check_annotation(folder / "Annotations" / f"{name}.xml", known, year == EVALUATED_YEAR)
-
-
-def check_annotation(path: Path, classes: set[str], evaluated: bool) -> None:
-    """Raise DataError unless each object of the file has a known class and a box.
-
-    What is `evaluated` needs more: `pose`, `truncated`, `difficult` and whole numbers, which Detectron2's VOC evaluator
-    reads. Two files of VOC2012 have fractions in their boxes (2011_003353, 2011_006777); to train on them is fine.
-    """
-    for number, thing in enumerate(parse_xml(path).iter("object"), 1):
-        where = f"{path}, object {number}"
-        name = (thing.findtext("name") or "").strip()
-        if name not in classes:
-            raise DataError(
-                f"{where}: class '{name[:80]}' has no class list; expected one of {', '.join(sorted(classes))}"
-            )
-        if evaluated:
-            _check_flags(thing, f"{where} ({name})")
-        _check_box(thing, f"{where} ({name})", int if evaluated else float)
-
-
-def _check_flags(thing: ElementTree.Element, where: str) -> None:
-    """Raise DataError unless an object has the three flags, two of them 0 or 1."""
-    for field in ("pose", "truncated", "difficult"):
-        if thing.find(field) is None:
-            raise DataError(f"{where}: no <{field}>; the VOC evaluation reads it; add it to the file")
-    for field in ("truncated", "difficult"):
-        if (thing.findtext(field) or "").strip() not in ("0", "1"):
-            raise DataError(f"{where}: <{field}> is '{thing.findtext(field)}'; expected 0 or 1")
-
-
-def _check_box(thing: ElementTree.Element, where: str, number: type[int] | type[float]) -> None:
-    """Raise DataError unless the box of an object is four numbers of that type, xmin < xmax and ymin < ymax."""
-    texts = {side: (thing.findtext(f"bndbox/{side}") or "").strip() for side in ("xmin", "ymin", "xmax", "ymax")}
-    try:
-        left, top, right, bottom = (number(text) for text in texts.values())
-    except ValueError:
-        left = top = right = bottom = 0
-    if not (1 <= left < right < math.inf and 1 <= top < bottom < math.inf):  # NaN compares false
-        found = ", ".join(f"{side} '{text[:20]}'" for side, text in texts.items())
-        kind = "whole numbers" if number is int else "numbers"
-        raise DataError(f"{where}: the box is {found}; expected {kind}, 1 <= xmin < xmax and 1 <= ymin < ymax")
 
 
 def parse_xml(path: Path) -> ElementTree.Element:

@@ -8,31 +8,30 @@ processes nor an interruption changes a single pixel.
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, DatasetMapper
+from detectron2.data import DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
-from twinbench.data.layouts import DataError
+from twinbench.data.errors import DataError
+from twinbench.data.objects.packed import Record, Records
 from twinbench.runtime.loading import batches_of
 from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.stopping import ignore_signals
 
-Record = dict[str, Any]  # one image in Detectron2's dataset format
-
 
 def batches(
-    shapes: Sequence[tuple[int, int]], *, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    shapes: np.ndarray, *, batch_size: int, seed: int, rank: int = 0, world: int = 1
 ) -> Iterator[list[tuple[int, int]]]:
     """Yield the endless batches of one rank, each `batch_size` pairs (image, position in the stream).
 
-    `shapes` are the images' (width, height). As in Detectron2: one shuffled pass over the data after the other, image
-    k of the stream to rank k mod `world`, and wide images are batched apart from tall ones.
+    `shapes` (N, 2) are the images' (width, height). As in Detectron2: one shuffled pass over the data after the other,
+    image k of the stream to rank k mod `world`, and wide images are batched apart from tall ones.
     """
     stream = enumerate(_shuffled_passes(len(shapes), seed))
     waiting: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
@@ -91,9 +90,8 @@ class Checked:
 class SeededImages(Dataset[Record]):
     """Images read and augmented by `mapper`, whose random choices are set by the position in the stream."""
 
-    def __init__(self, records: list[Record], mapper: Callable[[Record], Any], seed: int) -> None:
-        # Serialised: loader processes would otherwise copy the list page by page as they count references in it.
-        self.records, self.mapper, self.seed = DatasetFromList(records, copy=False), mapper, seed
+    def __init__(self, records: Records, mapper: Callable[[Record], Any], seed: int) -> None:
+        self.records, self.mapper, self.seed = records, mapper, seed
 
     def __getitem__(self, item: tuple[int, int]) -> Record:
         """Return the training example of (image, position in the stream)."""
@@ -116,6 +114,33 @@ def training_loader(
             num_workers=workers,
             collate_fn=list,
             generator=torch.Generator(),  # its own: starting a loader would otherwise draw from the global one
+            worker_init_fn=ignore_signals,
+        )
+    )
+
+
+class _Mapped(Dataset[Record]):
+    """Images read by `mapper`, one after the other."""
+
+    def __init__(self, records: Records, mapper: Callable[[Record], Any]) -> None:
+        self.records, self.mapper = records, mapper
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.mapper(self.records[index])
+
+
+def test_loader(records: Records, mapper: Callable[[Record], Any], workers: int) -> Checked:
+    """Return a loader of the images in their order, each a batch of its own."""
+    return Checked(
+        DataLoader(
+            _Mapped(records, mapper),
+            batch_size=1,
+            num_workers=workers,
+            collate_fn=list,
+            generator=torch.Generator(),
             worker_init_fn=ignore_signals,
         )
     )

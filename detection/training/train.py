@@ -26,11 +26,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from twinbench.convert.files import load, save
-from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
+from twinbench.data.objects.packed import Record, Records
 from twinbench.detection.options import SECONDS
+from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
 from twinbench.detection.training.stream import (
     Checked,
-    Record,
     SeededImages,
     batches,
     image_mapper,
@@ -43,6 +43,7 @@ from twinbench.runtime.seeds import derived_seed
 from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import Stopper
 
+FINAL = "model_final.pth"
 POINTS = 500  # lines of the log, and points of the learning curve
 MODEL, AUGMENT, ORDER, STEP, PRECISE = range(5)  # what a seed is derived for
 
@@ -68,12 +69,11 @@ class Run:
         """What the run's files belong to."""
         return Owner(self.identity, self.process.world)
 
-    def loader(self, records: list[Record], *, start: int, stop: int, purpose: int = ORDER) -> Checked:
+    def loader(self, records: Records, *, start: int, stop: int, purpose: int = ORDER) -> Checked:
         """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
         process, seed = self.process, self.seed
-        shapes = [(record["width"], record["height"]) for record in records]
         order = batches(
-            shapes,
+            records.shapes,
             batch_size=process.share(self.config.SOLVER.IMS_PER_BATCH, "the protocol's batch_size"),
             seed=derived_seed(seed, purpose),
             rank=process.rank,
@@ -83,12 +83,12 @@ class Run:
         return training_loader(images, order, start=start, stop=stop, workers=self.workers)
 
 
-def train(run: Run, model: nn.Module, records: list[Record]) -> None:
+def train(run: Run, model: nn.Module, records: Records) -> None:
     """Train `model` in place on `records` to the end of the schedule, from wherever `run.folder` stands.
 
     Raises StopAsked where it was told to stop and has saved its state.
     """
-    final = run.folder / "model_final.pth"
+    final = run.folder / FINAL
     if is_there(final, run.process):
         found = load(final)
         run.owner.require_own(final, found["identity"])
@@ -103,7 +103,7 @@ def train(run: Run, model: nn.Module, records: list[Record]) -> None:
     _load_everywhere(run, model, final)
 
 
-def _iterate(run: Run, model: nn.Module, records: list[Record]) -> None:
+def _iterate(run: Run, model: nn.Module, records: Records) -> None:
     """Run the iterations that are still to do."""
     optimizer = build_optimizer(run.config, model)
     scheduler = build_lr_scheduler(run.config, optimizer)
@@ -133,7 +133,7 @@ def _parallel(model: nn.Module, process: Process) -> nn.Module:
     )
 
 
-def _precise_batch_norm(run: Run, model: nn.Module, records: list[Record]) -> None:
+def _precise_batch_norm(run: Run, model: nn.Module, records: Records) -> None:
     """Replace the running averages of batch norm by true ones over NUM_ITER fresh batches, as MoCo's recipe does."""
     settings = run.config.TEST.PRECISE_BN
     model.train()

@@ -13,12 +13,12 @@ from torch import nn
 
 from twinbench.convert.convention import IMAGENET
 from twinbench.convert.opening import open_backbone
-from twinbench.detection.training import train as training
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.evaluation.evaluate import evaluate
-from twinbench.detection.training.train import Run, train
 from twinbench.detection.models.weights import build_detector
+from twinbench.detection.training import train as training
+from twinbench.detection.training.train import Run, train
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity
 from twinbench.runtime.precision import network_precision

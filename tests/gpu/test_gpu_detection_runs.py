@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from twinbench.convert.files import load
-from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.options import Options
+from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.asked import Asked
