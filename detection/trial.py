@@ -15,6 +15,7 @@ from twinbench.data.objects.find import objects_layout
 from twinbench.data.source import Source
 from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.config.detector import detectron2_config
+from twinbench.detection.config.names import catalogue_names, tell_catalogue
 from twinbench.detection.datasets import DetectionData, open_data
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import FILE as PREDICTIONS
@@ -89,12 +90,16 @@ def _run(
     """Train, measure and write the result (in the main process)."""
     recipe, out = trial.protocol.recipe, trial.out
     assert isinstance(recipe, DetectionRecipe)
+    names = catalogue_names(trial.protocol.data_set)
+    tell_catalogue(names, data.classes, data.keypoints)
     config = detectron2_config(
         recipe,
         classes=len(data.classes),
         width=backbone.width,
         convention=backbone.convention,
         mask_format=data.mask_format,
+        keypoints=data.keypoints if "keypoint" in recipe.measures else None,
+        datasets=names,
         device=process.device,
         network=backbone.network,
     )
