@@ -1,5 +1,6 @@
 """The data of a trial as a detector is trained and tested on them: records in files that all its processes share."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from twinbench.data.objects.sizes import require_sizes
 from twinbench.data.objects.split import Findings, KeypointNames, Rule
 from twinbench.data.required import require_measured, require_same_objects
 from twinbench.data.source import Source
+from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.runtime.distributed import from_main
@@ -55,8 +57,8 @@ def open_data(
     process = process or Process()
     recipe = protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
-    found = from_main(process, lambda: _packed(protocol, Source.of(source), folder, identity))
-    if folder and not process.is_main:
+    found = from_main(process, lambda: _packed_or_nothing(protocol, Source.of(source), folder, identity))
+    if folder:
         found = replace(found, train=_shared(folder, "train", process), test=_shared(folder, "test", process))
     if recipe.keep_empty:
         return found
@@ -64,6 +66,16 @@ def open_data(
     if not len(train):
         raise DataError(f"{source}: no training image shows an object; expected some; see `twinbench data check`")
     return replace(found, train=train)
+
+
+def _packed_or_nothing(protocol: Protocol, source: Source, folder: Path | None, identity: str) -> DetectionData:
+    """Pack both splits; of data that are refused nothing is left behind."""
+    try:
+        return _packed(protocol, source, folder, identity)
+    except UserError:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _shared(folder: Path, split: str, process: Process) -> Records:
@@ -78,7 +90,7 @@ def _file(folder: Path, split: str) -> Path:
 
 
 def _packed(protocol: Protocol, source: Source, folder: Path | None, identity: str) -> DetectionData:
-    """Read, check and pack both splits."""
+    """Read, check and pack both splits; what lies in `folder` is opened by each process for itself."""
     recipe = protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
     layout = objects_layout(protocol.data_set.layout, source)
@@ -92,8 +104,9 @@ def _packed(protocol: Protocol, source: Source, folder: Path | None, identity: s
     for name, split in splits.items():
         findings = Findings()
         prepared = forms.prepared(split.read(findings, recipe.measures), counted=name == "train")
-        packed[name] = Records.pack(prepared, _file(folder, name)) if folder else Records.of(prepared)
-        require_sizes(f"{identity} {name}" if identity else "", split.paths, packed[name].shapes, findings)
+        records = Records.pack(prepared, _file(folder, name)) if folder else Records.of(prepared)
+        require_sizes(f"{identity} {name}" if identity else "", split.paths, records.shapes, findings)
+        packed[name] = Records.of(()) if folder else records  # other processes may see the files later
         notes += [f"{name}: {note}" for note in findings.notes]
     test = splits["test"]
     images = {name: len(split.paths) for name, split in splits.items()}

@@ -104,7 +104,7 @@ def test_every_problem_of_a_voc_tree_is_listed(scenes: Path, tmp_path: Path) -> 
     (folder / "JPEGImages" / "000002.jpg").write_bytes(b"")
     for name in ("000003", "000004", "000005", "000006"):
         path = folder / "Annotations" / f"{name}.xml"
-        path.write_text(path.read_text().replace("<difficult>0</difficult>", ""))
+        path.write_text(path.read_text().replace("<difficult>0</difficult>", "<difficult>no</difficult>", 1))
     (folder / "ImageSets" / "Main" / "one_test.txt").write_text("000002 -1\n")
     (root / "VOC2012" / "ImageSets" / "Main" / "trainval.txt").unlink()
     found = {problem.kind: problem for problem in check("voc", root).problems}
@@ -117,7 +117,7 @@ def test_every_problem_of_a_voc_tree_is_listed(scenes: Path, tmp_path: Path) -> 
         "counts": 2,  # 2012-trainval and the sum
     }
     assert len(found["annotations"].examples) == 3
-    assert "no <difficult>" in found["annotations"].examples[0]
+    assert "<difficult> is 'no'" in found["annotations"].examples[0]
 
 
 def test_pipes_and_dangling_links_do_not_stop_a_check(scenes: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_every_problem_of_a_coco_tree_is_listed(scenes: Path, tmp_path: Path) ->
         ("bbox", [0, 0, 5]),
         ("bbox", [0, 0, float("nan"), 1]),
     )
-    changes += (("iscrowd", None), ("area", "big"), ("segmentation", []))
+    changes += (("iscrowd", 2), ("area", "big"), ("segmentation", []))
     for annotation, (key, value) in zip(lists["annotations"], changes, strict=False):
         annotation[key] = value
     path.write_text(json.dumps(lists))

@@ -120,7 +120,7 @@ KNN = "demo-imagenet-knn@mine"
         (KNN, all_of_one_colour, " is one colour all over"),
         (KNN, lambda _: "foo:bar", "unknown form of data 'foo'"),
         (KNN, an_archive, "give it as tar:"),
-        ("demo-coco-mrcnn-c4-1x", lambda root: f"coco:{root}/coco", "reads folders only"),
+        ("demo-coco-mrcnn-c4-1x", lambda root: f"list:{root}/places", "expected boxes in a folder, or coco:"),
     ],
 )
 def test_an_error_is_the_pages(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from detectron2.engine import SimpleTrainer
-from detectron2.evaluation import inference_on_dataset
 
+from twinbench.detection.evaluation.predictions import predict_all
 from twinbench.detection.models.roialign import LAYER, roi_align
 from twinbench.detection.options import Options
 from twinbench.detection.training import train as training
@@ -44,7 +44,7 @@ def test_deterministic_mode_holds_in_training_and_at_test_and_is_in_the_result(a
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for monkeypatch to put back what there was
     monkeypatch.setattr(SimpleTrainer, "run_step", noted(SimpleTrainer.run_step))
     monkeypatch.setattr(training, "update_bn_stats", noted(training.update_bn_stats))
-    monkeypatch.setattr("twinbench.detection.evaluation.evaluate.inference_on_dataset", noted(inference_on_dataset))
+    monkeypatch.setattr("twinbench.detection.trial.predict_all", noted(predict_all))
     result = measure(asked, Options(deterministic=True))
     assert seen == [(True, True)] * 3
     assert result.details["deterministic"] is True

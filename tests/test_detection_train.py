@@ -15,6 +15,7 @@ from detectron2.utils.events import EventStorage
 from twinbench.convert.convention import IMAGENET
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import DataError
+from twinbench.data.objects.packed import Records
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.models.weights import WeightsError, build_detector, check_arrival
@@ -153,7 +154,7 @@ def test_only_the_newest_checkpoints_are_kept_and_none_at_the_end(tmp_path, monk
 def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(Path(records[0]["file_name"]).read_bytes()[:600])
-    damaged = [{**record, "file_name": str(broken)} for record in records]
+    damaged = Records.of({**record, "file_name": str(broken)} for record in records)
     with pytest.raises(DataError, match=r"broken.jpg: not usable \(.*; fetch the file again") as found:
         trained(run_in(tmp_path, small(), workers=workers), damaged)
     assert len(str(found.value)) < 400

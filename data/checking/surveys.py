@@ -19,6 +19,7 @@ from twinbench.data.labelled import LabelledImages, require_same_classes
 from twinbench.data.layouts import LAYOUTS, read_labelled
 from twinbench.data.objects.find import find_objects
 from twinbench.data.objects.split import Findings, ObjectSplit
+from twinbench.data.objects.voc import find_list
 from twinbench.data.required import require_same_objects
 from twinbench.data.source import Source
 
@@ -130,11 +131,11 @@ def _voc(parts: Sequence[tuple[int, str]], source: Source, findings: Survey) -> 
             for title in classes:
                 with findings.noting("class lists"):
                     voc.read_class_list(folder / "ImageSets" / "Main" / f"{title}_{split}.txt", ids)
+            sizes = _read_objects(find_list(root, year, split, classes), findings, f"{year}-{split}")
+            findings.splits[-1] = replace(images, sizes=sizes)
     if len(parts) == 3:
         findings.counts["trainval07+12"] = sum(findings.counts.get(f"{year}-trainval", 0) for year in (2007, 2012))
     _as_workers_read("voc", source, findings)
-    if len(parts) == 3:
-        _objects("voc", source, findings, counted=False)
 
 
 def _own_voc(source: Source, findings: Survey) -> None:
@@ -142,7 +143,7 @@ def _own_voc(source: Source, findings: Survey) -> None:
     if not voc.is_flat(source.path / (source.named("train") or "train")):
         _labelled("voc", ("train", "test"), source, findings)
     if not findings.problems and _has_boxes(source):
-        _objects("voc", source, findings, counted=not findings.counts)
+        _objects("voc", source, findings)
 
 
 def _has_boxes(source: Source) -> bool:
@@ -153,35 +154,29 @@ def _has_boxes(source: Source) -> bool:
         return False
 
 
-def _objects(layout: str, source: Source, findings: Survey, counted: bool = True) -> None:
-    """Survey images with objects: every annotation is read as a worker does, whatever is measured of it.
-
-    Images are `counted`, and looked at with the size that is annotated, unless that was done.
-    """
+def _objects(layout: str, source: Source, findings: Survey) -> None:
+    """Survey images with objects: every annotation is read as a worker does, whatever is measured of it."""
     found: list[ObjectSplit] = []
-    known: dict[str, tuple[int, int]] = {}
-    for split, name in (("train", "train"), ("test", "val" if layout == "coco" else "test")):
+    for split, name in (("train", "train"), ("test", "test" if layout == "voc" else "val")):
         with findings.noting("layout"):
             part = find_objects(layout, source, split)
-            reading = Findings(findings.note)
-            shapes = [(record["width"], record["height"]) for record in part.read(reading, part.measures)]
-            sizes = shapes if len(shapes) == len(part.paths) else ()
-            if counted:
-                findings.add(name, Split(part.paths, sizes, split == "test"), part.classes)
+            sizes = _read_objects(part, findings, name)
+            if name in findings.counts:  # its labels were surveyed
+                findings.splits[len(found)] = replace(findings.splits[len(found)], sizes=sizes)
             else:
-                known |= {str(path): size for path, size in zip(part.paths, sizes, strict=False)}
-            findings.remarks += [f"{name}: {note}" for note in reading.notes]
+                findings.add(name, Split(part.paths, sizes, split == "test"), part.classes)
             found.append(part)
-    findings.splits = [_with_sizes(split, known) for split in findings.splits]
     if len(found) == 2:
         with findings.noting("classes"):
             require_same_objects(source, *found)
 
 
-def _with_sizes(split: Split, known: dict[str, tuple[int, int]]) -> Split:
-    """Return a split with the sizes that its annotations say, if they say all of them."""
-    sizes = [known[str(path)] for path in split.paths if str(path) in known]
-    return replace(split, sizes=sizes) if len(sizes) == len(split.paths) else split
+def _read_objects(part: ObjectSplit, findings: Survey, name: str) -> list[tuple[int, int]]:
+    """Read every annotation, note what is wrong and what was assumed; return the images' sizes if all are known."""
+    reading = Findings(findings.note)
+    sizes = [(record["width"], record["height"]) for record in part.read(reading, part.measures)]
+    findings.remarks += [f"{name}: {note}" for note in reading.notes]
+    return sizes if len(sizes) == len(part.paths) else []
 
 
 def _as_workers_read(layout: str, source: Source, findings: Survey) -> None:

@@ -46,16 +46,24 @@ class _Part:
 def find_voc(source: Source, split: str) -> ObjectSplit:
     """Return the `train` or `test` split of the data at `source`; DataError names what does not fit."""
     parts = _parts(source)
-    root = _root(source)
+    return _split(_root(source), parts[split], _classes(source, parts), _is_2007(parts["test"]))
+
+
+def find_list(root: Path, year: int, name: str, classes: tuple[str, ...]) -> ObjectSplit:
+    """Return the images of one list of a devkit's year, such as 2012's trainval."""
+    return _split(voc.year_folder(root, year).parent, (_of_year(root, year, name),), classes, False)
+
+
+def _split(root: Path, parts: Sequence[_Part], classes: tuple[str, ...], is_2007: bool) -> ObjectSplit:
+    """Return the images of several lists as one split."""
     images: list[str] = []
     annotations: list[Path] = []
     ids: list[str] = []
-    for part in parts[split]:
+    for part in parts:
         images += [f"{part.files.root.relative_to(root).as_posix()}/{name}" for name in _names(part.files)]
         annotations += part.annotations
         ids += part.ids
     paths = PathList(root, (name.removeprefix("./") for name in images))
-    classes = _classes(source, parts)
     return ObjectSplit(
         root,
         paths,
@@ -63,7 +71,7 @@ def find_voc(source: Source, split: str) -> ObjectSplit:
         ("box",),
         partial(_records, paths, tuple(annotations), tuple(ids), classes),
         annotations=tuple(annotations),
-        rule="voc-11-points" if _is_2007(parts["test"]) else "voc-area",
+        rule="voc-11-points" if is_2007 else "voc-area",
     )
 
 

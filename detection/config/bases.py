@@ -6,7 +6,6 @@ need be found, and what its Cascade, keypoint and ViTDet files change in these.
 
 from typing import Any
 
-from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 
 C4: dict[str, Any] = {  # Base-RCNN-C4.yaml
@@ -45,7 +44,6 @@ BOX_HEADS: dict[str, dict[str, Any]] = {  # of convolutions, of whole layers
     "fc2": {"MODEL.ROI_BOX_HEAD.NUM_CONV": 0, "MODEL.ROI_BOX_HEAD.NUM_FC": 2},  # Base-RCNN-FPN.yaml
     "conv4-fc1": {"MODEL.ROI_BOX_HEAD.NUM_CONV": 4, "MODEL.ROI_BOX_HEAD.NUM_FC": 1},
 }
-LEVELS = 5  # of both pyramids: p2 to p6, and RetinaNet's p3 to p7
 OCTAVES = (1.0, 2 ** (1.0 / 3), 2 ** (2.0 / 3))  # Base-RetinaNet.yaml: three anchors a size
 
 
@@ -56,7 +54,6 @@ def base_keys(recipe: DetectionRecipe) -> dict[str, Any]:
         if recipe.extra_norm:
             keys["MODEL.ROI_HEADS.NAME"] = "Res5ROIHeadsExtraNorm"
         return keys
-    _require_levels(recipe)
     if recipe.architecture == "retinanet":
         sizes = [[size * octave for octave in OCTAVES] for size in recipe.anchor_sizes]
         return RETINANET | {"MODEL.FPN.NORM": recipe.norm, "MODEL.ANCHOR_GENERATOR.SIZES": sizes}
@@ -69,11 +66,3 @@ def base_keys(recipe: DetectionRecipe) -> dict[str, Any]:
         "MODEL.ROI_BOX_HEAD.NORM": recipe.head_norm,
         "MODEL.ROI_MASK_HEAD.NORM": recipe.head_norm,
     }
-
-
-def _require_levels(recipe: DetectionRecipe) -> None:
-    """Raise SettingError unless there is a size of anchors for each map of the pyramid."""
-    if len(recipe.anchor_sizes) != LEVELS:
-        raise SettingError(
-            f"setting anchor_sizes={recipe.anchor_sizes}: expected {LEVELS} sizes, one a level of the feature pyramid"
-        )

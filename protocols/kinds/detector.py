@@ -32,6 +32,7 @@ Architecture = Literal[
     "mrcnn-vitdet",
     "cascade-mrcnn-vitdet",
 ]
+LEVELS = 5  # of a feature pyramid, p2 to p6 or p3 to p7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,8 @@ class DetectionRecipe(Recipe):
         """What a pyramid's heads lack, and what belongs to one another."""
         if self.extra_norm and not self.architecture.endswith("-c4"):
             yield "extra_norm", f"false where architecture={self.architecture}: its heads have no res5"
+        if not self.architecture.endswith("-c4") and len(self.anchor_sizes) != LEVELS:
+            yield "anchor_sizes", f"{LEVELS} sizes, one a level of the feature pyramid"
         if (self.augmentation == "large-scale-jitter") != (len(self.jitter) == 2):
             yield "jitter", "two scales, for example 0.1,2, with augmentation=large-scale-jitter, and else none"
         if self.layer_decay != 1 and self.optimizer == "sgd":
