@@ -98,7 +98,6 @@ def _run(
         width=backbone.width,
         convention=backbone.convention,
         mask_format=data.mask_format,
-        keypoints=data.keypoints if "keypoint" in recipe.measures else None,
         datasets=names,
         device=process.device,
         network=backbone.network,

@@ -11,7 +11,6 @@ from detectron2.config import CfgNode, get_cfg
 
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.convention import InputConvention
-from twinbench.data.objects.split import KeypointNames
 from twinbench.detection.config.backbone import backbone_keys, make_room
 from twinbench.detection.config.bases import base_keys
 from twinbench.detection.config.names import Names
@@ -27,7 +26,6 @@ def detectron2_config(
     width: float,
     convention: InputConvention,
     mask_format: str = "polygon",
-    keypoints: KeypointNames | None = None,
     datasets: Names = ((), ()),
     device: str = "cpu",
     network: Network | None = None,
@@ -35,13 +33,11 @@ def detectron2_config(
     """Return the frozen configuration of `recipe` for `classes` classes and a backbone of `width`.
 
     `convention` is the backbone's: mean, std and channel order of the images it was trained on. `mask_format` is how
-    the data draws its masks, `polygon` or `bitmask`; `keypoints` are the data's, `datasets` what Detectron2 calls its
-    two parts. `network` is the backbone's, by default a ResNet-50.
+    the data draws its masks, `polygon` or `bitmask`; `datasets` is what Detectron2 calls its two parts. `network` is
+    the backbone's, by default a ResNet-50.
     """
     keys = _model(recipe, classes, width) | _heads(recipe) | _input(recipe, convention, mask_format) | _solver(recipe)
     keys |= {"MODEL.DEVICE": device, "DATASETS.TRAIN": datasets[0], "DATASETS.TEST": datasets[1]}
-    if keypoints:
-        keys |= _points(keypoints)
     config = get_cfg()
     if network:
         make_room(config, network)
@@ -90,14 +86,6 @@ def _heads(recipe: DetectionRecipe) -> dict[str, Any]:
     if recipe.rpn_post_nms_train:
         keys["MODEL.RPN.POST_NMS_TOPK_TRAIN"] = recipe.rpn_post_nms_train
     return keys
-
-
-def _points(keypoints: KeypointNames) -> dict[str, Any]:
-    """Return the keys of the data's keypoints."""
-    return {
-        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": len(keypoints.names),
-        "TEST.KEYPOINT_OKS_SIGMAS": list(keypoints.sigmas),
-    }
 
 
 def _input(recipe: DetectionRecipe, convention: InputConvention, mask_format: str) -> dict[str, Any]:
