@@ -82,7 +82,7 @@ def _run(
 ) -> Result | None:
     """Train, measure and write the result (in the main process)."""
     recipe, out = trial.protocol.recipe, trial.out
-    config = work.configure(recipe, data, backbone, process.device)
+    config = work.configure(trial.protocol, data, backbone, process.device)
     if process.is_main:
         with replacing(out / "config.yaml") as beside:
             beside.write_text(yaml_of(config))

@@ -13,6 +13,7 @@ from twinbench.data.objects.find import objects_layout
 from twinbench.data.objects.packed import Record, Records
 from twinbench.data.source import Source
 from twinbench.detection.config.detector import detectron2_config
+from twinbench.detection.config.names import catalogue_names, tell_catalogue
 from twinbench.detection.datasets import DetectionData, open_data
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import FILE as PREDICTIONS
@@ -24,6 +25,7 @@ from twinbench.detection.pictures import draw_curves, draw_predictions
 from twinbench.detection.training.mapping import image_mapper
 from twinbench.detection.training.train import Run
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.schema import Protocol as Benchmark
 from twinbench.report.asked import Asked
 from twinbench.runtime.process import Process
 
@@ -78,7 +80,7 @@ class Work(Protocol):
         """Return the trial's data, checked and packed into OUT/data; DataError for what does not fit."""
         ...
 
-    def configure(self, recipe: Any, data: Any, backbone: Backbone, device: str) -> CfgNode:
+    def configure(self, protocol: Benchmark, data: Any, backbone: Backbone, device: str) -> CfgNode:
         """Return Detectron2's configuration of the trial, frozen."""
         ...
 
@@ -117,14 +119,19 @@ class Detectors:
         """Return the trial's data, checked and packed."""
         return open_data(asked.protocol, Source.of(asked.data), asked.out / DATA, process, identity)
 
-    def configure(self, recipe: DetectionRecipe, data: DetectionData, backbone: Backbone, device: str) -> CfgNode:
+    def configure(self, protocol: Benchmark, data: DetectionData, backbone: Backbone, device: str) -> CfgNode:
         """Return Detectron2's configuration of the trial."""
+        recipe = protocol.recipe
+        assert isinstance(recipe, DetectionRecipe)
+        names = catalogue_names(protocol.data_set)
+        tell_catalogue(names, data.classes, data.keypoints)
         return detectron2_config(
             recipe,
             classes=len(data.classes),
             width=backbone.width,
             convention=backbone.convention,
             mask_format=data.mask_format,
+            datasets=names,
             device=device,
             network=backbone.network,
         )

@@ -1,11 +1,8 @@
-"""Recipe -> Detectron2 configuration, against Detectron2's own yaml files and the differences that papers state."""
+"""Recipe -> Detectron2 configuration, field by field; test_detection_sources.py has it against the sources' files."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import detectron2
 import pytest
-from detectron2.config import get_cfg
 from detectron2.modeling.roi_heads import Res5ROIHeads
 from torch import nn
 
@@ -13,9 +10,8 @@ from twinbench.convert.convention import IMAGENET, IMAGENET_BGR, UNIT, InputConv
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.models.head import Res5ROIHeadsExtraNorm
 from twinbench.protocols.catalogue import find_protocol
-from twinbench.protocols.detection import VOC_C4
-
-YAML = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+from twinbench.protocols.detection.c4 import VOC_C4
+from twinbench.protocols.house import SettingError
 
 
 def of(name, **more):
@@ -34,58 +30,6 @@ def flat(config, prefix=""):
         else:
             leaves[prefix + key] = list(value) if isinstance(value, tuple) else value
     return leaves
-
-
-def differences(config, yaml):
-    """Return {key: our value} where `config` differs from one of Detectron2's own yaml files."""
-    theirs = get_cfg()
-    theirs.merge_from_file(str(YAML / yaml))
-    theirs, ours = flat(theirs), flat(config)
-    assert set(theirs) == set(ours)
-    return {key: value for key, value in ours.items() if value != theirs[key]}
-
-
-BACKBONE = {  # what a torchvision-style backbone with trained batch norm changes in any of Detectron2's recipes
-    "MODEL.WEIGHTS": "",
-    "MODEL.DEVICE": "cpu",
-    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
-    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
-    "INPUT.FORMAT": "RGB",
-    "MODEL.BACKBONE.FREEZE_AT": 0,
-    "MODEL.RESNETS.STRIDE_IN_1X1": False,
-    "TEST.PRECISE_BN.ENABLED": True,
-}
-DATA = {"DATASETS.TRAIN", "DATASETS.TEST"}  # our loaders take the data themselves, not their names
-
-
-def test_coco_c4_is_detectron2s_1x_but_for_what_the_papers_say():
-    found = differences(of("coco-mrcnn-c4-1x"), "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml")
-    expected = {
-        "MODEL.RESNETS.NORM": "naiveSyncBN",
-        "MODEL.ROI_HEADS.NAME": "Res5ROIHeadsExtraNorm",
-        "SOLVER.BASE_LR": 0.03,
-    }
-    assert {key: value for key, value in found.items() if key not in DATA} == BACKBONE | expected
-
-
-def test_voc_c4_is_detectron2s_but_for_mocos_schedule_and_barlow_twins_rate():
-    found = differences(of("voc0712-frcnn-c4"), "PascalVOC-Detection/faster_rcnn_R_50_C4.yaml")
-    expected = {
-        "MODEL.RESNETS.NORM": "SyncBN",
-        "MODEL.ROI_HEADS.NAME": "Res5ROIHeadsExtraNorm",
-        "SOLVER.BASE_LR": 0.1,
-        "SOLVER.STEPS": [18000, 22000],
-        "SOLVER.MAX_ITER": 24000,
-        "SOLVER.WARMUP_ITERS": 1000,
-        "SOLVER.WARMUP_FACTOR": 0.333,
-    }
-    assert {key: value for key, value in found.items() if key not in DATA} == BACKBONE | expected
-
-
-def test_coco_fpn_is_detectron2s_1x_but_for_the_norms():
-    found = differences(of("coco-mrcnn-fpn-1x"), "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
-    expected = {"MODEL.RESNETS.NORM": "SyncBN", "MODEL.FPN.NORM": "SyncBN"}
-    assert {key: value for key, value in found.items() if key not in DATA} == BACKBONE | expected
 
 
 @pytest.mark.parametrize(
@@ -141,6 +85,18 @@ def test_a_variant_differs_in_what_its_source_says_and_in_nothing_else(name, bas
         ("roi_resolution", 7, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
         ("precise_bn_iterations", 14, "TEST.PRECISE_BN.NUM_ITER", 14),
         ("precise_bn_iterations", 0, "TEST.PRECISE_BN.ENABLED", False),
+        ("precision", "fp16", "SOLVER.AMP.ENABLED", True),
+        ("precision", "bf16", "SOLVER.AMP.ENABLED", True),
+        ("precision", "tf32", "SOLVER.AMP.ENABLED", False),
+        ("gamma", 0.5, "SOLVER.GAMMA", 0.5),
+        ("keep_empty", True, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", False),
+        ("repeat_threshold", 0.25, "DATALOADER.REPEAT_THRESHOLD", 0.25),
+        ("repeat_threshold", 0.25, "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+        ("rpn_post_nms_train", 77, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 77),
+        ("rpn_convs", 3, "MODEL.RPN.CONV_DIMS", [-1, -1, -1]),
+        ("box_smooth_l1_beta", 0.5, "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA", 0.5),
+        ("score_threshold", 0.25, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.25),
+        ("detections_per_image", 7, "TEST.DETECTIONS_PER_IMAGE", 7),
     ],
 )
 def test_every_field_reaches_its_key(field, value, key, expected):
@@ -148,6 +104,56 @@ def test_every_field_reaches_its_key(field, value, key, expected):
     assert recipe != VOC_C4
     config = detectron2_config(recipe, classes=20, width=1.0, convention=IMAGENET)
     assert flat(config)[key] == (list(expected) if isinstance(expected, tuple) else expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key", "expected"),
+    [
+        ("norm", "BN", "MODEL.FPN.NORM", "BN"),
+        ("norm", "BN", "MODEL.RESNETS.NORM", "BN"),
+        ("box_head", "conv4-fc1", "MODEL.ROI_BOX_HEAD.NUM_CONV", 4),
+        ("box_head", "conv4-fc1", "MODEL.ROI_BOX_HEAD.NUM_FC", 1),
+        ("head_norm", "GN", "MODEL.ROI_BOX_HEAD.NORM", "GN"),
+        ("head_norm", "GN", "MODEL.ROI_MASK_HEAD.NORM", "GN"),
+        ("anchor_sizes", (1, 2, 3, 4, 5), "MODEL.ANCHOR_GENERATOR.SIZES", [[1], [2], [3], [4], [5]]),
+    ],
+)
+def test_a_pyramid_s_fields_reach_their_keys(field, value, key, expected):
+    recipe = replace(find_protocol("coco-mrcnn-fpn-1x").recipe, **{field: value})
+    config = detectron2_config(recipe, classes=20, width=1.0, convention=IMAGENET)
+    assert flat(config)[key] == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key", "expected"),
+    [
+        ("score_threshold", 0.25, "MODEL.RETINANET.SCORE_THRESH_TEST", 0.25),
+        ("norm", "BN", "MODEL.FPN.NORM", "BN"),
+        ("detections_per_image", 7, "TEST.DETECTIONS_PER_IMAGE", 7),
+    ],
+)
+def test_retinanet_s_fields_reach_their_keys(field, value, key, expected):
+    recipe = replace(find_protocol("coco-retinanet-1x").recipe, **{field: value})
+    config = detectron2_config(recipe, classes=20, width=1.0, convention=IMAGENET)
+    assert flat(config)[key] == expected
+
+
+def test_retinanet_s_classes_are_the_data_s():
+    assert of("coco-retinanet-1x", classes=7).MODEL.RETINANET.NUM_CLASSES == 7
+
+
+REFUSED = [
+    ("coco-mrcnn-fpn-1x", {"norm": "LN"}, "norm=LN: expected another one where architecture=mrcnn-fpn"),
+    ("coco-mrcnn-vitdet-100ep", {"norm": "BN"}, "norm=BN: expected LN where architecture=mrcnn-vitdet"),
+    ("voc0712-frcnn-c4", {"box_head": "conv4-fc1"}, "box_head=conv4-fc1: expected fc2 where architecture=frcnn-c4"),
+    ("coco-retinanet-1x", {"head_norm": "GN"}, "head_norm=GN: expected none where architecture=retinanet"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "said"), REFUSED)
+def test_a_field_that_an_architecture_has_no_place_for_is_refused(name, settings, said):
+    with pytest.raises(SettingError, match=said):
+        find_protocol(name).with_settings(settings)
 
 
 @pytest.mark.parametrize(

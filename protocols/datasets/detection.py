@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets.entry import BOXES, MASKS, MULTI, PIXELS, About, DataSet, File
+from twinbench.protocols.datasets.entry import BOXES, KEYPOINTS, MASKS, MULTI, PIXELS, About, DataSet, File
 
 _VOC = "https://thor.robots.ox.ac.uk/pascal/VOC/"  # digests: torchvision datasets/voc.py
 _VOC07_FILES = (
@@ -71,6 +71,21 @@ COCO17 = DataSet(
                 "sha256:113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
             ),
         ),
+    ),
+)
+COCO17_KEYPOINTS = DataSet(
+    "coco17-keypoints",
+    KEYPOINTS,
+    "coco-keypoints",
+    "coco",
+    1,  # persons
+    (118_287, 5000),  # with those that show nobody
+    about=replace(
+        COCO17.about,
+        title="COCO 2017, keypoints of persons",
+        source="the lists of person_keypoints_train2017.json and person_keypoints_val2017.json",
+        metric="AP of keypoints, by OKS",
+        note="trained on the images that show a keypoint",
     ),
 )
 LVIS = DataSet(
@@ -164,4 +179,4 @@ VOC12_SEG = DataSet(
 )
 
 PAPER = (VOC07, VOC0712, COCO17)
-DENSE = (LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG)
+DENSE = (COCO17_KEYPOINTS, LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG)

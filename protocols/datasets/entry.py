@@ -5,7 +5,9 @@ from typing import Literal
 
 from twinbench.protocols.kinds.base import Task
 
-Layout = Literal["imagenet", "voc", "coco", "inat", "places", ""]  # the reader in data/; empty: seen from the folder
+Layout = Literal[
+    "imagenet", "voc", "coco", "coco-keypoints", "inat", "places", ""
+]  # the reader in data/; empty: seen from the folder
 Subset = Literal["100%", "10%", "1%"]  # of the training images, by a list
 
 FOLDER = "FOLDER"  # in `About.form`, where the user's folder goes
@@ -85,4 +87,5 @@ SINGLE: tuple[Task, ...] = ("single-label",)
 MULTI: tuple[Task, ...] = ("multi-label",)
 BOXES: tuple[Task, ...] = ("boxes",)
 MASKS: tuple[Task, ...] = ("masks", "boxes")
+KEYPOINTS: tuple[Task, ...] = ("keypoints", "boxes")
 PIXELS: tuple[Task, ...] = ("pixels",)

@@ -62,7 +62,7 @@ class DetectionRecipe(Recipe):
     )
 
     architecture: Architecture
-    norm: Literal["naiveSyncBN", "SyncBN", "BN", "FrozenBN"]  # MODEL.RESNETS.NORM (and FPN.NORM); "" of ViTDet: LN
+    norm: Literal["naiveSyncBN", "SyncBN", "BN", "FrozenBN", "LN"]  # MODEL.RESNETS.NORM, FPN.NORM; LN: ViTDet's
     extra_norm: bool  # a norm layer after res5 in the C4 box head (MoCo's Res5ROIHeadsExtraNorm)
     freeze_at: Annotated[int, STAGE]  # MODEL.BACKBONE.FREEZE_AT
     batch_size: Annotated[int, COUNT]  # SOLVER.IMS_PER_BATCH, global
@@ -132,6 +132,14 @@ class DetectionRecipe(Recipe):
             yield "jitter", "two scales, for example 0.1,2, with augmentation=large-scale-jitter, and else none"
         if self.layer_decay != 1 and self.optimizer == "sgd":
             yield "layer_decay", "1 where optimizer=sgd"
+        is_plain = self.architecture.endswith("-vitdet")
+        if is_plain != (self.norm == "LN"):
+            yield "norm", f"{'LN' if is_plain else 'another one'} where architecture={self.architecture}"
+        has_heads = not self.architecture.endswith("-c4") and self.architecture != "retinanet"
+        if self.box_head != "fc2" and not has_heads:
+            yield "box_head", f"fc2 where architecture={self.architecture}: it has no such head"
+        if self.head_norm and not has_heads:
+            yield "head_norm", f"none where architecture={self.architecture}: its heads have no such convolutions"
 
     @property
     def takes(self) -> Takes:

@@ -1,12 +1,8 @@
-"""The detection and segmentation protocols, each constant beside its source.
-
-Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230, appendix C.2; MoCo = facebookresearch/moco detection/ at
-3402035; VICReg = arXiv:2105.04906, appendix C.3; D2 = Detectron2's defaults (config/defaults.py) or its named yaml.
+"""Faster and Mask R-CNN on C4, the last stage of the ResNet as box head: Barlow Twins', MoCo's and VICReg's recipes.
 
 The plain name of a benchmark is the recipe of Barlow Twins where the paper has one; a name with `-moco` or `-vicreg`
-is the same benchmark by another book of recipes, and `-frozen` keeps the backbone as it came. None of them is
-comparable with another, and none shares a column: the fingerprint holds rate, norm, batch and schedule. SimSiam
-searched the rate for each method (its issue 26): say it with `--set lr=...`, which is recorded.
+is the same benchmark by another book of recipes, and `-frozen` keeps the backbone as it came. SimSiam searched the rate
+for each method (its issue 26): say it with `--set lr=...`, which is recorded.
 
 Version 2 (November 2026): Barlow Twins' VOC recipe has SyncBN, as its source says, where version 1 had MoCo's
 naiveSyncBN; and float32 is exact on GPUs, where version 1 let cuDNN take TF32 unsaid.
@@ -18,6 +14,7 @@ in float32, and keeps the biased one as running average (n / (n - 1) apart). On 
 MoCo's file said SyncBN until November 2020, and VISSL's copy of it still does; up to PyTorch 1.5 that was Detectron2's
 word for the naive one. When it became PyTorch's own, MoCo wrote "SyncBN seems to cause larger variance for unknown
 reasons" and named the naive one.
+
 """
 
 from dataclasses import replace
@@ -78,28 +75,9 @@ COCO_C4_2X = replace(
     steps=(120_000, 160_000),  # MoCo coco_R_50_C4_2x.yaml
     iterations=180_000,  # MoCo coco_R_50_C4_2x.yaml
 )
-COCO_FPN_1X = replace(
-    COCO_C4_1X_MOCO,
-    architecture="mrcnn-fpn",
-    norm="SyncBN",  # MoCo issues 34 and 39: in backbone and FPN, while the heads stay as in D2
-    extra_norm=False,  # FPN has no res5 in its heads
-    lr=0.02,  # MoCo issue 39, D2
-    rpn_pre_nms_test=1000,  # D2 Base-RCNN-FPN.yaml, on each level
-    rpn_post_nms_test=1000,  # D2 Base-RCNN-FPN.yaml
-    roi_resolution=7,  # D2 Base-RCNN-FPN.yaml
-)
-COCO_FPN_2X = replace(
-    COCO_FPN_1X,
-    steps=(120_000, 160_000),  # D2 mask_rcnn_R_50_FPN_3x.yaml has 270k; 2x is twice D2's 1x
-    iterations=180_000,  # twice D2 mask_rcnn_R_50_FPN_1x.yaml
-)
 VOC_C4_FROZEN = replace(
     VOC_C4_MOCO,
     freeze_at=4,  # stem to res4: all of the backbone that C4 has; res5 is the box head and is trained
-)
-COCO_FPN_1X_FROZEN = replace(
-    COCO_FPN_1X,
-    freeze_at=5,  # stem to res5
 )
 
 PROTOCOLS = (
@@ -139,32 +117,6 @@ PROTOCOLS = (
         source="MoCo coco_R_50_C4_2x_moco.yaml",
         recipe=COCO_C4_2X,
         published_as="coco_det_c4_2x",
-        also=("mask-AP",),
-    ),
-    Protocol(
-        name="coco-mrcnn-fpn-1x",
-        version=2,
-        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x",
-        data_set=COCO17,
-        metric="box-AP",
-        selected_on="nothing: the last iteration is reported",
-        trials=1,
-        source="MoCo issues 34 and 39 on D2 mask_rcnn_R_50_FPN_1x.yaml",
-        recipe=COCO_FPN_1X,
-        published_as="coco_det_fpn_1x",
-        also=("mask-AP",),
-    ),
-    Protocol(
-        name="coco-mrcnn-fpn-2x",
-        version=2,
-        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 2x",
-        data_set=COCO17,
-        metric="box-AP",
-        selected_on="nothing: the last iteration is reported",
-        trials=1,
-        source="MoCo issues 34 and 39 on D2 mask_rcnn_R_50_FPN_1x.yaml, twice as long",
-        recipe=COCO_FPN_2X,
-        published_as="coco_det_fpn_2x",
         also=("mask-AP",),
     ),
     Protocol(
@@ -214,35 +166,6 @@ PROTOCOLS = (
         trials=1,
         source="MoCo coco_R_50_C4_2x_moco.yaml with D2's 1x schedule",
         recipe=COCO_C4_1X_MOCO,
-        also=("mask-AP",),
-    ),
-    Protocol(
-        name="coco-mrcnn-fpn-1x-vicreg",
-        version=2,
-        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, VICReg's rate",
-        data_set=COCO17,
-        metric="box-AP",
-        selected_on="nothing: the last iteration is reported",
-        trials=1,
-        source="VICReg C.3; norms as MoCo issue 34 (the paper leaves them open)",
-        recipe=replace(
-            COCO_FPN_1X,
-            lr=0.04,  # VICReg C.3
-            warmup_iterations=50,  # VICReg C.3
-        ),
-        published_as="coco_det_fpn_1x_vicreg",
-        also=("mask-AP",),
-    ),
-    Protocol(
-        name="coco-mrcnn-fpn-1x-frozen",
-        version=2,
-        title="COCO detection and segmentation, Mask R-CNN R50-FPN, 1x, backbone frozen",
-        data_set=COCO17,
-        metric="box-AP",
-        selected_on="nothing: the last iteration is reported",
-        trials=1,
-        source="coco-mrcnn-fpn-1x with MODEL.BACKBONE.FREEZE_AT 5",
-        recipe=COCO_FPN_1X_FROZEN,
         also=("mask-AP",),
     ),
 )
