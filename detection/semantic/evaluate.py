@@ -117,8 +117,8 @@ def table_of(cells: Iterable[Cells], classes: int) -> np.ndarray:
 def scores_of(table: np.ndarray, names: Sequence[str]) -> Scores:
     """Return aAcc, mAcc and mIoU of a table of counts, in percent; a class without what it is divided by is left out.
 
-        IoU of a class = pixels of it found / pixels that are it, or are taken for it
-        Acc of a class = pixels of it found / pixels that are it
+    IoU of a class = pixels of it found / pixels that are it, or are taken for it
+    Acc of a class = pixels of it found / pixels that are it
     """
     found, true, taken = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     iou = _percent(found, true + taken - found)

@@ -20,7 +20,9 @@ from twinbench.detection.semantic.distortion import distorted
 from twinbench.detection.semantic.model import UNLABELLED
 
 TRIES = 10  # crops that are looked at for one class too many
-Decode = Callable[[Path], np.ndarray]  # a file of labels to class numbers (H, W), the type's highest where there is none
+Decode = Callable[
+    [Path], np.ndarray
+]  # a file of labels to class numbers (H, W), the type's highest where there is none
 
 
 @dataclass(frozen=True)

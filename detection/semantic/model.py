@@ -78,16 +78,14 @@ class Segmenter(nn.Module):
         super().__init__()
         keys = config.MODEL.SEGMENTER
         self.backbone = build_backbone(config)
-        channels = {name: shape.channels for name, shape in self.backbone.output_shape().items()}
+        channels = {name: shape.channels or 0 for name, shape in self.backbone.output_shape().items()}
         head = {"classes": keys.NUM_CLASSES, "dropout": keys.DROPOUT, "norm": config.MODEL.RESNETS.NORM}
         self.head = FcnHead(
             channels["res5"], keys.CHANNELS, convs=keys.CONVS, dilation=keys.DILATION, concat=keys.CONCAT, **head
         )
         self.aux_head = None
         if keys.AUX_WEIGHT > 0:
-            self.aux_head = FcnHead(
-                channels["res4"], keys.AUX_CHANNELS, convs=1, dilation=1, concat=False, **head
-            )
+            self.aux_head = FcnHead(channels["res4"], keys.AUX_CHANNELS, convs=1, dilation=1, concat=False, **head)
         self.aux_weight, self.align_corners, self.loss_mean = keys.AUX_WEIGHT, keys.ALIGN_CORNERS, keys.LOSS_MEAN
         self.inference = Inference(keys.TEST_MODE, keys.TEST_CROP, keys.TEST_STRIDE, keys.ALIGN_CORNERS)
         self.crop: int = config.INPUT.SEGMENTER.CROP
