@@ -5,6 +5,7 @@ SegmentationClassAug beside VOC's own. Images of train.txt keep VOC's masks, who
 have SBD's. This is MMSegmentation's rule, whose list aug.txt holds the others alone.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
+OWN_CLASSES = "classes.txt"  # of masks with other classes than VOC's: their names, the first that of number 0
 YEAR, LISTS, OWN, SBD = "VOC2012", Path("ImageSets", "Segmentation"), "SegmentationClass", "SegmentationClassAug"
 AUG_LISTS = ("aug.txt", "trainaug.txt", "train_aug.txt")
 
@@ -64,9 +66,9 @@ def read_voc_aug(source: Source, split: str) -> PixelImages:
     return _images(root, [(name, OWN) for name in own] + [(name, SBD) for name in more])
 
 
-def decode_voc(path: Path) -> np.ndarray:
-    """Return the classes of a VOC mask, (H, W) uint8."""
-    return require_known(path, read_mask(path), len(CLASSES))
+def decode_voc(classes: int, path: Path) -> np.ndarray:
+    """Return the classes of a mask, (H, W) uint8, which has one of `classes` numbers a pixel, or IGNORED."""
+    return require_known(path, read_mask(path), classes)
 
 
 def _root(source: Source) -> Path:
@@ -83,15 +85,22 @@ def _names(path: Path) -> list[str]:
     return read_text(path, "expected a list of images, one a line; unpack the data set again").split()
 
 
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a list of classes."""
+    return read_text(path, "expected the names of the classes, one a line").split("\n")[:-1]
+
+
 def _images(root: Path, chosen: list[tuple[str, str]]) -> PixelImages:
     """Return images with the masks of one of two folders."""
+    own = root / OWN_CLASSES
+    classes = tuple(_lines(own)) if own.is_file() else CLASSES
     return PixelImages(
         root,
         PathList(root, (f"JPEGImages/{name}.jpg" for name, _ in chosen)),
         PathList(root, (f"{folder}/{name}.png" for name, folder in chosen)),
-        CLASSES,
-        palette(len(CLASSES)),
-        decode_voc,
+        classes,
+        palette(len(classes)),
+        partial(decode_voc, len(classes)),
     )
 
 
