@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, classification.py, detection.py or pretraining.py;
-what shows sources reads them there.
+A constant and its source are written once, on one line of svm.py, classification.py, detection.py, segmentation.py or
+pretraining.py; what shows sources reads them there.
 """
 
 import ast
@@ -14,7 +14,7 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.protocols.schema import Protocol, flat
 
-FILES = ("svm.py", "classification.py", "detection.py")  # where the paper's protocols are written
+FILES = ("svm.py", "classification.py", "detection.py", "segmentation.py")  # where the paper's protocols are written
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 
 
