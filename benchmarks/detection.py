@@ -32,12 +32,14 @@ from pycocotools.mask import frPyObjects
 from torch import nn
 
 from twinbench.convert.opening import open_backbone
+from twinbench.data.objects.packed import Record
 from twinbench.data.scenes.make import make_scenes
 from twinbench.detection.chatter import chatter_to
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.models.weights import build_detector
-from twinbench.detection.training.stream import Record, batches, image_mapper
+from twinbench.detection.training.mapping import image_mapper
+from twinbench.detection.training.stream import batches
 from twinbench.detection.training.train import Run, train
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity

@@ -63,7 +63,13 @@ def _protocol(arguments: argparse.Namespace) -> Protocol:
     """Return the protocol with --scale-to and --set applied; where both change a setting, --set has the last word."""
     load_own(arguments.protocols)
     named = find_protocol(arguments.protocol, "detection")
-    assert isinstance(named.recipe, DetectionRecipe)
+    if not isinstance(named.recipe, DetectionRecipe):
+        if arguments.scale_to != GPUS:
+            raise DetectionError(
+                f"--scale-to {arguments.scale_to}: the linear rule is of detectors' recipes, and {named.name} is a "
+                f"{named.recipe.kind}'s; set batch_size, lr and iterations with --set"
+            )
+        return trial_protocol(named, arguments.set)
     try:
         scaled = [f"{name}={value}" for name, value in linear_rule(named.recipe, arguments.scale_to).items()]
     except ScalingError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as _run_lengths
 
 from twinbench.data.errors import DataError
@@ -63,9 +64,16 @@ def open_data(
     if recipe.keep_empty:
         return found
     train = found.train.where(found.train.objects > 0)
+    if "keypoint" in recipe.measures:
+        train = train.where(np.array([_shows_a_keypoint(record) for record in train], bool))
     if not len(train):
         raise DataError(f"{source}: no training image shows an object; expected some; see `twinbench data check`")
     return replace(found, train=train)
+
+
+def _shows_a_keypoint(record: Record) -> bool:
+    """Say whether an image has a keypoint that is labelled: Detectron2 trains Keypoint R-CNN on these."""
+    return any(seen > 0 for thing in record["annotations"] for seen in thing["keypoints"][2::3])
 
 
 def _packed_or_nothing(protocol: Protocol, source: Source, folder: Path | None, identity: str) -> DetectionData:

@@ -16,7 +16,7 @@ from twinbench.data.objects.packed import Record
 from twinbench.detection.datasets import DetectionData
 from twinbench.detection.drawing import Thing, decoded, draw, letters, resized, things_of
 from twinbench.detection.evaluation.predictions import Detections, detections_of
-from twinbench.detection.training.stream import image_mapper
+from twinbench.detection.training.mapping import image_mapper
 from twinbench.protocols.house import replacing
 
 TRUE, PREDICTED = (60, 220, 60), (255, 90, 40)

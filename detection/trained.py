@@ -80,7 +80,7 @@ def _config(path: Path) -> CfgNode:
     config = get_cfg()
     config.set_new_allowed(True)
     try:
-        config.merge_from_file(str(path))
+        config.merge_from_file(str(path), allow_unsafe=False)  # by default a tag of YAML's runs code
     except (yaml.YAMLError, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainedError(f"{path}: no configuration of Detectron2 ({_first_line(error)}); run the trial again") from (
             error

@@ -44,7 +44,7 @@ def test_deterministic_mode_holds_in_training_and_at_test_and_is_in_the_result(a
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for monkeypatch to put back what there was
     monkeypatch.setattr(SimpleTrainer, "run_step", noted(SimpleTrainer.run_step))
     monkeypatch.setattr(training, "update_bn_stats", noted(training.update_bn_stats))
-    monkeypatch.setattr("twinbench.detection.trial.predict_all", noted(predict_all))
+    monkeypatch.setattr("twinbench.detection.work.predict_all", noted(predict_all))
     result = measure(asked, Options(deterministic=True))
     assert seen == [(True, True)] * 3
     assert result.details["deterministic"] is True

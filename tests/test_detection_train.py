@@ -179,7 +179,6 @@ def test_the_state_of_a_run_on_other_data_is_refused(tmp_path, monkeypatch, reco
         (Owner(replace(MINE, backbone="a" * 64)), "backbone bbbbbbbbbbbb, this one has aaaaaaaaaaaa;"),
         (Owner(replace(MINE, seed=4)), "seed 3, this one has 4;"),
         (Owner(replace(MINE, seed=4, data="c" * 64)), "data dddddddddddd, seed 3, this one has cccccccccccc, 4;"),
-        (Owner(MINE, processes=2), "processes 1, this one has 2;"),
     ],
 )
 def test_what_differs_from_another_run_is_named_in_one_line(other, words):

@@ -21,7 +21,8 @@ from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import predict_all
 from twinbench.detection.training import train as training
 from twinbench.detection.training.checkpoint import checkpoints
-from twinbench.detection.trial import PICTURE, measure
+from twinbench.detection.trial import measure
+from twinbench.detection.work import PICTURE
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.report.asked import Asked
@@ -144,7 +145,7 @@ def test_a_finished_trial_is_not_measured_again(voc, tmp_path, monkeypatch):
     trial = wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1)
     first = measure(trial)
     (tmp_path / PICTURE).unlink()
-    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("twinbench.detection.work.build_detector", lambda *_: pytest.fail("measured again"))
     assert measure(trial) == first
 
 
@@ -188,7 +189,7 @@ def test_masks_are_not_to_be_had_from_boxes(voc, tmp_path):
 
 def test_the_number_of_other_data_is_refused_and_the_same_data_elsewhere_is_taken(voc, tmp_path, monkeypatch):
     first = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "out", iterations=1))
-    monkeypatch.setattr("twinbench.detection.trial.build_detector", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("twinbench.detection.work.build_detector", lambda *_: pytest.fail("measured again"))
     other = shutil.copytree(voc, tmp_path / "other" / "VOCdevkit")
     trial = wanted("demo-voc0712-frcnn-c4", other, tmp_path / "out", iterations=1)
     assert measure(trial) == first
@@ -227,7 +228,7 @@ def test_float32_is_exact_in_training_and_at_test_and_what_was_set_comes_back(vo
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's own choice
     monkeypatch.setattr(SimpleTrainer, "run_step", noted(SimpleTrainer.run_step))
     monkeypatch.setattr(training, "update_bn_stats", noted(training.update_bn_stats))
-    monkeypatch.setattr("twinbench.detection.trial.predict_all", noted(predict_all))
+    monkeypatch.setattr("twinbench.detection.work.predict_all", noted(predict_all))
     result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path, iterations=1))
     assert seen == [(False, False)] * 3
     assert result.precision == "fp32"
@@ -298,7 +299,7 @@ def test_the_evaluator_asked_for_is_the_one_that_measures(scenes, tmp_path, monk
         asked.append(words[-1])
         return scored(*words)
 
-    monkeypatch.setattr("twinbench.detection.trial.scored", noted)
+    monkeypatch.setattr("twinbench.detection.work.scored", noted)
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: name)
     words = ["demo-coco-mrcnn-c4-1x", "random", scenes / "coco", tmp_path, "--workers", 0, "--device", "cpu"]
     words += [word for pair in (SMALL | {"iterations": 1}).items() for word in ("--set", "=".join(map(str, pair)))]

@@ -20,8 +20,8 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.detection import OBJECTS, boxes, detector
 from benchmarks.gpu.figures import TIMES, Figure, Place
+from twinbench.data.objects.packed import Record
 from twinbench.detection.chatter import chatter_to
-from twinbench.detection.training.stream import Record
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.scaling import GPUS

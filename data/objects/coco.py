@@ -216,8 +216,8 @@ def _thing(
     }
     if "mask" in measures:
         found["segmentation"] = mask
-    if "keypoint" in measures and annotation.get("keypoints"):
-        found["keypoints"] = annotation["keypoints"]
+    if "keypoint" in measures and reading.points:
+        found["keypoints"] = annotation.get("keypoints") or [0, 0, 0] * len(reading.points.names)
     return found
 
 

@@ -46,6 +46,8 @@ def _needs(config: CfgNode) -> str:
         return (
             "# before merge_from_file: from twinbench.detection.models import add_trunk_config; add_trunk_config(cfg)\n"
         )
+    if "SEGMENTER" in config.MODEL:
+        return "# before merge_from_file: from twinbench.detection.semantic import with_keys; with_keys(cfg)\n"
     if head.Res5ROIHeadsExtraNorm.__name__ == config.MODEL.ROI_HEADS.NAME:
         return "# before build_model: import twinbench.detection.models\n"
     return ""

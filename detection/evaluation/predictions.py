@@ -19,7 +19,8 @@ from pycocotools import mask as run_lengths
 from torch import nn
 
 from twinbench.data.objects.packed import Records
-from twinbench.detection.training.stream import image_mapper, test_loader
+from twinbench.detection.training.mapping import image_mapper
+from twinbench.detection.training.stream import test_loader
 from twinbench.protocols.house import UserError, replacing
 from twinbench.runtime.distributed import from_main, meet
 from twinbench.runtime.process import Process

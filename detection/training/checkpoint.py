@@ -8,10 +8,12 @@ from typing import Any
 
 from detectron2.engine import HookBase
 from torch import nn, optim
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from twinbench.convert.files import load, save
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, Identity
+from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.runtime.distributed import from_main, meet
 from twinbench.runtime.process import Process
 from twinbench.runtime.shared import is_there
@@ -27,7 +29,8 @@ class ResumeError(UserError):
 
 @dataclass(frozen=True)
 class Owner:
-    """What a run's files belong to. Beside the identities, the number of processes decides which image comes when."""
+    """What a run's files belong to. Beside the identities, the number of processes that it began with decides which
+    image comes when: it is kept."""
 
     identity: Identity
     processes: int = 1
@@ -38,12 +41,9 @@ class Owner:
 
     def require_own(self, path: Path, found: dict[str, Any]) -> None:
         """Raise ResumeError, naming each part that differs, unless `found`, which `path` keeps, is of this run."""
-        ours = self.as_dict()
+        ours = self.identity.as_dict()
         recorded = {name: found.get(name, NOT_RECORDED) for name in ours}
-        processes = recorded.pop("processes")
         differing = list(self.identity.differences(Identity(**recorded)))
-        if processes != self.processes:
-            differing.append("processes")
         if differing:
             theirs = ", ".join(f"{name} {_short(found.get(name))}" for name in differing)
             mine = ", ".join(_short(ours[name]) for name in differing)
@@ -51,6 +51,34 @@ class Owner:
                 f"{path}: belongs to a run with {theirs}, this one has {mine}; "
                 "choose another OUT, or remove it to start anew"
             )
+
+    def require_shared_streams(self, path: Path, streams: int, model: nn.Module) -> None:
+        """Raise ResumeError where a run that began with `streams` processes cannot go on with this one's number.
+
+        Each process goes on with several of their streams of images, or a part of one. What the norms see must not
+        change with that: statistics of a process's own images do.
+        """
+        here = f"{path}: the state of a run that began with {streams} processes, and this one has {self.processes}"
+        if streams == self.processes:
+            return
+        if streams % self.processes and self.processes % streams:
+            raise ResumeError(
+                f"{here}; expected a number that divides the other, so that each process takes over whole shares of the"
+                " images; start as many, or remove it to start anew"
+            )
+        if norm := own_statistics(model):
+            raise ResumeError(
+                f"{here}; {norm} depends on how many images each process has at once; expected {streams} processes; "
+                "start as many, or remove it to start anew"
+            )
+
+
+def own_statistics(model: nn.Module) -> str:
+    """Return the class of a norm whose statistics are of each process's own images; empty where there is none."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm | GlobalBatchNorm):
+            return type(module).__name__
+    return ""
 
 
 def _short(value: object) -> str:
@@ -65,37 +93,46 @@ class State:
     model: nn.Module
     optimizer: optim.Optimizer
     scheduler: Any  # Detectron2's LRMultiplier
+    scaler: Any  # of losses, torch's GradScaler
     owner: Owner  # a checkpoint of another one is refused
 
-    def save(self, folder: Path, iteration: int) -> None:
-        """Write the state after `iteration` iterations and remove all but the KEPT newest ones."""
+    def save(self, folder: Path, iteration: int, streams: int = 0) -> None:
+        """Write the state after `iteration` iterations and remove all but the KEPT newest ones.
+
+        `streams` is the number of processes that the run began with, 0: as many as now.
+        """
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "iteration": iteration,
-            "identity": self.owner.as_dict(),
+            "identity": self.owner.as_dict() | ({"processes": streams} if streams else {}),
         }
         save(state, folder / f"iteration_{iteration:07d}.pth")
         for path in checkpoints(folder)[:-KEPT]:
             path.unlink()
 
-    def resume(self, folder: Path, process: Process) -> int:
-        """Take up the newest state in `folder` and return the number of iterations done; 0 if there is none.
+    def resume(self, folder: Path, process: Process) -> tuple[int, int]:
+        """Take up the newest state in `folder`; return the number of iterations done, and the run's streams of images:
+        the number of processes that it began with. None done if there is none.
 
         All processes take up the one that is the newest for the main one.
         """
         newest = from_main(process, lambda: [path.name for path in checkpoints(folder)[-1:]])
         if not newest:
-            return 0
+            return 0, process.world
         path = folder / newest[0]
         is_there(path, process)
         found = load(path)
         self.owner.require_own(path, found["identity"])
+        streams = found["identity"].get("processes", process.world)
+        self.owner.require_shared_streams(path, streams, self.model)
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.scheduler.load_state_dict(found["scheduler"])
-        return found["iteration"]
+        self.scaler.load_state_dict(found.get("scaler", {}))
+        return found["iteration"], streams
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -110,8 +147,10 @@ class Checkpoints(HookBase):
     Every process has this hook, the last of all: they stop after the same iteration. Only the main one writes.
     """
 
-    def __init__(self, state: State, folder: Path, process: Process, stopper: Stopper, seconds: float) -> None:
-        self.state, self.folder, self.seconds = state, folder, seconds
+    def __init__(
+        self, state: State, folder: Path, process: Process, stopper: Stopper, seconds: float, streams: int
+    ) -> None:
+        self.state, self.folder, self.seconds, self.streams = state, folder, seconds, streams
         self.process, self.stopper = process, stopper
         self.saved = time.monotonic()
 
@@ -121,7 +160,7 @@ class Checkpoints(HookBase):
         stop = self.stopper.agreed_now()
         is_time = done == end or time.monotonic() - self.saved >= self.seconds
         if self.process.is_main and (stop or is_time):
-            self.state.save(self.folder, done)
+            self.state.save(self.folder, done, self.streams)
             self.saved = time.monotonic()
         if stop:
             # torchrun ends all processes when the first one exits: none may before the state is on disk.

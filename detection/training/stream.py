@@ -9,13 +9,10 @@ processes nor an interruption changes a single pixel.
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.data.errors import DataError
@@ -26,46 +23,61 @@ from twinbench.runtime.stopping import ignore_signals
 
 
 def batches(
-    shapes: np.ndarray, *, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    shapes: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    repeats: torch.Tensor | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Yield the endless batches of one rank, each `batch_size` pairs (image, position in the stream).
 
     `shapes` (N, 2) are the images' (width, height). As in Detectron2: one shuffled pass over the data after the other,
-    image k of the stream to rank k mod `world`, and wide images are batched apart from tall ones.
+    image k of the stream to rank k mod `world`, and wide images are batched apart from tall ones. With `repeats` (N,)
+    a pass holds each image that many times, fractions by chance.
     """
-    stream = enumerate(_shuffled_passes(len(shapes), seed))
+    stream = enumerate(_shuffled_passes(len(shapes), seed, repeats))
     waiting: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
     for position, image in itertools.islice(stream, rank, None, world):
         width, height = shapes[image]
-        group = waiting[width > height]
+        group = waiting[bool(width > height)]
         group.append((image, position))
         if len(group) == batch_size:
             yield group.copy()
             group.clear()
 
 
-def _shuffled_passes(images: int, seed: int) -> Iterator[int]:
+def _shuffled_passes(images: int, seed: int, repeats: torch.Tensor | None) -> Iterator[int]:
     """Yield the images of one shuffled pass over the data after the other, without end."""
     generator = torch.Generator().manual_seed(seed)
+    every = torch.arange(images)
     while True:
-        yield from torch.randperm(images, generator=generator).tolist()
+        if repeats is not None:  # Detectron2's RepeatFactorTrainingSampler
+            whole = repeats.trunc()
+            chance = torch.rand(images, generator=generator) < repeats - whole
+            every = torch.arange(images).repeat_interleave((whole + chance).long())
+        yield from every[torch.randperm(len(every), generator=generator)].tolist()
 
 
-def image_mapper(config: CfgNode, *, train: bool) -> Callable[[Record], Record | DataError]:
-    """Return Detectron2's reader of images: resized, flipped at random in training, with their objects as tensors.
+def shared_batches(
+    order: Callable[[int], Iterator[list[tuple[int, int]]]], *, streams: int, rank: int, world: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield a process's part of each iteration's batches, which `streams` processes took one each when the run began.
 
-    A damaged file becomes a DataError as value: raised in a loader process it would arrive with a page of traceback.
+    `order(k)` gives the batches of stream k. With fewer processes than streams each takes several, put together; with
+    more each takes its part of one: what an iteration sees stays the same.
     """
-    mapper: Any = DatasetMapper
-    return partial(_read, mapper(config, train))
-
-
-def _read(mapper: Callable[[Record], Record], record: Record) -> Record | DataError:
-    """Return what `mapper` makes of a record, or a DataError that names its file."""
-    try:
-        return mapper(record)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow raises any of these on damaged files
-        return DataError(f"{record['file_name']}: not usable ({error}); fetch the file again")
+    if streams >= world:
+        several = streams // world
+        for parts in zip(*(order(rank * several + k) for k in range(several)), strict=True):
+            yield [pair for part in parts for pair in part]
+        return
+    sharing = world // streams
+    stream, place = divmod(rank, sharing)
+    for batch in order(stream):
+        size = len(batch) // sharing
+        yield batch[place * size : (place + 1) * size]
 
 
 class Checked:

@@ -12,14 +12,16 @@ data is exact, and the arithmetic as exact as the GPU's kernels are). One that i
 runtime/stopping.py says, saves after the iteration it is in and loses nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import HookBase, SimpleTrainer, hooks
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.engine import HookBase, hooks
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
@@ -29,13 +31,11 @@ from twinbench.convert.files import load, save
 from twinbench.data.objects.packed import Record, Records
 from twinbench.detection.options import SECONDS
 from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
-from twinbench.detection.training.stream import (
-    Checked,
-    SeededImages,
-    batches,
-    image_mapper,
-    training_loader,
-)
+from twinbench.detection.training.mapping import image_mapper
+from twinbench.detection.training.optimizer import build_optimizer
+from twinbench.detection.training.schedule import build_schedule
+from twinbench.detection.training.step import Steps, Trainer
+from twinbench.detection.training.stream import Checked, SeededImages, batches, shared_batches, training_loader
 from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
@@ -58,6 +58,8 @@ class Run:
     folder: Path
     workers: int = 2
     checkpoint_seconds: float = SECONDS
+    reader: Callable[[Record], Any] | None = None  # of training examples; None: Detectron2's mapper of the config
+    steps: Steps = Steps()
 
     @property
     def seed(self) -> int:
@@ -69,18 +71,34 @@ class Run:
         """What the run's files belong to."""
         return Owner(self.identity, self.process.world)
 
-    def loader(self, records: Records, *, start: int, stop: int, purpose: int = ORDER) -> Checked:
-        """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order."""
-        process, seed = self.process, self.seed
-        order = batches(
-            records.shapes,
-            batch_size=process.share(self.config.SOLVER.IMS_PER_BATCH, "the protocol's batch_size"),
-            seed=derived_seed(seed, purpose),
-            rank=process.rank,
-            world=process.world,
-        )
-        images = SeededImages(records, image_mapper(self.config, train=True), derived_seed(seed, AUGMENT, purpose))
-        return training_loader(images, order, start=start, stop=stop, workers=self.workers)
+    def loader(self, records: Records, *, start: int, stop: int, purpose: int = ORDER, streams: int = 0) -> Checked:
+        """Return the loader of this process's batches `start` to `stop`; each `purpose` has its own order.
+
+        The order is one of `streams` processes, 0: as many as there are.
+        """
+        process, seed, size = self.process, self.seed, self.config.SOLVER.IMS_PER_BATCH
+        process.share(size, "the protocol's batch_size")
+        streams = streams or process.world
+        is_grouped = self.config.DATALOADER.ASPECT_RATIO_GROUPING
+        shapes = records.shapes if is_grouped else np.ones_like(records.shapes)
+        repeats = _repeats(records, self.config) if purpose == ORDER else None
+
+        def order(stream: int) -> Iterator[list[tuple[int, int]]]:
+            words = {"seed": derived_seed(seed, purpose), "rank": stream, "world": streams, "repeats": repeats}
+            return batches(shapes, batch_size=size // streams, **words)
+
+        mine = shared_batches(order, streams=streams, rank=process.rank, world=process.world)
+        reader = self.reader or image_mapper(self.config, train=True)
+        images = SeededImages(records, reader, derived_seed(seed, AUGMENT, purpose))
+        return training_loader(images, mine, start=start, stop=stop, workers=self.workers)
+
+
+def _repeats(records: Records, config: CfgNode) -> torch.Tensor | None:
+    """Return how often each image comes in a pass, by its rarest class as Detectron2 has it; None: once."""
+    threshold = config.DATALOADER.REPEAT_THRESHOLD
+    if not threshold:
+        return None
+    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(records, threshold)
 
 
 def train(run: Run, model: nn.Module, records: Records) -> None:
@@ -105,21 +123,25 @@ def train(run: Run, model: nn.Module, records: Records) -> None:
 
 def _iterate(run: Run, model: nn.Module, records: Records) -> None:
     """Run the iterations that are still to do."""
-    optimizer = build_optimizer(run.config, model)
-    scheduler = build_lr_scheduler(run.config, optimizer)
-    state = State(model, optimizer, scheduler, run.owner)
-    start, stop = state.resume(run.folder / "checkpoints", run.process), run.config.SOLVER.MAX_ITER
+    process, folder = run.process, run.folder / "checkpoints"
+    optimizer = build_optimizer(run.config, model, run.steps.optimizer, run.steps.layer_decay)
+    scheduler = build_schedule(run.config, optimizer)
+    scaler = torch.amp.GradScaler(torch.device(process.device).type, enabled=run.steps.precision == "fp16")
+    state = State(model, optimizer, scheduler, scaler, run.owner)
+    (start, streams), stop = state.resume(folder, process), run.config.SOLVER.MAX_ITER
     if start == stop:
         return
-    process, folder = run.process, run.folder / "checkpoints"
-    trainer = SimpleTrainer(_parallel(model, process), run.loader(records, start=start, stop=stop), optimizer)
+    loader = run.loader(records, start=start, stop=stop, streams=streams)
+    trainer = Trainer(_parallel(model, process), loader, optimizer, scaler, run.steps, process, folder)
     trainer.register_hooks([Reseed(run), hooks.LRScheduler(optimizer, scheduler)])
     if process.is_main:
         log = JsonLog(run.folder / "log.jsonl")
         log.cut("iteration", start)
+        if streams != process.world:
+            log.write(iteration=start, began_with=streams, goes_on_with=process.world)
         trainer.register_hooks([Log(log, start, stop)])
     with Stopper(process.world, torch.device(process.device)) as stopper:
-        trainer.register_hooks([Checkpoints(state, folder, process, stopper, run.checkpoint_seconds)])
+        trainer.register_hooks([Checkpoints(state, folder, process, stopper, run.checkpoint_seconds, streams)])
         trainer.train(start, stop)
 
 

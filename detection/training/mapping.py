@@ -1,0 +1,73 @@
+"""From a record to a training or test example: Detectron2's mapper, as the recipe asks for it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+
+from twinbench.data.errors import DataError
+from twinbench.data.objects.packed import Record
+from twinbench.data.objects.split import KeypointNames
+
+
+def image_mapper(
+    config: CfgNode,
+    *,
+    train: bool,
+    jitter: tuple[float, ...] = (),
+    keypoints: KeypointNames | None = None,
+) -> Callable[[Record], Record | DataError]:
+    """Return Detectron2's reader of images: resized, flipped at random in training, with their objects as tensors.
+
+    With a `jitter`, the least and largest scale, training images are put at a random scale on a square of the largest
+    test size (large-scale jitter, as in ViTDet's configuration). A damaged file becomes a DataError as value: raised in
+    a loader process it would arrive with a page of traceback.
+    """
+    mapper: Any = DatasetMapper
+    is_jittered = train and bool(jitter)
+    settings = {
+        "augmentations": _jittered(config, jitter) if is_jittered else build_augmentation(config, train),
+        "image_format": config.INPUT.FORMAT,
+        "use_instance_mask": config.MODEL.MASK_ON,
+        "instance_mask_format": config.INPUT.MASK_FORMAT,
+        "use_keypoint": config.MODEL.KEYPOINT_ON,
+        "recompute_boxes": is_jittered and config.MODEL.MASK_ON,
+    }
+    if keypoints:
+        settings["keypoint_hflip_indices"] = flipped(keypoints)
+    return partial(_read, mapper(train, **settings))
+
+
+def flipped(keypoints: KeypointNames) -> np.ndarray:
+    """Return for each keypoint the number of the one that a mirror puts in its place."""
+    pairs = dict(keypoints.flips) | {right: left for left, right in keypoints.flips}
+    return np.array([keypoints.names.index(pairs.get(name, name)) for name in keypoints.names])
+
+
+def _jittered(config: CfgNode, jitter: tuple[float, ...]) -> list[Any]:
+    """Return the augmentations of Detectron2's configs/common/coco_loader_lsj.py."""
+    side: Any = config.INPUT.MAX_SIZE_TRAIN
+    crop: Any = T.FixedSizeCrop
+    scale = T.ResizeScale(min_scale=jitter[0], max_scale=jitter[1], target_height=side, target_width=side)
+    return [T.RandomFlip(horizontal=True), scale, crop(crop_size=(side, side), pad=False)]
+
+
+def _read(mapper: Callable[[Record], Record], record: Record) -> Record | DataError:
+    """Return what `mapper` makes of a record, or a DataError that names its file."""
+    for thing in record.get("annotations", ()):
+        if "keypoints" in thing:
+            thing["keypoints"] = _centred(thing["keypoints"])
+    try:
+        return mapper(record)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow raises any of these on damaged files
+        return DataError(f"{record['file_name']}: not usable ({error}); fetch the file again")
+
+
+def _centred(points: list[float]) -> list[float]:
+    """Return keypoints x, y, v, ... whose pixels' indices are made places: the centre of a pixel is half a pixel on."""
+    return [value if place % 3 == 2 else value + 0.5 for place, value in enumerate(points)]
