@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as _run_lengths
 
 Color = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 run_lengths: Any = _run_lengths  # its types know only one of the forms that it takes
 
 GOLDEN = 0.618034  # of the circle of hues, from one class to the next: neighbours are never alike
@@ -56,9 +57,10 @@ def draw(image: Image.Image, things: Sequence[Thing]) -> Image.Image:
         if thing.points is not None:
             _draw_points(pen, thing.points, thing.color, width)
     font = letters(max(LEAST_TEXT, round(max(image.size) / TEXT)))
-    for thing in things:
+    taken: list[Rectangle] = []
+    for thing in reversed(things):  # the best has the first choice of places
         if thing.label:
-            _draw_label(pen, thing, font, image.size)
+            taken.append(_draw_label(pen, thing, font, image.size, taken))
     return drawn
 
 
@@ -149,17 +151,47 @@ def _draw_points(pen: ImageDraw.ImageDraw, points: np.ndarray, color: Color, wid
         pen.circle((x, y), 1.5 * width, fill=color, outline="white")
 
 
-def _draw_label(pen: ImageDraw.ImageDraw, thing: Thing, font: ImageFont.FreeTypeFont, size: tuple[int, int]) -> None:
-    """Write a label on a ground of the object's colour: above its box, or within it where there is no room."""
+def _draw_label(
+    pen: ImageDraw.ImageDraw,
+    thing: Thing,
+    font: ImageFont.FreeTypeFont,
+    size: tuple[int, int],
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Write a label on a ground of the object's colour, and return where."""
     left, top, right, bottom = pen.textbbox((0, 0), thing.label, font=font)
     pad = round(font.size / 6)
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
-    x = max(0, min(round(thing.box[0]), size[0] - width))
-    y = round(thing.box[1]) - height
-    if y < 0:
-        y = max(0, min(round(thing.box[1]), size[1] - height))
-    pen.rectangle((x, y, x + width, y + height), fill=thing.color)
+    place = _place(thing.box, (round(right - left) + 2 * pad, round(bottom - top) + 2 * pad), size, taken)
+    pen.rectangle(place, fill=thing.color)
+    x, y = place[:2]
     pen.text((x + pad - left, y + pad - top), thing.label, font=font, fill=_readable_on(thing.color))
+    return place
+
+
+def _place(
+    box: tuple[float, float, float, float], label: tuple[int, int], size: tuple[int, int], taken: Sequence[Rectangle]
+) -> Rectangle:
+    """Return where a label of a width and height goes on an image of `size`: above its box, else within it or below.
+
+    The first place counts that is on the image and that no other label has; where there is none, the first on it.
+    """
+    width, height = label
+    left, top, right, bottom = map(round, box)
+    places: list[Rectangle] = []
+    for y in (top - height, top, bottom, bottom - height):
+        for x in (left, right - width):
+            x = max(0, min(x, size[0] - width))
+            if 0 <= y <= size[1] - height:
+                places.append((x, y, x + width, y + height))
+    if not places:  # the box is larger than the image, or the label is
+        return (0, 0, width, height)
+    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+    return (free or places)[0]
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    """Say whether two rectangles share a pixel."""
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _readable_on(color: Color) -> str:

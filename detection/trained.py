@@ -15,6 +15,7 @@ from twinbench.protocols.house import UserError
 from twinbench.report.result import Result, read_result
 
 CONFIG = "config.yaml"
+DETECTORS = ("GeneralizedRCNN", "RetinaNet")  # of Detectron2's architectures, those that find objects
 
 
 class TrainedError(UserError):
@@ -37,6 +38,9 @@ def load_trained(trial: Path, device: str = "cpu", threshold: float | None = Non
     """
     classes = tuple(_finished(trial).details["classes"])
     config = _config(trial / CONFIG)
+    if config.MODEL.META_ARCHITECTURE not in DETECTORS:
+        found = config.MODEL.META_ARCHITECTURE
+        raise TrainedError(f"{trial}: a trial of a {found}, which finds no objects; expected one of a detector")
     config.MODEL.DEVICE = device
     if threshold is not None:
         # Non-maximum suppression goes from the best downwards: those that stay are the same without the worse ones.

@@ -292,6 +292,17 @@ def test_weights_of_another_trial_are_refused(copied):
         load_trained(copied)
 
 
+def test_a_trial_that_finds_no_objects_is_refused(copied):
+    text = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(
+        text.replace("META_ARCHITECTURE: GeneralizedRCNN", "META_ARCHITECTURE: Segmenter")
+    )
+    with pytest.raises(
+        TrainedError, match="a trial of a Segmenter, which finds no objects; expected one of a detector"
+    ):
+        load_trained(copied)
+
+
 @pytest.mark.parametrize("text", ["VERSION: [", "MODEL: 5\n", "- a\n"])
 def test_a_damaged_configuration_is_refused(copied, text):
     (copied / "config.yaml").write_text(text)
@@ -355,3 +366,10 @@ def test_a_box_whose_corners_are_the_wrong_way_round_ends_no_picture():
     image = Image.new("RGB", (600, 400), "black")
     drawn = draw(image, [Thing((120, 40, 20, 240), (255, 0, 0))])
     assert not np.asarray(drawn).any()
+
+
+def test_labels_of_boxes_at_one_place_do_not_hide_each_other():
+    things = [Thing((100, 100, 300, 300), color, "a class 0.99") for color in ((0, 0, 255), (255, 0, 0))]
+    drawn = np.asarray(draw(Image.new("RGB", (600, 400), "black"), things))
+    blue = (drawn == (0, 0, 255)).all(axis=2).sum()
+    assert blue > 500  # of its label: its box lies below the other one
