@@ -62,7 +62,9 @@ def made_up(seed: int, images: int = 12, found: int = 25) -> tuple[Records, list
             {"file_name": f"/{image}.jpg", "image_id": image, "width": SIDE, "height": SIDE, "annotations": things}
             | {"neg_category_ids": absent, "not_exhaustive_category_ids": partly}
         )
-        near = [(np.clip(box + rng.normal(0, 2, 4).round(), 0, SIDE), each) for box, each in zip(boxes, things)]
+        near = [
+            (np.clip(box + rng.normal(0, 2, 4).round(), 0, SIDE), each) for box, each in zip(boxes, things, strict=True)
+        ]
         those = [(np.sort(box.reshape(2, 2), axis=0).ravel(), each["category_id"]) for box, each in near]
         those += [(corners(rng), int(rng.integers(6))) for _ in range(found)]
         detections = [
