@@ -67,12 +67,12 @@ def detections(pixels: np.ndarray, rng: np.random.Generator) -> list[tuple[int, 
     return [*found, (0, 0.9, np.zeros((SIDE, SIDE), bool))]
 
 
-def by_the_authors(folder: Path, maps: list[np.ndarray], found: list[Any]) -> dict[str, Any]:
+def by_the_authors(folder: Path, maps: list[np.ndarray], found: list[Any], patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the averages of cityscapesScripts, from files as it wants them."""
     from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as program
 
     module: Any = program
-    module.writeDict2JSON = lambda *_: None  # cannot write the integers of today's numpy; only a cache
+    patch.setattr(module, "writeDict2JSON", lambda *_: None)  # cannot write today's numpy integers; only a cache
     args = module.args
     args.predictionPath, args.quiet, args.JSONOutput = str(folder), True, False
     args.gtInstancesFile = str(folder / "gtInstances.json")
@@ -100,7 +100,7 @@ def test_each_number_is_that_of_the_authors_program(seed: int, tmp_path: Path, m
     rng = np.random.default_rng(seed)
     maps = [truth(rng) for _ in range(6)]
     found = [detections(pixels, rng) for pixels in maps]
-    expected = by_the_authors(tmp_path, maps, found)
+    expected = by_the_authors(tmp_path, maps, found, monkeypatch)
     records = Records.of([record(pixels, image) for image, pixels in enumerate(maps)])
     predictions = [
         [{"category_id": label, "score": score, "segmentation": coded(made)} for label, score, made in those]

@@ -63,7 +63,9 @@ def cityscapes_scores(records: Records, predictions: Sequence[Detections], class
     known = ~np.isnan(aps[:, 0])
     for name, each in {"mask-AP": aps.mean(axis=1), "mask-AP50": aps[:, 0]}.items():
         scores.metrics[name] = 100 * float(each[known].mean()) if known.any() else 0.0
-        scores.per_class[name] = {classes[number]: 100 * float(each[number]) for number in np.flatnonzero(known)}
+        scores.per_class[name] = {
+            classes[number]: 100 * float(each[number]) for number in np.flatnonzero(known).tolist()
+        }
     absent = [name for name, is_known in zip(classes, known, strict=True) if not is_known]
     if absent:
         scores.notes.append(f"no test object of {', '.join(absent)}: left out of the means")
