@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from twinbench.detection.datasets import DetectionData
+from twinbench.detection.evaluation.cityscapes import cityscapes_scores
 from twinbench.detection.evaluation.coco import coco_scores
 from twinbench.detection.evaluation.predictions import Detections
 from twinbench.detection.evaluation.scores import Scores
@@ -19,4 +20,6 @@ def scored(
     """
     if data.rule in ("voc-11-points", "voc-area"):
         return voc_scores(data.test, predictions, data.classes, data.rule)
+    if data.rule == "cityscapes":
+        return cityscapes_scores(data.test, predictions, data.classes)
     return coco_scores(data.test, predictions, data.classes, measures, evaluator)
