@@ -23,6 +23,8 @@ from twinbench.data.layouts import read_labelled
 from twinbench.data.objects.find import find_objects
 from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.paths import PathList
+from twinbench.data.pixels.read import read_pixels
+from twinbench.data.pixels.split import PixelImages
 from twinbench.data.sizes import in_order, size
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
@@ -157,10 +159,25 @@ def _text_sha256(path: Path) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
+def _segmented(wanted: _Split) -> _Part:
+    """Return images with their masks."""
+    found = read_pixels(wanted.layout, wanted.source, wanted.split)
+    masks = tuple(found.masks.one(index) for index in range(len(found.masks)))
+    return _Part(found.paths, found.classes, _segmented_items(found, masks), masks)
+
+
+def _segmented_items(found: PixelImages, masks: Sequence[Path]) -> Iterator[Item]:
+    """Yield each image with the name and sha256 of its mask: a mask that somebody repaints may keep its size."""
+    digests = in_order(lambda index: digest(masks[index], "sha256"), len(masks))
+    for index, (count, label) in enumerate(zip(found.paths.sizes(), digests, strict=True)):
+        yield found.paths.name(index), count, [found.masks.name(index), label]
+
+
 # task: the splits that it trains and reports on, and how they are read
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Split], _Part]]] = {
     "classification": (("train", "test"), _classified),  # one label an image, or several
     "detection": (("train", "test"), _annotated),
+    "segmentation": (("train", "test"), _segmented),
     "pretraining": (("train",), _unlabelled),
 }
 

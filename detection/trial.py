@@ -14,11 +14,12 @@ from twinbench.data.identity import contents
 from twinbench.data.source import Source
 from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.evaluation.scores import Scores
+from twinbench.detection.kinds import DATA, Measured, Opened, Work
 from twinbench.detection.models.roialign import repeatable_roi_align
 from twinbench.detection.options import Options
 from twinbench.detection.training.step import HALVES, Steps
 from twinbench.detection.training.train import FINAL, Run, train
-from twinbench.detection.work import DATA, WORK, Measured, Opened, Work
+from twinbench.detection.work import WORK
 from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.report.asked import Asked, options_of

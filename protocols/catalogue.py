@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection
+from twinbench.protocols import classification, demo, detection, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
 from twinbench.protocols.own import Registries
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
-PROTOCOLS: dict[str, Protocol] = registry(classification.PROTOCOLS + detection.PROTOCOLS + demo.PROTOCOLS)
+PROTOCOLS: dict[str, Protocol] = registry(
+    classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + demo.PROTOCOLS
+)
 
 _REGISTRIES = Registries(PROTOCOLS, DATA_SETS, KINDS)
 

@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, classification.py, detection/ or pretraining.py; what
-shows sources reads them there.
+A constant and its source are written once, on one line of svm.py, classification.py, detection/, segmentation.py or
+pretraining.py; what shows sources reads them there.
 """
 
 import ast
@@ -22,6 +22,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "detection/c4.py",
     "detection/pyramids.py",
     "detection/vitdet.py",
+    "segmentation.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

@@ -38,6 +38,7 @@ TORCHVISION = {
     "voc07": {_VOC[year]["filename"]: _VOC[year]["md5"] for year in ("2007", "2007-test")},
     "voc0712": {_VOC[year]["filename"]: _VOC[year]["md5"] for year in ("2007", "2007-test", "2012")},
     "voc12-seg": {_VOC["2012"]["filename"]: _VOC["2012"]["md5"]},
+    "voc12aug-seg": {_VOC["2012"]["filename"]: _VOC["2012"]["md5"]},
 }
 for _subset in ("imagenet-1pct", "imagenet-10pct"):
     TORCHVISION[_subset] = TORCHVISION["imagenet"]

@@ -19,10 +19,10 @@ from PIL import Image
 from twinbench.detection import command
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import predict_all
+from twinbench.detection.kinds import PICTURE
 from twinbench.detection.training import train as training
 from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import measure
-from twinbench.detection.work import PICTURE
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.report.asked import Asked

@@ -87,6 +87,7 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
     scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone", "norm_groups"}
     scaled |= {"precision", "rpn_post_nms_train"}
+    scaled |= {"head_channels", "aux_channels", "long_side", "short_side", "crop", "test_crop", "test_stride"}
     for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(demo.recipe)}:
         per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size
         assert getattr(demo.recipe, rate) / demo.recipe.batch_size == pytest.approx(per_image, rel=1e-12)

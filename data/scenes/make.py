@@ -29,6 +29,7 @@ COUNTS = {
     "coco": {"train": 600, "val": 200},
     "inat": {"train": 1000, "val": 300},
     "places": {"train": 1000, "val": 300},
+    "masks": {"train": 600, "val": 200},  # the last: the pictures of a tree depend on its place here
 }
 WRITERS = {
     "imagenet": trees.write_imagenet,
@@ -36,12 +37,13 @@ WRITERS = {
     "coco": trees.write_coco,
     "inat": trees.write_inat,
     "places": trees.write_places,
+    "masks": trees.write_masks,
 }
 LEAST = 20  # images in a split, however small the scale: two of each class
 
 
 def make_scenes(root: Path, seed: int = 0, scale: float = 1.0) -> dict[str, dict[str, int]]:
-    """Write the trees imagenet, VOCdevkit, coco, inat and places into `root`; return the image counts of each.
+    """Write the trees imagenet, VOCdevkit, coco, inat, places and masks into `root`; return the image counts of each.
 
     The pictures are a function of `seed` (0 or more); `scale` multiplies the counts. A tree that is already there from
     the same seed and scale is kept; one that a kill left unfinished is begun again. DataError if `root` holds anything

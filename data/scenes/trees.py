@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from twinbench.data.pixels.voc import palette
 from twinbench.data.scenes.digits import CLASSES, SIZE, Placed, photo_pictures, plain_pictures, sources
 from twinbench.data.scenes.outline import polygons, run_lengths
 
 JPEG_QUALITY = 92
+UNLABELLED = 255  # in a mask
 Counts = Mapping[str, int]
 
 
@@ -131,6 +133,43 @@ def coco_annotation(thing: Placed) -> dict[str, Any]:
         "iscrowd": int(thing.faint),
         "segmentation": run_lengths(thing.mask) if thing.faint else polygons(thing.mask),
     }
+
+
+def write_masks(root: Path, rng: np.random.Generator, counts: Counts) -> None:
+    """Write VOC2012 with a mask for each picture, and classes.txt, which names what the numbers in the masks are."""
+    folder = root / "VOC2012"
+    for split, source in zip(("train", "val"), sources(), strict=True):
+        names: list[str] = []
+        for number, (picture, placed) in enumerate(photo_pictures(rng, source, counts[split])):
+            names.append(f"{split}_{number:06d}")
+            save_jpeg(picture, folder / "JPEGImages" / f"{names[-1]}.jpg")
+            save_mask(class_mask(placed), folder / "SegmentationClass" / f"{names[-1]}.png")
+        _write_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{name}\n" for name in names))
+    _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in ("background", *CLASSES)))
+
+
+def class_mask(placed: Iterable[Placed]) -> np.ndarray:
+    """Return the class of each pixel, (SIZE, SIZE) uint8: 0 the ground, digit + 1; 255 borders and faint digits."""
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    for thing in placed:
+        mask[_grown(thing.mask)] = UNLABELLED
+    for thing in placed:
+        mask[thing.mask] = UNLABELLED if thing.faint else thing.digit + 1
+    return mask
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """Return a mask (H, W) bool with one pixel more on each side."""
+    padded = np.pad(mask, 1)
+    return padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+
+
+def save_mask(mask: np.ndarray, path: Path) -> None:
+    """Write classes (H, W) uint8 as a PNG with VOC's palette; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(mask)
+    image.putpalette(np.array(palette(256), np.uint8).tobytes())
+    image.save(path, "PNG")
 
 
 def save_jpeg(picture: np.ndarray, path: Path) -> None:

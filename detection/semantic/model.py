@@ -78,7 +78,7 @@ class Segmenter(nn.Module):
         super().__init__()
         keys = config.MODEL.SEGMENTER
         self.backbone = build_backbone(config)
-        channels = {name: shape.channels for name, shape in self.backbone.output_shape().items()}
+        channels = {name: shape.channels or 0 for name, shape in self.backbone.output_shape().items()}
         head = {"classes": keys.NUM_CLASSES, "dropout": keys.DROPOUT, "norm": config.MODEL.RESNETS.NORM}
         self.head = FcnHead(
             channels["res5"], keys.CHANNELS, convs=keys.CONVS, dilation=keys.DILATION, concat=keys.CONCAT, **head

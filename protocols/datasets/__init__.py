@@ -6,12 +6,20 @@ entry, typed once more from its source in tests/oracles/datasets/.
 """
 
 from twinbench.protocols.datasets import detection, large, more, suites
-from twinbench.protocols.datasets.detection import COCO17, COCO17_KEYPOINTS, VOC07, VOC0712
+from twinbench.protocols.datasets.detection import (
+    CITYSCAPES,
+    COCO17,
+    COCO17_KEYPOINTS,
+    VOC07,
+    VOC0712,
+    VOC12AUG_SEG,
+)
 from twinbench.protocols.datasets.entry import About, DataSet, File, Layout, OtherCopy, Subset
 from twinbench.protocols.datasets.large import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205
 from twinbench.protocols.datasets.scenes import SCENES
 
 __all__ = [
+    "CITYSCAPES",
     "COCO17",
     "COCO17_KEYPOINTS",
     "DATA_SETS",
@@ -24,6 +32,7 @@ __all__ = [
     "SCENES",
     "VOC07",
     "VOC0712",
+    "VOC12AUG_SEG",
     "About",
     "DataSet",
     "File",

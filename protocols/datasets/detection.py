@@ -112,9 +112,10 @@ LVIS = DataSet(
 CITYSCAPES = DataSet(
     "cityscapes",
     PIXELS,
-    classes=19,
-    images=(2975, 500),
-    is_read=False,
+    "cityscapes-pixels",
+    "cityscapes",
+    19,
+    (2975, 500),
     about=About(
         title="Cityscapes, fine annotations",
         source="mcordts/cityscapesScripts, README.md; classes: those it evaluates",
@@ -164,9 +165,10 @@ NYUV2 = DataSet(
 VOC12_SEG = DataSet(
     "voc12-seg",
     PIXELS,
-    classes=21,  # with the background
-    images=(1464, 1449),
-    is_read=False,
+    "voc-pixels",
+    "voc",
+    21,  # with the background
+    (1464, 1449),
     about=replace(
         VOC0712.about,
         title="PASCAL VOC 2012, segmentation",
@@ -178,5 +180,20 @@ VOC12_SEG = DataSet(
     ),
 )
 
+VOC12AUG_SEG = replace(
+    VOC12_SEG,
+    name="voc12aug-seg",
+    layout="voc-pixels-aug",
+    images=(10_582, 1449),
+    about=replace(
+        VOC12_SEG.about,
+        title="PASCAL VOC 2012, segmentation, with the masks of SBD",
+        source="MMSegmentation, docs/en/user_guides/2_dataset_prepare.md: 10,582 images to train on",
+        splits=(("train and aug", 10_582), ("val", 1449)),
+        get="SBD (Hariharan et al., ICCV 2011) as SegmentationClassAug/*.png and ImageSets/Segmentation/aug.txt",
+        note="images of VOC's own train keep VOC's masks; SBD's have no unlabelled borders",
+    ),
+)
+
 PAPER = (VOC07, VOC0712, COCO17)
-DENSE = (COCO17_KEYPOINTS, LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG)
+DENSE = (COCO17_KEYPOINTS, LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG, VOC12AUG_SEG)

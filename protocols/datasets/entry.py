@@ -5,9 +5,21 @@ from typing import Literal
 
 from twinbench.protocols.kinds.base import Task
 
+# The reader in data/; empty: seen from the folder.
 Layout = Literal[
-    "imagenet", "voc", "coco", "coco-keypoints", "inat", "places", ""
-]  # the reader in data/; empty: seen from the folder
+    "imagenet",
+    "voc",
+    "coco",
+    "coco-keypoints",
+    "lvis",
+    "cityscapes",
+    "inat",
+    "places",
+    "voc-pixels",
+    "voc-pixels-aug",
+    "cityscapes-pixels",
+    "",
+]
 Subset = Literal["100%", "10%", "1%"]  # of the training images, by a list
 
 FOLDER = "FOLDER"  # in `About.form`, where the user's folder goes

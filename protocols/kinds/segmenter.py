@@ -92,6 +92,8 @@ class SegmentationRecipe(Recipe):
             yield "steps", "rising whole numbers with schedule=steps, and else none"
         if self.schedule == "poly" and self.lr_end > self.lr:
             yield "lr_end", f"at most lr={self.lr}"
+        if self.test_mode == "center" and self.long_side:
+            yield "test_mode", f"whole or slide, where long_side={self.long_side}: only a whole image is resized back"
         if (self.test_mode == "whole") != (self.test_crop == 0):
             yield "test_crop", "0 with test_mode=whole, and else a number of pixels"
         if self.test_mode == "slide" and not 0 < self.test_stride <= self.test_crop:

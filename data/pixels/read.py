@@ -1,0 +1,28 @@
+"""The layouts of images with masks: a new one is a module with such a reader, and one line here."""
+
+from collections.abc import Callable
+
+from twinbench.data.errors import DataError, unreadable
+from twinbench.data.pixels.cityscapes import read_cityscapes
+from twinbench.data.pixels.split import PixelImages
+from twinbench.data.pixels.voc import read_voc, read_voc_aug
+from twinbench.data.source import Source
+from twinbench.protocols.house import unknown
+
+READERS: dict[str, Callable[[Source, str], PixelImages]] = {
+    "voc-pixels": read_voc,
+    "voc-pixels-aug": read_voc_aug,
+    "cityscapes-pixels": read_cityscapes,
+}
+
+
+def read_pixels(layout: str, source: Source, split: str) -> PixelImages:
+    """Return the `train` or `test` split of the data at `source`; DataError names what does not fit."""
+    if not source.is_folder:
+        raise DataError(f"{source}: expected masks in a folder; unpack the data set")
+    if layout not in READERS:
+        raise DataError(unknown("layout with masks", layout, READERS))
+    try:
+        return READERS[layout](source, split)
+    except OSError as error:
+        raise unreadable(error) from None

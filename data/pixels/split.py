@@ -1,0 +1,71 @@
+"""One split of images with masks: a file of class numbers beside each image."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from twinbench.data.decode import read_size
+from twinbench.data.errors import DataError
+from twinbench.data.objects.packed import Record
+from twinbench.data.paths import PathList
+
+IGNORED = 255  # in what `decode` returns: a pixel without a label
+Decode = Callable[[Path], np.ndarray]  # a mask's file to class numbers (H, W), uint8, IGNORED where there is none
+
+
+@dataclass(frozen=True)
+class PixelImages:
+    """The images of a split in their order, with as many masks."""
+
+    root: Path  # of the data set: names in the identity start here
+    paths: PathList
+    masks: PathList
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]  # of each class, RGB
+    decode: Decode
+
+    def records(self) -> Iterator[Record]:
+        """Yield each image in Detectron2's form; DataError for one whose mask is missing or has another size."""
+        for index in range(len(self.paths)):
+            path, mask = self.paths.one(index), self.masks.one(index)
+            width, height = read_size(path)
+            found = read_size(mask)
+            if found != (width, height):
+                raise DataError(
+                    f"{mask}: {found[0]} x {found[1]} pixels, its image {path.name} has {width} x {height}; expected "
+                    "the same; fetch both again"
+                )
+            yield {
+                "file_name": str(path.absolute()),
+                "image_id": path.stem,
+                "width": width,
+                "height": height,
+                "sem_seg_file_name": str(mask.absolute()),
+            }
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Return the numbers in a mask, (H, W) uint8: grey levels, or places in a palette."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P"):
+                raise DataError(
+                    f"{path}: a mask of mode {image.mode}; expected one number of 8 bits a pixel (mode L or P): turn "
+                    "colours into class numbers first"
+                )
+            return np.asarray(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not usable as a mask ({error}); fetch the file again") from None
+
+
+def require_known(path: Path, mask: np.ndarray, classes: int) -> np.ndarray:
+    """Return the mask (H, W) if each of its numbers is a class or IGNORED; DataError names one that is not."""
+    strange = (mask >= classes) & (mask != IGNORED)
+    if strange.any():
+        raise DataError(
+            f"{path}: number {mask[strange].min()} in a mask; expected 0 to {classes - 1}, or {IGNORED} for no label"
+        )
+    return mask

@@ -1,0 +1,72 @@
+"""The data of a segmentation trial: records in files that all its processes share, and how a mask is read."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinbench.data.errors import DataError
+from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.read import read_pixels
+from twinbench.data.pixels.split import Decode, PixelImages
+from twinbench.data.source import Source
+from twinbench.protocols.house import UserError
+from twinbench.protocols.schema import Protocol
+from twinbench.runtime.distributed import from_main
+from twinbench.runtime.process import Process
+from twinbench.runtime.shared import is_there
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class PixelData:
+    """A data set as a segmenter is trained and tested on it."""
+
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    decode: Decode
+    train: Records
+    test: Records
+    images: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Process) -> PixelData:
+    """Return the data of `protocol` at `source`, packed into `folder` by the main process.
+
+    DataError for what is missing or does not fit, and for another number of classes than the protocol's.
+    """
+    layout = protocol.data_set.layout
+    from_main(process, lambda: _packed(protocol, layout, source, folder))
+    test = read_pixels(layout, source, "test")
+    records: dict[str, Records] = {}
+    for name in SPLITS:
+        path = folder / f"{name}.records"
+        is_there(path, process)
+        records[name] = Records.open(path)
+    images = {name: len(found) for name, found in records.items()}
+    return PixelData(test.classes, test.colours, test.decode, records["train"], records["test"], images)
+
+
+def _packed(protocol: Protocol, layout: str, source: Source, folder: Path) -> None:
+    """Pack both splits; of data that are refused nothing is left behind."""
+    try:
+        for name in SPLITS:
+            split = read_pixels(layout, source, name)
+            _require_classes(protocol, source, split)
+            Records.pack(split.records(), folder / f"{name}.records")
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _require_classes(protocol: Protocol, source: Source, split: PixelImages) -> None:
+    """Raise DataError for data without an image, and for another number of classes than the protocol is about."""
+    if not len(split.paths):
+        raise DataError(f"{source}: a list without an image; expected some; unpack the data set again")
+    expected = protocol.data_set.classes
+    if expected and len(split.classes) != expected:
+        raise DataError(
+            f"{source}: {len(split.classes)} classes, but {protocol.name} is about {expected}; choose the protocol "
+            f"that fits the data, or name your own: {protocol.name.partition('@')[0]}@NAME"
+        )

@@ -1,0 +1,192 @@
+"""Whole trials of a segmenter on coloured shapes: it learns, is killed and ends with the same bits, and draws."""
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twinbench.convert.files import load
+from twinbench.data.identity import identify
+from twinbench.detection import command
+from twinbench.detection.kinds import PICTURE
+from twinbench.detection.semantic.images import TrainImages
+from twinbench.detection.training.checkpoint import checkpoints
+from twinbench.detection.trial import measure
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
+from twinbench.report.asked import Asked
+from twinbench.report.result import read_result
+from twinbench.runtime.stopping import StopAsked
+
+TRAIN, TEST, SIDE = 24, 6, 64
+COLOURS = {3: (220, 60, 40), 8: (40, 80, 220)}  # bird and cat
+SMALL = {"batch_size": 4, "iterations": 60, "lr": 0.05, "long_side": 128, "short_side": 64, "crop": 64}
+SMALL |= {"head_channels": 16, "aux_channels": 8, "distortion": "false"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    """VOC 2012 with masks, and as many more images with SBD's: a bright shape on dark noise, its border unlabelled."""
+    root = tmp_path_factory.mktemp("pixels") / "VOCdevkit"
+    base, rng = root / "VOC2012", np.random.default_rng(0)
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (base / folder).mkdir(parents=True)
+    for name, count, folder in (
+        ("train", TRAIN // 2, "SegmentationClass"),
+        ("aug", TRAIN // 2, "SegmentationClassAug"),
+        ("val", TEST, "SegmentationClass"),
+    ):
+        names = [f"{name}{number:03d}" for number in range(count)]
+        (base / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(names) + "\n")
+        for number, image in enumerate(names):
+            pixels = rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
+            mask = np.zeros((SIDE, SIDE), np.uint8)
+            label = (3, 8)[number % 2]
+            top, left = rng.integers(4, 28, 2)
+            mask[top - 2 : top + 30, left - 2 : left + 30] = 255
+            mask[top : top + 28, left : left + 28] = label
+            pixels[top : top + 28, left : left + 28] = COLOURS[label]
+            Image.fromarray(pixels).save(base / "JPEGImages" / f"{image}.jpg", quality=95)
+            Image.fromarray(mask).save(base / folder / f"{image}.png")
+    return root
+
+
+def wanted(data, out, name="voc12aug-fcn-20k", **settings):
+    protocol = replace(find_protocol(name), width=0.125)
+    protocol = replace(protocol, data_set=replace(protocol.data_set, images=(TRAIN, TEST)))
+    return Asked(protocol.with_settings(SMALL | settings), "random", data, out, method="ours", device="cpu", workers=0)
+
+
+def test_it_learns_and_says_so(voc, tmp_path, capsys):
+    start = measure(wanted(voc, tmp_path / "start", iterations=1))
+    result = measure(wanted(voc, tmp_path / "end"))
+    assert start.metrics["mIoU"] < 35
+    assert result.metrics["mIoU"] > start.metrics["mIoU"] + 30
+    assert result.metrics.keys() == {"aAcc", "mAcc", "mIoU"}
+    assert result.headline == "mIoU"
+    assert result.images == {"train": TRAIN, "test": TEST}
+    assert read_result(tmp_path / "end" / "result.json") == result
+    assert result.details["per_class"]["IoU"]["cat"] > 50
+    assert "no test pixel of aeroplane" in result.details["notes"][0]
+    losses = [loss for _, loss in result.curves["total_loss"]]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    with Image.open(tmp_path / "end" / PICTURE) as picture:
+        assert picture.width > 10 * SIDE
+    assert {path.name for path in (tmp_path / "end").iterdir()} >= {"config.yaml", "model_final.pth", "log.jsonl"}
+    assert not (tmp_path / "end" / "confusions").exists()
+
+
+def stop_at(monkeypatch, images):
+    """Have a signal come while the image of this number is read."""
+    read, count = TrainImages.__call__, [0]
+
+    def reading(self, record):
+        count[0] += 1
+        if count[0] == images:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, record)
+
+    monkeypatch.setattr(TrainImages, "__call__", reading)
+
+
+def test_a_killed_training_ends_with_the_same_bits(voc, tmp_path, monkeypatch):
+    short = {"iterations": 8, "distortion": "true"}
+    whole = measure(wanted(voc, tmp_path / "whole", **short))
+    stop_at(monkeypatch, 4 * 3 + 1)
+    with pytest.raises(StopAsked, match="stopped after iteration"):
+        measure(wanted(voc, tmp_path / "killed", **short))
+    assert checkpoints(tmp_path / "killed" / "checkpoints")
+    monkeypatch.undo()
+    again = measure(wanted(voc, tmp_path / "killed", **short))
+    first, second = (load(tmp_path / name / "model_final.pth")["model"] for name in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.metrics == whole.metrics
+
+
+def test_byols_recipe_trains_on_images_in_their_own_size(voc, tmp_path):
+    settings = {"long_side": 0, "short_side": 0, "iterations": 2, "steps": "1", "test_crop": 65}
+    settings |= {"crop": 65, "norm": "BN"}
+    result = measure(wanted(voc, tmp_path, "voc12-fcn-byol", **settings))
+    assert 0 <= result.metrics["mIoU"] <= 100
+
+
+def test_the_state_of_the_rate_is_in_the_log(voc, tmp_path):
+    measure(wanted(voc, tmp_path, iterations=4))
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([(0.05 - 1e-4) * (1 - done / 4) ** 0.9 + 1e-4 for done in range(4)])
+
+
+def copy_of(voc, tmp_path):
+    return shutil.copytree(voc, tmp_path / "VOCdevkit")
+
+
+def refused(data, tmp_path, message):
+    with pytest.raises(UserError, match=message) as found:
+        measure(wanted(data, tmp_path / "out", iterations=1))
+    assert "\n" not in str(found.value)
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_a_mask_of_another_size_than_its_image_is_told(voc, tmp_path):
+    data = copy_of(voc, tmp_path)
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(data / "VOC2012" / "SegmentationClass" / "train003.png")
+    refused(data, tmp_path, r"train003.png: 7 x 9 pixels, its image train003.jpg has 64 x 64; expected the same")
+
+
+def test_a_number_that_is_no_class_is_told(voc, tmp_path):
+    data = copy_of(voc, tmp_path)
+    mask = np.full((SIDE, SIDE), 40, np.uint8)
+    Image.fromarray(mask).save(data / "VOC2012" / "SegmentationClass" / "val000.png")
+    refused(data, tmp_path, r"val000.png: number 40 in a mask; expected 0 to 20, or 255 for no label")
+
+
+def test_a_mask_in_colours_is_told(voc, tmp_path):
+    data = copy_of(voc, tmp_path)
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(data / "VOC2012" / "SegmentationClass" / "val000.png")
+    refused(data, tmp_path, r"val000.png: a mask of mode RGB; expected one number of 8 bits a pixel")
+
+
+def test_sbd_that_is_not_there_is_told_with_what_to_do(voc, tmp_path):
+    data = copy_of(voc, tmp_path)
+    shutil.rmtree(data / "VOC2012" / "SegmentationClassAug")
+    refused(data, tmp_path, r"no SBD masks; expected SegmentationClassAug/\*.png and .*aug.txt.*write each as a PNG")
+
+
+def test_a_folder_without_masks_is_told(tmp_path):
+    refused(tmp_path, tmp_path, r"VOC2012: no ImageSets/Segmentation; expected VOC 2012 .* give VOCdevkit")
+
+
+def test_a_repainted_mask_is_other_data(voc, tmp_path):
+    data = copy_of(voc, tmp_path)
+    before = identify("voc-pixels-aug", data, task="segmentation")
+    path = data / "VOC2012" / "SegmentationClassAug" / "aug000.png"
+    mask = np.array(Image.open(path))
+    mask[mask == 3] = 5
+    Image.fromarray(mask).save(path)
+    after = identify("voc-pixels-aug", data, task="segmentation")
+    assert after["train"] != before["train"]
+    assert after["test"] == before["test"]
+
+
+def test_the_linear_rule_is_said_to_be_of_detectors(voc, tmp_path):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = ["voc12aug-fcn-20k", "random", str(voc), str(tmp_path), "--scale-to", "2"]
+    with pytest.raises(UserError, match="--scale-to 2: the linear rule is of detectors' recipes"):
+        command.run(parser.parse_args(words))
