@@ -12,7 +12,7 @@ from twinbench.data.objects.find import objects_layout
 from twinbench.data.objects.packed import Record
 from twinbench.data.source import Source
 from twinbench.detection.config.detector import detectron2_config
-from twinbench.detection.config.names import catalogue_names, tell_catalogue
+from twinbench.detection.config.names import catalogue_names
 from twinbench.detection.datasets import DetectionData, open_data
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import FILE as PREDICTIONS
@@ -51,7 +51,6 @@ class Detectors:
         recipe = protocol.recipe
         assert isinstance(recipe, DetectionRecipe)
         names = catalogue_names(protocol.data_set)
-        tell_catalogue(names, data.classes, data.keypoints)
         return detectron2_config(
             recipe,
             classes=len(data.classes),

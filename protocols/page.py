@@ -102,7 +102,8 @@ def _abbreviations(files: Sequence[str]) -> str:
     """Return how the sources are abbreviated, as the modules that cite them say."""
     wanted: list[str] = []
     for name in files:
-        module = import_module(f"twinbench.protocols.{name.removesuffix('.py')}")
+        path = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = import_module(f"twinbench.protocols.{path}")
         for part in (module.__doc__ or "").split("\n\n"):
             if part.startswith("Sources, abbreviated"):
                 wanted.append(part.strip())

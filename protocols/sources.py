@@ -1,12 +1,13 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, classification.py, detection.py, segmentation.py or
+A constant and its source are written once, on one line of svm.py, classification.py, detection/, segmentation.py or
 pretraining.py; what shows sources reads them there.
 """
 
 import ast
 import io
 import tokenize
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.protocols.schema import Protocol, flat
 
-FILES = ("svm.py", "classification.py", "detection.py", "segmentation.py")  # where the paper's protocols are written
+FILES = (  # where the paper's protocols are written; one may build on recipes of those before it
+    "svm.py",
+    "classification.py",
+    "detection/__init__.py",
+    "detection/c4.py",
+    "detection/pyramids.py",
+    "detection/vitdet.py",
+    "segmentation.py",
+)
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 
 
@@ -25,8 +34,11 @@ def recipe_sources() -> dict[str, Notes]:
     A field without a comment is left out.
     """
     found: dict[str, Notes] = {}
+    recipes: dict[str, Notes] = {}
     for name in FILES:
-        found |= _Module(Path(__file__).with_name(name).read_text(encoding="utf-8")).protocols()
+        module = _Module((Path(__file__).parent / name).read_text(encoding="utf-8"), recipes)
+        found |= module.protocols()
+        recipes = module.recipes
     return found
 
 
@@ -82,16 +94,16 @@ def _given(call: ast.Call) -> list[ast.expr]:
 
 
 class _Module:
-    """One file of protocols: its comments by line and its recipes by name."""
+    """One file of protocols: its comments by line and its recipes by name, those of earlier files among them."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, recipes: Mapping[str, Notes] | None = None) -> None:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         self.comments: dict[int, str] = {}  # by line
         for token in tokens:
             if token.type == tokenize.COMMENT:
                 self.comments[token.start[0]] = token.string.lstrip("# ")
         self.tree = ast.parse(text)
-        self.recipes: dict[str, Notes] = {}
+        self.recipes: dict[str, Notes] = dict(recipes or {})
         for statement in self.tree.body:
             if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
                 for target in statement.targets:

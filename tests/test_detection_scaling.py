@@ -11,7 +11,9 @@ from twinbench.protocols.scaling import ScalingError, linear_rule
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 16])
-@pytest.mark.parametrize("name", ["voc0712-frcnn-c4", "coco-mrcnn-fpn-1x-vicreg"])
+@pytest.mark.parametrize(
+    "name", ["voc0712-frcnn-c4", "coco-mrcnn-fpn-1x-vicreg", "coco-retinanet-2x", "coco-mrcnn-vitdet-100ep"]
+)
 def test_the_linear_rule_is_detectron2s(name, gpus):
     protocol = find_protocol(name)
     scaled = protocol.with_settings(linear_rule(protocol.recipe, gpus))

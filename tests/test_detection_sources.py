@@ -9,16 +9,14 @@ from typing import Any
 import detectron2
 import pytest
 from detectron2.config import LazyConfig, get_cfg, instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.detection_utils import create_keypoint_hflip_indices
+from detectron2.data import DatasetCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_proposal_generator, build_roi_heads
 
 from tests.test_detection_config import flat
 from twinbench.convert.convention import IMAGENET
-from twinbench.data.objects.keypoints import PERSON
 from twinbench.detection.config.detector import detectron2_config
-from twinbench.detection.config.names import catalogue_names, tell_catalogue
+from twinbench.detection.config.names import catalogue_names
 from twinbench.protocols.catalogue import find_protocol
 
 YAML = Path(detectron2.__file__).parent / "model_zoo" / "configs"
@@ -135,24 +133,6 @@ def test_published_data_has_the_names_of_detectron2s_catalogue(data):
 
 def test_own_data_has_a_name_of_its_own():
     assert catalogue_names(find_protocol("voc0712-frcnn-c4@cells").data_set) == (("cells_train",), ("cells_test",))
-
-
-def test_own_keypoints_change_places_where_an_image_is_flipped():
-    """As those of COCO do, which Detectron2 knows."""
-    tell_catalogue((("dancers_train",), ("dancers_test",)), ("dancer",), PERSON)
-    found = create_keypoint_hflip_indices(["dancers_train"])
-    assert list(found) == list(create_keypoint_hflip_indices(["keypoints_coco_2017_train"]))
-
-
-def test_the_catalogue_knows_the_classes_of_own_data():
-    tell_catalogue((("cells_train",), ("cells_test",)), ("red", "white"), None)
-    tell_catalogue((("cells_train",), ("cells_test",)), ("platelet",), None)  # other data of the same name
-    assert MetadataCatalog.get("cells_test").thing_classes == ["platelet"]
-
-
-def test_what_detectron2_knows_of_published_data_stays():
-    tell_catalogue(catalogue_names(find_protocol("coco-mrcnn-fpn-1x").data_set), ("one",), None)
-    assert len(MetadataCatalog.get("coco_2017_val").thing_classes) == 80
 
 
 # ViTDet's source is Python; its backbone is held against it in test_detection_vitdet.py.

@@ -1,8 +1,5 @@
 """What Detectron2 calls the data sets, so that a trial's config.yaml says what it is about and runs there, too."""
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from twinbench.data.objects.split import KeypointNames
 from twinbench.protocols.datasets import DataSet
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]  # DATASETS.TRAIN and DATASETS.TEST
@@ -28,19 +25,3 @@ def catalogue_names(data_set: DataSet) -> Names:
     if data_set.name.startswith("coco17-"):
         return train, KNOWN["coco17"][1]
     return train, (f"{data_set.name}_test",)
-
-
-def tell_catalogue(names: Names, classes: tuple[str, ...], keypoints: KeypointNames | None) -> None:
-    """Tell Detectron2 the classes and keypoints of data that it does not know: its reader looks them up by name.
-
-    Which keypoints change places where an image is flipped is found nowhere else.
-    """
-    for name in {*names[0], *names[1]}:
-        if name in DatasetCatalog.list():  # Detectron2's own
-            continue
-        if name in MetadataCatalog.list():  # of other data of this name
-            MetadataCatalog.remove(name)
-        about = MetadataCatalog.get(name)
-        about.set(thing_classes=list(classes))
-        if keypoints:
-            about.set(keypoint_names=list(keypoints.names), keypoint_flip_map=list(keypoints.flips))

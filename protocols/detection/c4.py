@@ -47,6 +47,22 @@ VOC_C4 = DetectionRecipe(
     roi_resolution=14,  # D2
     precise_bn_iterations=200,  # MoCo: PRECISE_BN enabled; D2: 200 iterations
     precision="fp32",  # D2: SOLVER.AMP off, and MODEL_ZOO.md's 8 V100s have no TF32; no source says anything else
+    gamma=0.1,  # D2
+    optimizer="sgd",  # D2 solver/build.py
+    layer_decay=1.0,  # D2: one rate for all layers
+    drop_path=0.0,  # D2: a ResNet leaves no block out
+    accumulate=1,  # D2: a step for each batch
+    augmentation="short-side",  # D2
+    jitter=(),  # D2: none
+    keep_empty=False,  # D2: FILTER_EMPTY_ANNOTATIONS
+    repeat_threshold=0.0,  # D2: nothing is repeated
+    rpn_post_nms_train=0,  # D2: 2000, and 1000 in Base-RCNN-FPN.yaml
+    rpn_convs=1,  # D2
+    box_head="fc2",  # D2 Base-RCNN-FPN.yaml; of a pyramid only
+    head_norm="",  # D2
+    box_smooth_l1_beta=0.0,  # D2
+    score_threshold=0.05,  # D2
+    detections_per_image=100,  # D2
 )
 VOC_C4_MOCO = replace(
     VOC_C4,

@@ -14,7 +14,7 @@ from twinbench.protocols.schema import Protocol
 
 COCO_FPN_1X = replace(
     COCO_C4_1X_MOCO,
-    architecture="mrcnn-fpn",
+    architecture="mrcnn-fpn",  # D2 mask_rcnn_R_50_FPN_1x.yaml
     norm="SyncBN",  # MoCo issues 34 and 39: in backbone and FPN, while the heads stay as in D2
     extra_norm=False,  # FPN has no res5 in its heads
     lr=0.02,  # MoCo issue 39, D2
@@ -58,7 +58,7 @@ COCO_KEYPOINTS_FPN_2X = replace(
 )
 COCO_RETINANET_1X = replace(
     COCO_FPN_1X,  # MMSelfSup coco_R_50_RetinaNet_1x.yaml: norms; Base-RetinaNet.yaml: batch, steps, sizes
-    architecture="retinanet",
+    architecture="retinanet",  # MMSelfSup and D2, Base-RetinaNet.yaml
     lr=0.01,  # MMSelfSup and D2, Base-RetinaNet.yaml
     rpn_pre_nms_test=6000,  # D2; RetinaNet proposes nothing, nor does it pool
     rpn_post_nms_test=1000,  # D2

@@ -12,7 +12,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.schema import Protocol
 
 COCO_VITDET = DetectionRecipe(
-    architecture="mrcnn-vitdet",
+    architecture="mrcnn-vitdet",  # mask_rcnn_vitdet_b_100ep.py
     norm="LN",  # configs/common/models/mask_rcnn_vitdet.py, of the pyramid; the transformer's are its own
     extra_norm=False,  # there is no res5
     freeze_at=0,  # nothing is frozen
@@ -35,14 +35,22 @@ COCO_VITDET = DetectionRecipe(
     roi_resolution=7,  # mask_rcnn_fpn.py
     precise_bn_iterations=0,  # it has no batch norm
     precision="fp16",  # mask_rcnn_vitdet_b_100ep.py: train.amp.enabled
+    gamma=0.1,  # mask_rcnn_vitdet_b_100ep.py
     optimizer="adamw",  # mask_rcnn_vitdet_b_100ep.py
     layer_decay=0.7,  # mask_rcnn_vitdet_b_100ep.py
     drop_path=0.1,  # mask_rcnn_vitdet.py
+    accumulate=1,  # D2: a step for each batch
     augmentation="large-scale-jitter",  # coco_loader_lsj.py
     jitter=(0.1, 2.0),  # coco_loader_lsj.py
+    keep_empty=False,  # D2 get_detection_dataset_dicts
+    repeat_threshold=0.0,  # D2: nothing is repeated
+    rpn_post_nms_train=0,  # mask_rcnn_fpn.py: 1000, as in Base-RCNN-FPN.yaml
     rpn_convs=2,  # mask_rcnn_vitdet.py
     box_head="conv4-fc1",  # mask_rcnn_vitdet.py
     head_norm="LN",  # mask_rcnn_vitdet.py
+    box_smooth_l1_beta=0.0,  # D2
+    score_threshold=0.05,  # mask_rcnn_fpn.py
+    detections_per_image=100,  # D2
 )
 COCO_CASCADE_VITDET = replace(
     COCO_VITDET,
