@@ -136,7 +136,7 @@ class Trainer(SimpleTrainer):
             dist.all_reduce(values)
         told: list[float] = values.tolist()
         self.normalizer.values = told[len(names) :]
-        found = dict(zip(names, told, strict=False))
+        found: dict[str, Any] = dict(zip(names, told, strict=False))
         odd = [f"{name} {value}" for name, value in found.items() if not abs(value) < float("inf")]
         if odd:
             raise self._diverged(", ".join(odd))
