@@ -130,10 +130,8 @@ def _finish(trial: Trial, backbone: Backbone, data: Opened, measured: Measured, 
         details["deterministic"] = True
     moved = [line for line in log if "began_with" in line]
     if moved:
-        processes = [moved[0]["began_with"], *(line["goes_on_with"] for line in moved)]
-        details["processes"] = [
-            number for number, _ in itertools.groupby(processes)
-        ]  # each is told at every resumption
+        told = [moved[0]["began_with"], *(line["goes_on_with"] for line in moved)]  # once more at each resumption
+        details["processes"] = [number for number, _ in itertools.groupby(told)]
     return trial.finish(
         scores.metrics,
         data.images,
