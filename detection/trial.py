@@ -1,5 +1,6 @@
 """One detection trial from end to end: data, backbone, training, evaluation, picture, result."""
 
+import itertools
 import shutil
 import sys
 from collections.abc import Mapping
@@ -129,7 +130,8 @@ def _finish(trial: Trial, backbone: Backbone, data: Opened, measured: Measured, 
         details["deterministic"] = True
     moved = [line for line in log if "began_with" in line]
     if moved:
-        details["processes"] = [moved[0]["began_with"], *(line["goes_on_with"] for line in moved)]
+        told = [moved[0]["began_with"], *(line["goes_on_with"] for line in moved)]  # once more at each resumption
+        details["processes"] = [number for number, _ in itertools.groupby(told)]
     return trial.finish(
         scores.metrics,
         data.images,

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,8 +19,10 @@ from twinbench.convert.files import load, save
 from twinbench.detection.models.norms import with_synchronized_norms
 from twinbench.detection.options import Options
 from twinbench.detection.training.checkpoint import checkpoints
+from twinbench.detection.training.step import Trainer
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import RunEnded, UserError
 from twinbench.report.asked import Asked
 from twinbench.report.result import read_result
 from twinbench.runtime.process import Process, current_process, process_group
@@ -30,7 +33,7 @@ SMALL |= {"rpn_post_nms_test": 8, "min_size_train": 64, "min_size_test": 64, "pr
 FORK = multiprocessing.get_context("fork")  # importing torch and Detectron2 takes seconds
 
 
-def trial(data, out, ends_at, number):
+def trial(data, out, ends_at, number, settings):
     """Run this process's part of a trial; it sends itself `number` in iteration `ends_at`."""
     step = SimpleTrainer.run_step
 
@@ -41,48 +44,52 @@ def trial(data, out, ends_at, number):
 
     SimpleTrainer.run_step = step_or_die
     torch.set_num_threads(1)
-    protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL)
+    protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings)
     asked = Asked(protocol, "random", data, out, device="cpu", workers=0)
     try:
         measure(asked, Options(checkpoint_seconds=1e9 if number == signal.SIGTERM else 0.0))
     except StopAsked:
         sys.exit(EXIT_CODE)
+    except (UserError, RunEnded) as error:  # as the front door does
+        print(error)
+        sys.exit(getattr(error, "exit_code", 2))
 
 
-def start(data, out, ends_at=(-1, -1), number=signal.SIGKILL):
-    """Start both processes of a trial, which send themselves `number` in iteration `ends_at`; return them."""
-    return start_pair(out, trial, *[(data, out, at, number) for at in ends_at])
+def start(data, out, ends_at=(-1, -1), number=signal.SIGKILL, **settings):
+    """Start a process of a trial for each of `ends_at`, the iteration in which it sends itself `number`."""
+    return start_group(out, trial, *[(data, out, at, number, settings) for at in ends_at])
 
 
-def start_pair(out, work, *words):
-    """Start two processes of one group, which do `work` with words of their own; return them."""
+def start_group(out, work, *words):
+    """Start the processes of one group, which do `work` with words of their own; return them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
 
     def child(rank):
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(len(words)))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
         sys.stdout = sys.stderr = (out / f"said{rank}.txt").open("w", buffering=1)
         work(*words[rank])
 
     out.mkdir(exist_ok=True)
-    processes = [FORK.Process(target=child, args=(rank,)) for rank in range(2)]
+    processes = [FORK.Process(target=child, args=(rank,)) for rank in range(len(words))]
     for process in processes:
         process.start()
     return processes
 
 
 def ended(processes):
-    """Wait for both; return their exit codes."""
+    """Wait for all; return their exit codes."""
     for process in processes:
         process.join(300)
     return [process.exitcode for process in processes]
 
 
 def finish(processes, out):
-    """Wait for both; show what they said if one failed."""
-    assert ended(processes) == [0, 0], "".join((out / f"said{rank}.txt").read_text() for rank in range(2))
+    """Wait for all; show what they said if one failed."""
+    said = [out / f"said{rank}.txt" for rank in range(len(processes))]
+    assert ended(processes) == [0] * len(processes), "".join(path.read_text() for path in said)
 
 
 def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(scenes, tmp_path):
@@ -99,6 +106,71 @@ def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(sc
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
     assert found.metrics == expected.metrics
     assert found.curves == expected.curves
+
+
+FIXED = {"norm": "FrozenBN", "extra_norm": False, "lr": 0.002, "precise_bn_iterations": 0}
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes_and_the_result_says_so(scenes, tmp_path, before, after):
+    """It is killed once more on the way: each number is told once."""
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    assert ended(start(data, out, [3] * before, **FIXED)) == [-signal.SIGKILL] * before
+    assert ended(start(data, out, [5] * after, **FIXED)) == [-signal.SIGKILL] * after
+    finish(start(data, out, [-1] * after, **FIXED), out)
+    assert read_result(out / "result.json").details["processes"] == [before, after]
+
+
+def test_a_run_on_the_same_number_of_processes_does_not_speak_of_them(scenes, tmp_path):
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    finish(start(data, out, **FIXED), out)
+    assert "processes" not in read_result(out / "result.json").details
+
+
+def test_norms_of_each_processs_own_images_are_not_moved_to_other_processes(scenes, tmp_path):
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    assert ended(start(data, out, (3, 3), norm="naiveSyncBN")) == [-signal.SIGKILL] * 2
+    assert ended(start(data, out, [-1], norm="naiveSyncBN")) == [2]
+    words = "a run that began with 2 processes, and this one has 1; NaiveSyncBatchNorm depends on how many images"
+    assert words in (out / "said0.txt").read_text()
+
+
+def test_a_finished_training_is_measured_on_any_number_of_processes(scenes, tmp_path):
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    finish(start(data, out), out)
+    trained, metrics = load(out / "model_final.pth")["model"], read_result(out / "result.json").metrics
+    (out / "result.json").unlink()
+    finish(start(data, out, [-1]), out)
+    again = load(out / "model_final.pth")["model"]
+    assert [name for name in trained if not torch.equal(again[name], trained[name])] == []
+    assert read_result(out / "result.json").metrics == metrics
+
+
+def test_a_rate_that_is_far_too_high_ends_both_processes_each_in_one_line(scenes, tmp_path):
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    assert ended(start(data, out, lr=1e8, warmup_iterations=0)) == [2, 2]
+    for rank in range(2):
+        lines = [line for line in (out / f"said{rank}.txt").read_text().splitlines() if "has diverged" in line]
+        assert len(lines) == 1
+        assert re.search(r"iteration \d+: .* at a rate of 1e\+08; .*; choose a lower rate, --set lr", lines[0])
+    assert checkpoints(out / "checkpoints")
+
+
+def test_a_loss_that_is_lost_in_one_process_ends_both_in_the_same_iteration(scenes, tmp_path, monkeypatch):
+    """The state after the iteration before is the newest: the lost one takes no step."""
+    original = Trainer._write_metrics
+
+    def write(self, losses, *given):
+        if self.iter == 2 and self.process.rank == 1:
+            losses["loss_cls"] = losses["loss_cls"] * float("nan")
+        original(self, losses, *given)
+
+    monkeypatch.setattr(Trainer, "_write_metrics", write)  # the processes are forks of this one
+    data, out = scenes / "VOCdevkit", tmp_path / "out"
+    assert ended(start(data, out)) == [2, 2]
+    for rank in range(2):
+        assert "iteration 2: the training has diverged (loss_cls nan)" in (out / f"said{rank}.txt").read_text()
+    assert checkpoints(out / "checkpoints")[-1].stem == "iteration_0000002"
 
 
 def norm(folder):
@@ -129,7 +201,7 @@ def norms(tmp_path_factory):
             given[kind + shapes] = torch.cat([pixels(part) for part in parts])
             for rank, part in enumerate(parts):
                 torch.save(part, folder / f"{kind}{shapes}{rank}.pth")
-    finish(start_pair(folder, norm, (folder,), (folder,)), folder)
+    finish(start_group(folder, norm, (folder,), (folder,)), folder)
     return [load(folder / f"found{rank}.pth") for rank in range(2)], given
 
 

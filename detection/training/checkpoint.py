@@ -11,6 +11,8 @@ from torch import nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from twinbench.convert.files import load, save
+from twinbench.detection.training.normalizer import Normalizer
+from twinbench.detection.training.step import DivergedError
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, Identity
 from twinbench.runtime.batchnorm import GlobalBatchNorm
@@ -95,6 +97,7 @@ class State:
     scheduler: Any  # Detectron2's LRMultiplier
     scaler: Any  # of losses, torch's GradScaler
     owner: Owner  # a checkpoint of another one is refused
+    normalizer: Normalizer  # of RetinaNet's losses
 
     def save(self, folder: Path, iteration: int, streams: int = 0) -> None:
         """Write the state after `iteration` iterations and remove all but the KEPT newest ones.
@@ -106,6 +109,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "normalizers": self.normalizer.values,
             "iteration": iteration,
             "identity": self.owner.as_dict() | ({"processes": streams} if streams else {}),
         }
@@ -132,7 +136,18 @@ class State:
         self.optimizer.load_state_dict(found["optimizer"])
         self.scheduler.load_state_dict(found["scheduler"])
         self.scaler.load_state_dict(found.get("scaler", {}))
+        self.normalizer.restore(found.get("normalizers", []))
         return found["iteration"], streams
+
+    def require_finite(self, iteration: int) -> None:
+        """Raise DivergedError where a weight is no number: a step may lose it whose losses were numbers still."""
+        lost = [name for name, values in self.model.named_parameters() if not values.isfinite().all()]
+        if lost:
+            raise DivergedError(
+                f"iteration {iteration}: the training has diverged (weights of {lost[0]} are no numbers after its "
+                "step); expected finite weights; the state before it is kept; choose a lower rate, --set lr=..., and "
+                "another OUT"
+            )
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -155,11 +170,12 @@ class Checkpoints(HookBase):
         self.saved = time.monotonic()
 
     def after_step(self) -> None:
-        """Save if it is time; StopAsked if any process was told to stop."""
+        """Save if it is time; StopAsked if any process was told to stop, DivergedError where the weights are lost."""
         done, end = self.trainer.iter + 1, self.trainer.max_iter
         stop = self.stopper.agreed_now()
         is_time = done == end or time.monotonic() - self.saved >= self.seconds
         if self.process.is_main and (stop or is_time):
+            self.state.require_finite(done - 1)
             self.state.save(self.folder, done, self.streams)
             self.saved = time.monotonic()
         if stop:

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
+from twinbench.detection.training.normalizer import Normalizer
 from twinbench.protocols.house import UserError
 from twinbench.runtime.process import Process
 
@@ -77,9 +78,11 @@ class Trainer(SimpleTrainer):
         steps: Steps,
         process: Process,
         kept: Path,
+        normalizer: Normalizer,
     ) -> None:
         """Train `model` on the batches of `loader`; `kept` is the folder of the run's checkpoints."""
         super().__init__(model, loader, optimizer)
+        self.normalizer = normalizer
         self.scaler, self.steps, self.process, self.kept = scaler, steps, process, kept
         self.device = torch.device(process.device).type
 
@@ -128,10 +131,12 @@ class Trainer(SimpleTrainer):
         """Tell the losses, means over the processes; DivergedError in all of them if one is no number."""
         names = list(loss_dict)
         values = torch.stack([loss_dict[name].detach().double() for name in names])
+        values = torch.cat((values / self.process.world, self.normalizer.message().to(values.device)))
         if self.process.world > 1:
             dist.all_reduce(values)
-            values /= self.process.world
-        found = dict(zip(names, values.tolist(), strict=True))
+        told: list[float] = values.tolist()
+        self.normalizer.values = told[len(names) :]
+        found: dict[str, Any] = dict(zip(names, told, strict=False))
         odd = [f"{name} {value}" for name, value in found.items() if not abs(value) < float("inf")]
         if odd:
             raise self._diverged(", ".join(odd))

@@ -32,6 +32,7 @@ from twinbench.data.objects.packed import Record, Records
 from twinbench.detection.options import SECONDS
 from twinbench.detection.training.checkpoint import Checkpoints, Owner, State, checkpoints
 from twinbench.detection.training.mapping import image_mapper
+from twinbench.detection.training.normalizer import Normalizer, repeatable_focal_loss
 from twinbench.detection.training.optimizer import build_optimizer
 from twinbench.detection.training.schedule import build_schedule
 from twinbench.detection.training.step import Steps, Trainer
@@ -127,12 +128,13 @@ def _iterate(run: Run, model: nn.Module, records: Records) -> None:
     optimizer = build_optimizer(run.config, model, run.steps.optimizer, run.steps.layer_decay)
     scheduler = build_schedule(run.config, optimizer)
     scaler = torch.amp.GradScaler(torch.device(process.device).type, enabled=run.steps.precision == "fp16")
-    state = State(model, optimizer, scheduler, scaler, run.owner)
+    normalizer = Normalizer(model, process)
+    state = State(model, optimizer, scheduler, scaler, run.owner, normalizer)
     (start, streams), stop = state.resume(folder, process), run.config.SOLVER.MAX_ITER
     if start == stop:
         return
     loader = run.loader(records, start=start, stop=stop, streams=streams)
-    trainer = Trainer(_parallel(model, process), loader, optimizer, scaler, run.steps, process, folder)
+    trainer = Trainer(_parallel(model, process), loader, optimizer, scaler, run.steps, process, folder, normalizer)
     trainer.register_hooks([Reseed(run), hooks.LRScheduler(optimizer, scheduler)])
     if process.is_main:
         log = JsonLog(run.folder / "log.jsonl")
@@ -140,7 +142,7 @@ def _iterate(run: Run, model: nn.Module, records: Records) -> None:
         if streams != process.world:
             log.write(iteration=start, began_with=streams, goes_on_with=process.world)
         trainer.register_hooks([Log(log, start, stop)])
-    with Stopper(process.world, torch.device(process.device)) as stopper:
+    with repeatable_focal_loss(process.device), Stopper(process.world, torch.device(process.device)) as stopper:
         trainer.register_hooks([Checkpoints(state, folder, process, stopper, run.checkpoint_seconds, streams)])
         trainer.train(start, stop)
 
