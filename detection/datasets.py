@@ -39,6 +39,7 @@ class DetectionData:
     rule: Rule  # whose AP
     mask_format: str = "polygon"  # or bitmask, where the data hold run-length codes
     keypoints: KeypointNames | None = None
+    category_ids: tuple[int, ...] = ()  # what the test file calls each class; empty: 1, 2, ...
     notes: tuple[str, ...] = ()  # what a reader of the result must know
 
 
@@ -127,6 +128,7 @@ def _packed(protocol: Protocol, source: Source, folder: Path | None, identity: s
         test.rule,
         "bitmask" if forms.has_run_lengths else "polygon",
         test.keypoints,
+        test.category_ids,
         tuple(notes),
     )
 

@@ -84,7 +84,7 @@ class Detectors:
         predictions = predict_all(config, model, data.test, out / "predictions", owner, process, run.workers)
         if not process.is_main:
             return None
-        write_results(out / PREDICTIONS, predictions, data.test)
+        write_results(out / PREDICTIONS, predictions, data.test, data.category_ids)
         scores = scored(data, predictions, recipe.measures, options.evaluator)
         draw_predictions(config, model, data, out / PICTURE)
         draw_curves(scores.curves, out / CURVES)

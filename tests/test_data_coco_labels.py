@@ -87,7 +87,7 @@ def test_splits_of_other_names(tmp_path: Path) -> None:
 def test_two_files_of_a_split_are_no_answer(tmp_path: Path) -> None:
     for part in ("val", "test"):
         write(tmp_path, f"{part}/_annotations.coco.json", part)
-    with pytest.raises(DataError, match=r"2 \.json: .*; expected one; name it, \?test=NAME"):
+    with pytest.raises(DataError, match=r"test images 2 \.json files: .*; expected one, .* name it, \?test=NAME"):
         read(tmp_path, "test")
     assert read(f"{tmp_path}?test=test", "test").paths.one(0) == tmp_path / "test/1.jpg"
 

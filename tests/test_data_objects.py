@@ -145,11 +145,14 @@ def test_a_box_may_begin_at_0_and_have_fractions(cells):
 
 def test_a_box_of_no_area_is_kept_and_counted(cells):
     (cells / "Annotations" / "a.xml").write_text(
-        xml(("red cell", (5, 5, 4, 9), FULL), ("red cell", (5, 5, 5, 5), FULL))
+        xml(("red cell", (5, 5, 4, 9), FULL), ("red cell", (9, 5, 4, 9), FULL), ("red cell", (5, 5, 5, 5), FULL))
     )
     _, records, notes = read(cells)
-    assert len(records[0]["annotations"]) == 2
-    assert notes == ("1 boxes have no area: training drops them as Detectron2 does, the evaluation counts them",)
+    assert len(records[0]["annotations"]) == 3
+    assert notes == (
+        "1 boxes have no area: training drops them as Detectron2 does, the evaluation counts them",
+        "1 boxes have their corners swapped: training drops them as Detectron2 does, the evaluation counts them",
+    )
 
 
 def test_missing_fields_have_vocs_defaults(cells):

@@ -105,7 +105,7 @@ def test_errors_name_what_is_missing(voc, coco):
     with pytest.raises(DataError, match=rf"{name}\.jpg: no such image"):
         open_data(VOC, voc)
     (coco / "annotations" / "instances_val2017.json").unlink()
-    with pytest.raises(DataError, match=r"coco: no .json of test images in it.*expected one"):
+    with pytest.raises(DataError, match=r"coco: for the test images no .json file; expected one"):
         open_data(COCO, coco)
 
 

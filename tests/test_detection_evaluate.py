@@ -352,9 +352,28 @@ def test_results_are_what_detectron2_writes(scenes, tmp_path):
     data = open_data(COCO, scenes / "coco")
     found = noisy(data, 5)
     predictions = [detections_of(instances(found.get(record["image_id"], []))) for record in data.test]
-    write_results(tmp_path / "results.json", predictions, data.test)
+    write_results(tmp_path / "results.json", predictions, data.test, data.category_ids)
     expected = []
     for record in data.test:
         theirs = instances_to_coco_json(instances(found.get(record["image_id"], [])), record["image_id"])
         expected += [{**each, "category_id": each["category_id"] + 1} for each in theirs]
     assert json.loads((tmp_path / "results.json").read_text()) == expected
+
+
+def test_results_name_each_class_by_the_files_id(scenes, tmp_path):
+    """COCO's 80 classes have ids up to 90: pycocotools takes results with numbers of our own for other classes."""
+    root = shutil.copytree(scenes / "coco", tmp_path / "coco")
+    for path in (root / "annotations").glob("*.json"):
+        file = json.loads(path.read_text())
+        for category in file["categories"]:
+            category["id"] *= 7
+        for annotation in file["annotations"]:
+            annotation["category_id"] *= 7
+        path.write_text(json.dumps(file))
+    data = open_data(COCO, root)
+    perfect = [[{**thing, "score": 1.0, "bbox": [0, 0, 9, 9]} for thing in r["annotations"]] for r in data.test]
+    write_results(tmp_path / "results.json", perfect, data.test, data.category_ids)
+    file = json.loads((root / "annotations" / "instances_val2017.json").read_text())
+    expected = sorted((each["image_id"], each["category_id"]) for each in file["annotations"])
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert sorted((each["image_id"], each["category_id"]) for each in found) == expected

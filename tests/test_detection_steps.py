@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.data import DatasetMapper
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.modeling import build_model
+from PIL import Image
 from torch import nn
 
 from twinbench.convert.convention import IMAGENET
@@ -298,3 +300,29 @@ def test_keypoints_are_places_and_not_pixels(scenes):
     assert min(abs(x - 20.5 * width / 96), abs(width - x - 20.5 * width / 96)) < 1e-3
     assert y == pytest.approx(25.5 * height / 96)
     assert seen == 2
+
+
+def test_a_16_bit_image_is_read_with_its_whole_range(tmp_path):
+    """Detectron2 reads it as white: Pillow cuts 16 bits off at 255."""
+    pixels = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    record = {"file_name": str(tmp_path / "deep.png"), "width": 64, "height": 64}
+    image = image_mapper(configured(), train=False)(record)["image"]
+    assert image.float().mean() == pytest.approx(127.5, abs=1)
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("train", [True, False])
+def test_examples_are_those_of_detectron2s_mapper(scenes, order, train):
+    data = open_data(find_protocol("demo-coco-mrcnn-c4-1x"), scenes / "coco")
+    recipe = find_protocol("demo-coco-mrcnn-c4-1x").recipe
+    config = detectron2_config(recipe, classes=10, width=WIDTH, convention=replace(IMAGENET, order=order.lower()))
+    np.random.seed(4)
+    theirs = DatasetMapper(config, train)(data.train[3])
+    np.random.seed(4)
+    ours = image_mapper(config, train=train)(data.train[3])
+    assert torch.equal(ours["image"], theirs["image"])
+    assert ours.keys() == theirs.keys()
+    if train:
+        assert torch.equal(ours["instances"].gt_boxes.tensor, theirs["instances"].gt_boxes.tensor)
+        assert torch.equal(ours["instances"].gt_classes, theirs["instances"].gt_classes)

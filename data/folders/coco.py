@@ -66,10 +66,10 @@ def annotation_file(source: Source, split: str, kind: str = "instances") -> Path
     found = [path for path in found if path.name.startswith(kind)] or found
     if len(found) == 1:
         return found[0]
-    state = "no .json" if not found else f"{len(found)} .json: {', '.join(str(path) for path in found[:3])}"
+    state = "no .json file" if not found else f"{len(found)} .json files: {', '.join(str(path) for path in found[:3])}"
     raise DataError(
-        f"{place}: {state} of {given or split} images in it, in annotations/ or in a folder of that name; expected one;"
-        f" name it, ?{split}=NAME, or give both files: coco:TRAIN.json,TEST.json"
+        f"{place}: for the {given or split} images {state}; expected one, in this folder, in annotations/ or in a"
+        f" folder called like the split; name it, ?{split}=NAME, or give both files: coco:TRAIN.json,TEST.json"
     )
 
 

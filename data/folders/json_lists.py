@@ -35,7 +35,10 @@ def read_json_lists(path: Path, annotations: Part | Hook = "whole") -> dict[str,
                 f"{path}: no list '{key}' in it; expected the lists {', '.join(KEYS)}; fetch the file again"
             )
         if not entries:
-            raise DataError(f"{path}: the list '{key}' is empty; expected at least one entry; fetch the file again")
+            raise DataError(
+                f"{path}: the list '{key}' is empty; expected at least one entry; is it the file of"
+                " a part that has labels?"
+            )
     return content
 
 

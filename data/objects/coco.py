@@ -56,7 +56,9 @@ def find_coco(source: Source, split: str, kind: str = "instances") -> ObjectSpli
     root, paths = _placed(source, file, names)
     points = _keypoints(file, lists["categories"], columns) if marks.keypoints else None
     read = partial(_records, _Reading(file, split == "test", paths, columns, points))
-    return ObjectSplit(root, paths, titles, marks.measures, read, shared=file, keypoints=points)
+    return ObjectSplit(
+        root, paths, titles, marks.measures, read, shared=file, keypoints=points, category_ids=tuple(columns)
+    )
 
 
 @dataclass

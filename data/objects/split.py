@@ -66,6 +66,7 @@ class ObjectSplit:
     shared: Path | None = None
     rule: Rule = "coco"
     keypoints: KeypointNames | None = None
+    category_ids: tuple[int, ...] = ()  # what the file calls each class; empty: 1, 2, ...
 
     @property
     def files(self) -> tuple[Path, ...]:

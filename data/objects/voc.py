@@ -236,7 +236,8 @@ def _thing(thing: ElementTree.Element, where: str, numbers: dict[str, int], find
     difficult = _flag(thing, where, findings)
     left, top, right, bottom = box
     if right <= left - 1 or bottom <= top - 1:
-        findings.assume("boxes have no area: training drops them as Detectron2 does, the evaluation counts them")
+        how = "their corners swapped" if right < left - 1 or bottom < top - 1 else "no area"
+        findings.assume(f"boxes have {how}: training drops them as Detectron2 does, the evaluation counts them")
     found = {"bbox": [left - 1, top - 1, right, bottom], "bbox_mode": XYXY, "category_id": numbers[name]}
     return {**found, "iscrowd": 0, "difficult": difficult}
 

@@ -153,8 +153,13 @@ def _all_of(folder: Path, owner: dict[str, Any], records: Records, process: Proc
     return found
 
 
-def write_results(path: Path, predictions: Sequence[Detections], records: Records) -> None:
-    """Write COCO's results: a list of detections with `image_id` as the data say it, and categories from 1."""
+def write_results(
+    path: Path, predictions: Sequence[Detections], records: Records, category_ids: Sequence[int] = ()
+) -> None:
+    """Write COCO's results: a list of detections with `image_id` as the data say it, and each class by its id.
+
+    Without `category_ids`, one a class, these are 1, 2, ...
+    """
     with replacing(path) as beside, beside.open("w") as file:
         file.write("[")
         lead = "\n"
@@ -162,7 +167,8 @@ def write_results(path: Path, predictions: Sequence[Detections], records: Record
             name = records[index]["image_id"]
             for detection in found:
                 line = {"image_id": name, **detection, "bbox": wide(detection["bbox"])}
-                line["category_id"] += 1
+                label = line["category_id"]
+                line["category_id"] = category_ids[label] if category_ids else label + 1
                 file.write(lead + json.dumps(line))
                 lead = ",\n"
         file.write("\n]\n")

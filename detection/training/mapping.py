@@ -1,15 +1,18 @@
-"""From a record to a training or test example: Detectron2's mapper, as the recipe asks for it."""
+"""From a record to a training or test example, by Detectron2's mapper as the recipe asks for it."""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
+from detectron2.data.detection_utils import SizeMismatchError, build_augmentation, check_image_size
 
+from twinbench.data.decode import read_upright
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.data.objects.split import KeypointNames
@@ -28,7 +31,7 @@ def image_mapper(
     test size (large-scale jitter, as in ViTDet's configuration). A damaged file becomes a DataError as value: raised in
     a loader process it would arrive with a page of traceback.
     """
-    mapper: Any = DatasetMapper
+    mapper: Any = Mapper
     is_jittered = train and bool(jitter)
     settings = {
         "augmentations": _jittered(config, jitter) if is_jittered else build_augmentation(config, train),
@@ -41,6 +44,29 @@ def image_mapper(
     if keypoints:
         settings["keypoint_hflip_indices"] = flipped(keypoints)
     return partial(_read, mapper(train, **settings))
+
+
+class Mapper(DatasetMapper):
+    """Detectron2's mapper on images that are read as everywhere here.
+
+    Detectron2 itself cuts a 16-bit image off at 255: whole data sets turn white, and give a number.
+    """
+
+    def __call__(self, record: Record) -> Record:
+        """Return the example of a record: `image` (C, H, W) uint8, and in training `instances`."""
+        pixels = np.asarray(read_upright(Path(record["file_name"])))
+        if self.image_format == "BGR":
+            pixels = pixels[:, :, ::-1]
+        check_image_size(record, pixels)
+        given = T.AugInput(pixels)
+        transforms = self.augmentations(given)
+        image: np.ndarray = given.image
+        record["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        things = record.pop("annotations", None)
+        if self.is_train and things is not None:
+            record["annotations"] = things
+            self._transform_annotations(record, transforms, image.shape[:2])
+        return record
 
 
 def flipped(keypoints: KeypointNames) -> np.ndarray:
@@ -64,7 +90,9 @@ def _read(mapper: Callable[[Record], Record], record: Record) -> Record | DataEr
             thing["keypoints"] = _centred(thing["keypoints"])
     try:
         return mapper(record)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow raises any of these on damaged files
+    except DataError as error:
+        return error
+    except (SizeMismatchError, ValueError) as error:
         return DataError(f"{record['file_name']}: not usable ({error}); fetch the file again")
 
 

@@ -149,8 +149,9 @@ class Trainer(SimpleTrainer):
     def _diverged(self, what: str) -> DivergedError:
         """Return the error that ends the run."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
+        kept = f"its last state is kept in {self.kept}" if self.kept.exists() else "no state had been saved yet"
         return DivergedError(
             f"iteration {self.iter}: the training has diverged ({what}) at a rate of {max(rates):g}; expected losses "
-            f"that are numbers; its last state is kept in {self.kept}; choose a lower rate, --set lr=..., and another "
+            f"that are numbers; {kept}; choose a lower rate, --set lr=..., and another "
             "OUT"
         )
