@@ -136,7 +136,7 @@ def _unlabelled(wanted: _Split) -> _Part:
 
 def _annotated(wanted: _Split) -> _Part:
     """Return images with their annotations."""
-    found = find_objects(wanted.layout, wanted.source, wanted.split)
+    found = find_objects(wanted.layout, wanted.source, wanted.split, wanted.fraction)
     return _Part(found.paths, found.classes, _annotated_items(found), found.files)
 
 
@@ -154,7 +154,9 @@ def _annotated_items(found: ObjectSplit) -> Iterator[Item]:
 
 
 def _text_sha256(path: Path) -> str:
-    """Return the sha256 of an annotation's text."""
+    """Return the sha256 of an annotation's text, or of a map of instances."""
+    if path.suffix != ".xml":
+        return digest(path, "sha256")
     text = read_text(path, "expected an annotation for each image; unpack the data set again", MAX_XML_BYTES)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 

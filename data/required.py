@@ -123,7 +123,7 @@ def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path 
     began = hints.now()
     if protocol.room == "detection":
         layout = objects_layout(data_set.layout, source)
-        splits = [find_objects(layout, source, split) for split in ("train", "test")]
+        splits = [find_objects(layout, source, split, data_set.subset) for split in ("train", "test")]
         for found in splits:
             require_measured(protocol, source, found)
         require_same_objects(source, *splits)

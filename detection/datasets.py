@@ -40,6 +40,7 @@ class DetectionData:
     mask_format: str = "polygon"  # or bitmask, where the data hold run-length codes
     keypoints: KeypointNames | None = None
     category_ids: tuple[int, ...] = ()  # what the test file calls each class; empty: 1, 2, ...
+    frequencies: tuple[str, ...] = ()  # of LVIS's classes: r, c or f
     notes: tuple[str, ...] = ()  # what a reader of the result must know
 
 
@@ -103,7 +104,7 @@ def _packed(protocol: Protocol, source: Source, folder: Path | None, identity: s
     recipe = protocol.recipe
     assert isinstance(recipe, DetectionRecipe)
     layout = objects_layout(protocol.data_set.layout, source)
-    splits = {name: find_objects(layout, source, name) for name in SPLITS}
+    splits = {name: find_objects(layout, source, name, protocol.data_set.subset) for name in SPLITS}
     for split in splits.values():
         require_measured(protocol, source, split)
     require_same_objects(source, splits["train"], splits["test"])
@@ -129,6 +130,7 @@ def _packed(protocol: Protocol, source: Source, folder: Path | None, identity: s
         "bitmask" if forms.has_run_lengths else "polygon",
         test.keypoints,
         test.category_ids,
+        test.frequencies,
         tuple(notes),
     )
 
@@ -141,6 +143,8 @@ class _Forms:
     def prepared(self, records: Iterator[Record], *, counted: bool) -> Iterator[Record]:
         """Yield the records; `counted` are those that are trained on."""
         for record in records:
+            if "void" in record:
+                record["void"] = _compressed(record["void"], record)
             for thing in record["annotations"]:
                 mask = thing.get("segmentation")
                 if isinstance(mask, dict):

@@ -143,7 +143,8 @@ def _finish(trial: Trial, backbone: Backbone, data: Opened, measured: Measured, 
 
 def _data_sha256(work: Work, asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
-    splits = contents(work.layout(asked), Source.of(asked.data), task=work.task, anew=True)
+    fraction = asked.protocol.data_set.subset
+    splits = contents(work.layout(asked), Source.of(asked.data), fraction=fraction, task=work.task, anew=True)
     return data_identity({split: found.sha256 for split, found in splits.items()})
 
 

@@ -36,6 +36,7 @@ from twinbench.data.objects.split import Findings, KeypointNames, Measure, Objec
 from twinbench.data.paths import PathList
 from twinbench.data.source import Source
 
+LVIS = "lvis_v1"  # how its files' names begin
 XYWH = 1  # Detectron2's BoxMode.XYWH_ABS
 
 
@@ -49,15 +50,25 @@ def find_coco(source: Source, split: str, kind: str = "instances") -> ObjectSpli
     lists = read_json_lists(file, annotations=marks)
     images = by_id(file, lists["images"], "images")
     columns, titles = _classes(file, lists["categories"])
+    categories = by_id(file, lists["categories"], "categories")
+    frequencies = tuple(str(categories[category].get("frequency", "")) for category in columns)
     order = sorted(images)
     names = tidy([image_name(file, images[image]) for image in order])
     if len(set(names)) < len(names):
         raise DataError(f"{file}: two images of one file_name; expected one entry an image; correct the file")
     root, paths = _placed(source, file, names)
     points = _keypoints(file, lists["categories"], columns) if marks.keypoints else None
-    read = partial(_records, _Reading(file, split == "test", paths, columns, points))
+    read = partial(_records, _Reading(file, split == "test", paths, columns, points, kind == LVIS))
     return ObjectSplit(
-        root, paths, titles, marks.measures, read, shared=file, keypoints=points, category_ids=tuple(columns)
+        root,
+        paths,
+        titles,
+        marks.measures,
+        read,
+        shared=file,
+        keypoints=points,
+        category_ids=tuple(columns),
+        frequencies=frequencies,
     )
 
 
@@ -127,6 +138,7 @@ class _Reading:
     paths: PathList
     columns: dict[int, int]
     points: KeypointNames | None
+    is_lvis: bool = False
 
 
 def _records(reading: _Reading, findings: Findings, measures: tuple[str, ...]) -> Iterator[Record]:
@@ -148,7 +160,17 @@ def _records(reading: _Reading, findings: Findings, measures: tuple[str, ...]) -
             thing = _thing(reading, annotation, (width, height), measures, findings)
             if thing:
                 things.append(thing)
-        yield {"file_name": str(path), "image_id": image, "width": width, "height": height, "annotations": things}
+        record = {"file_name": str(path), "image_id": image, "width": width, "height": height, "annotations": things}
+        yield record | (_looked_for(entry, reading.columns) if reading.is_lvis else {})
+
+
+def _looked_for(entry: dict[str, Any], columns: dict[int, int]) -> Record:
+    """Return which classes LVIS says are not on an image, and which not all objects are labelled of."""
+    found: Record = {}
+    for key in ("neg_category_ids", "not_exhaustive_category_ids"):
+        listed = entry.get(key) or []
+        found[key] = [columns[category] for category in listed if is_known(category, columns)]
+    return found
 
 
 def _by_image(
@@ -203,7 +225,7 @@ def _thing(
     if problem:
         findings.problem("annotations", f"{reading.file}: annotation {annotation['id']}: {problem}; correct the file")
         return None
-    if crowd is None:
+    if crowd is None and not reading.is_lvis:
         findings.assume("annotations lack iscrowd: 0 is taken")
     box = annotation["bbox"]
     if min(box[2:]) == 0:

@@ -5,7 +5,10 @@ from functools import partial
 
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.objects.cityscapes import find_cityscapes
 from twinbench.data.objects.coco import find_coco
+from twinbench.data.objects.lvis import find_lvis
+from twinbench.data.objects.parts import training_part
 from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.objects.voc import find_voc
 from twinbench.data.source import Source
@@ -17,6 +20,8 @@ FINDERS: dict[str, Finder] = {
     "voc": find_voc,
     "coco": find_coco,
     "coco-keypoints": partial(find_coco, kind="person_keypoints"),
+    "lvis": find_lvis,
+    "cityscapes": find_cityscapes,
 }
 
 
@@ -29,11 +34,15 @@ def objects_layout(given: str, source: Source) -> str:
     return given or sniff_layout(source, "detection")
 
 
-def find_objects(layout: str, source: Source, split: str) -> ObjectSplit:
-    """Return the `train` or `test` split of the data at `source`; DataError names what does not fit."""
+def find_objects(layout: str, source: Source, split: str, fraction: str = "100%") -> ObjectSplit:
+    """Return the `train` or `test` split of the data at `source`; DataError names what does not fit.
+
+    With a `fraction` of COCO, such as 1%, the training images are those on its list.
+    """
     if layout not in FINDERS:
         raise DataError(unknown("layout with boxes", layout, FINDERS))
     try:
-        return FINDERS[layout](source, split)
+        found = FINDERS[layout](source, split)
+        return found if fraction == "100%" or split != "train" else training_part(found, source, fraction)
     except OSError as error:
         raise unreadable(error) from None

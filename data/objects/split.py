@@ -67,6 +67,7 @@ class ObjectSplit:
     rule: Rule = "coco"
     keypoints: KeypointNames | None = None
     category_ids: tuple[int, ...] = ()  # what the file calls each class; empty: 1, 2, ...
+    frequencies: tuple[str, ...] = ()  # of LVIS's classes: r, c or f
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from twinbench.detection.datasets import DetectionData
 from twinbench.detection.evaluation.cityscapes import cityscapes_scores
 from twinbench.detection.evaluation.coco import coco_scores
+from twinbench.detection.evaluation.lvis import lvis_scores
 from twinbench.detection.evaluation.predictions import Detections
 from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.evaluation.voc import voc_scores
@@ -22,4 +23,6 @@ def scored(
         return voc_scores(data.test, predictions, data.classes, data.rule)
     if data.rule == "cityscapes":
         return cityscapes_scores(data.test, predictions, data.classes)
+    if data.rule == "lvis":
+        return lvis_scores(data.test, predictions, data.classes, data.frequencies, measures)
     return coco_scores(data.test, predictions, data.classes, measures, evaluator)

@@ -88,12 +88,38 @@ COCO17_KEYPOINTS = DataSet(
         note="trained on the images that show a keypoint",
     ),
 )
+
+
+def _part_of_coco(percent: int, images: int) -> DataSet:
+    """Return the part of COCO that Unbiased Teacher trains on as `percent` of the labels."""
+    return replace(
+        COCO17,
+        name=f"coco17-{percent}pct",
+        images=(images, 5000),
+        subset=f"{percent}%",  # type: ignore[arg-type]  # one of Subset's
+        about=replace(
+            COCO17.about,
+            title=f"COCO 2017, {percent} % of the labels",
+            source="facebookresearch/unbiased-teacher, dataseed/COCO_supervision.txt",
+            splits=((f"{percent} %", images), ("val", 5000)),
+            get="beside the annotations: dataseed/COCO_supervision.txt of github.com/facebookresearch/unbiased-teacher",
+            note="images are drawn from the 117,266 that show an object; the draw is run1's",
+        ),
+    )
+
+
+COCO17_1PCT = _part_of_coco(1, 1172)
+COCO17_2PCT = _part_of_coco(2, 2345)
+COCO17_5PCT = _part_of_coco(5, 5863)
+COCO17_10PCT = _part_of_coco(10, 11_726)
+
 LVIS = DataSet(
     "lvis",
     MASKS,
-    classes=1203,
-    images=(100_170, 19_809),
-    is_read=False,
+    "lvis",
+    "lvis",
+    1203,
+    (100_170, 19_809),
     about=About(
         title="LVIS 1.0",
         source="lvisdataset.org, download page; classes: TFDS object_detection/lvis/lvis.py",
@@ -105,7 +131,7 @@ LVIS = DataSet(
             File("https://dl.fbaipublicfiles.com/LVIS/lvis_v1_train.json.zip"),
             File("https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip"),
         ),
-        note="val has 15,000 of its images in COCO's train2017; no recipe measures LVIS's federated AP yet",
+        note="val has 15,000 of its images in COCO's train2017",
     ),
 )
 
@@ -162,6 +188,19 @@ NYUV2 = DataSet(
         note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own",
     ),
 )
+CITYSCAPES_INSTANCES = replace(
+    CITYSCAPES,
+    name="cityscapes-instances",
+    tasks=MASKS,
+    layout="cityscapes",
+    classes=8,
+    about=replace(
+        CITYSCAPES.about,
+        title="Cityscapes, instances of the fine annotations",
+        source="mcordts/cityscapesScripts, README.md; classes: those with instances that it evaluates",
+        metric="AP and AP50 of masks on val",
+    ),
+)
 VOC12_SEG = DataSet(
     "voc12-seg",
     PIXELS,
@@ -196,4 +235,5 @@ VOC12AUG_SEG = replace(
 )
 
 PAPER = (VOC07, VOC0712, COCO17)
-DENSE = (COCO17_KEYPOINTS, LVIS, CITYSCAPES, ADE20K, NYUV2, VOC12_SEG, VOC12AUG_SEG)
+PARTS = (COCO17_1PCT, COCO17_2PCT, COCO17_5PCT, COCO17_10PCT)
+DENSE = (COCO17_KEYPOINTS, *PARTS, LVIS, CITYSCAPES, CITYSCAPES_INSTANCES, ADE20K, NYUV2, VOC12_SEG, VOC12AUG_SEG)

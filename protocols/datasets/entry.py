@@ -20,7 +20,7 @@ Layout = Literal[
     "cityscapes-pixels",
     "",
 ]
-Subset = Literal["100%", "10%", "1%"]  # of the training images, by a list
+Subset = Literal["100%", "10%", "5%", "2%", "1%"]  # of the training images, by a list
 
 FOLDER = "FOLDER"  # in `About.form`, where the user's folder goes
 
