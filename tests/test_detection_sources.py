@@ -94,6 +94,8 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {  # protocol: (the file of Det
     "coco-frcnn-fpn-1x": ("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml", SYNC),
     "coco-cascade-mrcnn-fpn-1x": ("Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml", SYNC),
     "coco-krcnn-fpn-2x": ("COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml", SYNC | TWO),
+    "lvis-mrcnn-fpn-1x": ("LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", SYNC),
+    "cityscapes-mrcnn-fpn-24k": ("Cityscapes/mask_rcnn_R_50_FPN.yaml", SYNC | {"TEST.EVAL_PERIOD": 0}),  # MMSelfSup's
     "coco-retinanet-1x": (RETINANET, SYNC),
     "coco-retinanet-2x": (RETINANET, SYNC | TWO),
 }

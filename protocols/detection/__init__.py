@@ -8,6 +8,6 @@ pycontrast/detection/configs/ at 48dbf2f.
 No two of them are comparable, and none shares a column: the fingerprint holds rate, norm, batch and schedule.
 """
 
-from twinbench.protocols.detection import c4, pyramids, vitdet
+from twinbench.protocols.detection import c4, pyramids, sets, vitdet
 
-PROTOCOLS = c4.PROTOCOLS + pyramids.PROTOCOLS + vitdet.PROTOCOLS
+PROTOCOLS = c4.PROTOCOLS + pyramids.PROTOCOLS + sets.PROTOCOLS + vitdet.PROTOCOLS
