@@ -4,7 +4,7 @@ PYTHON ?= python3
 DEMO ?= demo
 TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt references.txt | cksum | cut -d' ' -f1)
 
 .PHONY: setup demo test test-slurm test-gpu rehearse-gpu check bench bench-gpu
 setup: $(STAMP)
@@ -14,6 +14,7 @@ $(STAMP):
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "make: $(VENV) holds an older Python; 3.11 is needed: remove it and run make PYTHON=python3.11"; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[detection,faster,models,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement references.txt
 	# Detectron2's Python part; its compiled part is for Python 3.10 and not needed (README, "Detectron2").
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --python-version 3.10 \
 	    --only-binary=:all: --target $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \

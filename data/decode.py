@@ -4,7 +4,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,21 @@ def read_upright(path: ImageFile) -> Image.Image:
         turn = UPRIGHT.get(_orientation(image))
         found = _as_rgb(image)
         return found if turn is None else found.transpose(turn)
+
+
+def read_numbers(path: ImageFile, modes: Collection[str] = ("L", "P")) -> np.ndarray:
+    """Return the numbers in a mask (H, W), uint8 or of 16-bit modes uint16: grey levels, or places in a palette.
+
+    DataError for an image of none of `modes`, which are Pillow's.
+    """
+    with _opened(path) as image:
+        if image.mode not in modes:
+            bits = "8 or 16" if set(SIXTEEN_BITS) & set(modes) else "8"
+            raise DataError(
+                f"{path}: a mask of mode {image.mode}; expected one number of {bits} bits a pixel: turn colours into "
+                "class numbers first"
+            )
+        return np.asarray(image)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

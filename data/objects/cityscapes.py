@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from twinbench.data.decode import read_size
+from twinbench.data.decode import SIXTEEN_BITS, read_numbers, read_size
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.paths import PathList
-from twinbench.data.pixels.split import read_mask
 from twinbench.data.source import Source
 
 LABELS = {
@@ -64,7 +63,7 @@ def _records(
     for index, file in enumerate(maps):
         image = paths.one(index)
         try:
-            ids = read_mask(file)
+            ids = read_numbers(file, ("L", *SIXTEEN_BITS))
             size = read_size(image)
         except DataError as error:
             findings.problem("annotations", str(error))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from twinbench.data.decode import read_size
+from twinbench.data.decode import read_numbers, read_size
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.data.paths import PathList
@@ -49,16 +48,7 @@ class PixelImages:
 
 def read_mask(path: Path) -> np.ndarray:
     """Return the numbers in a mask, (H, W) uint8: grey levels, or places in a palette."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise DataError(
-                    f"{path}: a mask of mode {image.mode}; expected one number of 8 bits a pixel (mode L or P): turn "
-                    "colours into class numbers first"
-                )
-            return np.asarray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not usable as a mask ({error}); fetch the file again") from None
+    return read_numbers(path)
 
 
 def require_known(path: Path, mask: np.ndarray, classes: int) -> np.ndarray:

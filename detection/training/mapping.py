@@ -60,7 +60,7 @@ class Mapper(DatasetMapper):
         check_image_size(record, pixels)
         given = T.AugInput(pixels)
         transforms = self.augmentations(given)
-        image: np.ndarray = given.image
+        image: Any = given.image
         record["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
         things = record.pop("annotations", None)
         if self.is_train and things is not None:

@@ -1,0 +1,195 @@
+"""LVIS, Cityscapes' instances and parts of COCO, against Detectron2's readers or from what was made up."""
+
+import json
+
+import numpy as np
+import pytest
+from detectron2.data.datasets.lvis import load_lvis_json
+from PIL import Image
+from pycocotools import mask as coded
+
+from twinbench.data.errors import DataError
+from twinbench.data.identity import contents
+from twinbench.data.objects.cityscapes import LABELS, VOID, run_lengths
+from twinbench.data.objects.find import find_objects
+from twinbench.data.objects.parts import DRAW
+from twinbench.data.objects.split import Findings
+from twinbench.data.source import Source
+
+SQUARE = [[1, 1, 11, 1, 11, 11, 1, 11]]
+
+
+def read(root, layout, split="test", fraction="100%"):
+    """Return a split, its records and the notes."""
+    found = find_objects(layout, Source.of(str(root)), split, fraction)
+    findings = Findings()
+    return found, list(found.read(findings, ("box", "mask"))), findings.notes
+
+
+# --- LVIS
+
+
+@pytest.fixture
+def lvis(tmp_path):
+    """Write a tiny LVIS: its test image lies among COCO's training images."""
+    for name in ("train2017/1.jpg", "train2017/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    for part, number in (("train", 1), ("val", 2)):
+        image = {"id": number, "width": 40, "height": 30, "coco_url": f"http://a.org/train2017/{number}.jpg"}
+        image |= {"neg_category_ids": [3], "not_exhaustive_category_ids": [1]}
+        thing = {"id": 9, "image_id": number, "category_id": 2, "bbox": [1, 1, 10, 10], "area": 100}
+        categories = [
+            {"id": k, "name": name, "frequency": f} for k, name, f in ((1, "a", "r"), (2, "b", "c"), (3, "c", "f"))
+        ]
+        lists = {"images": [image], "annotations": [{**thing, "segmentation": SQUARE}], "categories": categories}
+        (tmp_path / f"lvis_v1_{part}.json").write_text(json.dumps(lists))
+    return tmp_path
+
+
+def test_lvis_records_are_those_of_detectron2s_reader(lvis):
+    found, records, notes = read(lvis, "lvis")
+    (expected,) = load_lvis_json(str(lvis / "lvis_v1_val.json"), f"{lvis}/")
+    for key in ("file_name", "image_id", "width", "height"):
+        assert records[0][key] == expected[key]
+    (thing,), (theirs,) = records[0]["annotations"], expected["annotations"]
+    assert {key: thing[key] for key in theirs} == theirs
+    assert notes == ()
+    assert (found.rule, found.frequencies, found.classes) == ("lvis", ("r", "c", "f"), ("a", "b", "c"))
+
+
+def test_lvis_says_which_classes_were_looked_for_by_their_places(lvis):
+    _, records, _ = read(lvis, "lvis")
+    assert records[0]["neg_category_ids"] == [2]
+    assert records[0]["not_exhaustive_category_ids"] == [0]
+
+
+def test_lvis_without_frequencies_is_refused(lvis):
+    path = lvis / "lvis_v1_val.json"
+    path.write_text(path.read_text().replace('"frequency": "c"', '"frequency": ""'))
+    with pytest.raises(DataError, match="category b has the frequency ''; expected r, c or f"):
+        read(lvis, "lvis")
+
+
+# --- Cityscapes
+
+
+def test_run_lengths_are_cocos():
+    random = np.random.default_rng(0)
+    for mask in (random.random((7, 5)) > 0.5, np.zeros((3, 4), bool), np.ones((3, 4), bool)):
+        found = run_lengths(mask)
+        assert sum(found["counts"]) == mask.size
+        decoded = coded.decode(coded.frPyObjects(found, *mask.shape))
+        assert np.array_equal(decoded.astype(bool), mask)
+
+
+@pytest.fixture
+def cities(tmp_path):
+    """Write one image of each split: two persons, a group of cars, a thin pole of a train, void and road."""
+    ids = np.full((30, 40), 7, np.int32)
+    ids[2:10, 3:9] = 24_000
+    ids[2:10, 20:30] = 24_001
+    ids[15:20, 5:15] = 26
+    ids[12:25, 35] = 31_000
+    ids[28:, :] = 4
+    for split in ("train", "val"):
+        for tree, name, image in (
+            ("leftImg8bit", "x_leftImg8bit.png", Image.new("RGB", (40, 30))),
+            ("gtFine", "x_gtFine_instanceIds.png", Image.fromarray(ids.astype(np.uint16))),
+        ):
+            folder = tmp_path / tree / split / "bonn"
+            folder.mkdir(parents=True)
+            image.save(folder / name)
+    return tmp_path
+
+
+def test_instances_and_groups_of_cityscapes(cities):
+    found, records, _ = read(cities, "cityscapes")
+    (record,) = records
+    things = [(found.classes[t["category_id"]], t["iscrowd"], t["bbox"], t["area"]) for t in record["annotations"]]
+    assert things == [
+        ("car", 1, [5, 15, 14, 19], 50),
+        ("person", 0, [3, 2, 8, 9], 48),
+        ("person", 0, [20, 2, 29, 9], 80),
+    ]  # of the pole's single column Detectron2 makes no object
+    assert found.rule == "cityscapes"
+    void = coded.decode(coded.frPyObjects(record["void"], 30, 40))
+    assert int(void.sum()) == 2 * 40
+
+
+def test_cityscapes_numbers_are_its_authors():
+    from cityscapesscripts.helpers.labels import labels
+
+    assert {each.name: each.id for each in labels if each.hasInstances and not each.ignoreInEval} == LABELS
+    assert set(VOID) == {each.id for each in labels if each.ignoreInEval and each.id >= 0}
+
+
+def test_a_map_of_another_size_than_its_image_is_named(cities):
+    path = cities / "gtFine/val/bonn/x_gtFine_instanceIds.png"
+    Image.fromarray(np.zeros((30, 41), np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"x_gtFine_instanceIds\.png: 41 x 30 pixels, its image 40 x 30"):
+        read(cities, "cityscapes")
+
+
+def test_the_identity_of_cityscapes_is_that_of_its_maps(cities):
+    before = contents("cityscapes", cities, task="detection")["test"].sha256
+    Image.fromarray(np.full((30, 40), 24_000, np.uint16)).save(cities / "gtFine/val/bonn/x_gtFine_instanceIds.png")
+    assert contents("cityscapes", cities, task="detection")["test"].sha256 != before
+
+
+# --- parts of COCO
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Write COCO with five images, of which 2 shows a crowd only and 4 nothing."""
+    shown = {1: 0, 2: 1, 3: 0, 5: 0}
+    for split in ("train", "val"):
+        folder = tmp_path / f"{split}2017"
+        folder.mkdir()
+        images = [{"id": k, "file_name": f"{k}.jpg", "width": 40, "height": 30} for k in range(1, 6)]
+        for image in images:
+            Image.new("RGB", (40, 30)).save(folder / image["file_name"])
+        thing = {"category_id": 1, "bbox": [1, 1, 10, 10], "area": 100, "segmentation": SQUARE}
+        things = [{**thing, "id": k, "image_id": k, "iscrowd": crowd} for k, crowd in shown.items()]
+        lists = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "a"}]}
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(lists))
+    (tmp_path / "COCO_supervision.txt").write_text(json.dumps({"5.0": {DRAW: [2, 0]}, "1.0": {DRAW: [3]}}))
+    return tmp_path
+
+
+def test_numbers_count_the_images_that_show_an_object(coco):
+    found, records, _ = read(coco, "coco", "train", "5%")
+    assert [record["image_id"] for record in records] == [1, 5]  # the first and the third of 1, 3, 5
+    assert [path.name for path in found.paths] == ["1.jpg", "5.jpg"]
+
+
+def test_the_test_images_are_whole(coco):
+    assert len(read(coco, "coco", "test", "5%")[1]) == 5
+
+
+def test_a_part_is_data_of_its_own(coco):
+    whole = contents("coco", coco, task="detection")
+    part = contents("coco", coco, task="detection", fraction="5%")
+    assert part["train"].images == 2
+    assert part["train"].sha256 != whole["train"].sha256
+    assert part["test"] == whole["test"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "message"),
+    [
+        ("1%", "3 images with an object, and the COCO_supervision.txt counts up to 3; expected COCO's train2017"),
+        ("2%", "COCO_supervision.txt: no list of 2.0 percent in it"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_told(coco, fraction, message):
+    with pytest.raises(DataError, match=message):
+        read(coco, "coco", "train", fraction)
+
+
+def test_a_missing_list_is_told_with_its_address(coco):
+    (coco / "COCO_supervision.txt").unlink()
+    with pytest.raises(DataError, match=r"COCO_supervision\.txt: no such file.*unbiased-teacher"):
+        read(coco, "coco", "train", "1%")
