@@ -61,12 +61,12 @@ class Mapper(DatasetMapper):
         given = T.AugInput(pixels)
         transforms = self.augmentations(given)
         image: Any = given.image
-        record["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        things = record.pop("annotations", None)
-        if self.is_train and things is not None:
-            record["annotations"] = things
-            self._transform_annotations(record, transforms, image.shape[:2])
-        return record
+        example = {key: value for key, value in record.items() if key != "annotations"}
+        example["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if self.is_train and "annotations" in record:
+            example["annotations"] = [dict(thing) for thing in record["annotations"]]
+            self._transform_annotations(example, transforms, image.shape[:2])
+        return example
 
 
 def flipped(keypoints: KeypointNames) -> np.ndarray:
@@ -85,17 +85,16 @@ def _jittered(config: CfgNode, jitter: tuple[float, ...]) -> list[Any]:
 
 def _read(mapper: Callable[[Record], Record], record: Record) -> Record | DataError:
     """Return what `mapper` makes of a record, or a DataError that names its file."""
-    for thing in record.get("annotations", ()):
-        if "keypoints" in thing:
-            thing["keypoints"] = _centred(thing["keypoints"])
+    things = [_centred(thing) if "keypoints" in thing else thing for thing in record.get("annotations", ())]
     try:
-        return mapper(record)
+        return mapper({**record, "annotations": things} if things else record)
     except DataError as error:
         return error
     except (SizeMismatchError, ValueError) as error:
         return DataError(f"{record['file_name']}: not usable ({error}); fetch the file again")
 
 
-def _centred(points: list[float]) -> list[float]:
-    """Return keypoints x, y, v, ... whose pixels' indices are made places: the centre of a pixel is half a pixel on."""
-    return [value if place % 3 == 2 else value + 0.5 for place, value in enumerate(points)]
+def _centred(thing: Record) -> Record:
+    """Return an object whose keypoints x, y, v, ... are places: the centre of a pixel is half a pixel on."""
+    points = [value if place % 3 == 2 else value + 0.5 for place, value in enumerate(thing["keypoints"])]
+    return {**thing, "keypoints": points}
