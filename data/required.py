@@ -15,6 +15,8 @@ from twinbench.data.labelled import LabelledImages, require_counts, require_same
 from twinbench.data.layouts import read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import ObjectSplit
+from twinbench.data.pixels.read import read_pixels
+from twinbench.data.pixels.split import PixelImages
 from twinbench.data.source import Source
 from twinbench.protocols.schema import Protocol
 
@@ -98,6 +100,18 @@ def require_measured(protocol: Protocol, source: Source, found: ObjectSplit) -> 
         )
 
 
+def require_pixels(protocol: Protocol, source: Source, found: PixelImages) -> None:
+    """Raise DataError for data without an image, and for another number of classes than the protocol is about."""
+    if not len(found.paths):
+        raise DataError(f"{source}: a list without an image; expected some; unpack the data set again")
+    expected = protocol.data_set.classes
+    if expected and len(found.classes) != expected:
+        raise DataError(
+            f"{source}: {len(found.classes)} classes, but {protocol.name} is about {expected}; choose the protocol "
+            f"that fits the data, or name your own: {protocol.name.partition('@')[0]}@NAME"
+        )
+
+
 def require_same_objects(source: Source, train: ObjectSplit, test: ObjectSplit) -> None:
     """Raise DataError unless both splits have the same classes."""
     if train.classes != test.classes:
@@ -121,7 +135,10 @@ def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path 
     if hints.recall(question):
         return
     began = hints.now()
-    if protocol.room == "detection":
+    if "pixels" in data_set.tasks:
+        for split in ("train", "test"):
+            require_pixels(protocol, source, read_pixels(data_set.layout, source, split))
+    elif protocol.room == "detection":
         layout = objects_layout(data_set.layout, source)
         splits = [find_objects(layout, source, split, data_set.subset) for split in ("train", "test")]
         for found in splits:

@@ -95,12 +95,20 @@ class TrialData:
 
     def __call__(self, source: Source) -> str:
         """Return the identity of the splits at `source`, and of samples that come from a file."""
-        task = "detection" if self.room == "detection" else "classification"
-        layout = (objects_layout if task == "detection" else layout_of)(self.data_set.layout, source)
+        task, layout = _read_as(self.data_set, self.room, source)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
             splits[SAMPLES] = samples_sha256(read_samples(self.inputs.targets))
         return data_identity(splits)
+
+
+def _read_as(data_set: DataSet, room: str, source: Source) -> tuple[str, str]:
+    """Return what a worker reads the data as (a key of TASKS in data/identity.py), and in which layout."""
+    if "pixels" in data_set.tasks:
+        return "segmentation", data_set.layout
+    if room == "detection":
+        return "detection", objects_layout(data_set.layout, source)
+    return "classification", layout_of(data_set.layout, source)
 
 
 def pretraining_data(source: Source) -> str:

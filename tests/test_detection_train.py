@@ -155,7 +155,7 @@ def test_a_damaged_picture_is_one_line_that_names_it(tmp_path, records, workers)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(Path(records[0]["file_name"]).read_bytes()[:600])
     damaged = Records.of({**record, "file_name": str(broken)} for record in records)
-    with pytest.raises(DataError, match=r"broken.jpg: not usable \(.*; fetch the file again") as found:
+    with pytest.raises(DataError, match=r"broken.jpg: not a readable image \(.*; fetch the file again") as found:
         trained(run_in(tmp_path, small(), workers=workers), damaged)
     assert len(str(found.value)) < 400
     assert "Traceback" not in str(found.value)

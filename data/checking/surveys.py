@@ -20,6 +20,8 @@ from twinbench.data.layouts import LAYOUTS, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
+from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
+from twinbench.data.pixels.read import read_pixels
 from twinbench.data.required import require_same_objects
 from twinbench.data.source import Source
 
@@ -198,6 +200,18 @@ def _as_workers_read(layout: str, source: Source, findings: Survey) -> None:
                 read_labelled(layout, source, split)
 
 
+def _pixels(layout: str, source: Source, findings: Survey) -> None:
+    """Survey images with masks: each mask is as large as its image, and has no number that is no class."""
+    for split, name in (("train", "train"), ("test", "val")):
+        with findings.noting("layout"):
+            images = read_pixels(layout, source, split)
+            findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
+            for index in range(len(images.paths)):
+                with findings.noting("masks"):
+                    images.record(index)
+                    images.decode(images.masks.one(index))
+
+
 def _only_tests(source: Source, findings: Survey) -> None:
     """Survey a folder of class folders that is only tested on: its images, which train nothing."""
     folder = source.folder("a check of test images")
@@ -226,6 +240,9 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "own voc": _own_voc,
     "coco": partial(_objects, "coco"),
     "coco-keypoints": partial(_objects, "coco-keypoints"),
+    "lvis": partial(_objects, "lvis"),
+    "cityscapes": partial(_objects, "cityscapes"),
+    **{layout: partial(_pixels, layout) for layout in PIXEL_LAYOUTS},
     "inat": partial(_labelled, "inat", ("train", "val")),
     "places": partial(_labelled, "places", ("train", "val")),
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read

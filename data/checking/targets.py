@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from twinbench.data.errors import DataError
 from twinbench.data.folders.own import sniff_layout
 from twinbench.data.objects.find import objects_layout
+from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
 from twinbench.data.scenes.make import read_marker
 from twinbench.data.source import Source
 from twinbench.protocols.datasets import DATA_SETS, DataSet
@@ -28,6 +29,8 @@ LAYOUTS = {  # what a layout's name alone stands for
 POOL = "pool"
 BOXES = "boxes"  # one class on every image trains a detector, and is no data for a classifier
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
+# Whose survey counts its splits as train and val.
+TRAIN_AND_VAL = ("coco", "coco-keypoints", "lvis", "cityscapes", "inat", "places", *PIXEL_LAYOUTS)
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 
 
@@ -80,7 +83,9 @@ def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
             found = {"train": whole.images[0], "val": test, LISTS[entry.subset]: train}
         elif entry.name == "imagenet":
             found |= OPTIONAL
-    elif way in ("coco", "coco-keypoints", "inat", "places"):
+    elif way in TRAIN_AND_VAL:
+        if way == "coco" and entry.subset != "100%":  # its list is beside the whole data set, which is checked
+            train = DATA_SETS["coco17"].images[0]
         found = {"train": train, "val": test}
     elif way == "voc07":
         found = {"2007-trainval": train, "2007-test": test}

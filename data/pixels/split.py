@@ -29,21 +29,25 @@ class PixelImages:
     def records(self) -> Iterator[Record]:
         """Yield each image in Detectron2's form; DataError for one whose mask is missing or has another size."""
         for index in range(len(self.paths)):
-            path, mask = self.paths.one(index), self.masks.one(index)
-            width, height = read_size(path)
-            found = read_size(mask)
-            if found != (width, height):
-                raise DataError(
-                    f"{mask}: {found[0]} x {found[1]} pixels, its image {path.name} has {width} x {height}; expected "
-                    "the same; fetch both again"
-                )
-            yield {
-                "file_name": str(path.absolute()),
-                "image_id": path.stem,
-                "width": width,
-                "height": height,
-                "sem_seg_file_name": str(mask.absolute()),
-            }
+            yield self.record(index)
+
+    def record(self, index: int) -> Record:
+        """Return one image in Detectron2's form; DataError where its mask is missing or has another size."""
+        path, mask = self.paths.one(index), self.masks.one(index)
+        width, height = read_size(path)
+        found = read_size(mask)
+        if found != (width, height):
+            raise DataError(
+                f"{mask}: {found[0]} x {found[1]} pixels, its image {path.name} has {width} x {height}; expected "
+                "the same; fetch both again"
+            )
+        return {
+            "file_name": str(path.absolute()),
+            "image_id": path.stem,
+            "width": width,
+            "height": height,
+            "sem_seg_file_name": str(mask.absolute()),
+        }
 
 
 def read_mask(path: Path) -> np.ndarray:

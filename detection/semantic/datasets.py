@@ -4,10 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.read import read_pixels
-from twinbench.data.pixels.split import Decode, PixelImages
+from twinbench.data.pixels.split import Decode
+from twinbench.data.required import require_pixels
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError
 from twinbench.protocols.schema import Protocol
@@ -53,20 +53,8 @@ def _packed(protocol: Protocol, layout: str, source: Source, folder: Path) -> No
     try:
         for name in SPLITS:
             split = read_pixels(layout, source, name)
-            _require_classes(protocol, source, split)
+            require_pixels(protocol, source, split)
             Records.pack(split.records(), folder / f"{name}.records")
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _require_classes(protocol: Protocol, source: Source, split: PixelImages) -> None:
-    """Raise DataError for data without an image, and for another number of classes than the protocol is about."""
-    if not len(split.paths):
-        raise DataError(f"{source}: a list without an image; expected some; unpack the data set again")
-    expected = protocol.data_set.classes
-    if expected and len(split.classes) != expected:
-        raise DataError(
-            f"{source}: {len(split.classes)} classes, but {protocol.name} is about {expected}; choose the protocol "
-            f"that fits the data, or name your own: {protocol.name.partition('@')[0]}@NAME"
-        )
