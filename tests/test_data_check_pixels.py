@@ -48,5 +48,5 @@ def test_a_plan_reads_masks_as_the_worker_does(masks: Path) -> None:
     source = Source.of(str(masks))
     assert TrialData(PROTOCOL.data_set, "detection", Inputs())(source)
     require_fit(PROTOCOL, source, "", None, partial=False)
-    with pytest.raises(DataError, match="11 classes, but voc12-fcn-byol is about 21"):
-        require_fit(find_protocol("voc12-fcn-byol"), source, "", None, partial=False)
+    with pytest.raises(DataError, match="11 classes, but voc12aug-fcn-20k@voc12-seg is about 21"):
+        require_fit(find_protocol("voc12aug-fcn-20k@voc12-seg"), source, "", None, partial=False)
