@@ -137,7 +137,7 @@ def _unlabelled(wanted: _Split) -> _Part:
 def _annotated(wanted: _Split) -> _Part:
     """Return images with their annotations."""
     found = find_objects(wanted.layout, wanted.source, wanted.split, wanted.fraction)
-    return _Part(found.paths, found.classes, _annotated_items(found), found.files)
+    return _Part(found.paths, found.classes, _annotated_items(found), (*found.files, *found.lists))
 
 
 def _annotated_items(found: ObjectSplit) -> Iterator[Item]:

@@ -100,8 +100,13 @@ def _is_detector(protocol: Protocol) -> bool:
     return protocol.room == "detection"
 
 
+def _goes_by_a_list(protocol: Protocol) -> bool:
+    """Say whether a protocol classifies on a part of the images; the parts of COCO have one file in its folder."""
+    return protocol.data_set.subset != "100%" and not _is_detector(protocol)
+
+
 KEYS = {
-    "list": Key(lambda protocol: protocol.data_set.subset != "100%", _list),
+    "list": Key(_goes_by_a_list, _list),
     "targets": Key(lambda protocol: protocol.recipe.takes_samples, _samples),
     "evaluator": Key(_is_detector, _evaluator),
     "scale_to": Key(_is_detector, _scaled, sets=True),

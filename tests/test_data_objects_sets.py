@@ -1,6 +1,7 @@
 """LVIS, Cityscapes' instances and parts of COCO, against Detectron2's readers or from what was made up."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from twinbench.data.objects.cityscapes import LABELS, VOID, run_lengths
 from twinbench.data.objects.find import find_objects
 from twinbench.data.objects.parts import DRAW
 from twinbench.data.objects.split import Findings
+from twinbench.data.required import require_fit
 from twinbench.data.source import Source
+from twinbench.protocols.catalogue import find_protocol
 
 SQUARE = [[1, 1, 11, 1, 11, 11, 1, 11]]
 
@@ -141,8 +144,9 @@ def test_the_identity_of_cityscapes_is_that_of_its_maps(cities):
 
 
 @pytest.fixture
-def coco(tmp_path):
-    """Write COCO with five images, of which 2 shows a crowd only and 4 nothing."""
+def coco(tmp_path, tmp_path_factory, monkeypatch):
+    """Write COCO with five images, of which 2 shows a crowd only and 4 nothing; hints lie in a folder of their own."""
+    monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     shown = {1: 0, 2: 1, 3: 0, 5: 0}
     for split in ("train", "val"):
         folder = tmp_path / f"{split}2017"
@@ -155,7 +159,7 @@ def coco(tmp_path):
         lists = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "a"}]}
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(lists))
-    (tmp_path / "COCO_supervision.txt").write_text(json.dumps({"5.0": {DRAW: [2, 0]}, "1.0": {DRAW: [3]}}))
+    (tmp_path / "COCO_supervision.txt").write_text(json.dumps({"5.0": {DRAW: [2, 0, 2]}, "1.0": {DRAW: [3]}}))
     return tmp_path
 
 
@@ -193,3 +197,30 @@ def test_a_missing_list_is_told_with_its_address(coco):
     (coco / "COCO_supervision.txt").unlink()
     with pytest.raises(DataError, match=r"COCO_supervision\.txt: no such file.*unbiased-teacher"):
         read(coco, "coco", "train", "1%")
+
+
+def on_one_class(percent):
+    """Return the detector on a part of COCO, for data of one class."""
+    protocol = find_protocol(f"coco-mrcnn-fpn-{percent}pct")
+    return protocol.on(replace(protocol.data_set, classes=1))
+
+
+@pytest.mark.parametrize("percent", [1, 5])
+def test_a_suite_finds_that_a_part_fits(coco, percent):
+    (coco / "COCO_supervision.txt").write_text(json.dumps({f"{percent}.0": {DRAW: [0]}}))
+    require_fit(on_one_class(percent), Source.of(str(coco)), f"{percent} percent that fit", None, partial=False)
+
+
+def test_a_suite_tells_that_a_part_has_no_list(coco):
+    (coco / "COCO_supervision.txt").unlink()
+    with pytest.raises(DataError, match=r"COCO_supervision\.txt: no such file.*unbiased-teacher"):
+        require_fit(on_one_class(1), Source.of(str(coco)), "a part without a list", None, partial=False)
+
+
+def test_a_list_written_over_is_seen_although_the_part_was_counted_before(coco, monkeypatch):
+    monkeypatch.setattr("twinbench.data.identity.HINTED_FROM", 1)
+    monkeypatch.setattr("twinbench.data.hints.SETTLED_SECONDS", -3600)
+    before = contents("coco", coco, task="detection", fraction="5%")
+    assert contents("coco", coco, task="detection", fraction="5%") == before
+    (coco / "COCO_supervision.txt").write_text(json.dumps({"5.0": {DRAW: [1, 2]}}))
+    assert contents("coco", coco, task="detection", fraction="5%")["train"].sha256 != before["train"].sha256

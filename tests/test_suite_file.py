@@ -146,6 +146,10 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
             "takes no list; leave it out; these do: imagenet-1",
         ),
         (
+            changed(protocols={"coco-mrcnn-fpn-1pct": {"list": "a.txt"}}, data={"coco": "sets", "imagenet": "sets/in"}),
+            "coco-mrcnn-fpn-1pct: takes no list; leave it out; these do: imagenet-1",
+        ),
+        (
             changed(protocols={"voc07-svm-lowshot-pcl": {"targets": "low"}}),
             "takes no targets; leave it out; these do: voc07-svm-lowshot, voc07-svm-lowshot-mmselfsup, demo-voc07-svm-",
         ),

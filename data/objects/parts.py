@@ -24,14 +24,15 @@ MOST_BYTES = 50_000_000  # the published one has 1.5 million
 
 def training_part(found: ObjectSplit, source: Source, fraction: str) -> ObjectSplit:
     """Return the training images that the list in the data set's folder names for a `fraction` such as 1%."""
-    numbers = _listed(source, f"{float(fraction.removesuffix('%'))}")
+    path = _list_file(source)
+    numbers = _listed(path, f"{float(fraction.removesuffix('%'))}")
     shown = _with_objects(found)
     if max(numbers) >= len(shown):
         raise DataError(
             f"{found.shared}: {len(shown)} images with an object, and the {FILE} counts up to {max(numbers)}; expected "
             "COCO's train2017, of which it is a part"
         )
-    chosen = sorted(shown[number] for number in numbers)
+    chosen = sorted({shown[number] for number in numbers})
 
     def read(findings: Findings, measures: tuple[str, ...]) -> Iterator[Record]:
         wanted = set(chosen)
@@ -39,13 +40,17 @@ def training_part(found: ObjectSplit, source: Source, fraction: str) -> ObjectSp
             if index in wanted:
                 yield record
 
-    return replace(found, paths=found.paths.select(chosen), read=read)
+    return replace(found, paths=found.paths.select(chosen), read=read, lists=(path,))
 
 
-def _listed(source: Source, percent: str) -> list[int]:
-    """Return the numbers that the list has for a percentage; DataError without the list."""
+def _list_file(source: Source) -> Path:
+    """Return where the list lies, or should."""
     places = [source.path / FILE, source.path / "annotations" / FILE]
-    path = next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _listed(path: Path, percent: str) -> list[int]:
+    """Return the numbers that the list has for a percentage; DataError without the list."""
     text = read_text(path, f"expected the images of each part of COCO; fetch it from {ADDRESS}", MOST_BYTES)
     try:
         numbers: Any = json.loads(text)[percent][DRAW]

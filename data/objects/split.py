@@ -68,6 +68,7 @@ class ObjectSplit:
     keypoints: KeypointNames | None = None
     category_ids: tuple[int, ...] = ()  # what the file calls each class; empty: 1, 2, ...
     frequencies: tuple[str, ...] = ()  # of LVIS's classes: r, c or f
+    lists: tuple[Path, ...] = ()  # the files that say which images are part of it
 
     @property
     def files(self) -> tuple[Path, ...]:
