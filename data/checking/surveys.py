@@ -20,6 +20,7 @@ from twinbench.data.layouts import LAYOUTS, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
+from twinbench.data.pixels.masks import seen_classes, told_unseen
 from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.required import require_same_objects
@@ -206,10 +207,9 @@ def _pixels(layout: str, source: Source, findings: Survey) -> None:
         with findings.noting("layout"):
             images = read_pixels(layout, source, split)
             findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
-            for index in range(len(images.paths)):
-                with findings.noting("masks"):
-                    images.record(index)
-                    images.decode(images.masks.one(index))
+            seen = seen_classes(images, partial(findings.note, "masks"))
+            if unseen := told_unseen(images, seen):
+                findings.remarks.append(f"{name}: {unseen}")
 
 
 def _only_tests(source: Source, findings: Survey) -> None:
