@@ -145,6 +145,20 @@ def test_a_killed_training_ends_with_the_same_bits(voc, tmp_path, monkeypatch):
     assert again.metrics == whole.metrics
 
 
+def test_halves_and_parts_of_a_batch_are_recipe_fields(voc, tmp_path):
+    plain = measure(wanted(voc, tmp_path / "plain", iterations=3))
+    told = {"precision": "bf16", "accumulate": 2}
+    result = measure(wanted(voc, tmp_path / "told", iterations=3, **told))
+    assert result.overrides == {**plain.overrides, "precision": "bf16", "accumulate": "2"}
+    first, second = (run.curves["total_loss"][0][1] for run in (plain, result))
+    assert first != second
+    assert first == pytest.approx(second, rel=0.05)
+    config = (tmp_path / "told" / "config.yaml").read_text()
+    assert "AMP:\n    ENABLED: true" in config
+    with pytest.raises(UserError, match="precision fp16 on cpu: expected a GPU"):
+        measure(wanted(voc, tmp_path / "fp16", precision="fp16"))
+
+
 def test_byols_recipe_trains_on_images_in_their_own_size(voc, tmp_path):
     settings = {"long_side": 0, "short_side": 0, "iterations": 2, "steps": "1", "test_crop": 65}
     settings |= {"crop": 65, "norm": "BN"}
