@@ -157,24 +157,29 @@ def _by_hotcoco(truth: Truth, results: list[dict[str, Any]], iou_type: str) -> n
 
 
 def _by_pycocotools(truth: Truth, results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
-    from pycocotools import cocoeval
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
-    program: Any = cocoeval.COCOeval
-    return _evaluated(program(*_of_pycocotools(truth, results), iou_type))
+    program: Any = COCOeval
+    return _evaluated(program(*_indexed(COCO, truth, results), iou_type))
 
 
 def _by_faster_coco_eval(truth: Truth, results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
-    import faster_coco_eval
+    from faster_coco_eval import COCO, COCOeval_faster
 
-    program: Any = faster_coco_eval.COCOeval_faster
-    return _evaluated(program(*_of_pycocotools(truth, results), iou_type))
+    program: Any = COCOeval_faster
+    evaluation = program(*_indexed(COCO, truth, results), iou_type)
+    # Of keypoints it looks at the classes with objects alone, and its table is narrower than the others'.
+    evaluation.params.catIds = [category["id"] for category in truth["categories"]]
+    return _evaluated(evaluation)
 
 
-def _of_pycocotools(truth: Truth, results: list[dict[str, Any]]) -> tuple[Any, Any]:
-    """Return both sides as pycocotools' objects; it writes into what it is given."""
-    from pycocotools.coco import COCO
+def _indexed(program: Callable[[], Any], truth: Truth, results: list[dict[str, Any]]) -> tuple[Any, Any]:
+    """Return both sides as a program's objects; it writes into what it is given.
 
-    gt: Any = COCO()
+    Each needs its own: faster-coco-eval asks pycocotools' for what they have not, but for keypoints alone.
+    """
+    gt = program()
     gt.dataset = copy.deepcopy(truth)
     gt.createIndex()
     return gt, gt.loadRes(copy.deepcopy(results))
