@@ -1,4 +1,4 @@
-"""What several processes gather: detections of uneven shares of the images, also after a kill; batch norm's statistics."""
+"""What several processes gather: detections of shares of the images, also after a kill; statistics of batch norm."""
 
 import os
 import signal
