@@ -3,6 +3,7 @@
 pycocotools is the reference: the whole tables of precision behind the numbers are compared, not the means alone.
 """
 
+import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,14 @@ import pytest
 from pycocotools import mask as _run_lengths
 
 from twinbench.data.objects.packed import Record, Records
-from twinbench.detection.evaluation.coco import IOU_TYPES, TABLES, coco_results, coco_scores, ground_truth
+from twinbench.detection.evaluation.coco import (
+    IOU_TYPES,
+    TABLES,
+    coco_results,
+    coco_scores,
+    collecting_nothing,
+    ground_truth,
+)
 from twinbench.detection.evaluation.predictions import Detections, Predictions, wide
 from twinbench.runtime.progress import JsonLog
 
@@ -195,3 +203,15 @@ def test_a_file_whose_first_line_is_not_its_owners_holds_nothing(tmp_path: Any, 
     lines = path.read_bytes().split(b"\n", 1)[1]
     path.write_bytes(first.encode("latin-1") + lines)
     assert Predictions(tmp_path, {"run": 1}, 1).missing == [0]
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_search_for_cycles_is_as_it_was_also_after_an_error(was_on: bool) -> None:
+    (gc.enable if was_on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError), collecting_nothing():
+            assert not gc.isenabled()
+            _ = 1 / 0
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()
