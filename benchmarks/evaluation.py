@@ -84,7 +84,8 @@ def measured(case: Case) -> bool:
     ratio = reference.program / clock.whole
     apart = max(abs(ours.metrics[name] - value) for name, value in theirs.metrics.items())
     print(f"evaluation: {case.name}, {case.images:,} images, {case.objects:,} objects, ", end="")
-    print(f"{case.images * case.detections:,} detections, {theirs.metrics}")
+    told = ", ".join(f"{name} {value:.1f}" for name, value in theirs.metrics.items())
+    print(f"{case.images * case.detections:,} detections: {told}")
     print(
         f"evaluation: {case.name}: pycocotools {reference.program:.2f} CPU s; hotcoco {clock.program:.2f} and ", end=""
     )
