@@ -97,9 +97,9 @@ def by_detectron2(records: list[Record], predictions: list[Detections], rule: Ru
     aps = np.zeros((len(CLASSES), len(THRESHOLDS)))
     for row, name in enumerate(CLASSES):
         for column, threshold in enumerate(THRESHOLDS):
-            paths = [str(folder / part) for part in ("{}.txt", "{}.xml", "test.list")]
+            found, truth, images = (str(folder / part) for part in ("{}.txt", "{}.xml", "test.list"))
             by_11_points = rule == "voc-11-points"
-            _, _, aps[row, column] = voc_eval(*paths, name, threshold, use_07_metric=by_11_points)
+            _, _, aps[row, column] = voc_eval(found, truth, images, name, threshold, use_07_metric=by_11_points)
     return 100 * aps
 
 
