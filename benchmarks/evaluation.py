@@ -142,7 +142,8 @@ def reference(truth: coco.Truth, results: Sequence[dict[str, Any]], iou_type: st
     data: Any = COCO()
     data.dataset = truth
     data.createIndex()
-    evaluation: Any = COCOeval(data, data.loadRes(results), iou_type)
+    program: Any = COCOeval
+    evaluation = program(data, data.loadRes(results), iou_type)
     evaluation.evaluate()
     evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"])
