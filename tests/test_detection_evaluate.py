@@ -5,6 +5,7 @@ import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,6 +21,7 @@ from twinbench.detection.datasets import open_data
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import detections_of, write_results
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.provenance import versions
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
 
@@ -377,3 +379,8 @@ def test_results_name_each_class_by_the_files_id(scenes, tmp_path):
     expected = sorted((each["image_id"], each["category_id"]) for each in file["annotations"])
     found = json.loads((tmp_path / "results.json").read_text())
     assert sorted((each["image_id"], each["category_id"]) for each in found) == expected
+
+
+@pytest.mark.parametrize("package", ["hotcoco", "pycocotools", "timm"])
+def test_a_result_says_which_version_computed_it(package):
+    assert versions()[package] == version(package)
