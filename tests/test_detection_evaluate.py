@@ -18,7 +18,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from twinbench.detection.datasets import open_data
-from twinbench.detection.evaluation.evaluate import scored
+from twinbench.detection.evaluation.evaluate import computed_by, scored
 from twinbench.detection.evaluation.predictions import detections_of, write_results
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.provenance import versions
@@ -384,3 +384,17 @@ def test_results_name_each_class_by_the_files_id(scenes, tmp_path):
 @pytest.mark.parametrize("package", ["hotcoco", "pycocotools", "timm"])
 def test_a_result_says_which_version_computed_it(package):
     assert versions()[package] == version(package)
+
+
+@pytest.mark.parametrize(
+    ("rule", "computes"),
+    [("coco", "pycocotools"), ("lvis", "hotcoco"), ("cityscapes", ""), ("voc-area", ""), ("voc-11-points", "")],
+)
+def test_a_result_names_the_evaluator_that_computed_it_and_not_the_one_asked_for(rule, computes):
+    """Cityscapes' scores are computed here, and said that hotcoco had."""
+    assert computed_by(rule, "pycocotools") == computes
+
+
+def test_a_detector_that_found_nothing_is_told_by_vocs_rules(scenes):
+    data = open_data(VOC, scenes / "VOCdevkit")
+    assert "no box was detected at all: AP is 0" in measure(data, {}).notes
