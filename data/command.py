@@ -7,6 +7,7 @@ Examples:
     twinbench data check /datasets/mine                own data: may a job run on it? sources such as list:FILE, too
     twinbench data check pool /datasets/photographs    images to pretrain on, at any depth
     twinbench data check boxes /datasets/cells         own boxes, masks, keypoints: may a detector run on them?
+    twinbench data check pixels /datasets/cells        own images with masks: may a segmenter run on them?
     twinbench data check voc /datasets/VOCdevkit       VOC2007 and VOC2012; voc07 is VOC2007 alone
     twinbench data fetch oxford-pets /datasets/pets    from its public address: resumed, proven, unpacked
     twinbench data lists lists                         1percent.txt and 10percent.txt, from the network, proven

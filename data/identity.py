@@ -144,13 +144,17 @@ def _annotated_items(found: ObjectSplit) -> Iterator[Item]:
     """Yield each image with the sha256 of its annotation; or first the shared file with its sha256, then the images."""
     if found.shared:
         file = found.shared
-        name = file.relative_to(found.root).as_posix() if file.is_relative_to(found.root) else file.name
-        yield name, size(file), digest(file, "sha256")
+        yield _name(file, found.root), size(file), digest(file, "sha256")
         labels = repeat(None, len(found.paths))
     else:
         labels = in_order(lambda index: _text_sha256(found.annotations[index]), len(found.paths))
     for index, (count, label) in enumerate(zip(found.paths.sizes(), labels, strict=True)):
         yield found.paths.name(index), count, label
+
+
+def _name(file: Path, root: Path) -> str:
+    """Return what a file that several images share is called: its path below `root`, or its name."""
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _text_sha256(path: Path) -> str:
@@ -165,11 +169,13 @@ def _segmented(wanted: _Split) -> _Part:
     """Return images with their masks."""
     found = read_pixels(wanted.layout, wanted.source, wanted.split)
     masks = tuple(found.masks.one(index) for index in range(len(found.masks)))
-    return _Part(found.paths, found.classes, _segmented_items(found, masks), masks)
+    return _Part(found.paths, found.classes, _segmented_items(found, masks), (*masks, *found.lists))
 
 
 def _segmented_items(found: PixelImages, masks: Sequence[Path]) -> Iterator[Item]:
     """Yield each image with the name and sha256 of its mask: a mask that somebody repaints may keep its size."""
+    for file in found.lists:  # the same numbers under other names are other data
+        yield _name(file, found.root), size(file), digest(file, "sha256")
     digests = in_order(lambda index: digest(masks[index], "sha256"), len(masks))
     for index, (count, label) in enumerate(zip(found.paths.sizes(), digests, strict=True)):
         yield found.paths.name(index), count, [found.masks.name(index), label]

@@ -34,6 +34,7 @@ class Thing:
     mask: np.ndarray | None = None  # (H, W), bool
     points: np.ndarray | None = None  # (K, 3): x, y, score or visibility
     is_filled: bool = True  # the mask, not only its outline
+    is_boxed: bool = True
 
 
 def color_of(label: int) -> Color:
@@ -51,7 +52,7 @@ def draw(image: Image.Image, things: Sequence[Thing]) -> Image.Image:
     pen = ImageDraw.Draw(drawn)
     for thing in things:
         left, top, right, bottom = thing.box
-        if left <= right and top <= bottom:  # annotations may have corners the wrong way round
+        if thing.is_boxed and left <= right and top <= bottom:  # annotations may have corners the wrong way round
             pen.rectangle(thing.box, outline=thing.color, width=width)
     for thing in things:
         if thing.points is not None:
@@ -85,8 +86,10 @@ def things_of(
             mask = resized(decoded(detection["segmentation"], (width, height)), size)
         if "keypoints" in detection:
             points = np.array(detection["keypoints"]).reshape(-1, 3) * (scale, scale, 1)
-        words = f"{classes[label]} {detection['score']:.2f}"
-        things.append(Thing((left, top, right, bottom), color or color_of(label), words, mask, points))
+        is_area = "score" not in detection  # of a segmenter: all pixels of a class
+        words = classes[label] if is_area else f"{classes[label]} {detection['score']:.2f}"
+        box = (left, top, right, bottom)
+        things.append(Thing(box, color or color_of(label), words, mask, points, is_boxed=not is_area))
     return things
 
 

@@ -1,12 +1,12 @@
-"""Draw what a finished trial's detector finds on any images.
+"""Draw what a finished trial's detector or segmenter finds on any images.
 
 Examples:
     twinbench predict out/cells photographs predictions
     twinbench predict out/cells a.jpg b.png predictions --threshold 0.3 --device cpu
 
-OUT gets a picture of each image, with boxes, class names and scores, masks and keypoints; predictions.json, the
-detections in the form of COCO's results with the names of file and class; and images.json, the images and categories
-that go with them: pycocotools reads the two together.
+OUT gets a picture of each image, with boxes, class names and scores, masks and keypoints, or of a segmenter with the
+area of each class; predictions.json, the same in the form of COCO's results with the names of file and class; and
+images.json, the images and categories that go with them: pycocotools reads the two together.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder, or that of an earlier `twinbench predict`")
     parser.add_argument(
-        "--threshold", type=_score, default=0.5, metavar="SCORE", help="least score of what is shown (default 0.5)"
+        "--threshold", type=_score, metavar="SCORE", help="least score of what is shown of a detector (default 0.5)"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
@@ -68,7 +68,7 @@ def _summary(found: dict[str, Any]) -> str:
     classes = ", ".join(f"{name} {count}" for name, count in found["classes"].items())
     told = f": {classes}" if classes else "; a lower --threshold shows more" if found["images"] else ""
     failed = f"; {_counted(len(found['unreadable']), 'image')} not readable" if found["unreadable"] else ""
-    images, objects = _counted(found["images"], "image"), _counted(found["detections"], "object")
+    images, objects = _counted(found["images"], "image"), _counted(found["detections"], found["what"])
     return f"{found['out']}: {images}, {objects}{told}{failed}"
 
 

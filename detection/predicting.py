@@ -1,4 +1,4 @@
-"""A trained detector on images of anybody: pictures of what it finds, and the same as files that COCO's tools read."""
+"""A trained detector or segmenter on anybody's images: pictures of what it finds, and files that COCO's tools read."""
 
 import json
 from collections import Counter
@@ -16,7 +16,8 @@ from twinbench.data.decode import read_upright
 from twinbench.data.errors import DataError
 from twinbench.detection.drawing import draw, things_of
 from twinbench.detection.evaluation.predictions import Detections, detections_of, wide
-from twinbench.detection.places import IMAGES, JPEG, MAKER, RESULTS, Planned
+from twinbench.detection.places import IMAGES, JPEG, MAKER, RESULTS, Planned, PredictError
+from twinbench.detection.semantic.areas import areas
 from twinbench.detection.trained import Trained, load_trained
 from twinbench.protocols.house import replacing
 from twinbench.runtime.precision import network_precision
@@ -24,20 +25,31 @@ from twinbench.runtime.process import current_process
 from twinbench.runtime.progress import bar
 
 SMALLEST = 480  # pixels of the longer side of a picture: letters do not fit on thumbnails, which are drawn larger
+LEAST_SCORE = 0.5  # of what is shown of a detector
 QUALITY = 90  # of a JPEG
+BACKGROUND = "background"  # the class of pixels that are of no other is not painted
 
 
 def predict_images(
-    trial: Path, plan: Sequence[Planned], out: Path, threshold: float = 0.5, device: str = "auto"
+    trial: Path, plan: Sequence[Planned], out: Path, threshold: float | None = None, device: str = "auto"
 ) -> dict[str, Any]:
-    """Draw every image of `plan` into `out` with the objects of at least `threshold`, and write what was found.
+    """Draw every image of `plan` into `out` with what the trial's model finds there, and write that.
+
+    Of a detector these are the objects of at least `threshold`, by default LEAST_SCORE; of a segmenter the areas of its
+    classes.
 
     Returns the number of images and objects, those of each class, and one line for each image that is not readable.
     """
     device = current_process(device).device
     with network_precision("fp32", device, exact_products=True):
-        trained = load_trained(trial, device, threshold)
-        about: dict[str, Any] = {"info": {"made_by": MAKER, "trial": str(trial), "threshold": threshold}}
+        least = LEAST_SCORE if threshold is None else threshold
+        trained = load_trained(trial, device, least)
+        if trained.is_segmenter and threshold is not None:
+            raise PredictError(f"{trial}: a trial of a segmenter, whose pixels have no scores; leave --threshold out")
+        info: dict[str, Any] = {"made_by": MAKER, "trial": str(trial)}
+        if not trained.is_segmenter:
+            info["threshold"] = least
+        about: dict[str, Any] = {"info": info}
         about["images"] = [{"picture": one.picture} for one in plan]  # ours from now on, whenever a run is killed
         _write_json(out / IMAGES, about)
         images: list[dict[str, Any]] = []
@@ -49,7 +61,7 @@ def predict_images(
             except DataError as error:
                 unreadable.append(str(error))
                 continue
-            found = detect(trained, image)
+            found = found_on(trained, image)
             _save(drawn(image, found, trained.classes), out / one.picture)
             number = len(images) + 1
             about_image = {"id": number, "file_name": one.name, "width": image.width, "height": image.height}
@@ -62,10 +74,18 @@ def predict_images(
     return {
         "out": str(out),
         "images": len(images),
+        "what": "area" if trained.is_segmenter else "object",
         "detections": len(results),
         "classes": {name: counts[name] for name in trained.classes if counts[name]},
         "unreadable": unreadable,
     }
+
+
+def found_on(trained: Trained, image: Image.Image) -> Detections:
+    """Return what is to be drawn on an RGB image, in its own pixels, the best or the largest first."""
+    if trained.is_segmenter:
+        return areas(trained.config, trained.model, image)
+    return detect(trained, image)
 
 
 def detect(trained: Trained, image: Image.Image) -> Detections:
@@ -87,7 +107,7 @@ def drawn(image: Image.Image, found: Detections, classes: Sequence[str]) -> Imag
     factor = max(1, -(-SMALLEST // max(image.size)))
     larger = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
     shown = larger if factor > 1 else image
-    return draw(shown, things_of(found, classes, shown.size, factor))
+    return draw(shown, [thing for thing in things_of(found, classes, shown.size, factor) if thing.label != BACKGROUND])
 
 
 def _result(image: int, name: str, detection: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:

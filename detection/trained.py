@@ -1,4 +1,4 @@
-"""The detector of a finished trial, read back from the files that it left."""
+"""The detector or segmenter of a finished trial, read back from the files that it left."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from twinbench.report.result import Result, read_result
 
 CONFIG = "config.yaml"
 DETECTORS = ("GeneralizedRCNN", "RetinaNet")  # of Detectron2's architectures, those that find objects
+SEGMENTER = "Segmenter"  # ours, which has a class for every pixel
 
 
 class TrainedError(UserError):
@@ -30,17 +31,23 @@ class Trained:
     model: nn.Module
     classes: tuple[str, ...]
 
+    @property
+    def is_segmenter(self) -> bool:
+        """Say whether it has a class for every pixel, and no objects with scores."""
+        return self.config.MODEL.META_ARCHITECTURE == SEGMENTER
+
 
 def load_trained(trial: Path, device: str = "cpu", threshold: float | None = None) -> Trained:
     """Return the detector of a finished trial, the folder OUT of `twinbench detection`, on `device`.
 
-    It tells what has a score of at least `threshold`, or of the recipe's own. Raises TrainedError for any other folder.
+    A detector tells what has a score of at least `threshold`, or of the recipe's own. Raises TrainedError for any other
+    folder.
     """
     classes = tuple(_finished(trial).details["classes"])
     config = _config(trial / CONFIG)
-    if config.MODEL.META_ARCHITECTURE not in DETECTORS:
-        found = config.MODEL.META_ARCHITECTURE
-        raise TrainedError(f"{trial}: a trial of a {found}, which finds no objects; expected one of a detector")
+    found = config.MODEL.META_ARCHITECTURE
+    if found not in (*DETECTORS, SEGMENTER):
+        raise TrainedError(f"{trial}: a trial of a {found}; expected one of a detector or a {SEGMENTER}")
     config.MODEL.DEVICE = device
     if threshold is not None:
         # Non-maximum suppression goes from the best downwards: those that stay are the same without the worse ones.

@@ -30,6 +30,7 @@ from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 
 SMALL = {"batch_size": 2, "iterations": 8, "steps": "6", "warmup_iterations": 2, "rois_per_image": 8}
 SMALL |= {"rpn_post_nms_test": 8, "min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2}
+SEGMENTER = {"batch_size": 4, "iterations": 6, "long_side": 128, "short_side": 64, "crop": 64}
 FORK = multiprocessing.get_context("fork")  # importing torch and Detectron2 takes seconds
 
 
@@ -45,6 +46,8 @@ def trial(data, out, ends_at, number, settings):
     SimpleTrainer.run_step = step_or_die
     torch.set_num_threads(1)
     protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings)
+    if data.name == "masks":
+        protocol = find_protocol("demo-voc12aug-fcn-20k").with_settings(SEGMENTER | settings)
     asked = Asked(protocol, "random", data, out, device="cpu", workers=0)
     try:
         measure(asked, Options(checkpoint_seconds=1e9 if number == signal.SIGTERM else 0.0))
@@ -106,6 +109,16 @@ def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(sc
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
     assert found.metrics == expected.metrics
     assert found.curves == expected.curves
+
+
+def test_a_pair_that_trains_a_segmenter_ends_with_the_same_bits_after_a_kill(scenes, tmp_path):
+    data, whole, broken = scenes / "masks", tmp_path / "whole", tmp_path / "broken"
+    assert ended(start(data, broken, ends_at=(3, 3))) == [-signal.SIGKILL] * 2
+    finish(start(data, broken), broken)
+    finish(start(data, whole), whole)
+    ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert read_result(broken / "result.json").metrics == read_result(whole / "result.json").metrics
 
 
 FIXED = {"norm": "FrozenBN", "extra_norm": False, "lr": 0.002, "precise_bn_iterations": 0}

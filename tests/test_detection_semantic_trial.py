@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as run_lengths
+from pycocotools.coco import COCO
 
+import twinbench
 from twinbench.convert.files import load
 from twinbench.data.identity import identify
 from twinbench.detection import command
@@ -81,13 +84,38 @@ def test_it_learns_and_says_so(voc, tmp_path, capsys):
     assert result.images == {"train": TRAIN, "test": TEST}
     assert read_result(tmp_path / "end" / "result.json") == result
     assert result.details["per_class"]["IoU"]["cat"] > 50
-    assert "no test pixel of aeroplane" in result.details["notes"][0]
+    train, test = result.details["notes"]
+    assert train.startswith("train: no mask shows 18 of 21 classes: aeroplane")
+    assert test.startswith("no test pixel of aeroplane")
     losses = [loss for _, loss in result.curves["total_loss"]]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
     with Image.open(tmp_path / "end" / PICTURE) as picture:
         assert picture.width > 10 * SIDE
     assert {path.name for path in (tmp_path / "end").iterdir()} >= {"config.yaml", "model_final.pth", "log.jsonl"}
     assert not (tmp_path / "end" / "confusions").exists()
+    predicted_as_measured(voc, tmp_path / "end", tmp_path, result, capsys)
+
+
+def predicted_as_measured(voc, trial, tmp_path, result, capsys):
+    """`twinbench predict` paints what the trial was measured on: its areas give the same accuracy."""
+    images = voc / "VOC2012" / "JPEGImages"
+    tests = sorted(images.glob("val*.jpg"))
+    words = ["predict", str(trial), *map(str, tests), str(tmp_path / "out"), "--device", "cpu"]
+    assert twinbench.main([*words, "--threshold", "0.5"]) == 2
+    assert "a trial of a segmenter, whose pixels have no scores; leave --threshold out" in capsys.readouterr().err
+    assert twinbench.main(words) == 0
+    assert f"{TEST} images, " in capsys.readouterr().out
+    areas = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    right = labelled = 0
+    for number, path in enumerate(tests, 1):
+        truth = np.array(Image.open(voc / "VOC2012" / "SegmentationClass" / f"{path.stem}.png"))
+        mine = [area for area in areas if area["image_id"] == number]
+        masks = [run_lengths.decode(area["segmentation"]).astype(bool) for area in mine]
+        assert np.sum(masks, axis=0).tolist() == np.ones((SIDE, SIDE)).tolist()  # each pixel has one class
+        right += sum((mask & (truth == area["category_id"] - 1)).sum() for mask, area in zip(masks, mine, strict=True))
+        labelled += (truth != 255).sum()
+    assert 100 * right / labelled == pytest.approx(result.metrics["aAcc"])
+    assert len(COCO(str(tmp_path / "out" / "images.json")).loadRes(areas).anns) == len(areas)
 
 
 def stop_at(monkeypatch, images):
@@ -115,6 +143,20 @@ def test_a_killed_training_ends_with_the_same_bits(voc, tmp_path, monkeypatch):
     first, second = (load(tmp_path / name / "model_final.pth")["model"] for name in ("whole", "killed"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.metrics == whole.metrics
+
+
+def test_halves_and_parts_of_a_batch_are_recipe_fields(voc, tmp_path):
+    plain = measure(wanted(voc, tmp_path / "plain", iterations=3))
+    told = {"precision": "bf16", "accumulate": 2}
+    result = measure(wanted(voc, tmp_path / "told", iterations=3, **told))
+    assert result.overrides == {**plain.overrides, "precision": "bf16", "accumulate": "2"}
+    first, second = (run.curves["total_loss"][0][1] for run in (plain, result))
+    assert first != second
+    assert first == pytest.approx(second, rel=0.05)
+    config = (tmp_path / "told" / "config.yaml").read_text()
+    assert "AMP:\n    ENABLED: true" in config
+    with pytest.raises(UserError, match="precision fp16 on cpu: expected a GPU"):
+        measure(wanted(voc, tmp_path / "fp16", precision="fp16"))
 
 
 def test_byols_recipe_trains_on_images_in_their_own_size(voc, tmp_path):

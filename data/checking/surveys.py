@@ -22,6 +22,7 @@ from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.shapes import shows_an_area
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
+from twinbench.data.pixels.masks import seen_classes, told_unseen
 from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.required import nothing_to_train_on, require_same_objects
@@ -224,10 +225,9 @@ def _pixels(layout: str, source: Source, findings: Survey) -> None:
         with findings.noting("layout"):
             images = read_pixels(layout, source, split)
             findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
-            for index in range(len(images.paths)):
-                with findings.noting("masks"):
-                    images.record(index)
-                    images.decode(images.masks.one(index))
+            seen = seen_classes(images, partial(findings.note, "masks"))
+            if unseen := told_unseen(images, seen):
+                findings.remarks.append(f"{name}: {unseen}")
 
 
 def _only_tests(source: Source, findings: Survey) -> None:

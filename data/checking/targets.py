@@ -1,9 +1,9 @@
 """What a check is about: which data set, how its source is gone through, and what a complete copy holds.
 
 A check is asked for by the name of a data set (`oxford-pets`), by a layout (`coco`, which means the published set of
-that layout), as a `pool` of images to pretrain on, as `boxes` whose labels as classified images do not matter, or by
-none of these: then the layout is seen from the folder, and
-the counts tell which set it may be.
+that layout), as a `pool` of images to pretrain on, as `boxes` whose labels as classified images do not matter, as
+`pixels` with masks beside the images, or by none of these: then the layout is seen from the folder, and the counts tell
+which set it may be.
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ LAYOUTS = {  # what a layout's name alone stands for
 }
 POOL = "pool"
 BOXES = "boxes"  # one class on every image trains a detector, and is no data for a classifier
+PIXELS = "pixels"  # images with masks, in whichever layout
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 PARTS = {  # of COCO: which way through them goes through the images that its list names
     entry.subset: f"coco {entry.subset}"
@@ -72,9 +73,12 @@ def target(what: str, source: Source) -> Target:
         return Target("images to pretrain on", source, POOL)
     if what == BOXES:
         return Target(f"boxes in {objects_layout('', source)} layout", source, BOXES)
+    if what == PIXELS:
+        layout = sniff_layout(source, "segmentation")
+        return Target(f"masks in {layout} layout", source, layout)
     if what not in LAYOUTS and what not in DATA_SETS:
         if what:
-            raise DataError(unknown("layout or data set", what, {POOL, BOXES, *LAYOUTS, *DATA_SETS}))
+            raise DataError(unknown("layout or data set", what, {POOL, BOXES, PIXELS, *LAYOUTS, *DATA_SETS}))
         return _seen(source)
     entry = DATA_SETS[LAYOUTS.get(what, what)]
     source, way = _read_by(entry, source)
@@ -112,22 +116,24 @@ def _seen(source: Source) -> Target:
     """Return the target for data of which nothing was said."""
     if not source.is_folder:
         return Target(source.form, source, "labelled")
+    masks = _layout_of(source, "segmentation")
+    if masks == PIXELS:  # train/images beside train/masks are two class folders, too
+        return Target(f"{masks} layout", source, masks)
     try:
         layout = sniff_layout(source, "classification")
     except DataError as error:
-        layout = _boxes_of(source)
+        layout = _layout_of(source, "detection") or masks
         if not layout:
             raise DataError(f"{error}; to check images to pretrain on: twinbench data check {POOL} {source}") from None
     return Target(f"{layout} layout", source, "own voc" if layout == "voc" else layout)
 
 
-def _boxes_of(source: Source) -> str:
-    """Return the layout of a folder that holds boxes and no labels; nothing for any other."""
+def _layout_of(source: Source, task: str) -> str:
+    """Return the layout of a folder that holds data of `task`; nothing for any other."""
     try:
-        layout = sniff_layout(source, "detection")
+        return sniff_layout(source, task)
     except DataError:
         return ""
-    return layout
 
 
 def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:

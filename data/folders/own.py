@@ -6,6 +6,8 @@ from twinbench.data.errors import DataError, require_is_folder, unreadable
 from twinbench.data.folders import voc
 from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.lists.suggest import suggested
+from twinbench.data.pixels.folders import find_folders
+from twinbench.data.pixels.voc import find_lists
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
 
@@ -22,6 +24,11 @@ KNOWN_BY = {
     "detection": {
         "voc": "VOC2007/ or another folder with ImageSets/Main and JPEGImages, or images beside XML files in train/",
         "coco": "annotations/*.json, or a .json in train/",
+    },
+    "segmentation": {
+        "voc-pixels": "VOC2012/ or a folder itself with ImageSets/Segmentation",
+        "cityscapes-pixels": "leftImg8bit/ beside gtFine/",
+        "pixels": "images/train/ beside masks/train/, train/images/ beside train/masks/, or NAME_mask.png in train/",
     },
 }
 
@@ -87,6 +94,18 @@ def _is_voc_of_boxes(source: Source) -> bool:
     return _is_voc(source) or voc.is_flat(source.path / (source.named("train") or "train"))
 
 
+def _is_voc_pixels(source: Source) -> bool:
+    return find_lists(source) is not None
+
+
+def _is_cityscapes(source: Source) -> bool:
+    return all((source.path / folder).is_dir() for folder in ("leftImg8bit", "gtFine"))
+
+
+def _is_pixels(source: Source) -> bool:
+    return find_folders(source, "train") is not None
+
+
 def _is_voc_folder(folder: Path) -> bool:
     return folder.name == "VOC2007" or ((folder / "ImageSets" / "Main").is_dir() and (folder / "JPEGImages").is_dir())
 
@@ -120,6 +139,7 @@ def _has_folders(folder: Path) -> bool:
 _SNIFFERS = {
     "classification": {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc},
     "detection": {"voc": _is_voc_of_boxes, "coco": _is_coco},
+    "segmentation": {"voc-pixels": _is_voc_pixels, "cityscapes-pixels": _is_cityscapes, "pixels": _is_pixels},
 }
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from twinbench.data.errors import DataError, unreadable
+from twinbench.data.folders.own import sniff_layout
 from twinbench.data.pixels.cityscapes import read_cityscapes
+from twinbench.data.pixels.folders import read_folders
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.pixels.voc import read_voc, read_voc_aug
 from twinbench.data.source import Source
@@ -13,13 +15,18 @@ READERS: dict[str, Callable[[Source, str], PixelImages]] = {
     "voc-pixels": read_voc,
     "voc-pixels-aug": read_voc_aug,
     "cityscapes-pixels": read_cityscapes,
+    "pixels": read_folders,
 }
 
 
 def read_pixels(layout: str, source: Source, split: str) -> PixelImages:
-    """Return the `train` or `test` split of the data at `source`; DataError names what does not fit."""
+    """Return the `train` or `test` split of the data at `source`; DataError names what does not fit.
+
+    The layout is the data set's own, or empty: then it is seen from the folder.
+    """
     if not source.is_folder:
         raise DataError(f"{source}: expected masks in a folder; unpack the data set")
+    layout = layout or sniff_layout(source, "segmentation")
     if layout not in READERS:
         raise DataError(unknown("layout with masks", layout, READERS))
     try:

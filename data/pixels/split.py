@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinbench.data.decode import read_numbers, read_size
+from twinbench.data.decode import read_numbers, read_size, upright_size
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.data.paths import PathList
@@ -25,6 +25,7 @@ class PixelImages:
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]  # of each class, RGB
     decode: Decode
+    lists: tuple[Path, ...] = ()  # files that say what the numbers mean
 
     def records(self) -> Iterator[Record]:
         """Yield each image in Detectron2's form; DataError for one whose mask is missing or has another size."""
@@ -34,7 +35,7 @@ class PixelImages:
     def record(self, index: int) -> Record:
         """Return one image in Detectron2's form; DataError where its mask is missing or has another size."""
         path, mask = self.paths.one(index), self.masks.one(index)
-        width, height = read_size(path)
+        width, height = upright_size(path)  # masks are painted on what people see
         found = read_size(mask)
         if found != (width, height):
             raise DataError(

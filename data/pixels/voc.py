@@ -12,6 +12,7 @@ import numpy as np
 
 from twinbench.data.errors import DataError, read_text
 from twinbench.data.paths import PathList
+from twinbench.data.pixels.colours import palette
 from twinbench.data.pixels.split import PixelImages, read_mask, require_known
 from twinbench.data.source import Source
 
@@ -71,13 +72,19 @@ def decode_voc(classes: int, path: Path) -> np.ndarray:
     return require_known(path, read_mask(path), classes)
 
 
+def find_lists(source: Source) -> Path | None:
+    """Return the folder VOC2012 of a devkit, or the folder itself if it holds the lists; None where neither does."""
+    places = (source.path / YEAR, source.path / "VOCdevkit" / YEAR, source.path)
+    return next((place for place in places if (place / LISTS).is_dir()), None)
+
+
 def _root(source: Source) -> Path:
-    """Return the folder VOC2012 of a devkit, or the folder itself if it holds the lists."""
-    places = [source.path / YEAR, source.path / "VOCdevkit" / YEAR, source.path]
-    for place in places:
-        if (place / LISTS).is_dir():
-            return place
-    raise DataError(f"{places[0]}: no {LISTS}; expected VOC 2012 with its lists of masks; give VOCdevkit")
+    """Return the folder with the lists of masks; DataError where there is none."""
+    found = find_lists(source)
+    if found is None:
+        missing = source.path / YEAR
+        raise DataError(f"{missing}: no {LISTS}; expected VOC 2012 with its lists of masks; give VOCdevkit")
+    return found
 
 
 def _names(path: Path) -> list[str]:
@@ -101,16 +108,5 @@ def _images(root: Path, chosen: list[tuple[str, str]]) -> PixelImages:
         classes,
         palette(len(classes)),
         partial(decode_voc, len(classes)),
+        lists=(own,) if own.is_file() else (),
     )
-
-
-def palette(classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Return VOC's colours: of a class's number three bits at a time, from the highest bit of each channel down."""
-    colours: list[tuple[int, int, int]] = []
-    for number in range(classes):
-        channels = [0, 0, 0]
-        for place in range(8):
-            for channel in range(3):
-                channels[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
-        colours.append((channels[0], channels[1], channels[2]))
-    return tuple(colours)

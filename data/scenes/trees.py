@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from twinbench.data.pixels.voc import palette
+from twinbench.data.pixels.colours import palette
 from twinbench.data.scenes.digits import CLASSES, SIZE, Placed, photo_pictures, plain_pictures, sources
 from twinbench.data.scenes.outline import polygons, run_lengths
 

@@ -122,7 +122,7 @@ def detections_of(found: Instances) -> Detections:
         detections.append({"category_id": label, "bbox": box, "score": score})
     if found.has("pred_masks"):
         for detection, mask in zip(detections, found.pred_masks.numpy(), strict=True):
-            detection["segmentation"] = _run_lengths(mask)
+            detection["segmentation"] = mask_lengths(mask)
     if found.has("pred_keypoints"):
         points = found.pred_keypoints.clone()
         points[:, :, :2] -= 0.5
@@ -131,7 +131,7 @@ def detections_of(found: Instances) -> Detections:
     return detections
 
 
-def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+def mask_lengths(mask: np.ndarray) -> dict[str, Any]:
     """Return a mask (H, W) in COCO's compressed form."""
     coded: Any = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode()}

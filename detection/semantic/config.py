@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from twinbench.convert.convention import InputConvention
+from twinbench.detection.config.detector import HALVED
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 
 POLY = "PolyLR"
@@ -123,6 +124,7 @@ def _solver(recipe: SegmentationRecipe) -> dict[str, Any]:
         "SOLVER.POLY_LR_POWER": float(recipe.poly_power),
         "SOLVER.POLY_LR_END": end,
         "SOLVER.WARMUP_ITERS": 0,
+        "SOLVER.AMP.ENABLED": recipe.precision in HALVED,
         "SOLVER.STEPS": recipe.steps,
         "SOLVER.MAX_ITER": recipe.iterations,
         "SOLVER.MOMENTUM": recipe.momentum,

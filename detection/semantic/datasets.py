@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.masks import require_masks
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.pixels.split import Decode
 from twinbench.data.required import require_pixels
@@ -31,13 +32,14 @@ class PixelData:
     notes: tuple[str, ...] = ()
 
 
-def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Process) -> PixelData:
+def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Process, identity: str = "") -> PixelData:
     """Return the data of `protocol` at `source`, packed into `folder` by the main process.
 
-    DataError for what is missing or does not fit, and for another number of classes than the protocol's.
+    DataError for what is missing or does not fit, and for another number of classes than the protocol's. `identity` is
+    the data's: masks that were decoded once to see whether they are sound are not decoded again for that.
     """
     layout = protocol.data_set.layout
-    from_main(process, lambda: _packed(protocol, layout, source, folder))
+    notes = from_main(process, lambda: _packed(protocol, source, folder, identity))
     test = read_pixels(layout, source, "test")
     records: dict[str, Records] = {}
     for name in SPLITS:
@@ -45,16 +47,19 @@ def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Proce
         is_there(path, process)
         records[name] = Records.open(path)
     images = {name: len(found) for name, found in records.items()}
-    return PixelData(test.classes, test.colours, test.decode, records["train"], records["test"], images)
+    return PixelData(test.classes, test.colours, test.decode, records["train"], records["test"], images, notes)
 
 
-def _packed(protocol: Protocol, layout: str, source: Source, folder: Path) -> None:
-    """Pack both splits; of data that are refused nothing is left behind."""
+def _packed(protocol: Protocol, source: Source, folder: Path, identity: str) -> tuple[str, ...]:
+    """Pack both splits and return what is to be known of them; of data that are refused nothing is left behind."""
+    notes: list[str] = []
     try:
         for name in SPLITS:
-            split = read_pixels(layout, source, name)
+            split = read_pixels(protocol.data_set.layout, source, name)
             require_pixels(protocol, source, split)
+            notes += require_masks(source, identity, name, split)
             Records.pack(split.records(), folder / f"{name}.records")
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    return tuple(notes)

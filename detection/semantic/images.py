@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from twinbench.data.decode import read_rgb
+from twinbench.data.decode import read_upright
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.data.resize import resized
@@ -61,18 +61,22 @@ class TestImages:
     def __call__(self, record: Record) -> Record | DataError:
         """Return the image, or as a value the DataError of what cannot be read."""
         try:
-            image = _pixels(record)
+            return test_example(_pixels(record), self.config)
         except DataError as error:
             return error
-        keys = self.config.INPUT.SEGMENTER
-        height, width = image.shape[:2]
-        image = resized(image, *new_size((height, width), keys.LONG_SIDE, keys.SHORT_SIDE, 1.0))
-        return {"image": _tensor(image, self.config), "height": height, "width": width}
+
+
+def test_example(image: np.ndarray, config: CfgNode) -> Record:
+    """Return what the network is given of an RGB image (H, W, 3) to test it."""
+    keys = config.INPUT.SEGMENTER
+    height, width = image.shape[:2]
+    image = resized(image, *new_size((height, width), keys.LONG_SIDE, keys.SHORT_SIDE, 1.0))
+    return {"image": _tensor(image, config), "height": height, "width": width}
 
 
 def _pixels(record: Record) -> np.ndarray:
-    """Return the image as RGB (H, W, 3) uint8."""
-    return np.asarray(read_rgb(Path(record["file_name"])))
+    """Return the image as RGB (H, W, 3) uint8, upright: OpenCV turns it as EXIF says where MMSegmentation reads it."""
+    return np.asarray(read_upright(Path(record["file_name"])))
 
 
 def labels_of(record: Record, decode: Decode) -> np.ndarray:

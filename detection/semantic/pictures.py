@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from PIL import Image, ImageDraw
 from torch import nn
 
-from twinbench.data.decode import read_rgb
+from twinbench.data.decode import read_upright
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
 from twinbench.detection.semantic.datasets import PixelData
@@ -67,7 +67,7 @@ def _row(
     truth = labels_of(record, data.decode)
     whole = np.full_like(truth, UNLABELLED)
     whole[top:bottom, left:right] = predicted
-    image = read_rgb(Path(record["file_name"]))
+    image = read_upright(Path(record["file_name"]))
     scale = TILE / max(image.size)
     size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
     tiles = (

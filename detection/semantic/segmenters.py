@@ -38,7 +38,7 @@ class Segmenters:
 
     def open_data(self, asked: Asked, process: Process, identity: str) -> PixelData:
         """Return the trial's data, checked and packed."""
-        return open_pixels(asked.protocol, Source.of(asked.data), asked.out / DATA, process)
+        return open_pixels(asked.protocol, Source.of(asked.data), asked.out / DATA, process, identity)
 
     def configure(self, protocol: Protocol, data: PixelData, backbone: Backbone, device: str) -> CfgNode:
         """Return Detectron2's configuration of the trial."""

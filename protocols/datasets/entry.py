@@ -18,6 +18,7 @@ Layout = Literal[
     "voc-pixels",
     "voc-pixels-aug",
     "cityscapes-pixels",
+    "pixels",
     "",
 ]
 Subset = Literal["100%", "10%", "5%", "2%", "1%"]  # of the training images, by a list

@@ -36,6 +36,7 @@ class SegmentationRecipe(Recipe):
     kind: ClassVar[str] = "segmenter"
     room: ClassVar[Room] = "detection"
     measured_by: ClassVar[str] = "detection.trial:measure"
+    later: ClassVar[tuple[str, ...]] = ("accumulate",)
 
     dilations: Annotated[tuple[int, ...], DILATIONS]  # of res2 to res5; above 1 the stage keeps its input's size
     contract_dilation: bool  # the first block of a dilated stage has half of the dilation
@@ -69,7 +70,8 @@ class SegmentationRecipe(Recipe):
     test_mode: TestMode  # the image at once, in windows whose scores are averaged, or its centre alone
     test_crop: Annotated[int, SIDE_OR_NONE]  # side of the windows, or of the centre
     test_stride: Annotated[int, COUNT_OR_NONE]  # of the windows
-    precision: Literal["fp32", "tf32"]
+    precision: Literal["fp32", "tf32", "fp16", "bf16"]  # of the network; the last two by autocast
+    accumulate: Annotated[int, COUNT] = 1  # parts of each process's batch, one after the other
 
     @property
     def tasks(self) -> tuple[Task, ...]:
