@@ -1,5 +1,6 @@
 """What several processes gather: detections of shares of the images, also after a kill; statistics of batch norm."""
 
+import math
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import Predictions, predict_all
+from twinbench.detection.training.step import DivergedError
 from twinbench.detection.training.train import PRECISE, Run, _load_everywhere, _precise_batch_norm
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity
@@ -194,3 +196,36 @@ def test_precise_statistics_are_the_main_processs_in_all(scenes, tmp_path):
     torch.testing.assert_close(other["own"], other["expected"], rtol=1e-5, atol=1e-3)
     assert not torch.allclose(other["own"], main["own"], atol=0.1)
     assert torch.equal(other["kept"], main["own"])
+
+
+class Broken(nn.Module):
+    """A detector whose boxes Detectron2 is to clip as a cascade's stages do."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.norm, self.side = nn.BatchNorm2d(3), side
+
+    def forward(self, batch):
+        Boxes(torch.full((1, 4), self.side)).clip((64, 64))
+        return [{"instances": Instances((64, 64))}]
+
+
+def test_a_detector_whose_boxes_are_no_numbers_is_one_line(scenes, tmp_path):
+    """A cascade trained at too high a rate ended in a page of traceback, after its training and on every rerun."""
+    data, config = opened(scenes, "coco")
+    with pytest.raises(DivergedError, match="the training has diverged .*NaN.*choose a lower rate") as found:
+        predict_all(config, Broken(math.nan), data.test, tmp_path, {}, Process(), workers=0)
+    assert "\n" not in str(found.value)
+
+
+def test_so_it_is_in_precise_batch_norm(scenes, tmp_path):
+    data, config = opened(scenes, "coco")
+    run = Run(config, Identity(recipe="8" * 12, backbone="b" * 64, data="d" * 64, seed=3), Process(), tmp_path, 0)
+    with pytest.raises(DivergedError, match="the training has diverged .*NaN"):
+        _precise_batch_norm(run, Broken(math.nan), data.train)
+
+
+def test_another_failure_of_a_detector_is_not_called_so(scenes, tmp_path):
+    data, config = opened(scenes, "coco")
+    with pytest.raises(TypeError):
+        predict_all(config, Broken(""), data.test, tmp_path, {}, Process(), workers=0)

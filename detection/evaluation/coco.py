@@ -19,7 +19,7 @@ import numpy as np
 
 from twinbench.data.objects.packed import Records
 from twinbench.detection.evaluation.predictions import Detections, wide
-from twinbench.detection.evaluation.scores import Scores, curve
+from twinbench.detection.evaluation.scores import Scores, curve, nothing_found
 from twinbench.protocols.kinds.detector import Evaluator
 
 IOU_TYPES = {"box": "bbox", "mask": "segm", "keypoint": "keypoints"}
@@ -60,7 +60,7 @@ def coco_scores(
         results = coco_results(found, measure)
         if not results:
             scores.metrics.update({f"{prefix}{name}": 0.0 for name in ("AP", "AP50", "AP75")})
-            scores.notes.append(f"no {measure} was detected at all: AP is 0")
+            scores.notes.append(nothing_found(measure))
             continue
         table = TABLES[evaluator](truth, results, IOU_TYPES[measure])
         _add(scores, table, measure, prefix, classes)
