@@ -11,6 +11,7 @@ from pycocotools import mask as coded
 
 from twinbench.data.checking.checks import check
 from twinbench.data.errors import DataError
+from twinbench.data.folders.own import sniff_layout
 from twinbench.data.identity import contents
 from twinbench.data.objects.cityscapes import LABELS, VOID, run_lengths
 from twinbench.data.objects.find import find_objects
@@ -247,3 +248,20 @@ def test_the_check_of_a_part_tells_that_it_has_no_list(coco):
     (coco / "COCO_supervision.txt").unlink()
     lines = check("coco17-1pct", coco).as_text()
     assert "COCO_supervision.txt: no such file" in lines
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (["leftImg8bit/train/a/x.png", "gtFine/train/a/x.png"], "cityscapes"),
+        (["annotations/lvis_v1_train.json", "annotations/lvis_v1_val.json"], "lvis"),
+        (["annotations/instances_train2017.json", "annotations/lvis_v1_train.json"], "coco"),
+        (["train/_annotations.coco.json"], "coco"),
+    ],
+)
+def test_own_data_in_a_published_sets_form_are_read_as_that(tmp_path, files, layout):
+    """cityscapes-mrcnn-fpn-24k@NAME on such a tree said that there was no data; LVIS's came to COCO's rules."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert sniff_layout(tmp_path, "detection") == layout
