@@ -1,7 +1,7 @@
 """The whole pipeline on generated scenes: a ResNet-50 pretrained before your eyes against a random one.
 
 Examples:
-    twinbench demo             everything below ./demo; some minutes on two cores
+    twinbench demo             everything below ./demo; a quarter of an hour on two cores
     twinbench demo DIR         below DIR
 
 Stop it at any moment: the same command goes on. It is a suite like any other, DIR/suite.yaml, so this does the same:

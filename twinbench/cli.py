@@ -134,7 +134,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "  twinbench demo              try it: some minutes on two cores, ends with a table and a page",
+            "  twinbench demo              try it: a quarter of an hour on two cores, ends with a table and a page",
             "  twinbench COMMAND --help    what a command takes",
         ]
     )
