@@ -60,6 +60,8 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
     A protocol with overrides has none: its numbers answer another question.
     """
+    if protocol.sets:
+        return [entry for pair in protocol.pairs() for entry in published_for(pair, source)]
     if not protocol.published_as or protocol.overrides:
         return []
     wanted = source.casefold()
@@ -74,5 +76,5 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
 def orphans() -> set[str]:
     """Return the tasks of published numbers that no protocol measures and that are not known to be UNMEASURED."""
-    measured = {entry.published_as for entry in PROTOCOLS.values()}
+    measured = {pair.published_as for entry in PROTOCOLS.values() for pair in entry.pairs()}
     return {entry.task for entry in published()} - measured - UNMEASURED

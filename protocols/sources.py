@@ -18,6 +18,7 @@ from twinbench.protocols.schema import Protocol, flat
 FILES = (  # where the paper's protocols are written; one may build on recipes of those before it
     "svm.py",
     "classification.py",
+    "linear12.py",
     "detection/__init__.py",
     "detection/c4.py",
     "detection/pyramids.py",

@@ -15,12 +15,14 @@ DIGITS = 6  # of a fingerprint or a sha256 in a header
 
 
 def catalogued(name: str) -> Protocol | None:
-    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's.
+    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's, or the family's own pair.
 
     None for one of one's own.
     """
-    recipe, _, _ = name.partition("@")
-    return PROTOCOLS.get(recipe)
+    recipe, _, data = name.partition("@")
+    found = PROTOCOLS.get(recipe)
+    pairs = {pair.data_set.name: pair for pair in found.pairs()} if found and found.sets else {}
+    return pairs.get(data, found)
 
 
 @dataclass(frozen=True, order=True)
@@ -52,9 +54,9 @@ class Column:
     def is_named_recipe(self) -> bool:
         """Say whether the recipe is the one this twinbench has under the protocol's name.
 
-        Never of a pair.
+        Of a pair only on a data set of its family.
         """
-        return self.named is not None and self.protocol in PROTOCOLS
+        return self.named is not None and self.protocol == self.named.name
 
     @property
     def data_shown(self) -> str:

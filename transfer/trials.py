@@ -15,6 +15,7 @@ from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.samples import DRAWN, Samples, samples_sha256
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.report.trial import Trial
@@ -23,6 +24,7 @@ from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.features import require_spread
 from twinbench.transfer.knn import knn_accuracy
+from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
 from twinbench.transfer.options import SolverName
@@ -47,6 +49,7 @@ class Run:
     solver: SolverName = "batched"  # of the SVM kinds
     samples: Samples | None = None  # low-shot: drawn by others; None: drawn from the seed
     samples_are: str = DRAWN  # where they come from, for the result
+    validation: np.ndarray | None = None  # which training images an official split chooses a setting on, (N,) bool
     passing: list[Path] = field(
         default_factory=list[Path]
     )  # what only a run that goes on needs, of no use beside a result
@@ -196,6 +199,40 @@ def measure_one_vs_rest(run: Run) -> Fields | None:
             "iterations": _spread(found.iterations),
             "gradient": _spread(found.gradient),
             "not_converged": found.not_converged,
+        },
+    }
+
+
+def measure_logistic(run: Run) -> Fields | None:
+    """Run a logistic regression; the details hold each penalty that was tried, with what it reached."""
+    features = run.features()
+    if features is None:
+        return None
+    recipe: LogisticRecipe = run.recipe
+    data_set = run.trial.protocol.data_set
+    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_images, run.trial.seed)
+    found = evaluate_logistic(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        held,
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric,
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    return {
+        "metrics": found.metrics,
+        "converged": found.converged,
+        "curves": {"on images held out": sorted([penalty, value] for penalty, value in found.tried)},
+        "details": {
+            "penalty": found.penalty,
+            "penalty_is": recipe.penalty,
+            "held_out": found.held_out,
+            "held_out_by": "an official split" if held is run.validation else "a draw",
+            "iterations": _spread(np.array([fit.iterations for fit in found.fits])),
+            "gradient": _spread(np.array([fit.gradient for fit in found.fits])),
         },
     }
 

@@ -42,6 +42,7 @@ __all__ = [
     "PLACES205",
     "PUBLISHED",
     "SCENES",
+    "TWELVE",
     "VOC07",
     "VOC0712",
     "VOC12AUG_SEG",
@@ -53,10 +54,13 @@ __all__ = [
     "Subset",
 ]
 
+# Kornblith's, SimCLR's and BYOL's suite, in the order of BYOL's table 3.
+TWELVE = (*suites.ELEVEN[:7], VOC07, *suites.ELEVEN[7:])
+
 PUBLISHED = (
     *detection.PAPER,
     *large.PAPER,
-    *suites.TWELVE,
+    *suites.ELEVEN,
     *more.SMALL,
     *large.SIBLINGS,
     *detection.DENSE,

@@ -68,9 +68,18 @@ class Recipe:
         """
         raise NotImplementedError
 
+    def metric_on(self, tasks: tuple[Task, ...], headline: str) -> str:
+        """Return the headline on data of one of `tasks`, on which `headline` is what people report; empty: any."""
+        return ""
+
     def rules(self) -> Iterator[tuple[str, str]]:
         """Yield each field that contradicts another one, with what was expected."""
         yield from ()
+
+    @property
+    def takes_validation(self) -> bool:
+        """Say whether it chooses something on an official validation split, where the data have one."""
+        return False
 
     @property
     def features(self) -> Features | None:

@@ -3,6 +3,7 @@
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -12,6 +13,7 @@ _CLASSES = (
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
     KnnRecipe,
+    LogisticRecipe,
     ProbeRecipe,
     FineTuningRecipe,
     DetectionRecipe,
