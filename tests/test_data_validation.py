@@ -26,7 +26,9 @@ def voc(tmp_path: Path, scenes: Path) -> Path:
     main = root / "VOC2007" / "ImageSets" / "Main"
     for path in list(main.glob("*trainval.txt")):
         lines = path.read_text().splitlines()
-        (main / path.name.replace("trainval", "val")).write_text("\n".join(line for place, line in enumerate(lines) if place % 4) + "\n")
+        (main / path.name.replace("trainval", "val")).write_text(
+            "\n".join(line for place, line in enumerate(lines) if place % 4) + "\n"
+        )
     return root
 
 
