@@ -57,7 +57,7 @@ def logistic_solver(recipe: LogisticRecipe, device: str) -> Solver:
     """Return the recipe's solver: ours goes to the minimum."""
     if recipe.solver == "lbfgs":
         return Lbfgs(recipe.tolerance, recipe.max_iterations, warm_start=recipe.warm_start)
-    return Softmax(recipe.tolerance, device)
+    return _Converged(Softmax(device=device, tolerance=recipe.tolerance))
 
 
 def held_out(
@@ -158,6 +158,27 @@ def as_lambda(recipe: LogisticRecipe, penalty: float, classes: int) -> float:
     """
     columns = 2 if classes == 2 and recipe.binary == "logistic" else 1
     return columns * {"lambda/2": penalty, "lambda": 2 * penalty, "C": 1 / penalty}[recipe.penalty]
+
+
+@dataclass(frozen=True)
+class _Converged:
+    """Our solver, which goes through penalties from the strongest on, in the order that is asked for."""
+
+    softmax: Softmax
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
+        """Return a fit a penalty; see `Solver`."""
+        rows, labels = torch.as_tensor(np.asarray(x)), torch.as_tensor(y)
+        found: dict[float, Fit] = {}
+        for solution in self.softmax(rows, labels, torch.ones(len(rows), 1), lambdas, classes):
+            found[solution.penalty] = Fit(
+                solution.weights[0].T.numpy(),
+                solution.biases[0].numpy(),
+                float(solution.gradient[0]),
+                int(solution.iterations[0]),
+                bool(solution.converged[0]),
+            )
+        return [found[value] for value in lambdas]
 
 
 @dataclass(frozen=True)
