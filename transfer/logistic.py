@@ -137,9 +137,8 @@ def search(recipe: LogisticRecipe, score: Callable[[Sequence[float]], list[float
     values = score(penalties)
     place = int(np.argmax(values))
     best, value = penalties[place], values[place]
-    if recipe.halvings:
-        lower = max(place - 1, 0)
-        step = penalties[lower + 1] / penalties[lower]
+    lower = max(place - 1, 0)
+    step = penalties[lower + 1] / penalties[lower] if recipe.halvings else 1.0
     for _ in range(recipe.halvings):
         step = math.sqrt(step)
         for candidate in (best / step, best * step):
