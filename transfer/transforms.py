@@ -40,7 +40,8 @@ def evaluation_transform(recipe: ImageTransform) -> Transform:
             )
         return partial(_by_opencv, recipe)
     how = InterpolationMode(recipe.interpolation)
-    steps: list[object] = [transforms.Resize(recipe.resize, how)] if recipe.resize else []
+    first = (recipe.resize, recipe.resize) if recipe.shape == "squash-crop" else recipe.resize
+    steps: list[object] = [transforms.Resize(first, how)] if recipe.resize else []
     if recipe.shape == "squash":
         steps.append(transforms.Resize((recipe.crop, recipe.crop), how))
     else:
@@ -56,7 +57,9 @@ def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
     """
     pixels = np.asarray(image)
     rounds = recipe.backend == "albumentations"
-    if recipe.resize:
+    if recipe.shape == "squash-crop":
+        pixels = resized(pixels, recipe.resize, recipe.resize)
+    elif recipe.resize:
         height, width = pixels.shape[:2]
         pixels = resized(pixels, *_sides(height, width, recipe.resize, round if rounds else int))
     if recipe.shape == "squash":

@@ -22,6 +22,7 @@ from twinbench.report.trial import Trial
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
+from twinbench.transfer.episodes import evaluate_episodes
 from twinbench.transfer.features import require_spread
 from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
@@ -235,6 +236,26 @@ def measure_logistic(run: Run) -> Fields | None:
             "held_out": found.held_out,
             "held_out_by": "an official split" if held is run.validation else "a draw",
             **how,
+        },
+    }
+
+
+def measure_episodes(run: Run) -> Fields | None:
+    """Run few-shot episodes on the images of both splits."""
+    features = run.features()
+    if features is None:
+        return None
+    targets = np.concatenate([run.train.targets, run.test.targets])
+    classes = run.train.classes
+    found = evaluate_episodes(
+        np.concatenate(features), targets, classes=len(classes), recipe=run.recipe, seed=run.trial.seed
+    )
+    return {
+        "metrics": {"top1": found.top1},
+        "details": {
+            "deviation_over_episodes": found.deviation,
+            "interval_95": found.interval,
+            "classes_left_out": [classes[label] for label in found.left_out],
         },
     }
 

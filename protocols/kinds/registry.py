@@ -2,6 +2,7 @@
 
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
@@ -13,6 +14,7 @@ _CLASSES = (
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
     KnnRecipe,
+    EpisodesRecipe,
     LogisticRecipe,
     ProbeRecipe,
     FineTuningRecipe,
