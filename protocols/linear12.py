@@ -18,7 +18,7 @@ from dataclasses import replace
 from twinbench.protocols.datasets import TWELVE
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
-from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.schema import Protocol
 
 SIDE_224 = ImageTransform(  # BYOL, SSLT: the short side to 224, then the centre
@@ -65,6 +65,24 @@ DINOV2 = replace(
 DINOV3 = replace(
     DINOV2,
     draw="by-class",  # DINOv3: the same share of each class
+)
+FEW_SHOT_DINOV3 = FewShotLogisticRecipe(
+    transform=SIDE_224,  # DINOv3: resize_size and crop_size 224
+    penalties=FORTY_FIVE,  # DINOv3: 10 ** linspace(-6, 5, 45)
+    penalty="C",  # DINOv3
+    halvings=0,  # DINOv3: a grid
+    solver="converged",  # DINOv3: tol 1e-12
+    tolerance=1e-6,  # ours: |gradient| against that at zero
+    max_iterations=0,  # converged
+    warm_start=False,  # converged
+    validation="held-out",  # DINOv3: without a validation set, a part of train
+    held_out=0.01,  # DINOv3: split_percentage 0.01 if few_shot.enable
+    draw="by-class",  # DINOv3: the same share of each class
+    binary="logistic",  # scikit-learn
+    ap="voc",  # of single labels there is none
+    ignored="negative",  # of single labels there is none
+    shots=(1, 2, 4, 8, 16),  # ours: DINOv3 takes one k; these are CLIP's
+    draws=5,  # ours: DINOv3's n_tries is 1
 )
 GOOGLE = replace(
     BYOL,
@@ -163,6 +181,18 @@ PROTOCOLS = (
         selected_on="a validation split, official or held out of the training images; then all of them",
         trials=1,
         source="GOOGLE",
+    ),
+    Protocol(
+        name="few-shot-dinov3",
+        version=1,
+        title="Logistic regression on 1 to 16 images a class of frozen features, five draws, DINOv3's procedure",
+        recipe=FEW_SHOT_DINOV3,
+        data_set=SINGLE_LABEL[0],
+        sets=SINGLE_LABEL,
+        metric="top1-k16",
+        selected_on="1 % of the training images of each class, which train nothing",
+        trials=1,
+        source="DINOv3, with ours of what it leaves open",
     ),
     Protocol(
         name="few-shot-5way-5shot",

@@ -1,4 +1,4 @@
-"""Whole trials of the twelve sets' recipes on the scenes: what the result says, and that a second start is the first."""
+"""Whole trials of the twelve sets' recipes on the scenes: what the result says, and a second start is the first."""
 
 import dataclasses
 import json

@@ -4,7 +4,7 @@ from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
-from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -16,6 +16,7 @@ _CLASSES = (
     KnnRecipe,
     EpisodesRecipe,
     LogisticRecipe,
+    FewShotLogisticRecipe,
     ProbeRecipe,
     FineTuningRecipe,
     DetectionRecipe,
