@@ -11,10 +11,13 @@ from sklearn.metrics import precision_recall_curve
 
 from twinbench.data.errors import DataError
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.datasets import DATA_SETS, TWELVE
 from twinbench.transfer.logistic import LogisticError, as_lambda, evaluate_logistic, held_out, search
 from twinbench.transfer.metrics import eleven_points, per_class_accuracy
 from twinbench.transfer.solver.sklearn_lbfgs import Lbfgs
 
+NOT_OFFICIAL = "food101 cifar10 cifar100 birdsnap sun397 stanford-cars oxford-pets caltech101".split()
+FOOD101 = DATA_SETS["food101"]
 BYOL = PROTOCOLS["linear12-byol"].recipe
 SSL_TRANSFER = PROTOCOLS["linear12-ssl-transfer"].recipe
 DINOV2 = PROTOCOLS["linear12-dinov2"].recipe
@@ -40,10 +43,19 @@ def test_an_official_split_is_held_out_where_the_recipe_asks_for_it():
 
 
 def test_as_many_are_held_out_as_the_table_says():
-    held = held_out(np.zeros(75_750, int), BYOL, None, 7575, seed=0)
+    held = held_out(np.zeros(75_750, int), BYOL, None, FOOD101.validation_share, seed=0)
     assert held.sum() == 7575
-    other = held_out(np.zeros(75_750, int), BYOL, None, 7575, seed=1)
+    other = held_out(np.zeros(75_750, int), BYOL, None, FOOD101.validation_share, seed=1)
     assert (held != other).any()
+
+
+def test_every_set_holds_out_what_byols_table_10_says():
+    """Of the eight without an official split, in its order."""
+    table = dict(zip(NOT_OFFICIAL, (7575, 5000, 5067, 4981, 3970, 1650, 740, 510), strict=True))
+    for data_set in TWELVE:
+        if data_set.name in table:
+            targets = np.zeros(data_set.images[0], int)
+            assert held_out(targets, BYOL, None, data_set.validation_share, seed=0).sum() == table[data_set.name]
 
 
 def test_data_that_no_table_knows_hold_out_a_fifth():
@@ -257,5 +269,5 @@ def test_a_class_without_an_image_is_refused():
 def test_the_order_of_the_images_moves_no_draw_of_a_seed():
     """A draw is of places: the same seed on the same list holds out the same images."""
     random.seed(1)
-    first, second = (held_out(np.zeros(40, int), BYOL, None, 8, seed=5) for _ in range(2))
+    first, second = (held_out(np.zeros(40, int), BYOL, None, 0.2, seed=5) for _ in range(2))
     assert (first == second).all()

@@ -61,16 +61,16 @@ def logistic_solver(recipe: LogisticRecipe, device: str) -> Solver:
 
 
 def held_out(
-    targets: np.ndarray, recipe: LogisticRecipe, official: np.ndarray | None, complete: int, seed: int
+    targets: np.ndarray, recipe: LogisticRecipe, official: np.ndarray | None, of_table: float, seed: int
 ) -> np.ndarray:
     """Return which training images choose the penalty, (N,) bool.
 
-    They are the `official` ones where the recipe asks for these and there are any; else as many as `complete` says,
-    where the recipe has no share of its own and that is not 0, or a fifth.
+    They are the `official` ones where the recipe asks for these and there are any; else the recipe's share, or where it
+    has none the data set's share `of_table`, or where that is 0 a fifth.
     """
     if official is not None and recipe.validation == "official":
         return official
-    share = recipe.held_out or (complete / len(targets) if complete else FIFTH)
+    share = recipe.held_out or of_table or FIFTH
     if recipe.draw == "by-class" and targets.ndim == 1:
         return drawn_by_class(targets, share, torchs_order(len(targets)))
     count = int(len(targets) * share + ROUNDING)

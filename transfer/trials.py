@@ -212,7 +212,7 @@ def measure_logistic(run: Run) -> Fields | None:
         return None
     recipe: LogisticRecipe = run.recipe
     data_set = run.trial.protocol.data_set
-    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_images, run.trial.seed)
+    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_share, run.trial.seed)
     found = evaluate_logistic(
         features[0],
         run.train.targets,

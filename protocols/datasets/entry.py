@@ -93,9 +93,9 @@ class DataSet:
         return self.place or self.name
 
     @property
-    def validation_images(self) -> int:
-        """How many of a complete copy's training images choose a penalty in BYOL's table 10; 0: it is not in it."""
-        return dict(self.about.splits).get("val", 0) if self.about.suites else 0
+    def validation_share(self) -> float:
+        """Which part of the training images chooses a penalty in BYOL's table 10; 0: it is not in it."""
+        return dict(self.about.splits).get("val", 0) / self.images[0] if "BYOL" in self.about.suites else 0.0
 
     @property
     def is_counted(self) -> bool:
