@@ -16,7 +16,7 @@ from twinbench.transfer.logistic import LogisticError, as_lambda, evaluate_logis
 from twinbench.transfer.metrics import eleven_points, per_class_accuracy
 from twinbench.transfer.solver.sklearn_lbfgs import Lbfgs
 
-NOT_OFFICIAL = "food101 cifar10 cifar100 birdsnap sun397 stanford-cars oxford-pets caltech101".split()
+NOT_OFFICIAL = ["food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford-cars", "oxford-pets", "caltech101"]
 FOOD101 = DATA_SETS["food101"]
 BYOL = PROTOCOLS["linear12-byol"].recipe
 SSL_TRANSFER = PROTOCOLS["linear12-ssl-transfer"].recipe

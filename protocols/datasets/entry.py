@@ -95,7 +95,8 @@ class DataSet:
     @property
     def validation_share(self) -> float:
         """Which part of the training images chooses a penalty in BYOL's table 10; 0: it is not in it."""
-        return dict(self.about.splits).get("val", 0) / self.images[0] if "BYOL" in self.about.suites else 0.0
+        held = dict(self.about.splits).get("val", 0) if "BYOL" in self.about.suites else 0
+        return held / self.images[0] if self.images[0] else 0.0
 
     @property
     def is_counted(self) -> bool:
