@@ -28,6 +28,7 @@ HALVINGS = 30  # of a Newton step, at most
 ROUNDING = 1e-6  # by which part of itself an objective may seem to rise
 SHORT = 1e-4  # |gradient| over that at zero weights, from where scores move roughly
 FALLS = 0.7  # to at most this part of the last one a gradient falls that still falls
+AIM = 0.6  # of the tolerance; the rest is for the rounding of axes and weights turned back
 FLAT = 1e-5  # eigenvalues under this part of the largest one are taken for it
 
 
@@ -73,7 +74,7 @@ class Newton:
     def solve(self, penalty: float) -> Ends:
         """Return the solutions at `penalty`, begun where the last ones point."""
         w = self.guesses.start(penalty)
-        w = self._begin() if w is None else w
+        w = self._begin() if w is None else self._between(w, self.present)  # guesses make rounding grow
         self.scores = self.rows.onto_rows(w) + self.absent
         value = self.terms.refresh(self.scores) + self._penalty(w, penalty)
         steps = torch.zeros(len(w), dtype=torch.int64, device=w.device)
@@ -82,8 +83,8 @@ class Newton:
             gradient = self._gradient(w, penalty)
             last, size = size, self.rows.gradient_norm(gradient)
             held = penalty * (w * self.penalised).norm(dim=(1, 2))
-            want = torch.where(held > 0, small.minimum(self.stop.distance * held), small)
-            stuck = (size <= small) & (size > FALLS * last)  # float32 has no more to give
+            want = torch.where(held > 0, (AIM * small).minimum(self.stop.distance * held), AIM * small)
+            stuck = (size <= small) & (size > FALLS * last)  # rounding leaves no more to gain
             p = ((size > want) & ~stuck & (steps < self.stop.limit)).nonzero()[:, 0]
             if not len(p):
                 break
