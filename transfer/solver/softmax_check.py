@@ -32,7 +32,9 @@ def gradient_norms(
     return float(now.norm()), float(zero.norm())
 
 
-def shortfall(features: Tensor, labels: Tensor, s: Tensor, w: Tensor, b: Tensor, penalty: float, *, bias: bool) -> float:
+def shortfall(
+    features: Tensor, labels: Tensor, s: Tensor, w: Tensor, b: Tensor, penalty: float, *, bias: bool
+) -> float:
     """Return at most how far the objective at w (K, D) and b (K,) is above its least value.
 
     With the biases that are best for w, c, the objective as a function of the weights alone is penalty-strongly convex
