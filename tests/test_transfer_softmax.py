@@ -125,7 +125,7 @@ def test_the_recorded_gradient_is_within_the_tolerance_by_autograd(solver: Softm
     for ours in _solve(solver, x, y):
         w = torch.cat([ours.weights[0], ours.biases[0, :, None]], 1).double()
         now, zero = (_autograd_norm(x, y, at, ours.penalty) for at in (w, torch.zeros_like(w)))
-        assert now / zero < max(1.5 * solver.tolerance, 3e-7 if solver.dtype == torch.float32 else 0)
+        assert now / zero <= solver.tolerance
 
 
 def _autograd_norm(x: Tensor, y: Tensor, at: Tensor, penalty: float) -> float:
@@ -136,6 +136,12 @@ def _autograd_norm(x: Tensor, y: Tensor, at: Tensor, penalty: float) -> float:
     loss.backward()
     assert at.grad is not None
     return float(at.grad.norm())
+
+
+def test_weights_of_all_classes_add_up_to_nothing_along_a_long_path() -> None:
+    x, y = _data()  # what classes share, the loss does not feel: once guesses had made rounding of it grow
+    ours = _solve(Softmax(), x, y, tuple(np.logspace(-6, 5, 45).tolist()))[-1]
+    assert float(ours.weights[0].sum(0).norm() / ours.weights[0].norm()) < 1e-5
 
 
 def test_solutions_come_strongest_penalty_first() -> None:

@@ -4,16 +4,17 @@ For weights W (K, D), biases b (K,), row weights s and penalties lambda it minim
 
     sum_i s_i CE(W x_i + b, y_i) + lambda / 2 |W|^2,
 
-which is scikit-learn's LogisticRegression with C = 1 / lambda: a sum over rows, a half before |W|^2, biases (if any) not
-penalised. For a source with the mean over N rows multiply its lambda by N, for one without the half by 2. Of two classes
-scikit-learn penalises the difference of their weights only, |w_1 - w_0|^2 / (2 C): there lambda = 2 / C.
+which is scikit-learn's LogisticRegression with C = 1 / lambda: a sum over rows, a half before |W|^2, biases (if any)
+not penalised. For a source with the mean over N rows multiply its lambda by N, for one without the half by 2. Of two
+classes scikit-learn penalises the difference of their weights only, |w_1 - w_0|^2 / (2 C): there lambda = 2 / C.
 
 How: in the rows' principal axes (softmax_rows), along falling penalties from where the last solutions point
-(softmax_path), by truncated Newton (softmax_newton). A solution has converged when its |gradient| is at most `tolerance`
-times that at zero weights. That alone says little at weak penalties: on separable data the gradient dies off as the fit
-gets perfect, wherever the weights are. So it goes on until |gradient| is at most `distance` times lambda |W|, or falls
-no more for rounding: with biases at their best the objective is lambda-strongly convex in W, so W is within
-|gradient| / lambda of the best one. Both figures are in the solution.
+(softmax_path), by truncated Newton (softmax_newton). A solution has converged when its |gradient| is at most
+`tolerance` times that at zero weights. That alone says little at weak penalties: on separable data the gradient dies
+off as the fit gets perfect, wherever the weights are. (scikit-learn's fits at its default tolerance, which looks at the
+gradient alone, are 20 points of accuracy short there.) So it goes on until |gradient| is at most `distance` times
+lambda |W|, or falls no more for rounding: with biases at their best the objective is lambda-strongly convex in W, so W
+is within |gradient| / lambda of the best one. Both figures are in the solution.
 Letters: N rows, D features, K classes, P splits.
 """
 
@@ -28,7 +29,7 @@ from twinbench.transfer.solver.softmax_newton import Newton, Stop
 from twinbench.transfer.solver.softmax_rows import AxisRows
 
 TOLERANCE = 1e-6
-DISTANCE = 2e-2  # of the weights, relatively: what they choose hardly changes any more
+DISTANCE = 5e-2  # of the weights, relatively: what they choose hardly changes any more
 LIMIT = 100  # Newton steps at one penalty
 
 
@@ -91,7 +92,7 @@ class Softmax:
 
 
 def of_rows(count: int, *rows: Tensor) -> Tensor:
-    """Return splits (count, P) with weight 1 for the `rows` of each, numbers below `count`; one given twice counts 2."""
+    """Return splits (count, P), weight 1 for the `rows` of each, numbers below `count`; one given twice weighs 2."""
     splits = torch.zeros(count, len(rows))
     for split, numbers in enumerate(rows):
         splits[:, split] = torch.bincount(numbers, minlength=count)

@@ -28,6 +28,7 @@ HALVINGS = 30  # of a Newton step, at most
 ROUNDING = 1e-6  # by which part of itself an objective may seem to rise
 SHORT = 1e-4  # |gradient| over that at zero weights, from where scores move roughly
 FALLS = 0.7  # to at most this part of the last one a gradient falls that still falls
+AIM = 0.6  # of the tolerance; the rest is for the rounding of axes and weights turned back
 FLAT = 1e-5  # eigenvalues under this part of the largest one are taken for it
 
 
@@ -73,7 +74,7 @@ class Newton:
     def solve(self, penalty: float) -> Ends:
         """Return the solutions at `penalty`, begun where the last ones point."""
         w = self.guesses.start(penalty)
-        w = self._begin() if w is None else w
+        w = self._begin() if w is None else self._between(w, self.present)  # guesses make rounding grow
         self.scores = self.rows.onto_rows(w) + self.absent
         value = self.terms.refresh(self.scores) + self._penalty(w, penalty)
         steps = torch.zeros(len(w), dtype=torch.int64, device=w.device)
@@ -82,8 +83,8 @@ class Newton:
             gradient = self._gradient(w, penalty)
             last, size = size, self.rows.gradient_norm(gradient)
             held = penalty * (w * self.penalised).norm(dim=(1, 2))
-            want = torch.where(held > 0, small.minimum(self.stop.distance * held), small)
-            stuck = (size <= small) & (size > FALLS * last)  # float32 has no more to give
+            want = torch.where(held > 0, (AIM * small).minimum(self.stop.distance * held), AIM * small)
+            stuck = (size <= small) & (size > FALLS * last)  # rounding leaves no more to gain
             p = ((size > want) & ~stuck & (steps < self.stop.limit)).nonzero()[:, 0]
             if not len(p):
                 break
@@ -141,25 +142,27 @@ class Newton:
         They end when the residual is `enough` (p,) or CG_RESIDUAL of the gradient, or where it is rounding noise.
         """
         terms = self.terms if len(p) == len(self.present) else self.terms.some(p)
-        near = Near.of(terms.spread(self.lengths), self.scatter[p], penalty * self.penalised)
-        present, norm = self.present[p], self.rows.gradient_norm
+        present = self.present[p]
+        near = Near.of(terms.spread(self.lengths), self.scatter[p], penalty * self.penalised, present)
         d, residual = torch.zeros_like(gradient), -gradient
-        enough = torch.maximum(enough, CG_RESIDUAL * norm(residual))
+        left = self.rows.gradient_norm(residual)
+        enough = torch.maximum(enough, CG_RESIDUAL * left)
         q, size = d, gradient.new_ones(len(p))
         for _ in range(CG_STEPS):
-            scaled = self._between(near.solve(residual), present)
+            scaled = near.solve(residual)
             before, size = size, _dot(residual, scaled)
             q = scaled + (size / before.clamp(min=1e-45))[:, None, None] * q
             curved = terms.curved(q).addcmul_(q, self.penalised, value=penalty)
             curved = self._between(curved, present)
             curvature = _dot(q, curved)
-            going = (norm(residual) > enough) & (curvature > 0)
+            going = (left > enough) & (curvature > 0)
             length = torch.where(going, size / curvature, 0.0)[:, None, None]
             d += length * q
             residual -= length * curved
-            if not (going & (norm(residual) > enough)).any():
+            left = self.rows.gradient_norm(residual)
+            if not (going & (left > enough)).any():
                 break
-        return d
+        return self._between(d, present)
 
 
 @dataclass(frozen=True)
@@ -167,18 +170,24 @@ class Near:
     """A Hessian that is near the true one and easily inverted."""
 
     u: Tensor  # (P, K, K), eigenvectors of the mean curvature
-    diagonal: Tensor  # (P, K, A), the Hessian in these and in the axes
+    inverse: Tensor  # (P, K, A), of the Hessian, which is diagonal in these and in the axes
 
     @classmethod
-    def of(cls, spread: Tensor, scatter: Tensor, penalties: Tensor) -> "Near":
-        """Make it of the mean curvature `spread` (P, K, K), `scatter` (P, A) and the axes' penalties (A,)."""
+    def of(cls, spread: Tensor, scatter: Tensor, penalties: Tensor, present: Tensor) -> "Near":
+        """Make it of the mean curvature `spread` (P, K, K), `scatter` (P, A) and the axes' penalties (A,).
+
+        Its inverse is 0 for what all classes share and for classes that are not `present` (P, K): the lowest vectors.
+        """
         sizes, u = torch.linalg.eigh(spread)  # in rising order
+        classes = present.shape[1]
+        idle = torch.arange(classes, device=u.device) <= classes - present.sum(1, keepdim=True)
         sizes = torch.maximum(sizes, FLAT * sizes[:, -1:])
-        return cls(u, (sizes[:, :, None] * scatter[:, None] + penalties).clamp(min=1e-30))
+        diagonal = (sizes[:, :, None] * scatter[:, None] + penalties).clamp(min=1e-30)
+        return cls(u, diagonal.reciprocal_().masked_fill_(idle[:, :, None], 0.0))
 
     def solve(self, g: Tensor) -> Tensor:
         """Return the product of its inverse and g (P, K, A)."""
-        return self.u @ ((self.u.mT @ g) / self.diagonal)
+        return self.u @ (self.u.mT @ g).mul_(self.inverse)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

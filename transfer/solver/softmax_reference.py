@@ -1,8 +1,8 @@
 """The reference for softmax regression: scikit-learn's L-BFGS as a source calls it, and what its early end means.
 
 Some sources stop after 100 iterations and ignore the warning; their numbers are those of unfinished fits, which depend
-on the order of the rows' features, the type of the numbers and where a fit began. To measure what such a source measures,
-run it as it runs: `Lbfgs` does no more than call scikit-learn, in the order of the penalties given. `shortfall` bounds
+on the features' scale, the numbers' type and where a fit began. To measure what such a source measures, run it as it
+runs: `Lbfgs` does no more than call scikit-learn, in the order of the penalties given. `softmax_check.shortfall` bounds
 how far above its least value the objective then is.
 """
 
@@ -44,7 +44,7 @@ class Lbfgs:
         machines = [self._machine() for _ in range(s.shape[1])]
         for penalty in bar(penalties, what="LogisticRegression", unit="penalty"):
             fits = [self._fit(machine, x, y, s[:, p], penalty, classes) for p, machine in enumerate(machines)]
-            weights, biases = (torch.stack([fit[k] for fit in fits]) for k in (0, 1))
+            weights, biases = torch.stack([fit[0] for fit in fits]), torch.stack([fit[1] for fit in fits])
             meant = penalty * (2 if classes == 2 else 1)
             parts = [
                 gradient_norms(features, labels, splits[:, p], weights[p], biases[p], meant, bias=self.bias)

@@ -92,17 +92,20 @@ class AxisRows:
         """Return |g| (P,) of gradients g (P, K, A) as it is for the features that came, before they were centred."""
         if self.mean is None:
             return g.norm(dim=(1, 2))
-        shift, outside = self._shift
-        of_bias = g[:, :, -1:]
-        weights = torch.addcmul(g[:, :, :-1], of_bias, shift)
-        return (weights.square().sum((1, 2)) + (1 + outside) * of_bias.square().sum((1, 2))).sqrt()
+        of_bias, along = g[:, :, -1], g @ self._shift  # (P, K); the bias moves the features' gradient by the mean
+        squares = g.square().sum((1, 2)) + 2 * (of_bias * along).sum(1)
+        return (squares + self._mean_square * of_bias.square().sum(1)).clamp(min=0).sqrt()
 
     @cached_property
-    def _shift(self) -> tuple[Tensor, Tensor]:
-        """The mean in the axes, (R,), and the square of what of it they do not reach."""
+    def _shift(self) -> Tensor:
+        """The mean in the axes, and 0 for the bias, (A,)."""
         assert self.mean is not None
-        shift = self.mean @ self.turn
-        return shift, (self.mean @ self.mean - shift @ shift).clamp(min=0)
+        return torch.cat([self.mean @ self.turn, self.mean.new_zeros(1)])
+
+    @cached_property
+    def _mean_square(self) -> float:
+        assert self.mean is not None
+        return float(self.mean @ self.mean)
 
     def features(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights (P, K, D) and biases (P, K) that give the features that came the scores of w (P, K, A)."""
@@ -119,10 +122,21 @@ def _axes(features: Tensor, mean: Tensor | None) -> Tensor:
         moments = features.new_zeros(features.shape[1], features.shape[1])
         for _, x in _centred(features, mean):
             moments += self_product(x.T)
-        return torch.linalg.eigh(moments).eigenvectors.flip(1).contiguous()
+        return _straight(torch.linalg.eigh(moments).eigenvectors.flip(1).contiguous())
     x = features if mean is None else features - mean
     span, corner = torch.linalg.qr(x.T)  # x = corner^T span^T
-    return span @ torch.linalg.eigh(self_product(corner)).eigenvectors.flip(1)
+    return _straight(span @ torch.linalg.eigh(self_product(corner)).eigenvectors.flip(1))
+
+
+def _straight(turn: Tensor) -> Tensor:
+    """Return columns (D, R) that are nearly orthonormal made so to rounding, by one step of Newton-Schulz.
+
+    Eigenvectors in float32 are so to 1e-6 only, and what is missing comes back in the gradient of the turned weights.
+    """
+    slant = self_product(turn.T)
+    slant.diagonal().sub_(1)
+    rough = rough_type(turn.device) if turn.dtype == torch.float32 else turn.dtype
+    return turn - 0.5 * (turn.to(rough) @ slant.to(rough)).to(turn.dtype)
 
 
 def _centred(features: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
