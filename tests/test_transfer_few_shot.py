@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import SettingError
 from twinbench.transfer.few_shot import drawn_shots, evaluate_few_shot
-from twinbench.transfer.logistic import LogisticError
-from twinbench.transfer.solver.sklearn_lbfgs import Lbfgs
+from twinbench.transfer.logistic import Fits, LogisticError
+from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 RECIPE = dataclasses.replace(PROTOCOLS["few-shot-dinov3"].recipe, penalties=(0.01, 1.0, 100.0), shots=(1, 4), draws=3)
 
@@ -24,7 +24,7 @@ def blobs(rows=300, classes=3, features=6, spread=1.5, seed=0):
 
 
 def evaluated(x, y, test_x, test_y, recipe=RECIPE, classes=3):
-    solver = Lbfgs(1e-8, 5000, warm_start=False)
+    solver = Fits(Lbfgs(tolerance=1e-8, max_iterations=5000))
     return evaluate_few_shot(x, y, test_x, test_y, classes=classes, recipe=recipe, metric="top1", solver=solver)
 
 
@@ -49,13 +49,13 @@ def test_each_draw_is_the_sources(monkeypatch):
     x[:, 0] = np.arange(len(x))  # says which image it is
     seen = []
 
-    class Noting(Lbfgs):
+    class Noting(Fits):
         def __call__(self, x, y, classes, lambdas):
             seen.append(sorted(x[:, 0].astype(int).tolist()))
             return super().__call__(x, y, classes, lambdas)
 
     recipe = dataclasses.replace(RECIPE, held_out=0.05)
-    solver = Noting(1e-4, 50, warm_start=False)
+    solver = Noting(Lbfgs(max_iterations=50))
     found = evaluate_few_shot(x, y, x, y, classes=3, recipe=recipe, metric="top1", solver=solver)
     wanted = [dinov3s_draw(y, 0.05, k, seed) for k in (1, 4) for seed in range(3)]
     assert seen == [rows for _, rows in wanted]

@@ -12,9 +12,17 @@ from sklearn.metrics import precision_recall_curve
 from twinbench.data.errors import DataError
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.datasets import DATA_SETS, TWELVE
-from twinbench.transfer.logistic import LogisticError, as_lambda, evaluate_logistic, held_out, search
+from twinbench.transfer.logistic import (
+    Fits,
+    LogisticError,
+    as_lambda,
+    evaluate_logistic,
+    held_out,
+    logistic_solver,
+    search,
+)
 from twinbench.transfer.metrics import eleven_points, per_class_accuracy
-from twinbench.transfer.solver.sklearn_lbfgs import Lbfgs
+from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 NOT_OFFICIAL = ["food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford-cars", "oxford-pets", "caltech101"]
 FOOD101 = DATA_SETS["food101"]
@@ -23,6 +31,7 @@ SSL_TRANSFER = PROTOCOLS["linear12-ssl-transfer"].recipe
 DINOV2 = PROTOCOLS["linear12-dinov2"].recipe
 DINOV3 = PROTOCOLS["linear12-dinov3"].recipe
 GOOGLE = PROTOCOLS["linear12-google"].recipe
+DOUBLE = Fits(Lbfgs(tolerance=1e-10, max_iterations=10_000, dtype=torch.float64))
 
 
 def blobs(rows=120, classes=3, features=5, seed=0, spread=1.0):
@@ -134,7 +143,7 @@ def test_the_same_number_is_another_penalty_in_another_variant(recipe, number, v
 def test_a_penalty_is_what_scikit_learn_minimises():
     """The gradient of summed losses and lambda / 2 |W|^2 is nothing at scikit-learn's solution for C = 1 / lambda."""
     x, y = blobs()
-    (fit,) = Lbfgs(1e-10, 10_000, warm_start=False)(x.astype(float), y, 3, [4.0])
+    (fit,) = DOUBLE(x.astype(float), y, 3, [4.0])
     scores = torch.tensor(fit.scores(x.astype(float)))
     wrong = torch.softmax(scores, 1).numpy() - np.eye(3)[y]
     np.testing.assert_allclose(x.T @ wrong + 4.0 * fit.weights, 0, atol=1e-4)
@@ -142,7 +151,7 @@ def test_a_penalty_is_what_scikit_learn_minimises():
 
 def test_a_binary_regression_is_a_softmax_at_twice_its_penalty():
     x, y = blobs(classes=2)
-    (ours,) = Lbfgs(1e-10, 10_000, warm_start=False)(x.astype(float), y, 2, [as_lambda(BYOL, 3.0, 2)])
+    (ours,) = DOUBLE(x.astype(float), y, 2, [as_lambda(BYOL, 3.0, 2)])
     theirs = LogisticRegression(C=1 / 3.0, tol=1e-10, max_iter=10_000).fit(x.astype(float), y)
     np.testing.assert_allclose(ours.weights[:, 1] - ours.weights[:, 0], theirs.coef_[0], rtol=1e-5)
 
@@ -191,7 +200,7 @@ def test_each_class_counts_alike():
 
 
 def evaluated(recipe, x, y, test_x, test_y, held, metric="top1", classes=3):
-    solver = Lbfgs(1e-6, 2000, warm_start=False)
+    solver = Fits(Lbfgs(tolerance=1e-6, max_iterations=2000))
     return evaluate_logistic(x, y, test_x, test_y, held, classes=classes, recipe=recipe, metric=metric, solver=solver)
 
 
@@ -241,7 +250,7 @@ def test_several_classes_an_image_are_a_regression_each():
 def test_an_early_end_is_marked():
     x, y = blobs(rows=60, spread=0.1)
     recipe = dataclasses.replace(SSL_TRANSFER, penalties=(1e-6, 1e-5), max_iterations=2)
-    solver = Lbfgs(recipe.tolerance, recipe.max_iterations, warm_start=True)
+    solver = logistic_solver(recipe, "cpu")
     found = evaluate_logistic(x, y, x, y, np.arange(60) < 12, classes=3, recipe=recipe, metric="top1", solver=solver)
     assert not found.converged
     assert {fit.iterations for fit in found.fits} == {2}
@@ -249,7 +258,7 @@ def test_an_early_end_is_marked():
 
 def test_a_warm_start_goes_on_from_the_fit_before():
     x, y = blobs(spread=2.0)
-    warm, cold = (Lbfgs(1e-4, 1000, warm_start=start)(x, y, 3, [1.0, 1.0]) for start in (True, False))
+    warm, cold = (Fits(Lbfgs(max_iterations=1000, warm_start=start))(x, y, 3, [1.0, 1.0]) for start in (True, False))
     assert warm[1].iterations < cold[1].iterations
 
 

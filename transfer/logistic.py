@@ -17,9 +17,9 @@ from twinbench.data.validation import drawn, drawn_by_class
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.transfer.metrics import counted, eleven_points, per_class_accuracy
-from twinbench.transfer.solver.sklearn_lbfgs import Lbfgs
 from twinbench.transfer.solver.softmax import Softmax
 from twinbench.transfer.solver.softmax_fit import Fit
+from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 
 class LogisticError(UserError):
@@ -56,8 +56,8 @@ class LogisticResult:
 def logistic_solver(recipe: LogisticRecipe, device: str) -> Solver:
     """Return the recipe's solver: ours goes to the minimum."""
     if recipe.solver == "lbfgs":
-        return Lbfgs(recipe.tolerance, recipe.max_iterations, warm_start=recipe.warm_start)
-    return _Converged(Softmax(device=device, tolerance=recipe.tolerance))
+        return Fits(Lbfgs(True, recipe.tolerance, recipe.max_iterations, recipe.warm_start))
+    return Fits(Softmax(device=device, tolerance=recipe.tolerance))
 
 
 def held_out(
@@ -165,16 +165,16 @@ def as_lambda(recipe: LogisticRecipe, penalty: float, classes: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Converged:
-    """Our solver, which goes through penalties from the strongest on, in the order that is asked for."""
+class Fits:
+    """A solver of softmax regressions, whichever the order that it goes through the penalties in."""
 
-    softmax: Softmax
+    solve: Softmax | Lbfgs
 
     def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
         """Return a fit a penalty; see `Solver`."""
         rows, labels = torch.as_tensor(np.asarray(x)), torch.as_tensor(y)
         found: dict[float, Fit] = {}
-        for solution in self.softmax(rows, labels, torch.ones(len(rows), 1), lambdas, classes):
+        for solution in self.solve(rows, labels, torch.ones(len(rows), 1), lambdas, classes):
             found[solution.penalty] = Fit(
                 solution.weights[0].T.numpy(),
                 solution.biases[0].numpy(),

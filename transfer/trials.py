@@ -224,9 +224,6 @@ def measure_logistic(run: Run) -> Fields | None:
         metric=run.trial.protocol.metric,
         solver=logistic_solver(recipe, run.process.device),
     )
-    how = {"iterations": _spread(np.array([fit.iterations for fit in found.fits]))}
-    if recipe.solver == "converged":  # scikit-learn does not say
-        how["gradient"] = _spread(np.array([fit.gradient for fit in found.fits]))
     return {
         "metrics": found.metrics,
         "converged": found.converged,
@@ -236,7 +233,8 @@ def measure_logistic(run: Run) -> Fields | None:
             "penalty_is": recipe.penalty,
             "held_out": found.held_out,
             "held_out_by": "an official split" if held is run.validation else "a draw",
-            **how,
+            "iterations": _spread(np.array([fit.iterations for fit in found.fits])),
+            "gradient": _spread(np.array([fit.gradient for fit in found.fits])),
         },
     }
 

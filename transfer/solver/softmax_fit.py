@@ -1,4 +1,4 @@
-"""What a solver of softmax regressions returns."""
+"""One softmax regression, whichever solver found it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Fit:
 
     weights: np.ndarray  # (F, K)
     biases: np.ndarray  # (K,)
-    gradient: float  # length of the gradient over that at zero weights; NaN: the solver does not say
+    gradient: float  # length of the gradient over that at zero weights
     iterations: int
     converged: bool
 

@@ -8,7 +8,7 @@ how far above its least value the objective then is.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,61 +21,69 @@ from twinbench.transfer.solver.softmax import SoftmaxSolution
 from twinbench.transfer.solver.softmax_check import gradient_norms
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lbfgs:
-    """LogisticRegression with a source's settings, one split and one penalty after the other; one thread's work."""
+    """LogisticRegression with a source's settings, one split and one penalty after the other; one thread's work.
+
+    With `warm_start` a fit begins at the one before, in an earlier call, too: so does code that has one object for all.
+    """
 
     bias: bool = True
     tolerance: float = 1e-4
     max_iterations: int = 100
-    warm_start: bool = False  # begin at the last penalty's solution
+    warm_start: bool = False
     dtype: torch.dtype = torch.float32
+    machines: dict[int, LogisticRegression] = field(default_factory=dict[int, LogisticRegression])  # split -> its own
 
     def __call__(
         self, features: Tensor, labels: Tensor, splits: Tensor, penalties: Sequence[float], classes: int
     ) -> Iterator[SoftmaxSolution]:
         """Yield the solutions at `penalties` in the order given; arguments as those of `softmax.Softmax`.
 
-        `converged` is False where scikit-learn warned that it stopped early. Of two classes scikit-learn penalises the
-        difference of the weights alone, so that 1 / penalty as its C gives the solution at twice the penalty, which is
-        what the solution is said to be of.
+        `converged` is False where scikit-learn warned that it stopped early.
         """
         x, y, s = features.cpu().to(self.dtype).numpy(), labels.cpu().numpy(), splits.cpu().double().numpy()
-        machines = [self._machine() for _ in range(s.shape[1])]
         for penalty in bar(penalties, what="LogisticRegression", unit="penalty"):
-            fits = [self._fit(machine, x, y, s[:, p], penalty, classes) for p, machine in enumerate(machines)]
+            fits = [self._fit(p, x, y, s[:, p], penalty, classes) for p in range(s.shape[1])]
             weights, biases = torch.stack([fit[0] for fit in fits]), torch.stack([fit[1] for fit in fits])
-            meant = penalty * (2 if classes == 2 else 1)
             parts = [
-                gradient_norms(features, labels, splits[:, p], weights[p], biases[p], meant, bias=self.bias)
+                gradient_norms(features, labels, splits[:, p], weights[p], biases[p], penalty, bias=self.bias)
                 for p in range(len(fits))
             ]
-            held = [meant * float(w.double().norm()) for w in weights]
+            held = [penalty * float(w.double().norm()) for w in weights]
             yield SoftmaxSolution(
-                penalty=meant,
+                penalty=penalty,
                 weights=weights,
                 biases=biases,
-                iterations=torch.tensor([int(machine.n_iter_.max()) for machine in machines]),
+                iterations=torch.tensor([int(self.machines[p].n_iter_.max()) for p in range(len(fits))]),
                 gradient=torch.tensor([now / max(zero, 1e-30) for now, zero in parts]),
                 distance=torch.tensor([now / max(part, 1e-30) for (now, _), part in zip(parts, held, strict=True)]),
                 converged=torch.tensor([fit[2] for fit in fits]),
             )
 
-    def _machine(self) -> LogisticRegression:
-        return LogisticRegression(
+    def _machine(self, split: int, there: np.ndarray) -> LogisticRegression:
+        """Return the split's machine; a new one where the last has other classes than are `there`, or begins anew."""
+        last = self.machines.get(split)
+        if last is not None and self.warm_start and np.array_equal(last.classes_, there):
+            return last
+        self.machines[split] = LogisticRegression(
             solver="lbfgs",
             tol=self.tolerance,
             max_iter=self.max_iterations,
             fit_intercept=self.bias,
             warm_start=self.warm_start,
         )
+        return self.machines[split]
 
     def _fit(
-        self, machine: LogisticRegression, x: np.ndarray, y: np.ndarray, s: np.ndarray, penalty: float, classes: int
+        self, split: int, x: np.ndarray, y: np.ndarray, s: np.ndarray, penalty: float, classes: int
     ) -> tuple[Tensor, Tensor, bool]:
         """Fit a split; return weights (K, D), biases (K,) and whether scikit-learn was content."""
-        machine.set_params(C=1 / penalty)
         used = s > 0
+        known = np.unique(y[used])
+        machine = self._machine(split, known)
+        # Of two classes it has one column, the difference of the softmax's, whose penalty is half of theirs together.
+        machine.set_params(C=(2 if len(known) == 2 else 1) / penalty)
         equal = bool((s[used] == 1).all())
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)  # becomes `converged`
