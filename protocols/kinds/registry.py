@@ -5,7 +5,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 
 _CLASSES = (
@@ -15,6 +15,7 @@ _CLASSES = (
     KnnRecipe,
     LogisticRecipe,
     ProbeRecipe,
+    LayerProbeRecipe,
     FineTuningRecipe,
     DetectionRecipe,
     SegmentationRecipe,
