@@ -63,15 +63,16 @@ def backbone(splits):
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
-    """Twenty training and ten test images: two classes, dark and bright."""
+    """Twenty training and ten test images: two classes, red and blue."""
     draw, folder, made = np.random.default_rng(0), tmp_path_factory.mktemp("images"), []
     for split, count in (("train", 20), ("test", 10)):
         targets, paths = np.arange(count) % 2, []
         for i in range(count):
-            pixels = draw.integers(0, 90, size=(50, 54, 3)) + 150 * targets[i]
+            pixels = draw.integers(0, 50, size=(50, 54, 3))
+            pixels[:, :, 2 * targets[i]] += 200
             paths.append(folder / f"{split}{i}.png")
             Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
-        made.append(LabelledImages(file_list(paths), targets.astype(np.int64), ("dark", "bright")))
+        made.append(LabelledImages(file_list(paths), targets.astype(np.int64), ("red", "blue")))
     return made
 
 
@@ -200,14 +201,14 @@ def test_the_loss_that_is_logged_is_the_sum_of_the_heads(backbone, splits, tmp_p
 
 @pytest.fixture(scope="module")
 def learned(backbone, splits, tmp_path_factory):
-    """The outcome of a run on images as they are: crops of noise upset the last stage of a random network."""
-    recipe = replace(SEVEN, lr_head=0.3, epochs=8, milestones=(6,), train_crop="none")
+    """The outcome of a run on images as they are: crops upset the last stage of a random network."""
+    recipe = replace(SEVEN, epochs=20, milestones=(15,), train_crop="none")
     return probe(backbone, splits, tmp_path_factory.mktemp("learned"), recipe).run()
 
 
 @pytest.mark.parametrize("name", SEVEN.layers)
-def test_every_layer_learns_dark_from_bright(learned, name):
-    assert learned.metrics[f"top1-{name}"] >= 80
+def test_every_layer_learns_red_from_blue(learned, name):
+    assert learned.metrics[f"top1-{name}"] >= 70  # of ten images, half of which are red
 
 
 def test_the_last_epoch_is_reported_of_every_layer(seven):
