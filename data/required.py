@@ -4,6 +4,7 @@ A worker asks it right before it measures, `twinbench suite plan` and `run` befo
 rules, and one set of words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,12 @@ def require_same_objects(source: Source, train: ObjectSplit, test: ObjectSplit) 
             f"{source}: training and test images have different categories, {len(train.classes)} and "
             f"{len(test.classes)}, '{odd[0]}' first; expected the same list in both; correct the files"
         )
+
+
+def nothing_to_train_on(source: Source | Path, notes: Sequence[str]) -> str:
+    """Return the words of the error; `notes` say what was dropped of the training images: it may be all."""
+    why = f" ({'; '.join(notes)})" if notes else ""
+    return f"{source}: no training image shows an object with an area{why}; expected some; correct the annotations"
 
 
 def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path | None, *, partial: bool) -> None:

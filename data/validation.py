@@ -51,14 +51,14 @@ def official(layout: str, source: Source, train: LabelledImages) -> np.ndarray |
     return found
 
 
-def drawn_by_class(targets: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a draw of the same `share` of each class, (N,) bool, for class indices (N,).
+def drawn_by_class(targets: np.ndarray, share: float, order: np.ndarray) -> np.ndarray:
+    """Return the first images of each class in an `order`, a permutation, as (N,) bool, for class indices (N,).
 
-    At least one image of each class that has two or more, none of a class of one.
+    They are the same `share` of each class, at least one image of a class that has two or more, none of a class of one.
     """
     held = np.zeros(len(targets), bool)
     for label in np.unique(targets):
-        rows = rng.permutation(np.flatnonzero(targets == label))
+        rows = order[targets[order] == label]
         count = max(1, int(share * len(rows))) if len(rows) > 1 else 0
         held[rows[:count]] = True
     return held

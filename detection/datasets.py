@@ -12,9 +12,10 @@ from pycocotools import mask as _run_lengths
 from twinbench.data.errors import DataError
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.packed import Record, Records
+from twinbench.data.objects.shapes import shows_an_area
 from twinbench.data.objects.sizes import require_sizes
 from twinbench.data.objects.split import Findings, KeypointNames, Rule
-from twinbench.data.required import require_measured, require_same_objects
+from twinbench.data.required import nothing_to_train_on, require_measured, require_same_objects
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
@@ -63,14 +64,12 @@ def open_data(
     found = from_main(process, lambda: _packed_or_nothing(protocol, Source.of(source), folder, identity))
     if folder:
         found = replace(found, train=_shared(folder, "train", process), test=_shared(folder, "test", process))
-    if recipe.keep_empty:
-        return found
     train = found.train.where(found.train.objects > 0)
     if "keypoint" in recipe.measures:
         train = train.where(np.array([_shows_a_keypoint(record) for record in train], bool))
-    if not len(train):
-        raise DataError(f"{source}: no training image shows an object; expected some; see `twinbench data check`")
-    return replace(found, train=train)
+    if not any(map(shows_an_area, train)):
+        raise DataError(nothing_to_train_on(source, [note for note in found.notes if note.startswith("train: ")]))
+    return found if recipe.keep_empty else replace(found, train=train)
 
 
 def _shows_a_keypoint(record: Record) -> bool:

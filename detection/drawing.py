@@ -78,7 +78,7 @@ def things_of(
     """
     things: list[Thing] = []
     for detection in reversed(found):
-        label = detection["category_id"]
+        label: int = detection["category_id"]
         left, top, right, bottom = (side * scale for side in detection["bbox"])
         mask, points = None, None
         if "segmentation" in detection:

@@ -90,13 +90,18 @@ def _tile(record: Record, found: Detections, classes: tuple[str, ...]) -> Image.
 
 
 def _true_things(record: Record, size: tuple[int, int], scale: float) -> list[Thing]:
-    """Return what the annotations say is on an image, at `scale` times its size; masks as outlines."""
+    """Return what the annotations say is on an image, at `scale` times its size; masks as outlines.
+
+    Without their keypoints a picture of Keypoint R-CNN compares nothing with what was predicted.
+    """
     things: list[Thing] = []
     for annotation in record["annotations"]:
         box = np.asarray(BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS))
         left, top, right, bottom = (box * scale).tolist()
-        mask = None
+        mask, points = None, None
         if annotation.get("segmentation"):
             mask = resized(decoded(annotation["segmentation"], (record["width"], record["height"])), size)
-        things.append(Thing((left, top, right, bottom), TRUE, mask=mask, is_filled=False))
+        if annotation.get("keypoints"):
+            points = np.array(annotation["keypoints"], float).reshape(-1, 3) * (scale, scale, 1)
+        things.append(Thing((left, top, right, bottom), TRUE, mask=mask, points=points, is_filled=False))
     return things

@@ -114,7 +114,7 @@ def _result(image: int, name: str, detection: dict[str, Any], classes: Sequence[
     """Return a detection in the form of COCO's results, with its image and class by name."""
     label = detection["category_id"]
     named = {"image_id": image, "file_name": name, "category_id": label + 1, "category": classes[label]}
-    return {**named, **detection, "category_id": label + 1, "bbox": wide(detection["bbox"])}
+    return {**named, **detection, "category_id": label + 1, "bbox": wide([detection])[0]}
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -14,7 +14,7 @@ from twinbench.data.source import Source
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.config.names import catalogue_names
 from twinbench.detection.datasets import DetectionData, open_data
-from twinbench.detection.evaluation.evaluate import scored
+from twinbench.detection.evaluation.evaluate import computed_by, scored
 from twinbench.detection.evaluation.predictions import FILE as PREDICTIONS
 from twinbench.detection.evaluation.predictions import predict_all, write_results
 from twinbench.detection.kinds import DATA, PICTURE, Measured, Work
@@ -88,8 +88,8 @@ class Detectors:
         scores = scored(data, predictions, recipe.measures, options.evaluator)
         draw_predictions(config, model, data, out / PICTURE)
         draw_curves(scores.curves, out / CURVES)
-        by_cocos_rules = data.rule not in ("voc-11-points", "voc-area")
-        details = {"evaluator": options.evaluator} if by_cocos_rules else {}
+        evaluator = computed_by(data.rule, options.evaluator)
+        details = {"evaluator": evaluator} if evaluator else {}
         return Measured(scores, [PICTURE, CURVES], "predictions", details)
 
     def share(self, recipe: DetectionRecipe, images: int) -> str:

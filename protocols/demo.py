@@ -27,6 +27,8 @@ PROBE_EPOCHS = 8
 # hundred iterations at 0.1, as it was once, taught neither anything (1.4 AP each).
 DETECTOR_RATE = 0.05
 
+SEGMENTER_ITERATIONS = 1600
+
 
 def _scaled(paper: Protocol) -> Protocol:
     """Return the demo version of a paper's protocol.
@@ -156,18 +158,22 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
 
 
 def _scaled_segmentation(recipe: SegmentationRecipe) -> SegmentationRecipe:
-    """Return a schedule of a hundred small iterations on 96 px scenes, with heads a quarter as wide."""
+    """Return a schedule of some six minutes of a core, on 96 px of scenes at twice their size, with narrow heads.
+
+    Tried on scenes of seed 7, one run each: with a backbone pretrained there mIoU was 13.0, with a random one 11.0; all
+    background is 8.2, and what 300 iterations on scenes as they are came to at three rates.
+    """
     side = 97 if recipe.crop % 2 else 96  # BYOL's and Cityscapes' are odd
     return replace(
         recipe,
         batch_size=4,
         lr=0.05,  # in so few iterations a high rate gets further, as for detectors
-        steps=tuple(step * 100 // recipe.iterations for step in recipe.steps),
-        iterations=100,
+        steps=tuple(step * SEGMENTER_ITERATIONS // recipe.iterations for step in recipe.steps),
+        iterations=SEGMENTER_ITERATIONS,
         head_channels=recipe.head_channels // 4,
         aux_channels=recipe.aux_channels // 4,
-        long_side=2 * side if recipe.long_side else 0,
-        short_side=side if recipe.short_side else 0,
+        long_side=4 * side if recipe.long_side else 0,
+        short_side=2 * side if recipe.short_side else 0,
         crop=side,
         test_crop=side if recipe.test_crop else 0,
         test_stride=65 if recipe.test_stride else 0,

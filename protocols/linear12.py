@@ -1,12 +1,14 @@
-"""Logistic regression on twelve small data sets: one name in the literature, and at least six procedures.
+"""Twelve small data sets: logistic regression on frozen features, and few-shot episodes of their classes.
+
+Of the first there are one name in the literature and at least six procedures.
 
 They share the idea (Kornblith et al., arXiv:1805.08974: frozen features, an L2 penalty chosen on a validation split,
 the rest refitted on train and validation) and differ in what the penalty multiplies, which ones are tried, what they
 are chosen on, and whether the optimiser is given the time to arrive. On the same features that is up to 15 points.
 
 Sources, abbreviated: BYOL = arXiv:2006.07733, appendices D.1 and D.2; SimCLR = arXiv:2002.05709, appendix B.8; SSLT =
-linusericsson/ssl-transfer, linear.py; DINOv2 = facebookresearch/dinov2, dinov2/eval/log_regression.py; DINOv3 =
-facebookresearch/dinov3, dinov3/eval/log_regression.py and data.py; GOOGLE = google-research/google-research,
+linusericsson/ssl-transfer, linear.py and few_shot.py; DINOv2 = facebookresearch/dinov2, dinov2/eval/log_regression.py;
+DINOv3 = facebookresearch/dinov3, dinov3/eval/log_regression.py and data.py; GOOGLE = google-research/google-research,
 linear_eval/linear_eval.py; CLIP = arXiv:2103.00020, appendix A.3, from memory; sklearn = LogisticRegression of
 scikit-learn.
 """
@@ -15,7 +17,8 @@ from dataclasses import replace
 
 from twinbench.protocols.datasets import TWELVE
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.protocols.kinds.episodes import EpisodesRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.schema import Protocol
 
 SIDE_224 = ImageTransform(  # BYOL, SSLT: the short side to 224, then the centre
@@ -63,6 +66,24 @@ DINOV3 = replace(
     DINOV2,
     draw="by-class",  # DINOv3: the same share of each class
 )
+FEW_SHOT_DINOV3 = FewShotLogisticRecipe(
+    transform=SIDE_224,  # DINOv3: resize_size and crop_size 224
+    penalties=FORTY_FIVE,  # DINOv3: 10 ** linspace(-6, 5, 45)
+    penalty="C",  # DINOv3
+    halvings=0,  # DINOv3: a grid
+    solver="converged",  # DINOv3: tol 1e-12
+    tolerance=1e-6,  # ours: |gradient| against that at zero
+    max_iterations=0,  # converged
+    warm_start=False,  # converged
+    validation="held-out",  # DINOv3: without a validation set, a part of train
+    held_out=0.01,  # DINOv3: split_percentage 0.01 if few_shot.enable
+    draw="by-class",  # DINOv3: the same share of each class
+    binary="logistic",  # scikit-learn
+    ap="voc",  # of single labels there is none
+    ignored="negative",  # of single labels there is none
+    shots=(1, 2, 4, 8, 16),  # ours: DINOv3 takes one k; these are CLIP's
+    draws=5,  # ours: DINOv3's n_tries is 1
+)
 GOOGLE = replace(
     BYOL,
     penalties=DECADES,  # GOOGLE: DEFAULT_HPARAMS
@@ -73,6 +94,19 @@ CLIP = replace(
     GOOGLE,
     penalty="lambda/2",  # CLIP: scikit-learn's L-BFGS, with its penalty
 )
+EPISODES = EpisodesRecipe(
+    transform=ImageTransform(  # SSLT datasets/few_shot_dataset.py: Scale to int(224 * 1.15) a side, CenterCrop
+        resize=257, crop=224, shape="squash-crop"
+    ),
+    ways=5,  # SSLT few_shot.py: --n-way
+    shots=5,  # SSLT few_shot.py: --n-support
+    queries=15,  # SSLT few_shot.py: --n-query
+    episodes=600,  # SSLT few_shot.py: --iter-num
+)
+EPISODES_20 = replace(EPISODES, shots=20)  # SSLT: its paper's tables have 5, 20 and 50
+EPISODES_50 = replace(EPISODES, shots=50)  # SSLT: its paper's tables have 5, 20 and 50
+# SSLT few_shot.py: FEW_SHOT_DATASETS; VOC2007's images have several classes
+SINGLE_LABEL = tuple(entry for entry in TWELVE if entry.name not in ("birdsnap", "voc07"))
 
 PROTOCOLS = (
     Protocol(
@@ -147,5 +181,53 @@ PROTOCOLS = (
         selected_on="a validation split, official or held out of the training images; then all of them",
         trials=1,
         source="GOOGLE",
+    ),
+    Protocol(
+        name="few-shot-dinov3",
+        version=1,
+        title="Logistic regression on 1 to 16 images a class of frozen features, five draws, DINOv3's procedure",
+        recipe=FEW_SHOT_DINOV3,
+        data_set=SINGLE_LABEL[0],
+        sets=SINGLE_LABEL,
+        metric="top1-k16",
+        selected_on="1 % of the training images of each class, which train nothing",
+        trials=1,
+        source="DINOv3, with ours of what it leaves open",
+    ),
+    Protocol(
+        name="few-shot-5way-5shot",
+        version=1,
+        title="Few-shot episodes of five classes, 5 images each, nearest class mean on frozen features",
+        recipe=EPISODES,
+        data_set=SINGLE_LABEL[0],
+        sets=SINGLE_LABEL,
+        metric="top1",
+        selected_on="nothing",
+        trials=1,
+        source="SSLT few_shot.py",
+    ),
+    Protocol(
+        name="few-shot-5way-20shot",
+        version=1,
+        title="Few-shot episodes of five classes, 20 images each, nearest class mean on frozen features",
+        recipe=EPISODES_20,
+        data_set=SINGLE_LABEL[0],
+        sets=SINGLE_LABEL,
+        metric="top1",
+        selected_on="nothing",
+        trials=1,
+        source="SSLT few_shot.py",
+    ),
+    Protocol(
+        name="few-shot-5way-50shot",
+        version=1,
+        title="Few-shot episodes of five classes, 50 images each, nearest class mean on frozen features",
+        recipe=EPISODES_50,
+        data_set=SINGLE_LABEL[0],
+        sets=SINGLE_LABEL,
+        metric="top1",
+        selected_on="nothing",
+        trials=1,
+        source="SSLT few_shot.py",
     ),
 )

@@ -14,7 +14,7 @@ from twinbench.protocols.text import read_json
 
 PACKAGES = (
     *("torch", "torchvision", "scikit-learn", "numpy", "pillow"),
-    *("sal-detectron2", "detectron2", "pycocotools", "faster-coco-eval"),
+    *("sal-detectron2", "detectron2", "pycocotools", "faster-coco-eval", "hotcoco", "timm"),
 )
 
 
@@ -57,8 +57,13 @@ def versions() -> dict[str, str]:
 
 
 def command() -> str:
-    """Return the command line of this process, quoted so that it can be pasted into a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command line of this process, quoted so that it can be pasted into a shell.
+
+    Of `python -m twinbench`, and of `torchrun -m twinbench`, Python tells no more than the file `__main__.py`.
+    """
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "twinbench"] if name == "__main__.py" else [name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def now() -> str:

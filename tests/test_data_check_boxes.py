@@ -80,3 +80,26 @@ def test_what_holds_no_boxes_is_refused(tmp_path):
     picture(tmp_path / "train/a/1.png", 1)
     with pytest.raises(DataError, match="no data for detection; looked for"):
         check("boxes", tmp_path)
+
+
+def test_training_boxes_of_no_area_alone_are_a_problem_to_a_detector(parts):
+    path = parts / "annotations" / "train.json"
+    path.write_text(path.read_text().replace("[1, 1, 9, 5]", "[1, 1, 0, 5]"))
+    (problem,) = check("boxes", parts).problems
+    assert problem.examples == [
+        f"{parts}: no training image shows an object with an area (train: 3 annotations lack area: that of "
+        "their boxes is taken; train: 3 annotations lack iscrowd: 0 is taken; train: 3 boxes have no area: training "
+        "drops them as Detectron2 does, the evaluation counts them); expected some; correct the annotations"
+    ]
+
+
+def test_test_boxes_of_no_area_are_none(parts):
+    path = parts / "annotations" / "val.json"
+    path.write_text(path.read_text().replace("[1, 1, 9, 5]", "[1, 1, 0, 5]"))
+    assert check("boxes", parts).complete
+
+
+def test_a_classifier_needs_no_area(parts):
+    path = parts / "annotations" / "train.json"
+    path.write_text(path.read_text().replace("[1, 1, 9, 5]", "[1, 1, 0, 5]"))
+    assert not any("area" in line for problem in check("", parts).problems for line in problem.examples)

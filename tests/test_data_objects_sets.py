@@ -9,7 +9,9 @@ from detectron2.data.datasets.lvis import load_lvis_json
 from PIL import Image
 from pycocotools import mask as coded
 
+from twinbench.data.checking.checks import check
 from twinbench.data.errors import DataError
+from twinbench.data.folders.own import sniff_layout
 from twinbench.data.identity import contents
 from twinbench.data.objects.cityscapes import LABELS, VOID, run_lengths
 from twinbench.data.objects.find import find_objects
@@ -224,3 +226,42 @@ def test_a_list_written_over_is_seen_although_the_part_was_counted_before(coco, 
     assert contents("coco", coco, task="detection", fraction="5%") == before
     (coco / "COCO_supervision.txt").write_text(json.dumps({"5.0": {DRAW: [1, 2]}}))
     assert contents("coco", coco, task="detection", fraction="5%")["train"].sha256 != before["train"].sha256
+
+
+def test_the_check_of_a_part_goes_through_the_images_on_its_list_alone(coco):
+    (coco / "train2017" / "3.jpg").write_bytes(b"no picture")  # the second that shows an object: not on the list
+    report = check("coco17-5pct", coco)
+    assert report.counts == {"train": 2, "val": 5, "classes": 1}
+    assert "unreadable images" not in [problem.kind for problem in report.problems]
+
+
+def test_the_check_of_a_part_finds_a_damaged_image_on_its_list(coco):
+    (coco / "train2017" / "5.jpg").write_bytes(b"no picture")
+    assert "unreadable images" in [problem.kind for problem in check("coco17-5pct", coco).problems]
+
+
+def test_the_check_of_a_part_expects_as_many_images_as_its_authors_drew(coco):
+    assert check("coco17-5pct", coco).expected == {"train": 5863, "val": 5000, "classes": 80}
+
+
+def test_the_check_of_a_part_tells_that_it_has_no_list(coco):
+    (coco / "COCO_supervision.txt").unlink()
+    lines = check("coco17-1pct", coco).as_text()
+    assert "COCO_supervision.txt: no such file" in lines
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (["leftImg8bit/train/a/x.png", "gtFine/train/a/x.png"], "cityscapes"),
+        (["annotations/lvis_v1_train.json", "annotations/lvis_v1_val.json"], "lvis"),
+        (["annotations/instances_train2017.json", "annotations/lvis_v1_train.json"], "coco"),
+        (["train/_annotations.coco.json"], "coco"),
+    ],
+)
+def test_own_data_in_a_published_sets_form_are_read_as_that(tmp_path, files, layout):
+    """cityscapes-mrcnn-fpn-24k@NAME on such a tree said that there was no data; LVIS's came to COCO's rules."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert sniff_layout(tmp_path, "detection") == layout

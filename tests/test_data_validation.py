@@ -93,8 +93,9 @@ def test_a_trial_knows_who_chooses(voc: Path) -> None:
 
 def test_a_share_of_each_class_leaves_none_without() -> None:
     targets = np.repeat([0, 1, 2], [100, 7, 1])
-    held = drawn_by_class(targets, 0.1, np.random.default_rng(0))
+    held = drawn_by_class(targets, 0.1, np.arange(108)[::-1])
     assert np.bincount(targets[held], minlength=3).tolist() == [10, 1, 0]
+    assert np.flatnonzero(held).tolist() == [*range(90, 100), 106]  # the first of the order that was given
 
 
 def test_data_of_several_classes_an_image_have_their_own_headline(voc: Path) -> None:

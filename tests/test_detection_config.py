@@ -147,6 +147,11 @@ REFUSED = [
     ("coco-mrcnn-vitdet-100ep", {"norm": "BN"}, "norm=BN: expected LN where architecture=mrcnn-vitdet"),
     ("voc0712-frcnn-c4", {"box_head": "conv4-fc1"}, "box_head=conv4-fc1: expected fc2 where architecture=frcnn-c4"),
     ("coco-retinanet-1x", {"head_norm": "GN"}, "head_norm=GN: expected none where architecture=retinanet"),
+    (
+        "coco-mrcnn-fpn-1x",
+        {"optimizer": "adamw", "layer_decay": "0.7"},
+        "layer_decay=0.7: expected 1 where architecture=mrcnn-fpn",
+    ),
 ]
 
 

@@ -183,3 +183,16 @@ def test_a_broken_annotation_is_named(coco):
     path.write_text(json.dumps(file))
     with pytest.raises(DataError, match=rf"annotation {file['annotations'][0]['id']}: the box"):
         open_data(COCO, coco)
+
+
+@pytest.mark.parametrize("settings", [{}, {"keep_empty": "true"}])
+def test_training_boxes_of_no_area_alone_are_refused_with_what_was_dropped(coco, settings):
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    for thing in file["annotations"]:
+        thing["bbox"][2] = 0
+    path.write_text(json.dumps(file))
+    count = len(file["annotations"])
+    words = rf"no training image shows an object with an area \(train: {count} boxes have no area: training drops"
+    with pytest.raises(DataError, match=words):
+        open_data(COCO.with_settings(settings), coco)

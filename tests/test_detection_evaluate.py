@@ -5,6 +5,7 @@ import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -17,9 +18,10 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 
 from twinbench.detection.datasets import open_data
-from twinbench.detection.evaluation.evaluate import scored
+from twinbench.detection.evaluation.evaluate import computed_by, scored
 from twinbench.detection.evaluation.predictions import detections_of, write_results
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.provenance import versions
 
 VOC, COCO = find_protocol("demo-voc0712-frcnn-c4"), find_protocol("demo-coco-mrcnn-c4-1x")
 
@@ -377,3 +379,22 @@ def test_results_name_each_class_by_the_files_id(scenes, tmp_path):
     expected = sorted((each["image_id"], each["category_id"]) for each in file["annotations"])
     found = json.loads((tmp_path / "results.json").read_text())
     assert sorted((each["image_id"], each["category_id"]) for each in found) == expected
+
+
+@pytest.mark.parametrize("package", ["hotcoco", "pycocotools", "timm"])
+def test_a_result_says_which_version_computed_it(package):
+    assert versions()[package] == version(package)
+
+
+@pytest.mark.parametrize(
+    ("rule", "computes"),
+    [("coco", "pycocotools"), ("lvis", "hotcoco"), ("cityscapes", ""), ("voc-area", ""), ("voc-11-points", "")],
+)
+def test_a_result_names_the_evaluator_that_computed_it_and_not_the_one_asked_for(rule, computes):
+    """Cityscapes' scores are computed here, and said that hotcoco had."""
+    assert computed_by(rule, "pycocotools") == computes
+
+
+def test_a_detector_that_found_nothing_is_told_by_vocs_rules(scenes):
+    data = open_data(VOC, scenes / "VOCdevkit")
+    assert "no box was detected at all: AP is 0" in measure(data, {}).notes

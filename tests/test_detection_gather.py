@@ -1,8 +1,11 @@
-"""What several processes gather: detections from uneven shares of the images, or none; statistics of batch norm."""
+"""What several processes gather: detections of shares of the images, also after a kill; statistics of batch norm."""
 
+import math
 import os
+import signal
 import socket
 import sys
+import time
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +21,8 @@ from twinbench.convert.files import load, save
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.datasets import open_data
 from twinbench.detection.evaluation.evaluate import scored
-from twinbench.detection.evaluation.predictions import predict_all
+from twinbench.detection.evaluation.predictions import Predictions, predict_all
+from twinbench.detection.training.step import DivergedError
 from twinbench.detection.training.train import PRECISE, Run, _load_everywhere, _precise_batch_norm
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.identity import Identity
@@ -42,7 +46,7 @@ class Known(nn.Module):
 
     def __init__(self, records):
         super().__init__()
-        self.found, random = {}, np.random.default_rng(0)
+        self.found, random, self.seen = {}, np.random.default_rng(0), 0
         for record in records:
             boxes = []
             for thing in record["annotations"]:
@@ -54,6 +58,7 @@ class Known(nn.Module):
             self.found[record["image_id"]] = boxes
 
     def forward(self, batch):
+        self.seen += len(batch)
         return [{"instances": self._instances(image)} for image in batch]
 
     def _instances(self, image):
@@ -68,6 +73,12 @@ class Known(nn.Module):
 
 def in_processes(world, folder, work):
     """Fork the processes of a run, each of which saves what `work` returns; return these."""
+    assert exit_codes(world, folder, work) == [0] * world
+    return [load(folder / f"found{rank}") for rank in range(world)]
+
+
+def exit_codes(world, folder, work):
+    """Fork the processes of a run; return how they have ended."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -85,8 +96,7 @@ def in_processes(world, folder, work):
         process.start()
     for process in run:
         process.join(120)
-    assert [process.exitcode for process in run] == [0] * world
-    return [load(folder / f"found{rank}") for rank in range(world)]
+    return [process.exitcode for process in run]
 
 
 @pytest.mark.parametrize("layout", list(DATA))
@@ -107,6 +117,49 @@ def test_uneven_shares_score_as_one_process_does(scenes, tmp_path, layout, image
     two = in_processes(2, tmp_path, work)
     assert max(one["metrics"].values()) > 0
     assert two == [one, None]
+
+
+class Killed(Known):
+    """A detector whose process is killed after some images, as by a scheduler, once `is_time` for all of them."""
+
+    def __init__(self, records, images, is_time):
+        super().__init__(records)
+        self.images, self.is_time = images, is_time
+
+    def forward(self, batch):
+        if self.seen == self.images:
+            while not self.is_time():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (1, 1)])
+def test_a_killed_evaluation_goes_on_with_another_number_of_processes(scenes, tmp_path, before, after):
+    data, config = opened(scenes, "coco")
+    records, owner, each = data.test[:9], {"backbone": "b" * 64}, 3
+
+    def work(model, folder):
+        def predicted(process):
+            found = predict_all(config, model, records, folder, owner, process, workers=0)
+            return {"found": list(found), "seen": model.seen}
+
+        return predicted
+
+    def missing():
+        return len(Predictions(tmp_path / "killed", owner, len(records)).missing)
+
+    left = len(records) - before * each
+    killed = Killed(records, each, lambda: missing() == left)
+    (expected,) = in_processes(1, tmp_path, work(Known(records), tmp_path / "whole"))
+    assert exit_codes(before, tmp_path, work(killed, tmp_path / "killed")) == [-signal.SIGKILL] * before
+    with (tmp_path / "killed" / "rank0.jsonl").open("ab") as file:
+        file.write(b'{"index": 8, "detections": [{"categ')  # a line that a kill has torn
+    assert missing() == left
+
+    again = in_processes(after, tmp_path, work(Known(records), tmp_path / "killed"))
+    assert [one["found"] for one in again] == [expected["found"]] * after
+    assert sum(one["seen"] for one in again) == left
 
 
 class Pixels(nn.Module):
@@ -143,3 +196,36 @@ def test_precise_statistics_are_the_main_processs_in_all(scenes, tmp_path):
     torch.testing.assert_close(other["own"], other["expected"], rtol=1e-5, atol=1e-3)
     assert not torch.allclose(other["own"], main["own"], atol=0.1)
     assert torch.equal(other["kept"], main["own"])
+
+
+class Broken(nn.Module):
+    """A detector whose boxes Detectron2 is to clip as a cascade's stages do."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.norm, self.side = nn.BatchNorm2d(3), side
+
+    def forward(self, batch):
+        Boxes(torch.full((1, 4), self.side)).clip((64, 64))
+        return [{"instances": Instances((64, 64))}]
+
+
+def test_a_detector_whose_boxes_are_no_numbers_is_one_line(scenes, tmp_path):
+    """A cascade trained at too high a rate ended in a page of traceback, after its training and on every rerun."""
+    data, config = opened(scenes, "coco")
+    with pytest.raises(DivergedError, match="the training has diverged .*NaN.*choose a lower rate") as found:
+        predict_all(config, Broken(math.nan), data.test, tmp_path, {}, Process(), workers=0)
+    assert "\n" not in str(found.value)
+
+
+def test_so_it_is_in_precise_batch_norm(scenes, tmp_path):
+    data, config = opened(scenes, "coco")
+    run = Run(config, Identity(recipe="8" * 12, backbone="b" * 64, data="d" * 64, seed=3), Process(), tmp_path, 0)
+    with pytest.raises(DivergedError, match="the training has diverged .*NaN"):
+        _precise_batch_norm(run, Broken(math.nan), data.train)
+
+
+def test_another_failure_of_a_detector_is_not_called_so(scenes, tmp_path):
+    data, config = opened(scenes, "coco")
+    with pytest.raises(TypeError):
+        predict_all(config, Broken(""), data.test, tmp_path, {}, Process(), workers=0)

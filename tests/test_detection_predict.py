@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 import twinbench
 from twinbench.data.scenes.make import make_scenes
 from twinbench.detection.drawing import Thing, color_of, decoded, draw, resized
+from twinbench.detection.pictures import _true_things
 from twinbench.detection.trained import TrainedError, load_trained
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
@@ -371,3 +372,10 @@ def test_labels_of_boxes_at_one_place_do_not_hide_each_other():
     drawn = np.asarray(draw(Image.new("RGB", (600, 400), "black"), things))
     blue = (drawn == (0, 0, 255)).all(axis=2).sum()
     assert blue > 500  # of its label: its box lies below the other one
+
+
+def test_the_true_keypoints_are_on_the_picture_of_a_trial_too():
+    thing = {"bbox": [5, 5, 20, 20], "bbox_mode": 1, "category_id": 0, "keypoints": [10, 20, 2, 0, 0, 0]}
+    (true,) = _true_things({"width": 100, "height": 50, "annotations": [thing]}, (200, 100), 2.0)
+    assert true.points is not None
+    assert true.points.tolist() == [[20, 40, 2], [0, 0, 0]]  # the second one is not labelled

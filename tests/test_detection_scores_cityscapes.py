@@ -111,3 +111,17 @@ def test_each_number_is_that_of_the_authors_program(seed: int, tmp_path: Path, m
     assert scores.metrics == pytest.approx(wanted, abs=1e-9)
     each = {name: 100 * what["ap"] for name, what in expected["classes"].items() if not math.isnan(what["ap"])}
     assert scores.per_class["mask-AP"] == pytest.approx(each, abs=1e-9)
+
+
+def test_a_detector_that_found_nothing_is_told() -> None:
+    pixels = truth(np.random.default_rng(0))
+    scores = cityscapes_scores(Records.of([record(pixels, 1)]), [[]], CLASSES)
+    assert "no mask was detected at all: AP is 0" in scores.notes
+
+
+def test_a_detector_that_found_something_is_not() -> None:
+    pixels = np.full((SIDE, SIDE), 7, np.int32)
+    pixels[:40, :40] = 24_000
+    found = {"category_id": 0, "bbox": [0.0, 0.0, 40.0, 40.0], "score": 1.0, "segmentation": coded(pixels == 24_000)}
+    scores = cityscapes_scores(Records.of([record(pixels, 1)]), [[found]], CLASSES)
+    assert not any("at all" in note for note in scores.notes)

@@ -228,6 +228,11 @@ def test_versions_and_command_can_be_repeated(monkeypatch):
     assert provenance.command() == "twinbench transfer 'a b'"
 
 
+def test_the_command_of_a_module_can_be_repeated(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/clone/twinbench/__main__.py", "transfer", "a b"])
+    assert provenance.command() == "python -m twinbench transfer 'a b'"
+
+
 def parsed(*words):
     parser = argparse.ArgumentParser()
     add_trial_arguments(parser)

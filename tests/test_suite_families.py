@@ -54,6 +54,17 @@ def test_settings_are_those_of_every_pair(write):
     assert [measurement.protocol.metric for measurement in suite.measurements] == ["mAP-11", "top1"]
 
 
+def test_a_method_names_a_family_as_the_suite_does(write, tmp_path):
+    path = write(
+        {"linear12-byol": {"sets": ["dtd", "cifar10"]}, "demo-imagenet-knn": {}}, dtd="d", cifar10="c", imagenet="i"
+    )
+    content = yaml.safe_load(path.read_text())
+    content["methods"] = {"mine": {"checkpoint": "random", "protocols": ["linear12-byol"]}}
+    path.write_text(yaml.safe_dump(content))
+    (method,) = read_suite(path).methods
+    assert method.protocols == ("linear12-byol@cifar10", "linear12-byol@dtd")
+
+
 def test_what_has_no_folder_is_told_at_once_with_what_is_there(write):
     with pytest.raises(SuiteError, match=r"needs the images of food101, cifar100, .*sets: \[cifar10, dtd\]") as found:
         read_suite(write({"linear12-byol": {}}, dtd="d", cifar10="c"))

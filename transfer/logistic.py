@@ -72,7 +72,7 @@ def held_out(
         return official
     share = recipe.held_out or (complete / len(targets) if complete else FIFTH)
     if recipe.draw == "by-class" and targets.ndim == 1:
-        return drawn_by_class(targets, share, np.random.default_rng(seed))
+        return drawn_by_class(targets, share, torchs_order(len(targets)))
     count = int(len(targets) * share + ROUNDING)
     return drawn(len(targets), count, _order(recipe, len(targets), seed))
 
@@ -87,9 +87,14 @@ def _order(recipe: LogisticRecipe, images: int, seed: int) -> np.ndarray:
         order = list(range(images))
         np.random.RandomState(0).shuffle(order)
         return np.array(order)
-    if recipe.draw == "torch":
-        return torch.randperm(images, generator=torch.Generator().manual_seed(0)).numpy()
+    if recipe.draw in ("torch", "by-class"):
+        return torchs_order(images)
     return np.random.default_rng(seed).permutation(images)
+
+
+def torchs_order(images: int, seed: int = 0) -> np.ndarray:
+    """Return the permutation that torch draws of a seed."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
 def evaluate_logistic(
@@ -112,7 +117,7 @@ def evaluate_logistic(
     for name, x in (("training", train_x), ("test", test_x)):
         if not np.isfinite(x).all():
             raise LogisticError(f"{name} features with NaN or infinity; expected finite numbers")
-    task = _Several(classes, recipe, solver) if train_y.ndim > 1 else _One(classes, recipe, solver)
+    task = Several(classes, recipe, solver) if train_y.ndim > 1 else One(classes, recipe, solver)
     task.require(train_y)
     tried: list[tuple[float, float]] = []
 
@@ -137,9 +142,8 @@ def search(recipe: LogisticRecipe, score: Callable[[Sequence[float]], list[float
     values = score(penalties)
     place = int(np.argmax(values))
     best, value = penalties[place], values[place]
-    if recipe.halvings:
-        lower = max(place - 1, 0)
-        step = penalties[lower + 1] / penalties[lower]
+    lower = max(place - 1, 0)
+    step = penalties[lower + 1] / penalties[lower] if recipe.halvings else 1.0
     for _ in range(recipe.halvings):
         step = math.sqrt(step)
         for candidate in (best / step, best * step):
@@ -182,7 +186,7 @@ class _Converged:
 
 
 @dataclass(frozen=True)
-class _One:
+class One:
     """One class an image: a softmax over all classes."""
 
     classes: int
@@ -208,7 +212,7 @@ class _One:
 
 
 @dataclass(frozen=True)
-class _Several:
+class Several:
     """Several classes an image: a binary regression for each, all with one penalty."""
 
     classes: int

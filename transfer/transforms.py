@@ -51,7 +51,8 @@ def evaluation_transform(recipe: ImageTransform) -> Transform:
 def _by_pillow(recipe: ImageTransform) -> list[object]:
     """Return torchvision's steps from an image to the test image."""
     how = InterpolationMode(recipe.interpolation)
-    steps: list[object] = [transforms.Resize(recipe.resize, how)] if recipe.resize else []
+    first = (recipe.resize, recipe.resize) if recipe.shape == "squash-crop" else recipe.resize
+    steps: list[object] = [transforms.Resize(first, how)] if recipe.resize else []
     if recipe.shape == "squash":
         return [*steps, transforms.Resize((recipe.crop, recipe.crop), how)]
     return [*steps, transforms.CenterCrop(recipe.crop)]
@@ -65,7 +66,9 @@ def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
     """
     pixels = np.asarray(image)
     rounds = recipe.backend == "albumentations"
-    if recipe.resize:
+    if recipe.shape == "squash-crop":
+        pixels = resized(pixels, recipe.resize, recipe.resize)
+    elif recipe.resize:
         height, width = pixels.shape[:2]
         pixels = resized(pixels, *_sides(height, width, recipe.resize, round if rounds else int))
     if recipe.shape == "squash":

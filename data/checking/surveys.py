@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from twinbench.data.checking.targets import PARTS
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders import voc
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
@@ -18,12 +19,13 @@ from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
 from twinbench.data.layouts import LAYOUTS, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
+from twinbench.data.objects.shapes import shows_an_area
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
 from twinbench.data.pixels.masks import seen_classes, told_unseen
 from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
 from twinbench.data.pixels.read import read_pixels
-from twinbench.data.required import require_same_objects
+from twinbench.data.required import nothing_to_train_on, require_same_objects
 from twinbench.data.source import Source
 
 SHOWN = 3  # examples of each kind of problem; a missing folder can make millions
@@ -161,13 +163,19 @@ def _has_boxes(source: Source) -> bool:
         return False
 
 
-def _objects(layout: str, source: Source, findings: Survey) -> None:
-    """Survey images with objects: every annotation is read as a worker does, whatever is measured of it."""
+def _objects(
+    layout: str, source: Source, findings: Survey, *, fraction: str = "100%", detectors_alone: bool = False
+) -> None:
+    """Survey images with objects: every annotation is read as a worker does, whatever is measured of it.
+
+    Of a `fraction` of COCO, such as 1%, the training images are those on its list, and no other need be there. For
+    `detectors_alone` some training object must have an area; a classifier learns its labels without.
+    """
     found: list[ObjectSplit] = []
     for split, name in (("train", "train"), ("test", "test" if layout == "voc" else "val")):
         with findings.noting("layout"):
-            part = find_objects(layout, source, split)
-            sizes = _read_objects(part, findings, name)
+            part = find_objects(layout, source, split, fraction)
+            sizes = _read_objects(part, findings, name, trains=detectors_alone and split == "train")
             if name in findings.counts:  # its labels were surveyed
                 findings.splits[len(found)] = replace(findings.splits[len(found)], sizes=sizes)
             else:
@@ -180,14 +188,24 @@ def _objects(layout: str, source: Source, findings: Survey) -> None:
 
 def _boxes(source: Source, findings: Survey) -> None:
     """Survey images with objects of whichever layout, and nothing but their objects."""
-    _objects(objects_layout("", source), source, findings)
+    _objects(objects_layout("", source), source, findings, detectors_alone=True)
 
 
-def _read_objects(part: ObjectSplit, findings: Survey, name: str) -> list[tuple[int, int]]:
-    """Read every annotation, note what is wrong and what was assumed; return the images' sizes if all are known."""
+def _read_objects(part: ObjectSplit, findings: Survey, name: str, trains: bool = False) -> list[tuple[int, int]]:
+    """Read every annotation, note what is wrong and what was assumed; return the images' sizes if all are known.
+
+    What `trains` a detector must show it something.
+    """
     reading = Findings(findings.note)
-    sizes = [(record["width"], record["height"]) for record in part.read(reading, part.measures)]
-    findings.remarks += [f"{name}: {note}" for note in reading.notes]
+    sizes: list[tuple[int, int]] = []
+    is_usable = not trains
+    for record in part.read(reading, part.measures):
+        sizes.append((record["width"], record["height"]))
+        is_usable = is_usable or shows_an_area(record)
+    notes = [f"{name}: {note}" for note in reading.notes]
+    findings.remarks += notes
+    if sizes and not is_usable and "annotations" not in findings.problems:
+        findings.note("objects", nothing_to_train_on(part.root, notes))
     return sizes if len(sizes) == len(part.paths) else []
 
 
@@ -239,6 +257,7 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "voc": partial(_voc, (*_VOC07, (2012, "trainval"))),
     "own voc": _own_voc,
     "coco": partial(_objects, "coco"),
+    **{way: partial(_objects, "coco", fraction=fraction) for fraction, way in PARTS.items()},
     "coco-keypoints": partial(_objects, "coco-keypoints"),
     "lvis": partial(_objects, "lvis"),
     "cityscapes": partial(_objects, "cityscapes"),

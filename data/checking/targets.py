@@ -30,8 +30,22 @@ POOL = "pool"
 BOXES = "boxes"  # one class on every image trains a detector, and is no data for a classifier
 PIXELS = "pixels"  # images with masks, in whichever layout
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
+PARTS = {  # of COCO: which way through them goes through the images that its list names
+    entry.subset: f"coco {entry.subset}"
+    for entry in DATA_SETS.values()
+    if entry.layout == "coco" and entry.subset != "100%"
+}
 # Whose survey counts its splits as train and val.
-TRAIN_AND_VAL = ("coco", "coco-keypoints", "lvis", "cityscapes", "inat", "places", *PIXEL_LAYOUTS)
+TRAIN_AND_VAL = (
+    "coco",
+    *PARTS.values(),
+    "coco-keypoints",
+    "lvis",
+    "cityscapes",
+    "inat",
+    "places",
+    *PIXEL_LAYOUTS,
+)
 LISTS = {"10%": "10percent.txt", "1%": "1percent.txt"}
 
 
@@ -88,8 +102,6 @@ def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
         elif entry.name == "imagenet":
             found |= OPTIONAL
     elif way in TRAIN_AND_VAL:
-        if way == "coco" and entry.subset != "100%":  # its list is beside the whole data set, which is checked
-            train = DATA_SETS["coco17"].images[0]
         found = {"train": train, "val": test}
     elif way == "voc07":
         found = {"2007-trainval": train, "2007-test": test}
@@ -138,7 +150,7 @@ def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
     if entry.layout == "voc":
         return source, "voc07" if entry.tasks == ("multi-label",) else "voc"
     if entry.layout:
-        return source, entry.layout
+        return source, PARTS.get(entry.subset, "coco") if entry.layout == "coco" else entry.layout
     if entry.about.form and not _has_layout(source):
         form = entry.about.form.replace(FOLDER, source.place)
         return Source.of(form), "labelled"

@@ -24,6 +24,8 @@ KNOWN_BY = {
     "detection": {
         "voc": "VOC2007/ or another folder with ImageSets/Main and JPEGImages, or images beside XML files in train/",
         "coco": "annotations/*.json, or a .json in train/",
+        "lvis": "annotations/lvis_*.json and no others",
+        "cityscapes": "leftImg8bit/ beside gtFine/",
     },
     "segmentation": {
         "voc-pixels": "VOC2012/ or a folder itself with ImageSets/Segmentation",
@@ -86,8 +88,17 @@ def _is_voc(source: Source) -> bool:
 
 
 def _is_coco(source: Source) -> bool:
+    return bool(_json_files(source)) and not _is_lvis(source)
+
+
+def _is_lvis(source: Source) -> bool:
+    files = _json_files(source)
+    return bool(files) and all(path.name.startswith("lvis_") for path in files)
+
+
+def _json_files(source: Source) -> list[Path]:
     folders = ("annotations", source.named("train") or "train")
-    return any(any((source.path / folder).glob("*.json")) for folder in folders)
+    return [path for folder in folders for path in (source.path / folder).glob("*.json")]
 
 
 def _is_voc_of_boxes(source: Source) -> bool:
@@ -138,7 +149,7 @@ def _has_folders(folder: Path) -> bool:
 
 _SNIFFERS = {
     "classification": {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc},
-    "detection": {"voc": _is_voc_of_boxes, "coco": _is_coco},
+    "detection": {"voc": _is_voc_of_boxes, "coco": _is_coco, "lvis": _is_lvis, "cityscapes": _is_cityscapes},
     "segmentation": {"voc-pixels": _is_voc_pixels, "cityscapes-pixels": _is_cityscapes, "pixels": _is_pixels},
 }
 

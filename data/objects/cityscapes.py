@@ -13,6 +13,7 @@ import numpy as np
 from twinbench.data.decode import SIXTEEN_BITS, read_numbers, read_size
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Record
+from twinbench.data.objects.shapes import XYXY
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.paths import PathList
 from twinbench.data.source import Source
@@ -30,7 +31,6 @@ LABELS = {
 VOID = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)  # labels that no evaluation counts
 IMAGE, INSTANCES = "_leftImg8bit.png", "_gtFine_instanceIds.png"
 PER_LABEL = 1000
-XYXY = 0  # Detectron2's BoxMode.XYXY_ABS
 
 
 def find_cityscapes(source: Source, split: str) -> ObjectSplit:

@@ -31,13 +31,12 @@ from twinbench.data.folders.json_lists import by_id, is_known, read_json_lists
 from twinbench.data.lists.placed import placed, tidy
 from twinbench.data.objects.keypoints import keypoint_names
 from twinbench.data.objects.packed import Record
-from twinbench.data.objects.shapes import box_problem, is_polygon, keypoints_problem, mask_problem, polygons_area
+from twinbench.data.objects.shapes import XYWH, box_problem, is_polygon, keypoints_problem, mask_problem, polygons_area
 from twinbench.data.objects.split import Findings, KeypointNames, Measure, ObjectSplit
 from twinbench.data.paths import PathList
 from twinbench.data.source import Source
 
 LVIS = "lvis_v1"  # how its files' names begin
-XYWH = 1  # Detectron2's BoxMode.XYWH_ABS
 
 
 def find_coco(source: Source, split: str, kind: str = "instances") -> ObjectSplit:

@@ -7,6 +7,7 @@ import numpy as np
 
 LEAST = 6  # numbers of a polygon: three corners
 LARGEST = 1e9
+XYXY, XYWH = 0, 1  # Detectron2's BoxMode.XYXY_ABS and XYWH_ABS
 
 
 def box_problem(box: Any) -> str:
@@ -15,6 +16,19 @@ def box_problem(box: Any) -> str:
     if fits:
         return ""
     return f"the box is {str(box)[:60]}; expected left, top, width and height, neither side negative"
+
+
+def shows_an_area(record: dict[str, Any]) -> bool:
+    """Say whether an object of an image, no crowd, has a box with an area: training drops the others.
+
+    Boxes of 0 x 0 alone trained a detector of the background to the end of its schedule, with nothing but a note.
+    """
+    for thing in record["annotations"]:
+        first, second, third, fourth = thing["bbox"]
+        width, height = (third, fourth) if thing["bbox_mode"] == XYWH else (third - first, fourth - second)
+        if width > 0 and height > 0 and not thing["iscrowd"]:
+            return True
+    return False
 
 
 def mask_problem(mask: Any, width: int, height: int) -> str:

@@ -22,6 +22,7 @@ from twinbench.data.folders import voc
 from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.folders.voc_labels import voc_images
 from twinbench.data.objects.packed import Record
+from twinbench.data.objects.shapes import XYXY
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.paths import PathList
 from twinbench.data.source import Source
@@ -31,7 +32,6 @@ DEFAULTS = {"difficult": "0", "truncated": "0", "pose": "Unspecified"}
 TESTS = ("val", "valid", "validation", "test")  # folders beside train/, where images and XML lie side by side
 PUBLISHED = f"VOC{voc.EVALUATED_YEAR}"
 LISTS = Path("ImageSets", "Main")
-XYXY = 0  # Detectron2's BoxMode.XYXY_ABS
 
 
 @dataclass(frozen=True)

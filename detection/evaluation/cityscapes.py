@@ -17,7 +17,7 @@ from pycocotools import mask as _run_lengths
 
 from twinbench.data.objects.packed import Record, Records
 from twinbench.detection.evaluation.predictions import Detections
-from twinbench.detection.evaluation.scores import Scores
+from twinbench.detection.evaluation.scores import Scores, nothing_found
 
 run_lengths: Any = _run_lengths  # its types know only the compressed form
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -66,6 +66,8 @@ def cityscapes_scores(records: Records, predictions: Sequence[Detections], class
         scores.per_class[name] = {
             classes[number]: 100 * float(each[number]) for number in np.flatnonzero(known).tolist()
         }
+    if not any(predictions):
+        scores.notes.append(nothing_found("mask"))
     absent = [name for name, is_known in zip(classes, known, strict=True) if not is_known]
     if absent:
         scores.notes.append(f"no test object of {', '.join(absent)}: left out of the means")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from twinbench.data.objects.split import Rule
 from twinbench.detection.datasets import DetectionData
 from twinbench.detection.evaluation.cityscapes import cityscapes_scores
 from twinbench.detection.evaluation.coco import coco_scores
@@ -12,12 +13,19 @@ from twinbench.detection.evaluation.voc import voc_scores
 from twinbench.protocols.kinds.detector import Evaluator
 
 
+def computed_by(rule: Rule, evaluator: Evaluator) -> str:
+    """Return the package that computes the scores by `rule` where `evaluator` was asked for; empty: none does."""
+    if rule == "lvis":
+        return "hotcoco"
+    return evaluator if rule == "coco" else ""
+
+
 def scored(
     data: DetectionData, predictions: Sequence[Detections], measures: Sequence[str], evaluator: Evaluator = "hotcoco"
 ) -> Scores:
     """Return the scores of the predictions on each test image, in their order.
 
-    `evaluator` is for COCO's rules; VOC's are computed here.
+    `evaluator` is for COCO's rules; LVIS's have hotcoco alone, VOC's and Cityscapes' are computed here.
     """
     if data.rule in ("voc-11-points", "voc-area"):
         return voc_scores(data.test, predictions, data.classes, data.rule)

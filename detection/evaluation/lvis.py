@@ -16,7 +16,7 @@ from pycocotools import mask as _run_lengths
 from twinbench.data.objects.packed import Records
 from twinbench.detection.evaluation.coco import IOU_TYPES, Truth, coco_results, ground_truth
 from twinbench.detection.evaluation.predictions import Detections
-from twinbench.detection.evaluation.scores import Scores, curve
+from twinbench.detection.evaluation.scores import Scores, curve, nothing_found
 
 run_lengths: Any = _run_lengths  # its types know only the compressed form
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
@@ -43,7 +43,7 @@ def lvis_scores(
         results = _counted(coco_results(predictions, measure))
         if not results:
             scores.metrics.update({f"{prefix}{name}": 0.0 for name in ("AP", "AP50", "AP75")})
-            scores.notes.append(f"no {measure} was detected at all: AP is 0")
+            scores.notes.append(nothing_found(measure))
             continue
         table = _table(truth, results, IOU_TYPES[measure])
         _add(scores, table, measure, prefix, classes, frequencies)

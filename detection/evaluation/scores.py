@@ -17,6 +17,11 @@ class Scores:
     notes: list[str] = field(default_factory=list[str])
 
 
+def nothing_found(measure: str) -> str:
+    """Return the note of an evaluation that no box, mask or keypoint reached: an AP of 0 alone says less."""
+    return f"no {measure} was detected at all: AP is 0"
+
+
 def curve(precision: np.ndarray) -> list[list[float]]:
     """Return [recall, precision] pairs of a (101,) mean precision."""
     return [[round(float(x), 2), round(float(y), 4)] for x, y in zip(RECALLS, precision, strict=True)]

@@ -14,7 +14,7 @@ import numpy as np
 from twinbench.data.objects.packed import Record, Records
 from twinbench.data.objects.split import Rule
 from twinbench.detection.evaluation.predictions import Detections
-from twinbench.detection.evaluation.scores import RECALLS, Scores, curve
+from twinbench.detection.evaluation.scores import RECALLS, Scores, curve, nothing_found
 
 THRESHOLDS = np.arange(50, 100, 5) / 100.0
 DECIMALS = (3, 1)  # of scores, and of the corners of boxes: what Detectron2 writes for the evaluation to read
@@ -55,6 +55,8 @@ def voc_scores(records: Records, predictions: Iterable[Detections], classes: Seq
     scores.metrics = {"AP": float(means.mean()), "AP50": float(means[0]), "AP75": float(means[5])}
     if curves:
         scores.curves["precision-recall, box, IoU .5"] = curve(np.mean(curves, axis=0))
+    if not any(those.found for those in by_class):
+        scores.notes.append(nothing_found("box"))
     absent = [name for name, those in zip(classes, by_class, strict=True) if not those.positives]
     if absent:
         scores.notes.append(

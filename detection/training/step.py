@@ -5,8 +5,8 @@ next exchange. Here each process knows the mean of all, and all of them end in t
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,28 @@ class StepError(UserError):
 
 class DivergedError(UserError):
     """A training whose losses are no numbers any more."""
+
+
+@contextmanager
+def told_diverged(error_of: Callable[[str], DivergedError]) -> Generator[None]:
+    """Turn Detectron2's errors about boxes that are no numbers into the one that `error_of` makes of its first line."""
+    try:
+        yield
+    except (FloatingPointError, AssertionError) as error:
+        if not any(words in str(error) for words in NO_NUMBERS):
+            raise
+        raise error_of(str(error).splitlines()[0]) from None
+
+
+def diverged_in_the_end(what: str) -> DivergedError:
+    """Return the error for a detector whose losses were numbers to the last iteration, and whose boxes are not.
+
+    A cascade is such a case: it takes each stage's boxes for the next one's proposals, in tests, too.
+    """
+    return DivergedError(
+        f"the trained detector: the training has diverged ({what}); expected boxes that are numbers; choose a lower "
+        "rate, --set lr=..., and another OUT"
+    )
 
 
 @dataclass(frozen=True)
@@ -88,15 +110,11 @@ class Trainer(SimpleTrainer):
 
     def run_step(self) -> None:
         """Do one iteration. Plain ones are Detectron2's own."""
-        try:
+        with told_diverged(self._diverged):
             if self.steps.accumulate == 1 and self.steps.half is None:
                 super().run_step()
             else:
                 self._run_parts()
-        except (FloatingPointError, AssertionError) as error:
-            if not any(words in str(error) for words in NO_NUMBERS):
-                raise
-            raise self._diverged(str(error).splitlines()[0]) from None
 
     def _run_parts(self) -> None:
         """Do one iteration in parts; its gradient is the mean of theirs, as one batch's where losses are means."""

@@ -35,7 +35,7 @@ from twinbench.detection.training.mapping import image_mapper
 from twinbench.detection.training.normalizer import Normalizer, repeatable_focal_loss
 from twinbench.detection.training.optimizer import build_optimizer
 from twinbench.detection.training.schedule import build_schedule
-from twinbench.detection.training.step import Steps, Trainer
+from twinbench.detection.training.step import Steps, Trainer, diverged_in_the_end, told_diverged
 from twinbench.detection.training.stream import Checked, SeededImages, batches, shared_batches, training_loader
 from twinbench.protocols.identity import Identity
 from twinbench.runtime.process import Process
@@ -171,7 +171,7 @@ def _precise_batch_norm(run: Run, model: nn.Module, records: Records) -> None:
             torch.manual_seed(derived_seed(run.seed, PRECISE, iteration, run.process.rank))
             yield batch
 
-    with EventStorage():  # the model writes its losses somewhere
+    with EventStorage(), told_diverged(diverged_in_the_end):  # the model writes its losses somewhere
         update_bn_stats(model, seeded(), settings.NUM_ITER)
 
 

@@ -21,7 +21,8 @@ class ImageTransform:
 
     resize: Annotated[int, SIDE_OR_NONE]  # short side in pixels; 0: none
     crop: Annotated[int, SIDE]  # side of the square input in pixels
-    shape: Literal["center-crop", "squash"]  # squash: scale both sides to `crop`, aspect ratio not kept
+    # squash: scale both sides to `crop`, aspect ratio not kept; squash-crop: to `resize`, then crop the centre
+    shape: Literal["center-crop", "squash", "squash-crop"]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     # pillow: antialiased, as torchvision; the others: OpenCV's bilinear, which is not, and how sides are rounded
     backend: Literal["pillow", "opencv", "albumentations"] = "pillow"

@@ -130,9 +130,14 @@ class DetectionRecipe(Recipe):
             yield "anchor_sizes", f"{LEVELS} sizes, one a level of the feature pyramid"
         if (self.augmentation == "large-scale-jitter") != (len(self.jitter) == 2):
             yield "jitter", "two scales, for example 0.1,2, with augmentation=large-scale-jitter, and else none"
+        is_plain = self.architecture.endswith("-vitdet")
         if self.layer_decay != 1 and self.optimizer == "sgd":
             yield "layer_decay", "1 where optimizer=sgd"
-        is_plain = self.architecture.endswith("-vitdet")
+        if self.layer_decay != 1 and not is_plain:  # it counts a plain transformer's blocks, which no other network has
+            yield (
+                "layer_decay",
+                f"1 where architecture={self.architecture}: only a plain transformer has the blocks that it counts",
+            )
         if is_plain != (self.norm == "LN"):
             yield "norm", f"{'LN' if is_plain else 'another one'} where architecture={self.architecture}"
         has_heads = not self.architecture.endswith("-c4") and self.architecture != "retinanet"

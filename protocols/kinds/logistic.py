@@ -1,11 +1,12 @@
-"""The kind of logistic regressions on frozen features: one penalty for all classes, chosen on images held out."""
+"""The kinds of logistic regressions on frozen features: one penalty for all classes, chosen on images held out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from twinbench.protocols.house import SettingError, setting_text
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
-from twinbench.protocols.ranges import CHANCE, COSTS, COUNT_OR_NONE, FROM_0
+from twinbench.protocols.ranges import CHANCE, COSTS, COUNT, COUNT_OR_NONE, FROM_0, SHOTS
 
 # What the numbers of a search are, for losses summed over images and W without the biases.
 Penalty = Literal[
@@ -40,8 +41,8 @@ class LogisticRecipe(Recipe):
     warm_start: bool  # lbfgs begins at the solution of the penalty before
     validation: Literal["official", "held-out"]  # official where a data set has such a split, else held out
     held_out: Annotated[float, CHANCE]  # share of the training images; 0: as many as the data set's entry says
-    draw: Draw  # who draws them: the trial's seed; numpy's shuffle or torch's permutation of seed 0; a share of each
-    # class, by the trial's seed
+    draw: Draw  # who draws them: the trial's seed; numpy's shuffle or torch's permutation of seed 0, whose first are
+    # held out; by-class: the same share of each class, the first of torch's
     binary: Literal["logistic", "softmax"]  # several classes an image: a softmax has two columns, each with its penalty
     ap: Literal["voc", "from-1"]  # VOC2007's; or with a precision of 1 at a recall of 0, as scikit-learn's curve has it
     ignored: Ignored  # what an image marked `difficult only` is for its class, in training and at test
@@ -80,3 +81,37 @@ class LogisticRecipe(Recipe):
             yield "solver", "lbfgs with max_iterations or warm_start: a minimum has none"
         if self.solver == "lbfgs" and not self.max_iterations:
             yield "max_iterations", "at least 1 with solver=lbfgs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotLogisticRecipe(LogisticRecipe):
+    """Logistic regression on k images a class, drawn again and again; mean over the draws, for each k.
+
+    The images held out are the same for all draws, choose the penalty of each, and train none.
+    """
+
+    kind: ClassVar[str] = "few-shot-logistic"
+    measured_by: ClassVar[str] = "transfer.trials:measure_few_shot"
+
+    shots: Annotated[tuple[int, ...], SHOTS]  # k: images a class; of a class with fewer all
+    draws: Annotated[int, COUNT]  # of each size
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """One class an image."""
+        return ("single-label",)
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return accuracies for each k; the headline is of the largest."""
+        per_class = tuple(f"per-class-k{k}" for k in self.shots)
+        return (*per_class, *(f"top1-k{k}" for k in self.shots))
+
+    def metric_on(self, tasks: tuple[Task, ...], headline: str) -> str:
+        """Return top-1, or what people report on the set, of the largest k."""
+        return f"{headline or 'top1'}-k{self.shots[-1]}"
+
+    def require_metric(self, name: str) -> None:
+        """Raise SettingError if the headline's k is not among `shots`."""
+        if name not in self.metrics():
+            k = name.rpartition("-k")[2]
+            raise SettingError(f"setting shots={setting_text(self.shots)}: expected {k} among them for {name}")

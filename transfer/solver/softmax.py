@@ -28,7 +28,7 @@ from twinbench.transfer.solver.softmax_newton import Newton, Stop
 from twinbench.transfer.solver.softmax_rows import AxisRows
 
 TOLERANCE = 1e-6
-DISTANCE = 1e-2  # of the weights, relatively: their classes then agree
+DISTANCE = 2e-2  # of the weights, relatively: what they choose hardly changes any more
 LIMIT = 100  # Newton steps at one penalty
 
 

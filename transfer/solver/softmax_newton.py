@@ -26,6 +26,7 @@ CG_RESIDUAL = 0.02  # relative: a direction need not be better, and from rough p
 CG_ENOUGH = 0.5  # of the gradient that ends a solution: less is not worth a step
 HALVINGS = 30  # of a Newton step, at most
 ROUNDING = 1e-6  # by which part of itself an objective may seem to rise
+SHORT = 1e-4  # |gradient| over that at zero weights, from where scores move roughly
 FALLS = 0.7  # to at most this part of the last one a gradient falls that still falls
 FLAT = 1e-5  # eigenvalues under this part of the largest one are taken for it
 
@@ -87,7 +88,7 @@ class Newton:
             if not len(p):
                 break
             d = self._direction(p, gradient[p], penalty, CG_ENOUGH * want[p])
-            value = self._step(p, w, d, value, penalty)
+            value = self._step(p, w, d, value, penalty, rough=bool((size[p] < SHORT * self.at_zero[p]).all()))
             steps[p] += 1
         self.guesses.add(penalty, w)
         relative, distance = size / self.at_zero.clamp(min=1e-30), size / held.clamp(min=1e-30)
@@ -112,10 +113,13 @@ class Newton:
         there = present[:, :, None]
         return (w - (w * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)) * there
 
-    def _step(self, p: Tensor, w: Tensor, d: Tensor, value: Tensor, penalty: float) -> Tensor:
-        """Go along d (p, K, A) from w (P, K, A), in place, halving where the objective rises; return the objective."""
+    def _step(self, p: Tensor, w: Tensor, d: Tensor, value: Tensor, penalty: float, *, rough: bool) -> Tensor:
+        """Go along d (p, K, A) from w (P, K, A), in place, halving where the objective rises; return the objective.
+
+        Scores may move roughly where d is so short that this costs the sums no digit they have.
+        """
         moved = torch.zeros_like(self.scores)
-        moved[:, p] = self.rows.onto_rows(d)
+        moved[:, p] = self.rows.onto_rows(d, rough=rough)
         length = torch.zeros_like(value)
         length[p] = 1.0
         done = torch.zeros_like(length)

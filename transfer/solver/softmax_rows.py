@@ -60,10 +60,13 @@ class AxisRows:
             mask[-1] = 0
         return mask
 
-    def onto_rows(self, w: Tensor) -> Tensor:
+    def onto_rows(self, w: Tensor, *, rough: bool = False) -> Tensor:
         """Return the scores (N, P, K) of weights w (P, K, A)."""
-        problems, classes, axes = w.shape
-        return (self.z @ w.reshape(-1, axes).T).view(-1, problems, classes)
+        flat = w.flatten(0, 1).T
+        scores = w.new_empty(len(self.z), flat.shape[1])
+        for block in self.blocks:
+            scores[block.at] = block.rough @ flat.to(block.rough.dtype) if rough else block.z @ flat
+        return scores.view(-1, *w.shape[:2])
 
     def onto_axes(self, r: Tensor, weights: Tensor | None) -> Tensor:
         """Return the sum (P, K, A) of every row by its r (N, P, K) and, where there are any, its weights (N, P)."""
