@@ -13,6 +13,7 @@ from torch import nn
 from torchvision import transforms
 from torchvision.models.feature_extraction import create_feature_extractor
 
+import twinbench
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
 from twinbench.data.images import read_rgb
@@ -23,6 +24,7 @@ from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.protocols.layers import MMSL_IMAGENET, VISSL_LAYERS
+from twinbench.protocols.published import published_for
 from twinbench.transfer import probe as probes
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import FeatureError
@@ -372,3 +374,46 @@ def test_the_log_has_every_layer(seven):
     run, _ = seven
     line = json.loads((run.path.parent / "log.jsonl").read_text().splitlines()[-1])
     assert {name for name in line if name.startswith("top")} == set(SEVEN.metrics())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("imagenet-layers-mmselfsup", "imagenet"), ("places205-layers-mmselfsup", "places")]
+)
+def test_a_whole_trial_measures_every_layer(scenes, tmp_path, name, data):
+    out = tmp_path / "out"
+    words = ["transfer", f"demo-{name}", "random", str(scenes / data), str(out), "--partial", "--set", "epochs=2"]
+    words += ["--set", "milestones=1", "--device", "cpu", "--workers", "0"]
+    assert twinbench.main(words) == 0
+    metrics = json.loads((out / "result.json").read_text())["metrics"]
+    assert set(metrics) == {f"{top}-{layer}" for top in ("top1", "top5") for layer in FIVE.layers}
+
+
+def test_a_vision_transformer_is_refused_by_the_command(scenes, tmp_path, capsys):
+    words = ["transfer", "demo-imagenet-layers-vissl", "timm:vit_tiny_patch16_224=random", str(scenes / "imagenet")]
+    assert twinbench.main([*words, str(tmp_path / "out"), "--partial", "--device", "cpu"]) == 2
+    assert "which timm:vit_tiny_patch16_224 does not offer" in capsys.readouterr().err
+
+
+def published_of(name):
+    """Published numbers of a protocol by method and metric."""
+    return {(row.method, row.metric): row.value for row in published_for(PROTOCOLS[name])}
+
+
+def test_mmselfsups_numbers_stand_beside_each_layer():
+    """Of configs/selfsup/barlowtwins/README.md at 6faad816."""
+    rows = published_of("imagenet-layers-mmselfsup")
+    method = "barlowtwins barlowtwins_resnet50_8xb256-coslr-300e_in1k [mmselfsup]"
+    found = [rows[method, f"top1-{layer}"] for layer in FIVE.layers]
+    assert found == [15.51, 33.98, 45.96, 61.90, 71.01]
+
+
+def test_openselfsups_random_network_stands_beside_each_layer():
+    """Of docs/MODEL_ZOO.md at 1db69ec."""
+    rows = published_of("places205-layers-mmselfsup")
+    found = [rows["Random [OpenSelfSup]", f"top1-{layer}"] for layer in FIVE.layers]
+    assert found == [17.19, 21.70, 19.23, 14.59, 11.73]
+
+
+def test_there_are_260_published_numbers_of_layers():
+    names = ("imagenet-layers-mmselfsup", "places205-layers-mmselfsup")
+    assert [len(published_of(name)) for name in names] == [145, 115]
