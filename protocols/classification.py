@@ -29,6 +29,9 @@ BT_LINEAR = ProbeRecipe(
     gamma=1.0,
     head="linear",
     head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
+    train_crop="resized",  # BT code: RandomResizedCrop(224) and a flip
+    jitter=0.0,  # BT code: none
+    lighting=0.0,  # BT code: none
 )
 BT_SEMI = FineTuningRecipe(
     transform=CENTER_CROP,
@@ -67,6 +70,9 @@ INAT_LINEAR = ProbeRecipe(
     head="batchnorm-linear",  # VISSL linear_eval_mlp.py: batch norm with eps 1e-5 and momentum 0.1 (defaults.yaml)
     head_init_std=0.0,  # VISSL mlp.py: PyTorch's default, times PARAMS_MULTIPLIER = 1
     feature="gap",  # VISSL inaturalist18 yaml: res5avg, the last of its six layers
+    train_crop="resized",  # VISSL yaml: RandomResizedCrop(224) and a flip
+    jitter=0.0,  # VISSL yaml: none
+    lighting=0.0,  # VISSL yaml: none
 )
 PLACES_LINEAR = replace(
     INAT_LINEAR,
@@ -112,7 +118,11 @@ PLACES_VICREG = replace(
 VISSL_LINEAR = replace(  # caltech101, dtd, fgvc_aircrafts, food101, gtsrb, oxford_flowers, oxford_pets, stanford_cars
     INAT_LINEAR,
     epochs=28,  # VISSL yamls
+    lr_head=0.01,  # VISSL yamls: 0.01 per 256
+    momentum=0.9,  # VISSL yamls
+    weight_decay=5e-4,  # VISSL yamls, on the bias too, not on the batch norm
     milestones=(8, 16, 24),  # VISSL yamls
+    gamma=0.1,  # VISSL yamls
     feature="gap",  # VISSL yamls: res5, AdaptiveAvgPool2d(1)
 )
 VISSL_RESIZED = replace(  # cifar10, cifar100, stl10, sun397
