@@ -14,10 +14,10 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import Protocol
 
 BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1 to 4
-# Tasks of sources whose own recipe no protocol here follows: kept so that their numbers stand in nobody else's column.
+# Tasks whose numbers no metric of a protocol here is known to be: kept, so that they stand in nobody else's column.
 UNMEASURED = frozenset(
     {
-        "imagenet_linear_vissl",  # 28 epochs, a head on each layer; the source does not say which one it prints
+        "imagenet_linear_vissl",  # by imagenet-layers-vissl, but of which of its seven heads the source does not say
     }
 )
 

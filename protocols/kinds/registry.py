@@ -6,7 +6,7 @@ from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 
 _CLASSES = (
@@ -18,6 +18,7 @@ _CLASSES = (
     LogisticRecipe,
     FewShotLogisticRecipe,
     ProbeRecipe,
+    LayerProbeRecipe,
     FineTuningRecipe,
     DetectionRecipe,
     SegmentationRecipe,
