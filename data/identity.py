@@ -26,7 +26,8 @@ from twinbench.data.paths import PathList
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.sizes import in_order, size
-from twinbench.data.source import Source
+from twinbench.data.source import VALIDATION, Source
+from twinbench.data.validation import validation_images
 from twinbench.protocols.house import unknown
 from twinbench.protocols.identity import split_identity
 from twinbench.runtime.download import digest
@@ -127,6 +128,14 @@ def _classified(wanted: _Split) -> _Part:
     return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
 
 
+def _validated(wanted: _Split) -> _Part:
+    """Return images with their labels; those that choose a setting as a split beside the training images."""
+    if wanted.split != VALIDATION:
+        return _classified(wanted)
+    images = validation_images(wanted.layout, wanted.source)
+    return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
+
+
 def _unlabelled(wanted: _Split) -> _Part:
     """Return images whose labels are not looked at."""
     images = wanted.read.get(wanted.split) or read_pool(wanted.source)
@@ -184,6 +193,7 @@ def _segmented_items(found: PixelImages, masks: Sequence[Path]) -> Iterator[Item
 # task: the splits that it trains and reports on, and how they are read
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Split], _Part]]] = {
     "classification": (("train", "test"), _classified),  # one label an image, or several
+    "validated": (("train", VALIDATION, "test"), _validated),  # and a part of train chooses a setting
     "detection": (("train", "test"), _annotated),
     "segmentation": (("train", "test"), _segmented),
     "pretraining": (("train",), _unlabelled),

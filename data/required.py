@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from twinbench.data import hints
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
@@ -19,6 +21,7 @@ from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.source import Source
+from twinbench.data.validation import official, with_validation
 from twinbench.protocols.schema import Protocol
 
 VERSION = "2"  # raised when more is asked: what passed once would pass for ever
@@ -36,6 +39,7 @@ class LabelledData:
     train: LabelledImages
     test: LabelledImages
     subset: Path | None
+    validation: np.ndarray | None = None  # (N,) bool, images of `train` that choose a setting
 
     def require_complete(self, *, partial: bool) -> None:
         """Raise DataError unless the images are all of the data set, or, if `partial`, of one set of classes."""
@@ -66,6 +70,7 @@ class LabelledData:
 def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = None) -> LabelledData:
     """Return both splits; DataError for labels of another task, or of another number of classes than the protocol's."""
     data_set = protocol.data_set
+    source = with_validation(source, data_set, wanted=protocol.recipe.takes_validation)
     layout = layout_of(data_set.layout, source)
     train = read_labelled(layout, source, "train", data_set.subset, subset)
     _require_classes(protocol, source, "train", train)
@@ -77,7 +82,13 @@ def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = No
             f"{source}: {task} data, but {protocol.name} runs on {' or '.join(protocol.recipe.tasks)} data; see "
             "twinbench protocols for one that fits"
         )
-    return LabelledData(protocol, source, layout, train, test, subset)
+    metric = protocol.recipe.metric_on((task,), data_set.headline)
+    if metric not in ("", protocol.metric):
+        raise DataError(
+            f"{source}: {task} data, of which {protocol.name} measures {metric}, and its headline is {protocol.metric};"
+            f" give it a name of its own with `metric: {metric}`; see docs/your-own.md"
+        )
+    return LabelledData(protocol, source, layout, train, test, subset, official(layout, source, train))
 
 
 def require_measured(protocol: Protocol, source: Source, found: ObjectSplit) -> None:

@@ -4,7 +4,8 @@
     /datasets/pets?train=trainval&test=test  the same, with split names of its own
     FORM:PLACE                               one of FORMS, each with a reader of its own
 
-Options follow a question mark: `train=NAME`, `test=NAME` name the splits, `classes=FILE` lists the classes to keep.
+Options follow a question mark: `train=NAME`, `test=NAME` name the splits, `validation=NAME` the part of the training
+images that a setting is chosen on, `classes=FILE` lists the classes to keep.
 """
 
 import os
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 FOLDER = "folder"
 SPLITS = ("train", "test")
-COMMON = (*SPLITS, "classes")  # options that every form takes
+VALIDATION = "validation"
+COMMON = (*SPLITS, VALIDATION, "classes")  # options that every form takes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, segmentation
+from twinbench.protocols import classification, demo, detection, linear12, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -11,7 +11,7 @@ from twinbench.protocols.own import Registries
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(
-    classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + demo.PROTOCOLS
+    classification.PROTOCOLS + linear12.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + demo.PROTOCOLS
 )
 
 _REGISTRIES = Registries(PROTOCOLS, DATA_SETS, KINDS)
@@ -26,8 +26,21 @@ def find_protocol(name: str, room: str = "") -> Protocol:
     """Return the protocol called `name`, or the pair of a protocol's recipe and a data set, `RECIPE@DATA`.
 
     DATA is a data set's name, or any other word: own data, whose classes and counts are what is there. With a `room`
-    only its protocols count; ProtocolError names the command of another room's, or lists the known names.
+    only its protocols count; ProtocolError names the command of another room's, or lists the known names, or the data
+    sets of a family that is called without one.
     """
+    found = find_entry(name, room)
+    if found.sets:
+        sets = ", ".join(data_set.name for data_set in found.sets)
+        raise ProtocolError(
+            f"{name}: measures {len(found.sets)} data sets, each by itself: {sets}; expected one of them or your own, "
+            f"{name}@{found.sets[0].name}; in a suite `{name}: {{}}` runs all"
+        )
+    return found
+
+
+def find_entry(name: str, room: str = "") -> Protocol:
+    """Return what `find_protocol` does, and a family as it stands: its recipe with all of its data sets."""
     load_own()
     recipe, at, data = name.partition("@")
     if room and recipe in PROTOCOLS and PROTOCOLS[recipe].room != room:

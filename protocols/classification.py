@@ -1,4 +1,4 @@
-"""The classification protocols, each constant beside its source; those with an SVM stand in svm.py.
+"""The classification protocols, each constant beside its source; with an SVM: svm.py; on several layers: layers.py.
 
 Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230, appendix; BT code = its evaluate.py at 8e8d284;
 PIRL = arXiv:1912.01991, appendix; VICReg = arXiv:2105.04906, appendix; VISSL = facebookresearch/vissl at 09270ed;
@@ -7,8 +7,8 @@ DINO = facebookresearch/dino at 7c446df.
 
 from dataclasses import replace
 
-from twinbench.protocols import svm
-from twinbench.protocols.datasets import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205, DataSet
+from twinbench.protocols import layers, svm
+from twinbench.protocols.datasets import CIFAR10, IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205, DataSet
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe, SgdRecipe
@@ -29,6 +29,9 @@ BT_LINEAR = ProbeRecipe(
     gamma=1.0,
     head="linear",
     head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
+    train_crop="resized",  # BT code: RandomResizedCrop(224) and a flip
+    jitter=0.0,  # BT code: none
+    lighting=0.0,  # BT code: none
 )
 BT_SEMI = FineTuningRecipe(
     transform=CENTER_CROP,
@@ -67,6 +70,9 @@ INAT_LINEAR = ProbeRecipe(
     head="batchnorm-linear",  # VISSL linear_eval_mlp.py: batch norm with eps 1e-5 and momentum 0.1 (defaults.yaml)
     head_init_std=0.0,  # VISSL mlp.py: PyTorch's default, times PARAMS_MULTIPLIER = 1
     feature="gap",  # VISSL inaturalist18 yaml: res5avg, the last of its six layers
+    train_crop="resized",  # VISSL yaml: RandomResizedCrop(224) and a flip
+    jitter=0.0,  # VISSL yaml: none
+    lighting=0.0,  # VISSL yaml: none
 )
 PLACES_LINEAR = replace(
     INAT_LINEAR,
@@ -109,6 +115,22 @@ PLACES_VICREG = replace(
     feature="res5-avg6",  # not in VICReg C.3, which names VISSL; the last layer of its places205 yaml
 )
 
+VISSL_LINEAR = replace(  # caltech101, dtd, fgvc_aircrafts, food101, gtsrb, oxford_flowers, oxford_pets, stanford_cars
+    INAT_LINEAR,
+    epochs=28,  # VISSL yamls
+    lr_head=0.01,  # VISSL yamls: 0.01 per 256
+    momentum=0.9,  # VISSL yamls
+    weight_decay=5e-4,  # VISSL yamls, on the bias too, not on the batch norm
+    milestones=(8, 16, 24),  # VISSL yamls
+    gamma=0.1,  # VISSL yamls
+    feature="gap",  # VISSL yamls: res5, AdaptiveAvgPool2d(1)
+)
+VISSL_RESIZED = replace(  # cifar10, cifar100, stl10, sun397
+    VISSL_LINEAR,
+    transform=ImageTransform(resize=0, crop=224, shape="squash"),  # VISSL yamls: Resize(224) of square images, no crop
+    train_crop="none",  # VISSL yamls: Resize(224) and a flip
+)
+
 KNN = KnnRecipe(
     transform=replace(CENTER_CROP, interpolation="bicubic"),  # DINO eval_knn.py: Resize(256, 3), CenterCrop(224)
     neighbors=(10, 20, 100, 200),  # DINO eval_knn.py: --nb_knn
@@ -136,6 +158,7 @@ def _trained(name: str, title: str, source: str, recipe: SgdRecipe, data_set: Da
 
 PROTOCOLS = (
     *svm.PROTOCOLS,
+    *layers.PROTOCOLS,
     _trained(
         "inat18-linear",
         "iNaturalist 2018 linear classification, three rate drops",
@@ -183,6 +206,22 @@ PROTOCOLS = (
         PLACES_VICREG,
         PLACES205,
         "places205_linear_vicreg",
+    ),
+    _trained(
+        "vissl-linear",
+        "Linear classification as VISSL has it on most small sets, 28 epochs on the global average pool",
+        "VISSL food101 linear yaml and seven more",
+        VISSL_LINEAR,
+        IMAGENET,
+        "",
+    ),
+    _trained(
+        "vissl-linear-resized",
+        "Linear classification as VISSL has it on small or squashed images: resized to 224, 28 epochs",
+        "VISSL cifar10 linear yaml and three more",
+        VISSL_RESIZED,
+        CIFAR10,
+        "",
     ),
     _trained(
         "imagenet-linear",

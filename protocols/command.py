@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twinbench.protocols import page
-from twinbench.protocols.catalogue import PROTOCOLS, find_protocol, load_own
+from twinbench.protocols.catalogue import PROTOCOLS, find_entry, load_own
 from twinbench.protocols.facts import facts
 from twinbench.protocols.house import aligned
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.name in RECIPES:
         print(_pretraining(RECIPES[arguments.name], as_json=arguments.json))
         return 0
-    chosen = [find_protocol(arguments.name)] if arguments.name else list(PROTOCOLS.values())
+    chosen = [find_entry(arguments.name)] if arguments.name else list(PROTOCOLS.values())
     if arguments.markdown:
         print(page.render(chosen), end="")
     elif arguments.json:

@@ -10,7 +10,7 @@ from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe, SgdRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.schema import Protocol
 
@@ -84,16 +84,35 @@ def _scaled_knn(recipe: KnnRecipe) -> KnnRecipe:
 
 
 def _scaled_probe(recipe: ProbeRecipe) -> ProbeRecipe:
-    milestones = tuple(round(milestone * PROBE_EPOCHS / recipe.epochs) for milestone in recipe.milestones)
     return replace(
         recipe,
         transform=CENTER_CROP,
         epochs=PROBE_EPOCHS,
-        milestones=milestones,
+        milestones=_milestones(recipe),
         batch_size=BATCH_SIZE,
         lr_head=_rate(recipe.lr_head, recipe),
         feature="gap",
     )
+
+
+def _scaled_layer_probe(recipe: LayerProbeRecipe) -> LayerProbeRecipe:
+    return replace(
+        recipe,
+        transform=CENTER_CROP,
+        epochs=PROBE_EPOCHS,
+        milestones=_milestones(recipe),
+        batch_size=BATCH_SIZE,
+        lr_head=_rate(recipe.lr_head, recipe),
+        # 48 px give maps of 24, 12, 6, 3 and 2, pooled to 12, 6, 4, 3 and 2 as the paper's.
+        kernels=(2, 2, 3, 1, 1),
+        strides=(2, 2, 1, 1, 1),
+        paddings=(0, 0, 0, 0, 0),
+    )
+
+
+def _milestones(recipe: SgdRecipe) -> tuple[int, ...]:
+    """Return the epochs of the drops at the same parts of the demo's schedule."""
+    return tuple(round(milestone * PROBE_EPOCHS / recipe.epochs) for milestone in recipe.milestones)
 
 
 def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:
@@ -167,6 +186,7 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
     KnnRecipe.kind: _scaled_knn,
     ProbeRecipe.kind: _scaled_probe,
+    LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,

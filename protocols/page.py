@@ -91,10 +91,11 @@ def _section(protocol: Protocol) -> str:
     if kept:
         parts.append(_everything_else(paper.name))
     parts.append(_table(("field", "value", "source"), fields))
-    published = [entry for entry in published_for(protocol) if entry.metric == protocol.metric]
+    published = [entry for entry in published_for(protocol) if protocol.sets or entry.metric == protocol.metric]
     if published:
         papers = ", ".join(dict.fromkeys(entry.paper for entry in published))
-        parts.append(f"{len(published)} published numbers ({protocol.metric}), from {papers}.\n")
+        metrics = ", ".join(dict.fromkeys(entry.metric for entry in published))
+        parts.append(f"{len(published)} published numbers ({metrics}), from {papers}.\n")
     return "\n".join(parts)
 
 

@@ -14,10 +14,10 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import Protocol
 
 BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1 to 4
-# Tasks of sources whose own recipe no protocol here follows: kept so that their numbers stand in nobody else's column.
+# Tasks whose numbers no metric of a protocol here is known to be: kept, so that they stand in nobody else's column.
 UNMEASURED = frozenset(
     {
-        "imagenet_linear_vissl",  # 28 epochs, a head on each layer; the source does not say which one it prints
+        "imagenet_linear_vissl",  # by imagenet-layers-vissl, but of which of its seven heads the source does not say
     }
 )
 
@@ -60,6 +60,8 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
     A protocol with overrides has none: its numbers answer another question.
     """
+    if protocol.sets:
+        return [entry for pair in protocol.pairs() for entry in published_for(pair, source)]
     if not protocol.published_as or protocol.overrides:
         return []
     wanted = source.casefold()
@@ -74,5 +76,5 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
 def orphans() -> set[str]:
     """Return the tasks of published numbers that no protocol measures and that are not known to be UNMEASURED."""
-    measured = {entry.published_as for entry in PROTOCOLS.values()}
+    measured = {pair.published_as for entry in PROTOCOLS.values() for pair in entry.pairs()}
     return {entry.task for entry in published()} - measured - UNMEASURED

@@ -38,6 +38,7 @@ class Range:
 
 # A NaN is in none of these: it compares as false.
 COUNT = Range(lambda value: value >= 1, "a whole number of at least 1")
+WAYS = Range(lambda value: value >= 2, "a whole number of at least 2")
 COUNT_OR_NONE = Range(lambda value: value >= 0, "a whole number of at least 0")
 FOLDS = Range(lambda value: value == 0 or value >= 2, "0 or a whole number of at least 2")
 ABOVE_0 = Range(lambda value: 0 < value < inf, "a number above 0")

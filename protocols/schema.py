@@ -44,6 +44,8 @@ class Protocol:
     also: tuple[str, ...] = ()  # further metrics with a column of their own in the table
     width: float = 1.0  # width of the backbone that `random` stands for
     overrides: tuple[tuple[str, str], ...] = ()  # --set, as given
+    # Of a family: the data sets that it is about, each measured by its own pair. `data_set` is then the first of them.
+    sets: tuple[DataSet, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a pair that cannot be measured: ProtocolError for data of another task."""
@@ -102,15 +104,25 @@ class Protocol:
 
     def on(self, data_set: DataSet) -> "Protocol":
         """Return the pair of this recipe and another data set of its task, called RECIPE@DATA."""
-        if data_set == self.data_set:
+        if data_set == self.data_set and not self.sets:
             return self
         return dataclasses.replace(
             self,
             name=f"{self.name.partition('@')[0]}@{data_set.name}",
             title=f"{self.title} [on {data_set.name}]",
             data_set=data_set,
-            published_as="",
+            metric=self.recipe.metric_on(data_set.tasks, data_set.headline) or self.metric,
+            published_as=self.published_on(data_set),
+            sets=(),
         )
+
+    def published_on(self, data_set: DataSet) -> str:
+        """Return the task of the published numbers of a family on one of its sets; empty for any other."""
+        return f"{self.published_as}_{data_set.name}" if self.published_as and data_set in self.sets else ""
+
+    def pairs(self) -> "tuple[Protocol, ...]":
+        """Return what is run: of a family a pair for each of its sets, of any other the protocol itself."""
+        return tuple(map(self.on, self.sets)) or (self,)
 
 
 def flat(recipe: object) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import UserError, unknown
 from twinbench.protocols.published import BARLOW_TWINS, Published, published_for
 from twinbench.report.grid import Cell, Column, Contrast, Table
@@ -71,8 +70,8 @@ def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
     """Return the published numbers of each column that holds the recipe of the protocol's name."""
     found: list[tuple[Column, Published]] = []
     for column in table.columns:
-        if column.is_named_recipe:
-            entries = published_for(PROTOCOLS[column.protocol], source)
+        if column.is_named_recipe and column.named:
+            entries = published_for(column.named, source)
             found += [(column, entry) for entry in entries if entry.metric == column.metric]
     return found
 

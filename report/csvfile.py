@@ -13,7 +13,9 @@ FIELDS = (
 
 
 def render(table: Table) -> str:
-    """Return the cells in row order, differences after them (kind `difference`, their title among the notes).
+    """Return the cells in row order, then means over a family's data sets, then differences.
+
+    Means are of kind `mean of sets`, `n` says of how many; differences of kind `difference`, their title a note.
 
     Text that a spreadsheet would run as a formula is quoted by an apostrophe.
     """
@@ -24,6 +26,10 @@ def render(table: Table) -> str:
     for method in table.methods:
         for column in table.columns:
             lines.append(_line(table, method, column))
+    for each in table.means:
+        for method, value in each.values.items():
+            family = (each.protocol, each.version, each.fingerprint, " ".join(each.sets), "", "")
+            lines.append((method, *family, "mean of sets", value, "", len(each.sets), "", "", "", ""))
     for contrast in table.contrasts:
         for (method, column), found in contrast.cells.items():
             note = f"{contrast.title}: {found.shown}"

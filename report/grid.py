@@ -15,12 +15,14 @@ DIGITS = 6  # of a fingerprint or a sha256 in a header
 
 
 def catalogued(name: str) -> Protocol | None:
-    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's.
+    """Return this twinbench's protocol of that name, of a pair RECIPE@DATA the recipe's, or the family's own pair.
 
     None for one of one's own.
     """
-    recipe, _, _ = name.partition("@")
-    return PROTOCOLS.get(recipe)
+    recipe, _, data = name.partition("@")
+    found = PROTOCOLS.get(recipe)
+    pairs = {pair.data_set.name: pair for pair in found.pairs()} if found and found.sets else {}
+    return pairs.get(data, found)
 
 
 @dataclass(frozen=True, order=True)
@@ -52,9 +54,9 @@ class Column:
     def is_named_recipe(self) -> bool:
         """Say whether the recipe is the one this twinbench has under the protocol's name.
 
-        Never of a pair.
+        Of a pair only on a data set of its family.
         """
-        return self.named is not None and self.protocol in PROTOCOLS
+        return self.named is not None and self.protocol == self.named.name
 
     @property
     def data_shown(self) -> str:
@@ -140,6 +142,35 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """Each method's mean over data sets of a family."""
+
+    protocol: str  # the family's name
+    version: int
+    fingerprint: str
+    sets: tuple[str, ...]  # the names of those that are in it
+    values: Mapping[str, float]  # method -> percent
+    is_whole: bool  # all sets of the family
+
+    @property
+    def header(self) -> tuple[str, str, str]:
+        """What stands above the column: the family, how many sets, and which if they are not all."""
+        return self.protocol, f"mean of {len(self.sets)}", "" if self.is_whole else ", ".join(self.sets)
+
+    def shown(self, method: str) -> str:
+        """Return a method's mean as it is printed; empty where it has none."""
+        return f"{self.values[method]:.{DECIMALS}f}" if method in self.values else ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A column after the cells, with one text a method."""
+
+    header: tuple[str, str, str]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows, columns, cells and footnotes, ready for a writer."""
 
@@ -151,6 +182,15 @@ class Table:
     ranks: tuple[tuple[str, float], ...] = ()  # (method, average over the tasks that all finished)
     ranked_tasks: int = 0
     contrasts: tuple[Contrast, ...] = ()
+    means: tuple[Mean, ...] = ()
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """The columns after the cells: means of families, and the average rank where methods are ranked."""
+        found = [Summary(each.header, {method: each.shown(method) for method in self.methods}) for each in self.means]
+        if self.ranks:
+            found.append(Summary(self.rank_header, {method: self.rank(method) for method in self.methods}))
+        return found
 
     def cell(self, method: str, column: Column) -> Cell:
         """Return a cell; an empty one that says `not run` where nothing was found."""

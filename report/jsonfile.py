@@ -8,11 +8,12 @@ from twinbench.report.grid import Column, Contrast, Table
 
 
 def render(table: Table) -> str:
-    """Return one object: columns, rows of cells, footnotes, average ranks and differences."""
+    """Return one object: columns, rows of cells, footnotes, means, average ranks and differences."""
     answer = {
         "columns": [dataclasses.asdict(column) for column in table.columns],
         "rows": [_row(table, method) for method in table.methods],
         "footnotes": dict(table.footnotes),
+        "means": [dataclasses.asdict(each) for each in table.means],
         "ranked_tasks": table.ranked_tasks,
         "differences": [_contrast(table, contrast) for contrast in table.contrasts],
     }

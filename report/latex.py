@@ -23,8 +23,7 @@ _NEEDS_T1 = set("ÐÞðþ÷")
 def render(table: Table) -> str:
     """Return a fragment for `\\input`; it needs the package booktabs and T1 fonts."""
     headers = [table.header(column) for column in table.columns]
-    if table.ranks:
-        headers.append(table.rank_header)
+    headers += [summary.header for summary in table.summaries]
     rows = [_line(table, method) for method in table.methods]
     key = f"{escape(table.key)} Bold: best of its column; underlined: second."
     lines = [
@@ -111,11 +110,9 @@ def _row(head: str, cells: Sequence[str]) -> str:
 
 
 def _line(table: Table, method: str) -> list[str]:
-    """Return the texts of a body row: the method, its cells and, where methods are ranked, its average rank."""
+    """Return the texts of a body row: the method, its cells, and what sums them up."""
     cells = [_cell(table, method, column) for column in table.columns]
-    if table.ranks:
-        cells.append(table.rank(method))
-    return [method, *cells]
+    return [method, *cells, *(summary.texts[method] for summary in table.summaries)]
 
 
 def _cell(table: Table, method: str, column: Column) -> str:

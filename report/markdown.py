@@ -12,8 +12,7 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@:])")
 def render(table: Table) -> str:
     """Return a GitHub-style table: best bold, second underlined, footnotes and differences below."""
     headers = [table.header(column) for column in table.columns]
-    if table.ranks:
-        headers.append(table.rank_header)
+    headers += [summary.header for summary in table.summaries]
     rows = [_row(table, method) for method in table.methods]
     foot = [f"{table.key} Bold: best of its column; underlined: second."]
     for mark, text in table.footnotes:
@@ -56,11 +55,9 @@ def _contrast(table: Table, contrast: Contrast) -> str:
 
 
 def _row(table: Table, method: str) -> list[str]:
-    """Return a body row: the method, its cells and, where methods are ranked, its average rank."""
+    """Return the texts of a body row: the method, its cells, and what sums them up."""
     cells = [_cell(table, method, column) for column in table.columns]
-    if table.ranks:
-        cells.append(table.rank(method))
-    return [method, *cells]
+    return [method, *cells, *(summary.texts[method] for summary in table.summaries)]
 
 
 def _cell(table: Table, method: str, column: Column) -> str:

@@ -18,6 +18,7 @@ from twinbench.report import marks
 from twinbench.report.beside import Options, add
 from twinbench.report.files import Absent, Found, Located, find
 from twinbench.report.grid import Cell, Column, Table, catalogued
+from twinbench.report.means import family_means
 from twinbench.report.result import Result, ResultError, convention_words
 from twinbench.report.series import arranged
 from twinbench.report.statistics import independent, mean, places, shared_ranks
@@ -55,7 +56,8 @@ def build(found: Found, options: Options | None = None, wanted: Sequence[Column]
         columns = _wanted(wanted, columns)
     cells = _not_recorded(methods, columns, cells) | cells
     table = add(Table(methods, tuple(columns), cells), options or Options())
-    return _footnoted(_ranked(table, with_published=bool(options and options.rank_published)))
+    table = _ranked(table, with_published=bool(options and options.rank_published))
+    return _footnoted(replace(table, means=family_means(table)))
 
 
 def _subjects(results: Sequence[Located]) -> list[Column]:
@@ -231,12 +233,14 @@ def order(column: Column) -> tuple[object, ...]:
     named = catalogued(column.protocol)
     data = not column.data_sha256, column.data_sha256
     if not named:
-        return len(names), column.protocol, column.version, False, column.fingerprint, data, 0, column.metric
+        return (len(names), 0), (1, column.protocol), column.version, False, column.fingerprint, data, 0, column.metric
     metrics = [named.metric, *named.also]
     metric = metrics.index(column.metric) if column.metric in metrics else len(metrics)
     variant = column.fingerprint != named.fingerprint
-    pair = "" if column.protocol == named.name else column.protocol
-    place = names.index(named.name)
+    family, at, name = named.name.partition("@")
+    pair = (0, "") if column.protocol == named.name else (1, column.protocol)
+    sets = [data_set.name for data_set in PROTOCOLS[family].sets]
+    place = names.index(family), sets.index(name) if at else len(sets)
     return place, pair, column.version, variant, column.fingerprint, data, metric, column.metric
 
 

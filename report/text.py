@@ -31,9 +31,8 @@ class _Printed:
 def render(table: Table, width: int = 100) -> str:
     """Return the table in lines of at most `width` characters, as far as its widest column allows."""
     columns = [_column(table, column) for column in table.columns]
-    if table.ranks:
-        ranks = [table.rank(method) for method in table.methods]
-        columns.append(_printed(table.rank_header, ranks))
+    for summary in table.summaries:
+        columns.append(_printed(summary.header, [summary.texts[method] for method in table.methods]))
     key = f"{table.key} * marks the best of a column."
     parts = _blocks(table.methods, columns, width)
     parts.append(_wrapped([key, *footnotes(table)], width))

@@ -14,7 +14,8 @@ from twinbench.data.identity import identify
 from twinbench.data.objects.find import objects_layout
 from twinbench.data.required import require_fit
 from twinbench.data.samples import read_samples, samples_sha256
-from twinbench.data.source import Source
+from twinbench.data.source import VALIDATION, Source
+from twinbench.data.validation import with_validation
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
 from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
@@ -44,7 +45,7 @@ class Expected:
         source = self.suite.data[protocol.data_set.folder]
         return {
             "recipe": protocol.fingerprint,
-            "data": self._identified(source, TrialData(protocol.data_set, protocol.room, measurement.inputs.files)),
+            "data": self._identified(source, TrialData.of(protocol, measurement.inputs.files)),
             "checkpoint": self._source(method),
         }
 
@@ -92,9 +93,16 @@ class TrialData:
     data_set: DataSet
     room: str
     inputs: Inputs
+    validated: bool = False  # a part of the training images chooses a setting
+
+    @classmethod
+    def of(cls, protocol: Protocol, inputs: Inputs) -> "TrialData":
+        """Return how a protocol's trials read their data."""
+        return cls(protocol.data_set, protocol.room, inputs, protocol.recipe.takes_validation)
 
     def __call__(self, source: Source) -> str:
         """Return the identity of the splits at `source`, and of samples that come from a file."""
+        source = with_validation(source, self.data_set, wanted=self.validated)
         task, layout = _read_as(self.data_set, self.room, source)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)
         if self.inputs.targets:
@@ -108,7 +116,8 @@ def _read_as(data_set: DataSet, room: str, source: Source) -> tuple[str, str]:
         return "segmentation", data_set.layout
     if room == "detection":
         return "detection", objects_layout(data_set.layout, source)
-    return "classification", layout_of(data_set.layout, source)
+    task = "validated" if source.named(VALIDATION) else "classification"
+    return task, layout_of(data_set.layout, source)
 
 
 def pretraining_data(source: Source) -> str:
@@ -126,7 +135,7 @@ class FittingData:
 
     def __call__(self, source: Source) -> str:
         """Return the identity; DataError for what does not fit the protocol."""
-        identity = TrialData(self.protocol.data_set, self.protocol.room, self.inputs)(source)
+        identity = TrialData.of(self.protocol, self.inputs)(source)
         require_fit(self.protocol, source, identity, self.inputs.list, partial=self.partial)
         return identity
 
@@ -149,7 +158,7 @@ def data_of(
         if checked:
             read = FittingData(protocol, entry.inputs.files, entry.partial)
         else:
-            read = TrialData(protocol.data_set, protocol.room, entry.inputs.files)
+            read = TrialData.of(protocol, entry.inputs.files)
         if protocol.name in wanted and read not in asked:
             asked.add(read)
             yield protocol.data_set.folder, suite.data[protocol.data_set.folder], read

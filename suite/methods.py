@@ -1,7 +1,7 @@
 """The rows of a suite's table: what an entry of `methods` says, checked."""
 
 import glob
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -103,10 +103,13 @@ def read_methods(
     root: Path,
     data: Mapping[str, Source],
     cluster: Cluster,
-    protocols: Collection[str],
+    protocols: Mapping[str, Sequence[str]],
     entries: Iterable[tuple[str, object]],
 ) -> tuple[tuple[Method, ...], tuple[Series, ...]]:
-    """Return the methods, those of series last, and the series; SuiteError for two of one name."""
+    """Return the methods, those of series last, and the series; SuiteError for two of one name.
+
+    `protocols` are the names that a method may give, with those of the suite's measurements that each stands for.
+    """
     methods: list[Method] = []
     series: list[Series] = []
     for name, value in entries:
@@ -133,14 +136,14 @@ def read_methods(
     return tuple(methods), tuple(series)
 
 
-def _chosen(where: str, value: object, protocols: Collection[str]) -> tuple[str, ...]:
+def _chosen(where: str, value: object, protocols: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the protocols that a method is measured with, each one of the suite's."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise SuiteError(f"{where}.protocols: is {shown(value)}, expected a list of names")
     for name in value:
         if name not in protocols:
             raise SuiteError(f"{where}.protocols: {unknown('protocol', name, protocols)}")
-    return tuple(value)
+    return tuple(dict.fromkeys(each for name in value for each in protocols[name]))
 
 
 def _series(file: Path, root: Path, where: str, common: Method, entry: Mapping[str, object]) -> Series:

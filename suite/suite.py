@@ -37,6 +37,7 @@ from twinbench.suite.entries import (
     parsed,
     shown,
 )
+from twinbench.suite.families import members
 from twinbench.suite.measurements import Measurement, read_measurements
 from twinbench.suite.methods import Method, Series, read_methods
 from twinbench.suite.series import take
@@ -80,8 +81,8 @@ def read_suite(file: Path) -> Suite:
         _require_free(file, [name for name, _ in protocols])
         entries = as_entries(content["methods"], f"{file}: methods")
         data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
+        protocols, names = members(file, protocols, data)
         root = as_path(content["root"], file, f"{file}: root")
-        names = [name for name, _ in protocols]
         methods, series = read_methods(file, root, data, cluster, names, entries)
         suite = Suite(
             name=as_name(content["name"], f"{file}: name"),

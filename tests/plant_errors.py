@@ -82,7 +82,8 @@ def wrong_values(value: Any, hint: Any) -> Iterator[Any]:
 def wrong_tuples(value: tuple[Any, ...], hint: Any) -> Iterator[tuple[Any, ...]]:
     """Yield tuples with one part too many, one too few, and one wrong."""
     part_hint = (typing.get_args(hint) or (None,))[0]
-    yield (*value, value[-1] + 1 if value else 7)
+    last = value[-1] if value else 6
+    yield (*value, f"other than {last}" if isinstance(last, str) else last + 1)
     for index, part in enumerate(value):
         before, after = value[:index], value[index + 1 :]
         yield (*before, *after)

@@ -71,7 +71,9 @@ def test_the_data_set_does_not_move_the_fingerprint():
 def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for():
     without = {paper.name for paper in PAPER if f"demo-{paper.name}" not in PROTOCOLS}
     parts = {f"coco-mrcnn-fpn-{percent}pct" for percent in (1, 2, 5, 10)}
-    assert without == parts | {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
+    families = {paper.name for paper in PAPER if paper.sets}
+    boxes = {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
+    assert without == families | parts | boxes | {"vissl-linear-resized"}
 
 
 @pytest.mark.parametrize("paper", SHRUNK, ids=[paper.name for paper in SHRUNK])
@@ -87,7 +89,7 @@ def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     scaled |= {"warmup_iterations", "steps", "iterations", "min_size_train", "min_size_test", "max_size"}
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
     scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone", "norm_groups"}
-    scaled |= {"precision", "rpn_post_nms_train"}
+    scaled |= {"precision", "rpn_post_nms_train", "kernels", "strides", "paddings"}
     scaled |= {"head_channels", "aux_channels", "long_side", "short_side", "crop", "test_crop", "test_stride"}
     for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(demo.recipe)}:
         per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size

@@ -195,7 +195,7 @@ def test_tf32_is_of_the_trunk_forwards_and_backwards_and_never_of_the_head(
 
     for module in ("probe", "classifier"):
         monkeypatch.setattr(f"twinbench.transfer.{module}.network_precision", on_gpu)
-    monkeypatch.setattr(Probe, "_evaluate", lambda self: (0.0, 0.0))
+    monkeypatch.setattr(Probe, "_evaluate", lambda self: {"top1": 0.0, "top5": 0.0})
     monkeypatch.setattr(Probe, "_test_features", None)
     run = probe(backbone, splits, tmp_path, recipe)
     seen = {"trunk": [], "head": []}

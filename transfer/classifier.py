@@ -1,21 +1,22 @@
-"""A backbone with a linear head, and what an optimizer does to either."""
+"""A backbone with a linear head, or one on each of several layers, and what an optimizer does to either."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from twinbench.convert.architectures.trunk import Trunk
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.sgd import LAYERS, LayerHead, TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.batches import NormGroups
 from twinbench.transfer.features import pooled
+from twinbench.transfer.layers import LayerHeads, layer_maps, layer_rows
 
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 
@@ -36,14 +37,20 @@ class Classifier(nn.Module):
         process = process or Process()
         with torch.no_grad():
             side = recipe.transform.crop
-            shape = pooled(trunk.eval(), torch.zeros(1, 3, side, side), recipe.feature).shape  # (1, C, h, w)
-        linear = nn.Linear(shape[1:].numel(), classes)
-        generator = torch.Generator().manual_seed(draw_seed(seed))
-        _draw(linear, recipe.head_init_std, generator)
-        norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
-        norms = [norm(shape[1])] if recipe.head == "batchnorm-linear" else []
-        self.head = nn.Sequential(*norms, nn.Flatten(), linear)
-        self.shape = shape[1:]
+            blank = torch.zeros(1, 3, side, side)
+            if recipe.layer_heads:
+                maps = layer_maps(trunk.eval(), blank, recipe.layer_heads)
+            else:
+                maps = [pooled(trunk.eval(), blank, recipe.feature)]  # (1, C, h, w)
+        shapes = [each.shape[1:] for each in maps]
+        if recipe.layer_heads:
+            self.head = _side_by_side(recipe, shapes, classes, seed, process)
+            self.shape = Size([sum(map(Size.numel, shapes))])
+        else:
+            has_norm = recipe.head != "linear"
+            self.head = _linear_head(recipe, shapes[0], classes, draw_seed(seed), process, has_norm=has_norm)
+            self.shape = shapes[0]
+        self.fewest = _fewest_places(recipe, shapes)  # of a map of one image that a norm of a head sees
         trunk.requires_grad_(recipe.train_backbone)
         self.groups = NormGroups.of(recipe, process) if recipe.train_backbone else NormGroups()
         if self.groups.shared:
@@ -60,8 +67,14 @@ class Classifier(nn.Module):
         if not len(images):
             return self.head(images.new_empty(0, *self.shape))
         with torch.no_grad(), network_precision(self.recipe.precision, str(images.device)):
-            parts = [pooled(self.trunk, part, self.recipe.feature).float() for part in images.split(FROZEN_IMAGES)]
+            parts = [self._frozen(part).float() for part in images.split(FROZEN_IMAGES)]
         return self.head(torch.cat(parts))
+
+    def _frozen(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what the head takes, (N, *shape)."""
+        if self.recipe.layer_heads:
+            return layer_rows(self.trunk, images, self.recipe.layer_heads)
+        return pooled(self.trunk, images, self.recipe.feature)
 
     def _trained(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to features (N, C, h, w), in training one group after the other.
@@ -94,7 +107,9 @@ class Classifier(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
         recipe = self.recipe
-        norm, linear = list(self.head[:-2].parameters()), list(self.head[-1].parameters())
+        heads = self.head.heads if isinstance(self.head, LayerHeads) else [self.head]
+        norm = [parameter for head in heads for parameter in head[:-2].parameters()]
+        linear = [parameter for head in heads for parameter in head[-1].parameters()]
         groups: list[dict[str, Any]] = [{"params": linear, "base": recipe.lr_head, "weight_decay": recipe.weight_decay}]
         if norm:
             groups.append({"params": norm, "base": recipe.lr_head, "weight_decay": 0.0})
@@ -102,6 +117,37 @@ class Classifier(nn.Module):
             trunk = list(self.trunk.parameters())
             groups.append({"params": trunk, "base": recipe.lr_backbone, "weight_decay": recipe.weight_decay})
         return groups
+
+
+def _linear_head(
+    recipe: TrainedRecipe, shape: Size, classes: int, seed: int, process: Process, *, has_norm: bool
+) -> nn.Sequential:
+    """Return a fresh classifier of maps (C, h, w), drawn from `seed`; its norm sees the images of all processes."""
+    linear = nn.Linear(shape.numel(), classes)
+    _draw(linear, recipe.head_init_std, torch.Generator().manual_seed(seed))
+    norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
+    norms = [norm(shape[0], affine=recipe.head != "standardized-linear")] if has_norm else []
+    return nn.Sequential(*norms, nn.Flatten(), linear)
+
+
+def _side_by_side(
+    recipe: TrainedRecipe, shapes: Sequence[Size], classes: int, seed: int, process: Process
+) -> LayerHeads:
+    """Return a head for each layer; each is drawn by its layer's name, whatever others there are."""
+
+    def make(index: int, shape: Size) -> nn.Sequential:
+        head: LayerHead = recipe.layer_heads[index]
+        drawn_from = draw_seed(seed, LAYERS.index(head.name))
+        return _linear_head(recipe, shape, classes, drawn_from, process, has_norm=head.has_norm)
+
+    return LayerHeads(shapes, make)
+
+
+def _fewest_places(recipe: TrainedRecipe, shapes: Sequence[Size]) -> int:
+    """Return the fewest places of a map (C, h, w) that stands before a norm; 2, which are enough, where none does."""
+    normed = [head.has_norm for head in recipe.layer_heads] or [recipe.head != "linear"]
+    places = [shape[1:].numel() for shape, has_norm in zip(shapes, normed, strict=True) if has_norm]
+    return min(places, default=2)
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class _Data:
         self.protocol, self.source, self.options = asked.protocol, Source.of(asked.data), options
         self.samples: Samples | None = read_samples(options.targets) if options.targets else None
         self.images = read_trial_data(asked.protocol, self.source, options.list)
+        self.source = self.images.source  # with the name of a validation split
         self.layout, self.train, self.test = self.images.layout, self.images.train, self.images.test
         for split, images in (("train", self.train), ("test", self.test)):
             if left_out := told_left_out(images):
@@ -94,7 +95,8 @@ class _Data:
         """Return what the data identity is made of: both splits, and samples that come from files."""
         read = {"train": self.train, "test": self.test}
         subset = {"fraction": self.protocol.data_set.subset, "subset": self.options.list}
-        splits = identify(self.layout, self.source, **subset, read=read, anew=True)
+        task = "classification" if self.images.validation is None else "validated"
+        splits = identify(self.layout, self.source, **subset, task=task, read=read, anew=True)
         if self.samples is not None:
             splits[SAMPLES] = samples_sha256(self.samples)
         return splits
@@ -119,6 +121,7 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
         options.partial,
         options.solver,
         *_fitting_samples(data, train),
+        validation=data.images.validation,
     )
     function = resolved(trial.protocol.recipe.measured_by)
     try:

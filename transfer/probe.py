@@ -1,4 +1,4 @@
-"""A classifier trained by SGD on a backbone that stays frozen (linear probe) or is trained along (fine-tuning).
+"""Classifiers trained by SGD on a backbone that stays frozen (linear probes) or is trained along (fine-tuning).
 
 The rate changes once an epoch, the last epoch is the reported one, and every random draw is a function of (seed,
 epoch, image): a run that was killed and started again ends with the same numbers, bit for bit on a CPU. A kill costs
@@ -52,8 +52,8 @@ class NotFrozenError(RuntimeError):
 class ProbeOutcome:
     """The last epoch's accuracy, and the way there."""
 
-    metrics: dict[str, float]  # top1 and top5, percent
-    curves: dict[str, list[list[float]]]  # top1 and loss by epochs trained
+    metrics: dict[str, float]  # top1 and top5, of each head, percent
+    curves: dict[str, list[list[float]]]  # top1 of each head and loss by epochs trained
     details: dict[str, Any]
 
 
@@ -91,7 +91,7 @@ class Probe:
         self.process.share(recipe.batch_size, "batch_size")
         require_possible(recipe, self.process.world)
         model = Classifier(backbone.build(), len(train.classes), recipe, seed, self.process)
-        require_variance(recipe, len(train.paths), model.shape)
+        require_variance(recipe, len(train.paths), model.fewest)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
@@ -99,7 +99,7 @@ class Probe:
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
         self.inputs = Inputs(backbone.convention, self.process.device)
-        images = TrainImages(train.paths, train.targets, train_transform(recipe.transform), seed)
+        images = TrainImages(train.paths, train.targets, train_transform(recipe.transform, recipe.augmentation), seed)
         self.loader = DataLoader(
             images,
             batch_sampler=self.batches,
@@ -121,7 +121,7 @@ class Probe:
         """
         frozen = "" if self.recipe.train_backbone else digest(self.model.trunk)
         self._restore()
-        if frozen and len(self.history) < self.recipe.epochs:
+        if self.recipe.test_features and len(self.history) < self.recipe.epochs:
             _ = self._test_features  # before signals only set a flag: a kill costs a block of them at any time
         steps, done = len(self.batches), len(self.history)
         start = done * steps + self.step
@@ -133,10 +133,10 @@ class Probe:
         with precision, progress, stopper:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
-                top1, top5 = self._evaluate()
+                accuracies = self._evaluate()
                 self.step = 0
                 self.loss.zero_()
-                self.history.append({"epoch": epoch + 1, "loss": loss, "top1": top1, "top5": top5})
+                self.history.append({"epoch": epoch + 1, "loss": loss} | accuracies)
                 self.log.write(**self.history[-1], rate=rate_factor(self.recipe, epoch))
                 self._save()
         if frozen and digest(self.model.trunk) != frozen:
@@ -165,7 +165,7 @@ class Probe:
             )
         if stopper.agreed_now():
             self._stop(epoch)
-        long = self.recipe.train_backbone  # is its evaluation: longer than who stops a job waits
+        long = self.recipe.test_features is None  # is its evaluation: longer than who stops a job waits
         if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
             self._save()
         return mean
@@ -185,7 +185,7 @@ class Probe:
         part = self.model.groups.part(self.recipe) if self.recipe.train_backbone else max(1, len(images))
         for some, their_targets in zip(images.split(part), targets.split(part), strict=True):
             logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
-            summed_loss = functional.cross_entropy(logits, theirs, reduction="sum")
+            summed_loss = _summed_loss(logits, theirs)
             summed_loss.backward()
             loss += summed_loss.detach()
         loss = average_gradients(self.model, len(images), loss, self.process)
@@ -193,23 +193,31 @@ class Probe:
         return loss
 
     @torch.inference_mode()
-    def _evaluate(self) -> tuple[float, float]:
-        """Return top-1 and top-5 in percent; each process counts its own part of the images once."""
+    def _evaluate(self) -> dict[str, float]:
+        """Return the recipe's metrics, in percent; each process counts its own part of the images once."""
         self.model.eval()
         share_buffers(self.model, self.process)
         targets = torch.as_tensor(self.test.targets)[self.process.rank :: self.process.world]
-        counts = torch.zeros(3, dtype=torch.float64)  # correct at 1, correct at 5, seen
+        names = self.recipe.metrics()
+        half = len(names) // 2  # top-5s, then top-1s
+        counts = torch.zeros(len(names) + 1, dtype=torch.float64)  # correct by metric, seen
         for logits, rows in self._test_logits():
-            counts += torch.tensor([*correct_at(logits.cpu(), targets[rows]), len(logits)], dtype=torch.float64)
-        top1, top5, seen = summed(counts, self.process).tolist()
+            of_heads = (logits if logits.ndim == 3 else logits[:, None]).cpu().unbind(1)  # each (B, K)
+            for index, scores in enumerate(of_heads):
+                top1, top5 = correct_at(scores, targets[rows])
+                counts[half + index] += top1
+                counts[index] += top5
+            counts[-1] += len(logits)
+        *correct, seen = summed(counts, self.process).tolist()
         assert seen == len(self.test.paths), f"{seen} of {len(self.test.paths)} test images counted"
-        return 100 * top1 / seen, 100 * top5 / seen
+        percent = {name: 100 * count / seen for name, count in zip(names, correct, strict=True)}
+        return {name: percent[name] for name in (*names[half:], *names[:half])}
 
     def _test_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield logits (B, K) and the places (B,) of their images among this process's."""
         mine = self.test.paths[self.process.rank :: self.process.world]
         device = self.process.device
-        if self.recipe.train_backbone:
+        if self.recipe.test_features is None:
             for images, rows in feature_loader(mine, self.recipe.transform, device, self.workers):
                 yield self.model(self.inputs(images)), rows
             return
@@ -220,6 +228,7 @@ class Probe:
     @cached_property
     def _test_features(self) -> np.ndarray:
         """Features (N, C h w) of this process's test images from the frozen trunk."""
+        assert self.recipe.test_features is not None, "a trunk that changes gives no features that last"
         whole = cached_features(
             self.cache,
             self.backbone,
@@ -261,11 +270,19 @@ class Probe:
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Gather the result from the history."""
         last = self.history[-1]
-        best = max(self.history, key=lambda epoch: epoch["top1"])
+        names = self.recipe.metrics()
+        best = max(self.history, key=lambda epoch: epoch[names[-1]])
         details: dict[str, Any] = {"best_epoch_on_test_split_not_reported": best}
         if frozen:
             details["frozen_backbone_digest"] = frozen
         curves: dict[str, list[list[float]]] = {}
-        for name in ("top1", "loss"):
+        for name in (*names[len(names) // 2 :], "loss"):
             curves[name] = [[epoch["epoch"], epoch[name]] for epoch in self.history]
-        return ProbeOutcome({"top1": last["top1"], "top5": last["top5"]}, curves, details)
+        return ProbeOutcome({name: last[name] for name in names}, curves, details)
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy of logits (N, K) or (N, heads, K), summed over images and heads."""
+    flat = logits.flatten(0, -2)
+    heads = len(flat) // max(1, len(targets))
+    return functional.cross_entropy(flat, targets.repeat_interleave(heads), reduction="sum")

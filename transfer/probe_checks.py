@@ -2,8 +2,6 @@
 
 import math
 
-import torch
-
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 
@@ -23,7 +21,7 @@ def require_possible(recipe: TrainedRecipe, world: int) -> None:
             "setting precision=bf16: a backbone that is trained computes in fp32 or tf32; use one of these, or a "
             "protocol on a frozen backbone"
         )
-    if recipe.accumulate > 1 and recipe.head == "batchnorm-linear":
+    if recipe.accumulate > 1 and recipe.head != "linear":
         raise ProbeError(
             f"setting accumulate={recipe.accumulate}: on a backbone that is trained the batch comes in parts, and the "
             "head's batch norm needs all of it; leave accumulate out, or use --set head=linear"
@@ -36,14 +34,14 @@ def require_possible(recipe: TrainedRecipe, world: int) -> None:
         )
 
 
-def require_variance(recipe: TrainedRecipe, images: int, shape: torch.Size) -> None:
+def require_variance(recipe: TrainedRecipe, images: int, places: int) -> None:
     """Raise ProbeError if a batch norm would see one number a channel, as it divides by the deviation.
 
-    The head's sees features (C, h, w) of the last batch, a trained trunk's their group's, at the least a map of its
-    last stage, which has a 32nd of the crop's sides.
+    The head's sees so many `places` of a map of each image of the last batch, a trained trunk's their group's, at the
+    least a map of its last stage, which has a 32nd of the crop's sides.
     """
     last = (images - 1) % recipe.batch_size + 1
-    if recipe.head == "batchnorm-linear" and last * shape[1:].numel() == 1:
+    if recipe.head != "linear" and last * places == 1:
         raise ProbeError(
             f"{images} training images in batches of {recipe.batch_size}: the last batch is one image, whose features "
             "have no variance for the head's batch norm; use another --set batch_size=N"

@@ -5,6 +5,7 @@ in between changes them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,9 +22,14 @@ from twinbench.data.items import ImageList
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.sgd import Augmentation, TrainCrop
 from twinbench.runtime.seeds import draw_seed
 
 Transform = Callable[[Image], Tensor]
+PLAIN = Augmentation()
+# Of ImageNet's RGB values in 0 to 1: eigenvalues, and eigenvectors as columns (MMSelfSup, pipelines/transforms.py).
+COLOUR_VALUES = torch.tensor([0.2175, 0.0188, 0.0045])
+COLOURS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PRELOAD_BYTES = 64 << 20  # of image files; sets up to this size are decoded once and kept in memory
 
 
@@ -39,13 +45,17 @@ def evaluation_transform(recipe: ImageTransform) -> Transform:
                 f"transform.backend={recipe.backend}"
             )
         return partial(_by_opencv, recipe)
+    return transforms.Compose([*_by_pillow(recipe), transforms.PILToTensor()])
+
+
+def _by_pillow(recipe: ImageTransform) -> list[object]:
+    """Return torchvision's steps from an image to the test image."""
     how = InterpolationMode(recipe.interpolation)
-    steps: list[object] = [transforms.Resize(recipe.resize, how)] if recipe.resize else []
+    first = (recipe.resize, recipe.resize) if recipe.shape == "squash-crop" else recipe.resize
+    steps: list[object] = [transforms.Resize(first, how)] if recipe.resize else []
     if recipe.shape == "squash":
-        steps.append(transforms.Resize((recipe.crop, recipe.crop), how))
-    else:
-        steps.append(transforms.CenterCrop(recipe.crop))
-    return transforms.Compose([*steps, transforms.PILToTensor()])
+        return [*steps, transforms.Resize((recipe.crop, recipe.crop), how)]
+    return [*steps, transforms.CenterCrop(recipe.crop)]
 
 
 def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
@@ -56,7 +66,9 @@ def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
     """
     pixels = np.asarray(image)
     rounds = recipe.backend == "albumentations"
-    if recipe.resize:
+    if recipe.shape == "squash-crop":
+        pixels = resized(pixels, recipe.resize, recipe.resize)
+    elif recipe.resize:
         height, width = pixels.shape[:2]
         pixels = resized(pixels, *_sides(height, width, recipe.resize, round if rounds else int))
     if recipe.shape == "squash":
@@ -77,10 +89,36 @@ def _sides(height: int, width: int, short: int, whole: Callable[[float], int]) -
     return whole(short * height / width), short
 
 
-def train_transform(recipe: ImageTransform) -> Transform:
-    """Return RandomResizedCrop (scale .08 to 1) and a flip, drawn from torch's global generator; uint8 as above."""
-    steps = [transforms.RandomResizedCrop(recipe.crop), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
+def train_transform(recipe: ImageTransform, augmentation: Augmentation = PLAIN) -> Transform:
+    """Return a random transform that draws from torch's global generator.
+
+    It gives uint8 as above; with lighting float32 of the same scale, which may leave 0 to 255, as the sources' does.
+    """
+    steps = [*_train_crop(recipe, augmentation.crop), transforms.RandomHorizontalFlip()]
+    if augmentation.jitter:
+        steps.append(transforms.ColorJitter(augmentation.jitter, augmentation.jitter, augmentation.jitter))
+    steps.append(transforms.PILToTensor())
+    if augmentation.lighting:
+        steps.append(partial(_lit, augmentation.lighting))
     return transforms.Compose(steps)
+
+
+def _train_crop(recipe: ImageTransform, crop: TrainCrop) -> list[object]:
+    """Return the steps that bring a training image to the crop's size."""
+    if crop == "resized":
+        return [transforms.RandomResizedCrop(recipe.crop)]  # scale .08 to 1
+    if crop == "none":
+        return _by_pillow(recipe)
+    return [*_by_pillow(replace(recipe, crop=recipe.resize)), transforms.RandomCrop(recipe.crop)]
+
+
+def _lit(deviation: float, image: Tensor) -> Tensor:
+    """Shift the colour of an image (3, H, W) of 0 to 255 along ImageNet's principal colours (Krizhevsky et al. 2012).
+
+    By each of the three for a draw from a normal distribution of this deviation times the colour's eigenvalue.
+    """
+    shift = COLOURS @ (COLOUR_VALUES * torch.randn(3) * deviation)
+    return image.float() + 255 * shift[:, None, None]
 
 
 class Inputs:

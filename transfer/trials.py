@@ -15,14 +15,18 @@ from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.samples import DRAWN, Samples, samples_sha256
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.report.trial import Trial
 from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
+from twinbench.transfer.episodes import evaluate_episodes
 from twinbench.transfer.features import require_spread
+from twinbench.transfer.few_shot import evaluate_few_shot
 from twinbench.transfer.knn import knn_accuracy
+from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
 from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
 from twinbench.transfer.options import SolverName
@@ -47,6 +51,7 @@ class Run:
     solver: SolverName = "batched"  # of the SVM kinds
     samples: Samples | None = None  # low-shot: drawn by others; None: drawn from the seed
     samples_are: str = DRAWN  # where they come from, for the result
+    validation: np.ndarray | None = None  # which training images an official split chooses a setting on, (N,) bool
     passing: list[Path] = field(
         default_factory=list[Path]
     )  # what only a run that goes on needs, of no use beside a result
@@ -196,6 +201,96 @@ def measure_one_vs_rest(run: Run) -> Fields | None:
             "iterations": _spread(found.iterations),
             "gradient": _spread(found.gradient),
             "not_converged": found.not_converged,
+        },
+    }
+
+
+def measure_logistic(run: Run) -> Fields | None:
+    """Run a logistic regression; the details hold each penalty that was tried, with what it reached."""
+    features = run.features()
+    if features is None:
+        return None
+    recipe: LogisticRecipe = run.recipe
+    data_set = run.trial.protocol.data_set
+    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_share, run.trial.seed)
+    found = evaluate_logistic(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        held,
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric,
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    return {
+        "metrics": found.metrics,
+        "converged": found.converged,
+        "curves": {"on images held out": sorted([penalty, value] for penalty, value in found.tried)},
+        "details": {
+            "penalty": found.penalty,
+            "penalty_is": recipe.penalty,
+            "held_out": found.held_out,
+            "held_out_by": "an official split" if held is run.validation else "a draw",
+            "iterations": _spread(np.array([fit.iterations for fit in found.fits])),
+            "gradient": _spread(np.array([fit.gradient for fit in found.fits])),
+        },
+    }
+
+
+def measure_few_shot(run: Run) -> Fields | None:
+    """Run logistic regressions on k images a class, for each k and draw."""
+    features = run.features()
+    if features is None:
+        return None
+    recipe: FewShotLogisticRecipe = run.recipe
+    found = evaluate_few_shot(
+        features[0],
+        run.train.targets,
+        features[1],
+        run.test.targets,
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric.rpartition("-k")[0],
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    metrics: dict[str, float] = {}
+    curves: dict[str, list[list[float]]] = {}
+    for k, draws in found.draws.items():
+        for name in draws[0].metrics:
+            values = [draw.metrics[name] for draw in draws]
+            metrics[f"{name}-k{k}"] = float(np.mean(values))
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            curves.setdefault(f"{name} by images per class", []).append([k, metrics[f"{name}-k{k}"], spread])
+    by_k: dict[str, Any] = {}
+    for k, draws in found.draws.items():
+        by_k[str(k)] = {
+            "metrics": [draw.metrics for draw in draws],
+            "penalties": [draw.penalty for draw in draws],
+            "images": [draw.images for draw in draws],
+        }
+    converged = all(draw.converged for draws in found.draws.values() for draw in draws)
+    details = {"by_k": by_k, "held_out": found.held_out, "penalty_is": recipe.penalty}
+    return {"metrics": metrics, "curves": curves, "converged": converged, "details": details}
+
+
+def measure_episodes(run: Run) -> Fields | None:
+    """Run few-shot episodes on the images of both splits."""
+    features = run.features()
+    if features is None:
+        return None
+    targets = np.concatenate([run.train.targets, run.test.targets])
+    classes = run.train.classes
+    found = evaluate_episodes(
+        np.concatenate(features), targets, classes=len(classes), recipe=run.recipe, seed=run.trial.seed
+    )
+    return {
+        "metrics": {"top1": found.top1},
+        "details": {
+            "deviation_over_episodes": found.deviation,
+            "interval_95": found.interval,
+            "classes_left_out": [classes[label] for label in found.left_out],
         },
     }
 

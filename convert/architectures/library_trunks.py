@@ -27,6 +27,13 @@ class LibraryTrunk(Trunk):
             raise ModelError(f"{self.name}: gives {_told(features)} for {len(images)} images; expected features (N, F)")
         return features.flatten(1)
 
+    def stem(self) -> nn.Module | None:
+        """Return a ResNet's first ReLU, which is called `relu` in torchvision and `act1` in timm."""
+        model: Any = self.model
+        if MAPS not in self.offers or not hasattr(model, "layer4"):
+            return None
+        return getattr(model, "act1", None) or getattr(model, "relu", None)
+
     def _run(self, compute: Callable[[], Any], images: Tensor) -> Any:
         """Compute with position embeddings of the images' size."""
         self._fit_positions(images)

@@ -57,6 +57,10 @@ class ResNet50(Trunk):
                 kept.append(x)
         return kept
 
+    def stem(self) -> nn.Module:
+        """Return the first ReLU: its output is (N, 64 width, H/2, W/2)."""
+        return self.relu
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to globally averaged features (N, features)."""
         [res5] = self.maps(images, last=1)

@@ -43,6 +43,10 @@ class Trunk(nn.Module):
         """Return the four modules whose outputs are the last four maps; nothing where they are not known."""
         return ()
 
+    def stem(self) -> nn.Module | None:
+        """Return the module whose output is a ResNet's map before its first pooling (VISSL's conv1); None elsewhere."""
+        return None
+
     def lacks(self, form: str, words: str) -> ModelError:
         """Return the error of who asks for features that this architecture does not have."""
         return ModelError(f"{self.name}: has no {words} ({form}); it offers {', '.join(sorted(self.offers))}")

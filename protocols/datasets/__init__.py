@@ -25,6 +25,7 @@ from twinbench.protocols.datasets.large import IMAGENET, IMAGENET_1PCT, IMAGENET
 from twinbench.protocols.datasets.scenes import SCENES
 
 __all__ = [
+    "CIFAR10",
     "CITYSCAPES",
     "CITYSCAPES_INSTANCES",
     "COCO17",
@@ -42,6 +43,7 @@ __all__ = [
     "PLACES205",
     "PUBLISHED",
     "SCENES",
+    "TWELVE",
     "VOC07",
     "VOC0712",
     "VOC12AUG_SEG",
@@ -53,10 +55,14 @@ __all__ = [
     "Subset",
 ]
 
+CIFAR10 = suites.CIFAR10
+# Kornblith's, SimCLR's and BYOL's suite, in the order of BYOL's table 3.
+TWELVE = (*suites.ELEVEN[:7], VOC07, *suites.ELEVEN[7:])
+
 PUBLISHED = (
     *detection.PAPER,
     *large.PAPER,
-    *suites.TWELVE,
+    *suites.ELEVEN,
     *more.SMALL,
     *large.SIBLINGS,
     *detection.DENSE,

@@ -18,6 +18,7 @@ VOC07 = DataSet(
     "voc",
     20,
     (5011, 4952),  # trainval, test
+    validation="val",
     about=About(
         title="PASCAL VOC 2007, classification",
         source="VOC2007's lists; BYOL, table 10: 2501 / 2510 / 4952",

@@ -82,6 +82,8 @@ class DataSet:
     images: tuple[int, int] = (0, 0)  # training, test
     subset: Subset = "100%"
     is_read: bool = True  # whether anything here reads its labels
+    validation: str = ""  # official split among the training images that a penalty is chosen on; empty: none
+    headline: str = ""  # what is reported on it of a recipe with several metrics; empty: top-1
     trains_on: str = ""  # of a set that only tests: the data set whose training images its head learns from
     about: About = About()
 
@@ -89,6 +91,12 @@ class DataSet:
     def folder(self) -> str:
         """The key of its root folder in a suite's `data`."""
         return self.place or self.name
+
+    @property
+    def validation_share(self) -> float:
+        """Which part of the training images chooses a penalty in BYOL's table 10; 0: it is not in it."""
+        held = dict(self.about.splits).get("val", 0) if "BYOL" in self.about.suites else 0
+        return held / self.images[0] if self.images[0] else 0.0
 
     @property
     def is_counted(self) -> bool:

@@ -21,7 +21,8 @@ class ImageTransform:
 
     resize: Annotated[int, SIDE_OR_NONE]  # short side in pixels; 0: none
     crop: Annotated[int, SIDE]  # side of the square input in pixels
-    shape: Literal["center-crop", "squash"]  # squash: scale both sides to `crop`, aspect ratio not kept
+    # squash: scale both sides to `crop`, aspect ratio not kept; squash-crop: to `resize`, then crop the centre
+    shape: Literal["center-crop", "squash", "squash-crop"]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     # pillow: antialiased, as torchvision; the others: OpenCV's bilinear, which is not, and how sides are rounded
     backend: Literal["pillow", "opencv", "albumentations"] = "pillow"
@@ -68,9 +69,18 @@ class Recipe:
         """
         raise NotImplementedError
 
+    def metric_on(self, tasks: tuple[Task, ...], headline: str) -> str:
+        """Return the headline on data of one of `tasks`, on which `headline` is what people report; empty: any."""
+        return ""
+
     def rules(self) -> Iterator[tuple[str, str]]:
         """Yield each field that contradicts another one, with what was expected."""
         yield from ()
+
+    @property
+    def takes_validation(self) -> bool:
+        """Say whether it chooses something on an official validation split, where the data have one."""
+        return False
 
     @property
     def features(self) -> Features | None:

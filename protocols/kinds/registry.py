@@ -2,9 +2,11 @@
 
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 
 _CLASSES = (
@@ -12,7 +14,11 @@ _CLASSES = (
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
     KnnRecipe,
+    EpisodesRecipe,
+    LogisticRecipe,
+    FewShotLogisticRecipe,
     ProbeRecipe,
+    LayerProbeRecipe,
     FineTuningRecipe,
     DetectionRecipe,
     SegmentationRecipe,

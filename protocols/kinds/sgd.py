@@ -1,11 +1,52 @@
-"""The kinds trained by SGD: a linear probe on a frozen backbone, and fine-tuning of all of it."""
+"""The kinds trained by SGD: linear probes on a frozen backbone, of one layer or of several, and fine-tuning of all."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
-from twinbench.protocols.ranges import ABOVE_0, COUNT, FROM_0, MOMENTUM, RISING
+from twinbench.protocols.ranges import ABOVE_0, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, RISING, Range
+
+STAGES = ("conv1", "res2", "res3", "res4", "res5")  # whose maps are pooled; conv1 is the stem before its own pooling
+AVERAGE, BARE = "res5avg", "res5avg-linear"  # res5's global average, and the same without a norm before the classifier
+LAYERS = (*STAGES, AVERAGE, BARE)
+SOME_LAYERS = Range(LAYERS.__contains__, "").of_each(
+    f"different layers of {', '.join(LAYERS)}, for example res4,res5", different=True
+)
+_EACH = f"of each of {', '.join(STAGES)}"
+KERNELS = Range(
+    lambda values: len(values) == len(STAGES) and all(map(COUNT.holds, values)),
+    f"{len(STAGES)} whole numbers of at least 1, one {_EACH}",
+)
+PADDINGS = Range(
+    lambda values: len(values) == len(STAGES) and all(map(COUNT_OR_NONE.holds, values)),
+    f"{len(STAGES)} whole numbers of at least 0, one {_EACH}",
+)
+
+TrainCrop = Literal["resized", "random", "none"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image differs from a test image; each is mirrored half of the time.
+
+    `resized`: a crop of 8 to 100 % of the image, at any place. `random`: the test image's size before its crop, and of
+    that the crop at any place. `none`: as at test time.
+    """
+
+    crop: TrainCrop = "resized"
+    jitter: float = 0.0  # brightness, contrast and saturation by factors of 1 - jitter to 1 + jitter
+    lighting: float = 0.0  # deviation of AlexNet's shift along ImageNet's principal colours
+
+
+@dataclass(frozen=True)
+class LayerHead:
+    """A linear classifier on one layer of a backbone."""
+
+    name: str
+    stage: int  # whose map: 1 is the stem's, 5 res5's
+    pool: tuple[int, int, int] | None  # kernel, stride and padding of an average; None: the global one
+    has_norm: bool  # a batch norm before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +67,9 @@ class SgdRecipe(Recipe):
     schedule: Literal["cosine", "steps"]  # both change once an epoch
     milestones: Annotated[tuple[int, ...], RISING]  # epochs after which the rate drops (steps)
     gamma: Annotated[float, ABOVE_0]  # factor of a drop (steps)
-    head: Literal["linear", "batchnorm-linear"]
+    # standardized: by a batch norm without scale and shift of its own
+    head: Literal["linear", "batchnorm-linear", "standardized-linear"]
     head_init_std: Annotated[float, FROM_0]  # of a normal distribution, bias 0; 0: PyTorch's own draw, bias too
-    feature: Literal["gap", "res5-avg6"] = "gap"
     precision: Precision = "fp32"  # of the network; no bf16 where it is trained; the head is float32
 
     @property
@@ -36,8 +77,18 @@ class SgdRecipe(Recipe):
         """One class an image."""
         return ("single-label",)
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training images: PyTorch's crop of ImageNet training."""
+        return Augmentation()
+
+    @property
+    def layer_heads(self) -> tuple[LayerHead, ...]:
+        """The heads that are trained side by side; empty: one, on `feature`."""
+        return ()
+
     def metrics(self) -> tuple[str, ...]:
-        """Return accuracies."""
+        """Return accuracies: first all top-5s, then as many top-1s in the same order."""
         return ("top5", "top1")
 
     def rules(self) -> Iterator[tuple[str, str]]:
@@ -50,20 +101,51 @@ class SgdRecipe(Recipe):
         return "epoch", self.epochs
 
     @property
-    def test_features(self) -> Features:
-        """The features of the test images, where the backbone is frozen."""
-        return Features(self.transform, self.feature, self.precision)
+    def test_features(self) -> Features | None:
+        """The features of the test images that are extracted once; None if they are computed after every epoch."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeRecipe(SgdRecipe):
-    """A linear classifier on a frozen backbone."""
+class FrozenRecipe(SgdRecipe):
+    """Linear classifiers on a frozen backbone."""
 
-    kind: ClassVar[str] = "probe"
+    later: ClassVar[tuple[str, ...]] = ("train_crop", "jitter", "lighting")
     train_backbone: ClassVar[bool] = False
     lr_backbone: ClassVar[float] = 0.0
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
+
+    train_crop: TrainCrop = "resized"
+    jitter: Annotated[float, FROM_0] = 0.0
+    lighting: Annotated[float, FROM_0] = 0.0
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training images."""
+        return Augmentation(self.train_crop, self.jitter, self.lighting)
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Only PyTorch's crops are drawn, and no random one is drawn of an image that is no larger."""
+        yield from super().rules()
+        if self.train_crop != "resized" and self.transform.backend != "pillow":
+            yield "train_crop", f"resized where transform.backend={self.transform.backend}"
+        if self.train_crop == "random" and self.transform.resize < self.transform.crop:
+            yield "train_crop", "resized or none where transform.resize is smaller than transform.crop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRecipe(FrozenRecipe):
+    """A linear classifier on a frozen backbone."""
+
+    kind: ClassVar[str] = "probe"
+
+    feature: Literal["gap", "res5-avg6"] = "gap"
+
+    @property
+    def test_features(self) -> Features:
+        """The features of the test images."""
+        return Features(self.transform, self.feature, self.precision)
 
     @property
     def shares_test_features(self) -> bool:
@@ -82,12 +164,64 @@ class ProbeRecipe(SgdRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerProbeRecipe(FrozenRecipe):
+    """A linear classifier on each of several layers of a frozen backbone, all of them trained in one pass.
+
+    Their losses are added, so that none feels the others. `kernels`, `strides` and `paddings` are of the averages that
+    pool the maps of conv1 and res2 to res5, in this order, whether a layer takes part or not.
+    """
+
+    kind: ClassVar[str] = "layer-probe"
+    feature: ClassVar[str] = "layers"
+
+    layers: Annotated[tuple[str, ...], SOME_LAYERS]
+    kernels: Annotated[tuple[int, ...], KERNELS]
+    strides: Annotated[tuple[int, ...], KERNELS]
+    paddings: Annotated[tuple[int, ...], PADDINGS]
+
+    @property
+    def layer_heads(self) -> tuple[LayerHead, ...]:
+        """The heads in the order of `layers`."""
+        found: list[LayerHead] = []
+        for name in self.layers:
+            has_norm = self.head != "linear" and name != BARE
+            if name in STAGES:
+                index = STAGES.index(name)
+                pool = self.kernels[index], self.strides[index], self.paddings[index]
+                found.append(LayerHead(name, index + 1, pool, has_norm))
+            else:
+                found.append(LayerHead(name, len(STAGES), None, has_norm))
+        return tuple(found)
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return accuracies by layer."""
+        return tuple(f"{accuracy}-{name}" for accuracy in ("top5", "top1") for name in self.layers)
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """An average over padding alone has no meaning, and PyTorch refuses it."""
+        yield from super().rules()
+        if any(2 * padding > kernel for kernel, padding in zip(self.kernels, self.paddings, strict=True)):
+            yield "paddings", "half of each kernel or less"
+
+    @property
+    def takes(self) -> Takes:
+        """The maps of all stages."""
+        return "maps"
+
+    @property
+    def passing_megabytes(self) -> float:
+        """Seven heads and their momentum, for 1000 classes."""
+        return 370.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
     train_backbone: ClassVar[bool] = True
 
+    feature: Literal["gap", "res5-avg6"] = "gap"
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
     norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
@@ -114,4 +248,4 @@ class FineTuningRecipe(SgdRecipe):
             yield "norm_groups", "a divisor of batch_size"
 
 
-TrainedRecipe = ProbeRecipe | FineTuningRecipe
+TrainedRecipe = ProbeRecipe | LayerProbeRecipe | FineTuningRecipe

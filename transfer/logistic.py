@@ -1,0 +1,254 @@
+"""Logistic regression with a penalty that is chosen on images held out, as its variants do it.
+
+A penalty is tried on the training images that are not held out, scored on those that are, and the best one is used on
+all of them. What the numbers of a variant multiply is brought into one form: losses summed over images, and lambda / 2
+times the squared weights, biases free. Letters: N rows, M test rows, F features, K classes.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from twinbench.data.validation import drawn, drawn_by_class
+from twinbench.protocols.house import UserError
+from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.transfer.metrics import counted, eleven_points, per_class_accuracy
+from twinbench.transfer.solver.softmax import Softmax
+from twinbench.transfer.solver.softmax_fit import Fit
+from twinbench.transfer.solver.softmax_reference import Lbfgs
+
+
+class LogisticError(UserError):
+    """Features and labels that no logistic regression can be fitted to."""
+
+
+class Solver(Protocol):
+    """Fits softmax regressions of several penalties to the same images, in the order of the penalties."""
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
+        """Return a fit a penalty for features (N, F) with class indices (N,).
+
+        Each class has a column of weights with its penalty, of two classes, too.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LogisticResult:
+    """What the chosen penalty reached, and how it was found."""
+
+    metrics: dict[str, float]  # percent
+    penalty: float  # the chosen one, in the variant's own numbers
+    tried: list[tuple[float, float]]  # each penalty, in the order tried, with its percent on the images held out
+    held_out: int  # images
+    fits: list[Fit] = field(repr=False)  # the last ones: one, or one a class
+
+    @property
+    def converged(self) -> bool:
+        """Say whether each of the last fits ended at its minimum."""
+        return all(fit.converged for fit in self.fits)
+
+
+def logistic_solver(recipe: LogisticRecipe, device: str) -> Solver:
+    """Return the recipe's solver: ours goes to the minimum."""
+    if recipe.solver == "lbfgs":
+        return Fits(Lbfgs(True, recipe.tolerance, recipe.max_iterations, recipe.warm_start))
+    return Fits(Softmax(device=device, tolerance=recipe.tolerance))
+
+
+def held_out(
+    targets: np.ndarray, recipe: LogisticRecipe, official: np.ndarray | None, of_table: float, seed: int
+) -> np.ndarray:
+    """Return which training images choose the penalty, (N,) bool.
+
+    They are the `official` ones where the recipe asks for these and there are any; else the recipe's share, or where it
+    has none the data set's share `of_table`, or where that is 0 a fifth.
+    """
+    if official is not None and recipe.validation == "official":
+        return official
+    share = recipe.held_out or of_table or FIFTH
+    if recipe.draw == "by-class" and targets.ndim == 1:
+        return drawn_by_class(targets, share, torchs_order(len(targets)))
+    count = int(len(targets) * share + ROUNDING)
+    return drawn(len(targets), count, _order(recipe, len(targets), seed))
+
+
+FIFTH = 0.2  # of data that no table of held-out images knows
+ROUNDING = 1e-9  # a share of a table's count is that count again
+
+
+def _order(recipe: LogisticRecipe, images: int, seed: int) -> np.ndarray:
+    """Return the permutation whose first images are held out, drawn as the variant's code draws it."""
+    if recipe.draw == "numpy":
+        order = list(range(images))
+        np.random.RandomState(0).shuffle(order)
+        return np.array(order)
+    if recipe.draw in ("torch", "by-class"):
+        return torchs_order(images)
+    return np.random.default_rng(seed).permutation(images)
+
+
+def torchs_order(images: int, seed: int = 0) -> np.ndarray:
+    """Return the permutation that torch draws of a seed."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed)).numpy()
+
+
+def evaluate_logistic(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    test_y: np.ndarray,
+    held: np.ndarray,
+    *,
+    classes: int,
+    recipe: LogisticRecipe,
+    metric: str,
+    solver: Solver,
+) -> LogisticResult:
+    """Choose a penalty on the rows that are `held`, (N,) bool, fit it to all, and measure on the test rows.
+
+    Targets are class indices (N,), or (N, K) in {1, 0, -1}. `metric` is the one that chooses. LogisticError if features
+    are not finite, or a class has no image to be learned from.
+    """
+    for name, x in (("training", train_x), ("test", test_x)):
+        if not np.isfinite(x).all():
+            raise LogisticError(f"{name} features with NaN or infinity; expected finite numbers")
+    task = Several(classes, recipe, solver) if train_y.ndim > 1 else One(classes, recipe, solver)
+    task.require(train_y)
+    tried: list[tuple[float, float]] = []
+
+    def chosen_by(penalties: Sequence[float]) -> list[float]:
+        found = task.fits(train_x[~held], train_y[~held], penalties)
+        values = [task.metrics(fits, train_x[held], train_y[held])[metric] for fits in found]
+        tried.extend(zip(penalties, values, strict=True))
+        return values
+
+    penalty = search(recipe, chosen_by)
+    (fits,) = task.fits(train_x, train_y, [penalty])
+    return LogisticResult(task.metrics(fits, test_x, test_y), penalty, tried, int(held.sum()), fits)
+
+
+def search(recipe: LogisticRecipe, score: Callable[[Sequence[float]], list[float]]) -> float:
+    """Return the best penalty: of the recipe's own, then of steps beside the best that are halved in logarithms.
+
+    The first of equal ones counts. Of a halved step the smaller penalty is tried first, and the larger one only where
+    that was no better: so does Google's linear_eval.
+    """
+    penalties = list(recipe.penalties)
+    values = score(penalties)
+    place = int(np.argmax(values))
+    best, value = penalties[place], values[place]
+    lower = max(place - 1, 0)
+    step = penalties[lower + 1] / penalties[lower] if recipe.halvings else 1.0
+    for _ in range(recipe.halvings):
+        step = math.sqrt(step)
+        for candidate in (best / step, best * step):
+            (found,) = score([candidate])
+            if found > value:
+                best, value = candidate, found
+                break
+    return best
+
+
+def as_lambda(recipe: LogisticRecipe, penalty: float, classes: int) -> float:
+    """Return what stands before |W|^2 / 2 beside summed losses, for a number of the recipe's search.
+
+    A binary regression has one column of weights where a softmax of two has two, each the other's negative: it is that
+    softmax at twice the penalty.
+    """
+    columns = 2 if classes == 2 and recipe.binary == "logistic" else 1
+    return columns * {"lambda/2": penalty, "lambda": 2 * penalty, "C": 1 / penalty}[recipe.penalty]
+
+
+@dataclass(frozen=True)
+class Fits:
+    """A solver of softmax regressions, whichever the order that it goes through the penalties in."""
+
+    solve: Softmax | Lbfgs
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
+        """Return a fit a penalty; see `Solver`."""
+        rows, labels = torch.as_tensor(np.asarray(x)), torch.as_tensor(y)
+        found: dict[float, Fit] = {}
+        for solution in self.solve(rows, labels, torch.ones(len(rows), 1), lambdas, classes):
+            found[solution.penalty] = Fit(
+                solution.weights[0].T.numpy(),
+                solution.biases[0].numpy(),
+                float(solution.gradient[0]),
+                int(solution.iterations[0]),
+                bool(solution.converged[0]),
+            )
+        return [found[value] for value in lambdas]
+
+
+@dataclass(frozen=True)
+class One:
+    """One class an image: a softmax over all classes."""
+
+    classes: int
+    recipe: LogisticRecipe
+    solver: Solver
+
+    def require(self, targets: np.ndarray) -> None:
+        """Raise LogisticError for a class without an image."""
+        counts = np.bincount(targets, minlength=self.classes)
+        if counts.min() == 0:
+            raise LogisticError(f"class {int(counts.argmin())} has 0 training images; expected at least 1: all there?")
+
+    def fits(self, x: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> list[list[Fit]]:
+        """Return a fit for each of the recipe's numbers, as a list of one."""
+        lambdas = [as_lambda(self.recipe, penalty, self.classes) for penalty in penalties]
+        return [[fit] for fit in self.solver(x, y, self.classes, lambdas)]
+
+    def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """Return percents for features (M, F) of class indices (M,)."""
+        predicted = fits[0].scores(x).argmax(1)
+        top1 = 100 * float((predicted == y).mean())
+        return {"top1": top1, "per-class": 100 * per_class_accuracy(predicted, y, self.classes)}
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several classes an image: a binary regression for each, all with one penalty."""
+
+    classes: int
+    recipe: LogisticRecipe
+    solver: Solver
+
+    def require(self, targets: np.ndarray) -> None:
+        """Raise LogisticError for a class without a positive, or without a negative."""
+        for name, rows in (("positive", targets == 1), ("negative", targets != 1)):
+            counts = rows.sum(0)
+            if counts.min() == 0:
+                raise LogisticError(
+                    f"class {int(counts.argmin())} has 0 {name} training images; expected at least 1: all there?"
+                )
+
+    def fits(self, x: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> list[list[Fit]]:
+        """Return for each of the recipe's numbers a fit a class."""
+        if self.recipe.warm_start:  # from one class to the next, and then on to the next penalty
+            return [[self._column(x, y, label, [penalty])[0] for label in range(self.classes)] for penalty in penalties]
+        by_class = [self._column(x, y, label, penalties) for label in range(self.classes)]
+        return [list(fits) for fits in zip(*by_class, strict=True)]
+
+    def _column(self, x: np.ndarray, y: np.ndarray, label: int, penalties: Sequence[float]) -> list[Fit]:
+        """Return a class's fits against the rest."""
+        rows = counted(torch.as_tensor(y[:, label]), self.recipe.ignored).numpy()
+        lambdas = [as_lambda(self.recipe, penalty, 2) for penalty in penalties]
+        return self.solver(x[rows], (y[rows, label] == 1).astype(np.int64), 2, lambdas)
+
+    def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """Return percents for features (M, F) of targets (M, K).
+
+        Classes without a positive or without a negative do not count.
+        """
+        columns = [np.diff(fit.scores(x), axis=1)[:, 0] for fit in fits]
+        scores, targets = torch.as_tensor(np.stack(columns, 1)), torch.as_tensor(y)
+        areas = eleven_points(
+            scores, targets == 1, counted(targets, self.recipe.ignored), from_one=self.recipe.ap == "from-1"
+        )
+        return {"mAP-11": 100 * float(areas.nanmean())}
