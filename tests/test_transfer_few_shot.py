@@ -50,9 +50,9 @@ def test_each_draw_is_the_sources(monkeypatch):
     seen = []
 
     class Noting(Fits):
-        def __call__(self, x, y, classes, lambdas):
+        def __call__(self, x):
             seen.append(sorted(x[:, 0].astype(int).tolist()))
-            return super().__call__(x, y, classes, lambdas)
+            return super().__call__(x)
 
     recipe = dataclasses.replace(RECIPE, held_out=0.05)
     solver = Noting(Lbfgs(max_iterations=50))

@@ -143,7 +143,7 @@ def test_the_same_number_is_another_penalty_in_another_variant(recipe, number, v
 def test_a_penalty_is_what_scikit_learn_minimises():
     """The gradient of summed losses and lambda / 2 |W|^2 is nothing at scikit-learn's solution for C = 1 / lambda."""
     x, y = blobs()
-    (fit,) = DOUBLE(x.astype(float), y, 3, [4.0])
+    (fit,) = DOUBLE(x.astype(float))(y, 3, [4.0])
     scores = torch.tensor(fit.scores(x.astype(float)))
     wrong = torch.softmax(scores, 1).numpy() - np.eye(3)[y]
     np.testing.assert_allclose(x.T @ wrong + 4.0 * fit.weights, 0, atol=1e-4)
@@ -151,7 +151,7 @@ def test_a_penalty_is_what_scikit_learn_minimises():
 
 def test_a_binary_regression_is_a_softmax_at_twice_its_penalty():
     x, y = blobs(classes=2)
-    (ours,) = DOUBLE(x.astype(float), y, 2, [as_lambda(BYOL, 3.0, 2)])
+    (ours,) = DOUBLE(x.astype(float))(y, 2, [as_lambda(BYOL, 3.0, 2)])
     theirs = LogisticRegression(C=1 / 3.0, tol=1e-10, max_iter=10_000).fit(x.astype(float), y)
     np.testing.assert_allclose(ours.weights[:, 1] - ours.weights[:, 0], theirs.coef_[0], rtol=1e-5)
 
@@ -258,7 +258,7 @@ def test_an_early_end_is_marked():
 
 def test_a_warm_start_goes_on_from_the_fit_before():
     x, y = blobs(spread=2.0)
-    warm, cold = (Fits(Lbfgs(max_iterations=1000, warm_start=start))(x, y, 3, [1.0, 1.0]) for start in (True, False))
+    warm, cold = (Fits(Lbfgs(max_iterations=1000, warm_start=start))(x)(y, 3, [1.0, 1.0]) for start in (True, False))
     assert warm[1].iterations < cold[1].iterations
 
 

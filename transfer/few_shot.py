@@ -87,9 +87,10 @@ def _draw(
 ) -> Draw:
     """Fit a draw's `rows` with each penalty, choose one on the rows `held`, and measure it."""
     fits: dict[float, list[Fit]] = {}
+    fits_of = task.fitting(train_x[rows], train_y[rows])
 
     def chosen_by(penalties: Sequence[float]) -> list[float]:
-        tried = task.fits(train_x[rows], train_y[rows], penalties)
+        tried = fits_of(penalties)
         fits.update(zip(penalties, tried, strict=True))
         return [task.metrics(fit, train_x[held], train_y[held])[metric] for fit in tried]
 

@@ -6,8 +6,9 @@ times the squared weights, biases free. Letters: N rows, M test rows, F features
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from twinbench.data.validation import drawn, drawn_by_class
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.logistic import LogisticRecipe
 from twinbench.transfer.metrics import counted, eleven_points, per_class_accuracy
-from twinbench.transfer.solver.softmax import Softmax
+from twinbench.transfer.solver.softmax import Softmax, SoftmaxSolution
 from twinbench.transfer.solver.softmax_fit import Fit
 from twinbench.transfer.solver.softmax_reference import Lbfgs
 
@@ -26,14 +27,19 @@ class LogisticError(UserError):
     """Features and labels that no logistic regression can be fitted to."""
 
 
+# (class indices (N,), how many classes, penalties) to a fit a penalty, in their order. Each class has a column of
+# weights with its penalty, of two classes, too.
+Fitting = Callable[[np.ndarray, int, Sequence[float]], list[Fit]]
+
+
+Tried = Callable[[Sequence[float]], list[list[Fit]]]  # the recipe's numbers to the fits of each, one or one a class
+
+
 class Solver(Protocol):
-    """Fits softmax regressions of several penalties to the same images, in the order of the penalties."""
+    """Fits softmax regressions."""
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
-        """Return a fit a penalty for features (N, F) with class indices (N,).
-
-        Each class has a column of weights with its penalty, of two classes, too.
-        """
+    def __call__(self, x: np.ndarray) -> Fitting:
+        """Return what fits labels to features (N, F)."""
         ...
 
 
@@ -120,15 +126,15 @@ def evaluate_logistic(
     task = Several(classes, recipe, solver) if train_y.ndim > 1 else One(classes, recipe, solver)
     task.require(train_y)
     tried: list[tuple[float, float]] = []
+    fits_of = task.fitting(train_x[~held], train_y[~held])
 
     def chosen_by(penalties: Sequence[float]) -> list[float]:
-        found = task.fits(train_x[~held], train_y[~held], penalties)
-        values = [task.metrics(fits, train_x[held], train_y[held])[metric] for fits in found]
+        values = [task.metrics(fits, train_x[held], train_y[held])[metric] for fits in fits_of(penalties)]
         tried.extend(zip(penalties, values, strict=True))
         return values
 
     penalty = search(recipe, chosen_by)
-    (fits,) = task.fits(train_x, train_y, [penalty])
+    (fits,) = task.fitting(train_x, train_y)([penalty])
     return LogisticResult(task.metrics(fits, test_x, test_y), penalty, tried, int(held.sum()), fits)
 
 
@@ -170,19 +176,28 @@ class Fits:
 
     solve: Softmax | Lbfgs
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, classes: int, lambdas: Sequence[float]) -> list[Fit]:
-        """Return a fit a penalty; see `Solver`."""
-        rows, labels = torch.as_tensor(np.asarray(x)), torch.as_tensor(y)
-        found: dict[float, Fit] = {}
-        for solution in self.solve(rows, labels, torch.ones(len(rows), 1), lambdas, classes):
-            found[solution.penalty] = Fit(
-                solution.weights[0].T.numpy(),
-                solution.biases[0].numpy(),
-                float(solution.gradient[0]),
-                int(solution.iterations[0]),
-                bool(solution.converged[0]),
-            )
-        return [found[value] for value in lambdas]
+    def __call__(self, x: np.ndarray) -> Fitting:
+        """Return what fits labels to features (N, F); our solver turns them once for all labels."""
+        features = torch.as_tensor(np.asarray(x))
+        if isinstance(self.solve, Softmax):
+            return partial(_fitted, partial(self.solve.on, self.solve.turned(features)))
+        return partial(_fitted, partial(self.solve, features))
+
+
+def _fitted(
+    solve: Callable[..., Iterator[SoftmaxSolution]], y: np.ndarray, classes: int, lambdas: Sequence[float]
+) -> list[Fit]:
+    """Return a fit a penalty of one split, all rows."""
+    found: dict[float, Fit] = {}
+    for solution in solve(torch.as_tensor(y), torch.ones(len(y), 1), lambdas, classes):
+        found[solution.penalty] = Fit(
+            solution.weights[0].T.numpy(),
+            solution.biases[0].numpy(),
+            float(solution.gradient[0]),
+            int(solution.iterations[0]),
+            bool(solution.converged[0]),
+        )
+    return [found[value] for value in lambdas]
 
 
 @dataclass(frozen=True)
@@ -199,10 +214,15 @@ class One:
         if counts.min() == 0:
             raise LogisticError(f"class {int(counts.argmin())} has 0 training images; expected at least 1: all there?")
 
-    def fits(self, x: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> list[list[Fit]]:
-        """Return a fit for each of the recipe's numbers, as a list of one."""
-        lambdas = [as_lambda(self.recipe, penalty, self.classes) for penalty in penalties]
-        return [[fit] for fit in self.solver(x, y, self.classes, lambdas)]
+    def fitting(self, x: np.ndarray, y: np.ndarray) -> Tried:
+        """Return what fits features (N, F) with class indices (N,)."""
+        fit = self.solver(x)
+
+        def fits(penalties: Sequence[float]) -> list[list[Fit]]:
+            lambdas = [as_lambda(self.recipe, penalty, self.classes) for penalty in penalties]
+            return [[found] for found in fit(y, self.classes, lambdas)]
+
+        return fits
 
     def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Return percents for features (M, F) of class indices (M,)."""
@@ -228,18 +248,26 @@ class Several:
                     f"class {int(counts.argmin())} has 0 {name} training images; expected at least 1: all there?"
                 )
 
-    def fits(self, x: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> list[list[Fit]]:
-        """Return for each of the recipe's numbers a fit a class."""
-        if self.recipe.warm_start:  # from one class to the next, and then on to the next penalty
-            return [[self._column(x, y, label, [penalty])[0] for label in range(self.classes)] for penalty in penalties]
-        by_class = [self._column(x, y, label, penalties) for label in range(self.classes)]
-        return [list(fits) for fits in zip(*by_class, strict=True)]
+    def fitting(self, x: np.ndarray, y: np.ndarray) -> Tried:
+        """Return what fits features (N, F) with targets (N, K), each class against the rest."""
+        columns = self._columns(x, y)
 
-    def _column(self, x: np.ndarray, y: np.ndarray, label: int, penalties: Sequence[float]) -> list[Fit]:
-        """Return a class's fits against the rest."""
-        rows = counted(torch.as_tensor(y[:, label]), self.recipe.ignored).numpy()
-        lambdas = [as_lambda(self.recipe, penalty, 2) for penalty in penalties]
-        return self.solver(x[rows], (y[rows, label] == 1).astype(np.int64), 2, lambdas)
+        def fits(penalties: Sequence[float]) -> list[list[Fit]]:
+            lambdas = [as_lambda(self.recipe, penalty, 2) for penalty in penalties]
+            if self.recipe.warm_start:  # from one class to the next, and then on to the next penalty
+                return [[fit(labels, 2, [value])[0] for fit, labels in columns] for value in lambdas]
+            by_class = [fit(labels, 2, lambdas) for fit, labels in columns]
+            return [list(found) for found in zip(*by_class, strict=True)]
+
+        return fits
+
+    def _columns(self, x: np.ndarray, y: np.ndarray) -> list[tuple[Fitting, np.ndarray]]:
+        """Return for each class what fits its labels, and these; where no row is dropped, one for all."""
+        if self.recipe.ignored == "negative":
+            fit = self.solver(x)
+            return [(fit, (y[:, label] == 1).astype(np.int64)) for label in range(self.classes)]
+        kept = [y[:, label] != -1 for label in range(self.classes)]
+        return [(self.solver(x[rows]), (y[rows, label] == 1).astype(np.int64)) for label, rows in enumerate(kept)]
 
     def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Return percents for features (M, F) of targets (M, K).

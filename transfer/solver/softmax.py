@@ -70,11 +70,20 @@ class Softmax:
         features (N, D); labels (N,), int64, below `classes`; splits (N, P), the rows' weights in each, 0 where a row is
         not in it (`of_rows` makes them of row numbers).
         """
-        assert min(penalties) > 0
         used = (splits > 0).any(1)
         if not used.all():
             features, labels, splits = features[used], labels[used], splits[used]
-        rows = AxisRows.of(features.to(self.device, self.dtype), bias=self.bias)
+        yield from self.on(self.turned(features), labels, splits, penalties, classes)
+
+    def turned(self, features: Tensor) -> AxisRows:
+        """Return features (N, D) in their principal axes: what several labels of the same rows share."""
+        return AxisRows.of(features.to(self.device, self.dtype), bias=self.bias)
+
+    def on(
+        self, rows: AxisRows, labels: Tensor, splits: Tensor, penalties: Sequence[float], classes: int
+    ) -> Iterator[SoftmaxSolution]:
+        """Yield what a call does, for rows that are `turned`, each of which some split should have."""
+        assert min(penalties) > 0
         stop = Stop(self.tolerance, self.distance, self.limit)
         newton = Newton(rows, labels.to(self.device), splits.to(self.device, self.dtype), classes, stop)
         for penalty in bar(sorted(penalties, reverse=True), what="softmax regression", unit="penalty"):
