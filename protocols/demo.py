@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from twinbench.protocols import classification, detection, segmentation
 from twinbench.protocols.datasets import SCENES
@@ -10,7 +10,7 @@ from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
+from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.schema import Protocol
 
@@ -28,6 +28,8 @@ PROBE_EPOCHS = 8
 DETECTOR_RATE = 0.05
 
 SEGMENTER_ITERATIONS = 1600
+
+FrozenT = TypeVar("FrozenT", bound=FrozenRecipe)
 
 
 def _scaled(paper: Protocol) -> Protocol:
@@ -84,25 +86,12 @@ def _scaled_knn(recipe: KnnRecipe) -> KnnRecipe:
 
 
 def _scaled_probe(recipe: ProbeRecipe) -> ProbeRecipe:
-    return replace(
-        recipe,
-        transform=CENTER_CROP,
-        epochs=PROBE_EPOCHS,
-        milestones=_milestones(recipe),
-        batch_size=BATCH_SIZE,
-        lr_head=_rate(recipe.lr_head, recipe),
-        feature="gap",
-    )
+    return replace(_scaled_frozen(recipe), feature="gap")
 
 
 def _scaled_layer_probe(recipe: LayerProbeRecipe) -> LayerProbeRecipe:
     return replace(
-        recipe,
-        transform=CENTER_CROP,
-        epochs=PROBE_EPOCHS,
-        milestones=_milestones(recipe),
-        batch_size=BATCH_SIZE,
-        lr_head=_rate(recipe.lr_head, recipe),
+        _scaled_frozen(recipe),
         # 48 px give maps of 24, 12, 6, 3 and 2, pooled to 12, 6, 4, 3 and 2 as the paper's.
         kernels=(2, 2, 3, 1, 1),
         strides=(2, 2, 1, 1, 1),
@@ -110,9 +99,17 @@ def _scaled_layer_probe(recipe: LayerProbeRecipe) -> LayerProbeRecipe:
     )
 
 
-def _milestones(recipe: SgdRecipe) -> tuple[int, ...]:
-    """Return the epochs of the drops at the same parts of the demo's schedule."""
-    return tuple(round(milestone * PROBE_EPOCHS / recipe.epochs) for milestone in recipe.milestones)
+def _scaled_frozen(recipe: FrozenT) -> FrozenT:
+    """Return what both have in common: the drops at the same parts of a shorter schedule."""
+    milestones = tuple(round(milestone * PROBE_EPOCHS / recipe.epochs) for milestone in recipe.milestones)
+    return replace(
+        recipe,
+        transform=CENTER_CROP,
+        epochs=PROBE_EPOCHS,
+        milestones=milestones,
+        batch_size=BATCH_SIZE,
+        lr_head=_rate(recipe.lr_head, recipe),
+    )
 
 
 def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:

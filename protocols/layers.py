@@ -9,7 +9,7 @@ open-mmlab/mmselfsup at 6faad816, branch 0.x, the mhead files of configs/benchma
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets import IMAGENET, PLACES205
+from twinbench.protocols.datasets import IMAGENET, PLACES205, DataSet
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.sgd import LayerProbeRecipe
 from twinbench.protocols.schema import Protocol
@@ -68,45 +68,52 @@ MMSL_PLACES = replace(
     lighting=0.0,  # MMSL: none
 )
 
-BELOW_RES5 = ("top1-conv1", "top1-res2", "top1-res3", "top1-res4")
+
+def _layers(
+    name: str, title: str, recipe: LayerProbeRecipe, data_set: DataSet, metric: str, source: str, published_as: str = ""
+) -> Protocol:
+    """Return a protocol whose table has a column for each layer, the headline's first."""
+    columns = tuple(f"top1-{layer}" for layer in recipe.layers)
+    return Protocol(
+        name=name,
+        version=1,
+        title=title,
+        recipe=recipe,
+        data_set=data_set,
+        metric=metric,
+        also=tuple(column for column in columns if column != metric),
+        selected_on=LAST_EPOCH,
+        trials=1,
+        source=source,
+        published_as=published_as,
+    )
+
 
 PROTOCOLS = (
-    Protocol(
-        name="imagenet-layers-vissl",
-        version=1,
-        title="ImageNet linear classification on each layer, VISSL's seven heads in 28 epochs",
-        recipe=VISSL_LAYERS,
-        data_set=IMAGENET,
-        metric="top1-res5avg",
-        also=(*BELOW_RES5, "top1-res5", "top1-res5avg-linear"),
-        selected_on=LAST_EPOCH,
-        trials=1,
-        source="VISSL imagenet1k linear yaml",
+    _layers(
+        "imagenet-layers-vissl",
+        "ImageNet linear classification on each layer, VISSL's seven heads in 28 epochs",
+        VISSL_LAYERS,
+        IMAGENET,
+        "top1-res5avg",
+        "VISSL imagenet1k linear yaml",
     ),
-    Protocol(
-        name="imagenet-layers-mmselfsup",
-        version=1,
-        title="ImageNet linear classification on each layer, MMSelfSup's Feature1 to Feature5",
-        recipe=MMSL_IMAGENET,
-        data_set=IMAGENET,
-        metric="top1-res5",
-        also=BELOW_RES5,
-        selected_on=LAST_EPOCH,
-        trials=1,
-        source="MMSL imagenet/resnet50_mhead_linear-8xb32-steplr-90e_in1k.py",
+    _layers(
+        "imagenet-layers-mmselfsup",
+        "ImageNet linear classification on each layer, MMSelfSup's Feature1 to Feature5",
+        MMSL_IMAGENET,
+        IMAGENET,
+        "top1-res5",
+        "MMSL imagenet/resnet50_mhead_linear-8xb32-steplr-90e_in1k.py",
         published_as="imagenet_layers_mmselfsup",
     ),
-    Protocol(
-        name="places205-layers-mmselfsup",
-        version=1,
-        title="Places205 linear classification on each layer, MMSelfSup's Feature1 to Feature5",
-        recipe=MMSL_PLACES,
-        data_set=PLACES205,
-        metric="top1-res5",
-        also=BELOW_RES5,
-        selected_on=LAST_EPOCH,
-        trials=1,
-        source="MMSL places205/resnet50_mhead_8xb32-steplr-28e_places205.py",
+    _layers(
+        "places205-layers-mmselfsup",
+        "Places205 linear classification on each layer, MMSelfSup's Feature1 to Feature5",
+        MMSL_PLACES,
+        PLACES205,
+        "top1-res5",
+        "MMSL places205/resnet50_mhead_8xb32-steplr-28e_places205.py",
         published_as="places205_layers_mmselfsup",
     ),
 )

@@ -15,8 +15,8 @@ scikit-learn.
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets import TWELVE
-from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.datasets import TWELVE, DataSet
+from twinbench.protocols.kinds.base import ImageTransform, Recipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.schema import Protocol
@@ -108,126 +108,87 @@ EPISODES_50 = replace(EPISODES, shots=50)  # SSLT: its paper's tables have 5, 20
 # SSLT few_shot.py: FEW_SHOT_DATASETS; VOC2007's images have several classes
 SINGLE_LABEL = tuple(entry for entry in TWELVE if entry.name not in ("birdsnap", "voc07"))
 
+ON_VALIDATION = "a validation split, official or held out of the training images; then all of them"
+
+
+def _family(
+    name: str,
+    title: str,
+    recipe: Recipe,
+    sets: tuple[DataSet, ...],
+    selected_on: str,
+    source: str,
+    published_as: str = "",
+) -> Protocol:
+    """Return a recipe on several sets, with the metric that is reported on the first of them."""
+    first = sets[0]
+    metric = recipe.metric_on(first.tasks, first.headline) or recipe.metrics()[-1]
+    return Protocol(name, 1, title, recipe, first, metric, selected_on, 1, source, published_as, sets=sets)
+
+
+def _episodes_title(shots: int) -> str:
+    return f"Few-shot episodes of five classes, {shots} images each, nearest class mean on frozen features"
+
+
 PROTOCOLS = (
-    Protocol(
-        name="linear12-byol",
-        version=1,
-        title="Twelve data sets, logistic regression on frozen features, BYOL's procedure, converged",
-        recipe=BYOL,
-        data_set=TWELVE[0],
-        sets=TWELVE,
-        metric="top1",
-        selected_on="a validation split, official or held out of the training images; then all of them",
-        trials=1,
-        source="BYOL D.1, D.2",
+    _family(
+        "linear12-byol",
+        "Twelve data sets, logistic regression on frozen features, BYOL's procedure, converged",
+        BYOL,
+        TWELVE,
+        ON_VALIDATION,
+        "BYOL D.1, D.2",
         published_as="linear12",
     ),
-    Protocol(
-        name="linear12-ssl-transfer",
-        version=1,
-        title="Eleven data sets, logistic regression on frozen features, as ssl-transfer runs it: 100 iterations",
-        recipe=SSL_TRANSFER,
-        data_set=TWELVE[0],
-        sets=tuple(entry for entry in TWELVE if entry.name != "birdsnap"),  # SSLT: LINEAR_DATASETS
-        metric="top1",
-        selected_on="a validation split, official or 20 % of the training images; then all of them",
-        trials=1,
-        source="SSLT",
+    _family(
+        "linear12-ssl-transfer",
+        "Eleven data sets, logistic regression on frozen features, as ssl-transfer runs it: 100 iterations",
+        SSL_TRANSFER,
+        tuple(entry for entry in TWELVE if entry.name != "birdsnap"),  # SSLT: LINEAR_DATASETS
+        "a validation split, official or 20 % of the training images; then all of them",
+        "SSLT",
     ),
-    Protocol(
-        name="linear12-dinov2",
-        version=1,
-        title="Twelve data sets, logistic regression on frozen features, DINOv2's procedure",
-        recipe=DINOV2,
-        data_set=TWELVE[0],
-        sets=TWELVE,
-        metric="top1",
-        selected_on="10 % of the training images; then all of them",
-        trials=1,
-        source="DINOv2",
+    _family(
+        "linear12-dinov2",
+        "Twelve data sets, logistic regression on frozen features, DINOv2's procedure",
+        DINOV2,
+        TWELVE,
+        "10 % of the training images; then all of them",
+        "DINOv2",
     ),
-    Protocol(
-        name="linear12-dinov3",
-        version=1,
-        title="Twelve data sets, logistic regression on frozen features, DINOv3's procedure",
-        recipe=DINOV3,
-        data_set=TWELVE[0],
-        sets=TWELVE,
-        metric="top1",
-        selected_on="10 % of the training images of each class; then all of them",
-        trials=1,
-        source="DINOv3",
+    _family(
+        "linear12-dinov3",
+        "Twelve data sets, logistic regression on frozen features, DINOv3's procedure",
+        DINOV3,
+        TWELVE,
+        "10 % of the training images of each class; then all of them",
+        "DINOv3",
     ),
-    Protocol(
-        name="linear12-clip",
-        version=1,
-        title="Twelve data sets, logistic regression on frozen features, CLIP's search",
-        recipe=CLIP,
-        data_set=TWELVE[0],
-        sets=TWELVE,
-        metric="top1",
-        selected_on="a validation split, official or held out of the training images; then all of them",
-        trials=1,
-        source="CLIP A.3",
+    _family(
+        "linear12-clip",
+        "Twelve data sets, logistic regression on frozen features, CLIP's search",
+        CLIP,
+        TWELVE,
+        ON_VALIDATION,
+        "CLIP A.3",
     ),
-    Protocol(
-        name="linear12-google",
-        version=1,
-        title="Twelve data sets, logistic regression on frozen features, by the search of Google's linear_eval",
-        recipe=GOOGLE,
-        data_set=TWELVE[0],
-        sets=TWELVE,
-        metric="top1",
-        selected_on="a validation split, official or held out of the training images; then all of them",
-        trials=1,
-        source="GOOGLE",
+    _family(
+        "linear12-google",
+        "Twelve data sets, logistic regression on frozen features, by the search of Google's linear_eval",
+        GOOGLE,
+        TWELVE,
+        ON_VALIDATION,
+        "GOOGLE",
     ),
-    Protocol(
-        name="few-shot-dinov3",
-        version=1,
-        title="Logistic regression on 1 to 16 images a class of frozen features, five draws, DINOv3's procedure",
-        recipe=FEW_SHOT_DINOV3,
-        data_set=SINGLE_LABEL[0],
-        sets=SINGLE_LABEL,
-        metric="top1-k16",
-        selected_on="1 % of the training images of each class, which train nothing",
-        trials=1,
-        source="DINOv3, with ours of what it leaves open",
+    _family(
+        "few-shot-dinov3",
+        "Logistic regression on 1 to 16 images a class of frozen features, five draws, DINOv3's procedure",
+        FEW_SHOT_DINOV3,
+        SINGLE_LABEL,
+        "1 % of the training images of each class, which train nothing",
+        "DINOv3, with ours of what it leaves open",
     ),
-    Protocol(
-        name="few-shot-5way-5shot",
-        version=1,
-        title="Few-shot episodes of five classes, 5 images each, nearest class mean on frozen features",
-        recipe=EPISODES,
-        data_set=SINGLE_LABEL[0],
-        sets=SINGLE_LABEL,
-        metric="top1",
-        selected_on="nothing",
-        trials=1,
-        source="SSLT few_shot.py",
-    ),
-    Protocol(
-        name="few-shot-5way-20shot",
-        version=1,
-        title="Few-shot episodes of five classes, 20 images each, nearest class mean on frozen features",
-        recipe=EPISODES_20,
-        data_set=SINGLE_LABEL[0],
-        sets=SINGLE_LABEL,
-        metric="top1",
-        selected_on="nothing",
-        trials=1,
-        source="SSLT few_shot.py",
-    ),
-    Protocol(
-        name="few-shot-5way-50shot",
-        version=1,
-        title="Few-shot episodes of five classes, 50 images each, nearest class mean on frozen features",
-        recipe=EPISODES_50,
-        data_set=SINGLE_LABEL[0],
-        sets=SINGLE_LABEL,
-        metric="top1",
-        selected_on="nothing",
-        trials=1,
-        source="SSLT few_shot.py",
-    ),
+    _family("few-shot-5way-5shot", _episodes_title(5), EPISODES, SINGLE_LABEL, "nothing", "SSLT few_shot.py"),
+    _family("few-shot-5way-20shot", _episodes_title(20), EPISODES_20, SINGLE_LABEL, "nothing", "SSLT few_shot.py"),
+    _family("few-shot-5way-50shot", _episodes_title(50), EPISODES_50, SINGLE_LABEL, "nothing", "SSLT few_shot.py"),
 )

@@ -61,7 +61,7 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
     A protocol with overrides has none: its numbers answer another question.
     """
     if protocol.sets:
-        return [entry for pair in protocol.pairs() for entry in published_for(pair, source)]
+        return [entry for pair in protocol.members.values() for entry in published_for(pair, source)]
     if not protocol.published_as or protocol.overrides:
         return []
     wanted = source.casefold()
@@ -76,5 +76,5 @@ def published_for(protocol: Protocol, source: str = "") -> list[Published]:
 
 def orphans() -> set[str]:
     """Return the tasks of published numbers that no protocol measures and that are not known to be UNMEASURED."""
-    measured = {pair.published_as for entry in PROTOCOLS.values() for pair in entry.pairs()}
+    measured = {pair.published_as for entry in PROTOCOLS.values() for pair in (entry, *entry.members.values())}
     return {entry.task for entry in published()} - measured - UNMEASURED

@@ -120,9 +120,13 @@ class Protocol:
         """Return the task of the published numbers of a family on one of its sets; empty for any other."""
         return f"{self.published_as}_{data_set.name}" if self.published_as and data_set in self.sets else ""
 
-    def pairs(self) -> "tuple[Protocol, ...]":
-        """Return what is run: of a family a pair for each of its sets, of any other the protocol itself."""
-        return tuple(map(self.on, self.sets)) or (self,)
+    @cached_property
+    def members(self) -> "Mapping[str, Protocol]":
+        """What a family is run as, by data set: a pair for each of its sets; nothing of any other protocol.
+
+        Made once: a table asks for each of its thousands of results.
+        """
+        return {data_set.name: self.on(data_set) for data_set in self.sets}
 
 
 def flat(recipe: object) -> list[tuple[str, str]]:

@@ -21,8 +21,7 @@ def catalogued(name: str) -> Protocol | None:
     """
     recipe, _, data = name.partition("@")
     found = PROTOCOLS.get(recipe)
-    pairs = {pair.data_set.name: pair for pair in found.pairs()} if found and found.sets else {}
-    return pairs.get(data, found)
+    return found.members.get(data, found) if found else None
 
 
 @dataclass(frozen=True, order=True)

@@ -16,14 +16,14 @@ def family_means(table: Table) -> tuple[Mean, ...]:
     for column in table.columns:
         name, _, data = column.protocol.partition("@")
         family = PROTOCOLS.get(name)
-        if family and data in {pair.data_set.name for pair in family.pairs() if family.sets}:
+        if family and data in family.members:
             families[name, column.version, column.fingerprint].append(column)
     found: list[Mean] = []
     for (name, version, fingerprint), columns in families.items():
         sets = tuple(column.protocol.partition("@")[2] for column in columns)
         if len(set(sets)) == len(sets) > 1:  # of one set twice, on other data or by another metric, neither is the one
             values = _values(table, columns)
-            found.append(Mean(name, version, fingerprint, sets, values, len(sets) == len(PROTOCOLS[name].sets)))
+            found.append(Mean(name, version, fingerprint, sets, values, len(sets) == len(PROTOCOLS[name].members)))
     return tuple(found)
 
 

@@ -239,7 +239,7 @@ def order(column: Column) -> tuple[object, ...]:
     variant = column.fingerprint != named.fingerprint
     family, at, name = named.name.partition("@")
     pair = (0, "") if column.protocol == named.name else (1, column.protocol)
-    sets = [data_set.name for data_set in PROTOCOLS[family].sets]
+    sets = list(PROTOCOLS[family].members)
     place = names.index(family), sets.index(name) if at else len(sets)
     return place, pair, column.version, variant, column.fingerprint, data, metric, column.metric
 

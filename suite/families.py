@@ -49,7 +49,7 @@ def _mapping(entry: object, where: str) -> dict[str, Any]:
 
 def _chosen(where: str, family: Protocol, names: object, data: Collection[str]) -> list[str]:
     """Return the family's pairs of the data sets called `names`, in the family's order; all where nothing is said."""
-    pairs = {pair.data_set.name: pair for pair in family.pairs()}
+    pairs = dict(family.members)
     if names is not None:
         if not isinstance(names, list) or not names:
             raise SuiteError(f"{where}.{SETS}: is {shown(names)}, expected a list of data sets, such as [cifar10, dtd]")

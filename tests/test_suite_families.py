@@ -97,7 +97,7 @@ def test_a_family_is_no_protocol_of_one_trial():
 
 def test_each_set_has_the_metric_that_is_reported_on_it():
     """BYOL, D.1: mean per class on four, AP at 11 points on VOC2007, else top-1."""
-    found = {pair.data_set.name: pair.metric for pair in PROTOCOLS["linear12-byol"].pairs()}
+    found = {pair.data_set.name: pair.metric for pair in PROTOCOLS["linear12-byol"].members.values()}
     per_class = {"fgvc-aircraft", "oxford-pets", "caltech101", "flowers102"}
     assert {name for name, metric in found.items() if metric == "per-class"} == per_class
     assert {name for name, metric in found.items() if metric == "mAP-11"} == {"voc07"}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe
-from twinbench.transfer.logistic import LogisticError, One, Solver, held_out, search, torchs_order
+from twinbench.transfer.logistic import One, Solver, held_out, require_finite, search, torchs_order
 from twinbench.transfer.solver.softmax_fit import Fit
 
 
@@ -45,9 +45,7 @@ def evaluate_few_shot(
     solver: Solver,
 ) -> FewShotResult:
     """Fit each draw of each k for features (N, F) with class indices (N,); `metric` chooses the penalties."""
-    for name, x in (("training", train_x), ("test", test_x)):
-        if not np.isfinite(x).all():
-            raise LogisticError(f"{name} features with NaN or infinity; expected finite numbers")
+    require_finite(train_x, test_x)
     task = One(classes, recipe, solver)
     held = held_out(train_y, recipe, None, 0, seed=0)
     order = torchs_order(len(train_y))

@@ -98,6 +98,13 @@ def _order(recipe: LogisticRecipe, images: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(images)
 
 
+def require_finite(train_x: np.ndarray, test_x: np.ndarray) -> None:
+    """Raise LogisticError for features that are no numbers."""
+    for name, x in (("training", train_x), ("test", test_x)):
+        if not np.isfinite(x).all():
+            raise LogisticError(f"{name} features with NaN or infinity; expected finite numbers")
+
+
 def torchs_order(images: int, seed: int = 0) -> np.ndarray:
     """Return the permutation that torch draws of a seed."""
     return torch.randperm(images, generator=torch.Generator().manual_seed(seed)).numpy()
@@ -120,9 +127,7 @@ def evaluate_logistic(
     Targets are class indices (N,), or (N, K) in {1, 0, -1}. `metric` is the one that chooses. LogisticError if features
     are not finite, or a class has no image to be learned from.
     """
-    for name, x in (("training", train_x), ("test", test_x)):
-        if not np.isfinite(x).all():
-            raise LogisticError(f"{name} features with NaN or infinity; expected finite numbers")
+    require_finite(train_x, test_x)
     task = Several(classes, recipe, solver) if train_y.ndim > 1 else One(classes, recipe, solver)
     task.require(train_y)
     tried: list[tuple[float, float]] = []

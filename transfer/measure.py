@@ -28,7 +28,7 @@ from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 from twinbench.transfer.options import Options
-from twinbench.transfer.trials import Run
+from twinbench.transfer.run import Run
 
 log = logging.getLogger(__name__)
 FEATURES = "features"  # the folder below OUT that a trial without --cache keeps its features in until it ends

@@ -17,7 +17,7 @@ class EpisodesRecipe(Recipe):
 
     kind: ClassVar[str] = "episodes"
     room: ClassVar[Room] = "transfer"
-    measured_by: ClassVar[str] = "transfer.trials:measure_episodes"
+    measured_by: ClassVar[str] = "transfer.twelve:measure_episodes"
 
     transform: ImageTransform
     ways: Annotated[int, WAYS]

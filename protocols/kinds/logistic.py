@@ -28,7 +28,7 @@ class LogisticRecipe(Recipe):
 
     kind: ClassVar[str] = "logistic"
     room: ClassVar[Room] = "transfer"
-    measured_by: ClassVar[str] = "transfer.trials:measure_logistic"
+    measured_by: ClassVar[str] = "transfer.twelve:measure_logistic"
 
     transform: ImageTransform
     penalties: Annotated[tuple[float, ...], COSTS]  # in the order that they are tried; the first of equal ones is taken
@@ -91,7 +91,7 @@ class FewShotLogisticRecipe(LogisticRecipe):
     """
 
     kind: ClassVar[str] = "few-shot-logistic"
-    measured_by: ClassVar[str] = "transfer.trials:measure_few_shot"
+    measured_by: ClassVar[str] = "transfer.twelve:measure_few_shot"
 
     shots: Annotated[tuple[int, ...], SHOTS]  # k: images a class; of a class with fewer all
     draws: Annotated[int, COUNT]  # of each size

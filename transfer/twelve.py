@@ -1,0 +1,98 @@
+"""What the recipes of protocols/linear12.py do in a trial: logistic regression, and few images a class."""
+
+from typing import Any
+
+import numpy as np
+
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.transfer.episodes import evaluate_episodes
+from twinbench.transfer.few_shot import evaluate_few_shot
+from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
+from twinbench.transfer.run import Fields, Run, spread
+
+
+def measure_logistic(run: Run) -> Fields | None:
+    """Run a logistic regression; the details hold each penalty that was tried, with what it reached."""
+    arrays = run.arrays()
+    if arrays is None:
+        return None
+    recipe: LogisticRecipe = run.recipe
+    data_set = run.trial.protocol.data_set
+    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_share, run.trial.seed)
+    found = evaluate_logistic(
+        *arrays,
+        held,
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric,
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    return {
+        "metrics": found.metrics,
+        "converged": found.converged,
+        "curves": {"on images held out": sorted([penalty, value] for penalty, value in found.tried)},
+        "details": {
+            "penalty": found.penalty,
+            "penalty_is": recipe.penalty,
+            "held_out": found.held_out,
+            "held_out_by": "an official split" if held is run.validation else "a draw",
+            "iterations": spread(np.array([fit.iterations for fit in found.fits])),
+            "gradient": spread(np.array([fit.gradient for fit in found.fits])),
+        },
+    }
+
+
+def measure_few_shot(run: Run) -> Fields | None:
+    """Run logistic regressions on k images a class, for each k and draw."""
+    arrays = run.arrays()
+    if arrays is None:
+        return None
+    recipe: FewShotLogisticRecipe = run.recipe
+    found = evaluate_few_shot(
+        *arrays,
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric.rpartition("-k")[0],
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    metrics: dict[str, float] = {}
+    curves: dict[str, list[list[float]]] = {}
+    by_k: dict[str, Any] = {}
+    for k, draws in found.draws.items():
+        for name in draws[0].metrics:
+            values = [draw.metrics[name] for draw in draws]
+            metrics[f"{name}-k{k}"] = float(np.mean(values))
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            curves.setdefault(f"{name} by images per class", []).append([k, metrics[f"{name}-k{k}"], deviation])
+        by_k[str(k)] = {
+            "metrics": [draw.metrics for draw in draws],
+            "penalties": [draw.penalty for draw in draws],
+            "images": [draw.images for draw in draws],
+        }
+    converged = all(draw.converged for draws in found.draws.values() for draw in draws)
+    details = {"by_k": by_k, "held_out": found.held_out, "penalty_is": recipe.penalty}
+    return {"metrics": metrics, "curves": curves, "converged": converged, "details": details}
+
+
+def measure_episodes(run: Run) -> Fields | None:
+    """Run few-shot episodes on the images of both splits."""
+    arrays = run.arrays()
+    if arrays is None:
+        return None
+    train_x, train_y, test_x, test_y = arrays
+    classes = run.train.classes
+    found = evaluate_episodes(
+        np.concatenate([train_x, test_x]),
+        np.concatenate([train_y, test_y]),
+        classes=len(classes),
+        recipe=run.recipe,
+        seed=run.trial.seed,
+    )
+    return {
+        "metrics": {"top1": found.top1},
+        "details": {
+            "deviation_over_episodes": found.deviation,
+            "interval_95": found.interval,
+            "classes_left_out": [classes[label] for label in found.left_out],
+        },
+    }
