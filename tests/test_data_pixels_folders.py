@@ -139,6 +139,24 @@ def test_a_list_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, messa
     assert "\n" not in str(found.value)
 
 
+def test_an_empty_line_between_names_is_refused(mine: Path) -> None:
+    """It was left out, and every class after it had the number before its own."""
+    (mine / "classes.txt").write_text("background\n\ncell wall\n")
+    with pytest.raises(DataError, match=r"classes.txt, line 2: empty; expected a name a line"):
+        read(mine)
+    (mine / "classes.txt").write_text("\ufeffbackground\r\ncell wall\r\n\n")
+    assert read(mine).classes == ("background", "cell wall")
+
+
+def test_labels_of_boxes_beside_images_are_no_masks(tmp_path: Path) -> None:
+    """YOLO's form, images/train beside labels/train with a text an image, was told to bring a list of classes."""
+    photograph(tmp_path / "images" / "train" / "a.jpg")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DataError, match="no data for segmentation; looked for"):
+        read(tmp_path)
+
+
 def test_without_a_list_the_numbers_mean_nothing(mine: Path) -> None:
     (mine / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"no classes.txt or classes.csv; expected what the numbers in the masks mean"):

@@ -66,7 +66,7 @@ def _by_opencv(recipe: ImageTransform, image: Image) -> Tensor:
     """
     pixels = np.asarray(image)
     rounds = recipe.backend == "albumentations"
-    if recipe.shape == "squash-crop":
+    if recipe.resize and recipe.shape == "squash-crop":
         pixels = resized(pixels, recipe.resize, recipe.resize)
     elif recipe.resize:
         height, width = pixels.shape[:2]

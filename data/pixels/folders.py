@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from twinbench.data.decode import SIXTEEN_BITS, read_numbers
-from twinbench.data.errors import DataError, read_lines
+from twinbench.data.errors import DataError, read_lines, read_text
 from twinbench.data.folders.walk import Walk
 from twinbench.data.paths import PathList
 from twinbench.data.pixels.colours import palette
@@ -34,6 +34,7 @@ LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 MOST_CLASSES = IGNORED  # numbers 0 to 254 are classes, once they are decoded
 NUMBERS = 1 << 16
 UNKNOWN = 256  # in a table of numbers: not on the list
+EXPECTED_LIST = "expected the classes, a name a line"
 EXPECTED = "images/train beside masks/train, or train/images beside train/masks, or NAME.jpg beside NAME_mask.png"
 
 
@@ -54,11 +55,16 @@ def find_folders(source: Source, split: str) -> Folders | None:
                 Folders(root / "images" / name, root / masks / name),
                 Folders(root / name / "images", root / name / masks),
             ):
-                if found.images.is_dir() and found.masks.is_dir():
+                if found.images.is_dir() and _holds_a_mask(found.masks):
                     return found
         if (root / name).is_dir() and any((root / name).glob(f"*{BESIDE}.png")):
             return Folders(root / name, root / name)
     return None
+
+
+def _holds_a_mask(folder: Path) -> bool:
+    """Say whether a folder has a file that may be a mask, at any depth: labels/ may be of boxes, a text an image."""
+    return folder.is_dir() and any(path.suffix.lower() in LOSSLESS for path in folder.rglob("*"))
 
 
 def read_folders(source: Source, split: str) -> PixelImages:
@@ -89,8 +95,7 @@ def read_classes(path: Path) -> tuple[list[int], tuple[str, ...]]:
 
     The first list has a place for every number up to the largest that is named, UNKNOWN between them.
     """
-    lines = read_lines(path, "expected the classes, a name a line")
-    entries = _numbered(path, lines) if path.suffix == ".csv" else list(enumerate(lines))
+    entries = _numbered(path, read_lines(path, EXPECTED_LIST)) if path.suffix == ".csv" else _named(path)
     numbers = [number for number, _ in entries]
     if len(set(numbers)) < len(numbers):
         twice = next(number for place, number in enumerate(numbers) if number in numbers[:place])
@@ -109,6 +114,17 @@ def read_classes(path: Path) -> tuple[list[int], tuple[str, ...]]:
     for number, name in entries:
         meaning[number] = next(places) if name else IGNORED
     return meaning, classes
+
+
+def _named(path: Path) -> list[tuple[int, str]]:
+    """Return the names of a list with their numbers; DataError for an empty line, which would shift the rest."""
+    names = [line.strip() for line in read_text(path, EXPECTED_LIST).rstrip().split("\n")]
+    if "" in names:
+        raise DataError(
+            f"{path}, line {names.index('') + 1}: empty; expected a name a line, from number 0 on; numbers without a "
+            "name stand in a classes.csv, as `3,`"
+        )
+    return list(enumerate(names))
 
 
 def _numbered(path: Path, lines: list[str]) -> list[tuple[int, str]]:
