@@ -14,6 +14,7 @@ from torchvision import transforms
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import twinbench
+from tests.probe_kills import interrupt_after
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
 from twinbench.data.images import read_rgb
@@ -25,7 +26,6 @@ from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.protocols.layers import MMSL_IMAGENET, VISSL_LAYERS
 from twinbench.protocols.published import published_for
-from twinbench.transfer import probe as probes
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import FeatureError
 from twinbench.transfer.layers import layer_maps
@@ -229,15 +229,7 @@ def test_a_process_without_images_has_logits_of_none():
 
 @pytest.mark.parametrize("saves", [1, 4, 7])  # of 5 an epoch: after its three steps, before and after its evaluation
 def test_killed_and_resumed_equals_never_killed(backbone, splits, tmp_path, seven, saves, monkeypatch):
-    monkeypatch.setattr(probes, "SAVE_SECONDS", -1)
-    save, count = Probe._save, iter(range(1, 100))
-
-    def stop_after_some(self):
-        save(self)
-        if next(count) == saves:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Probe, "_save", stop_after_some)
+    interrupt_after(monkeypatch, saves)
     with pytest.raises(KeyboardInterrupt):
         probe(backbone, splits, tmp_path, SEVEN).run()
     monkeypatch.undo()

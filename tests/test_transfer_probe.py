@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.probe_kills import interrupt_after
 from twinbench.convert import files
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
@@ -368,15 +369,7 @@ def test_killed_within_an_epoch_equals_never_killed(
     backbone, splits, tmp_path, recipe, saves, monkeypatch, never_killed
 ):
     whole, out = never_killed(recipe)
-    monkeypatch.setattr(probes, "SAVE_SECONDS", -1)
-    save, count = Probe._save, iter(range(1, 100))
-
-    def stop_after_some(self):
-        save(self)
-        if next(count) == saves:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Probe, "_save", stop_after_some)
+    count = interrupt_after(monkeypatch, saves)
     with pytest.raises(KeyboardInterrupt):
         probe(backbone, splits, tmp_path / "cut", recipe).run()
     assert files.load(tmp_path / "cut/checkpoint.pth")["step"] == saves % 4
