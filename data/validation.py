@@ -23,9 +23,13 @@ def with_validation(source: Source, data_set: DataSet, *, wanted: bool) -> Sourc
 
 
 def validation_images(layout: str, source: Source) -> LabelledImages:
-    """Return the split that a source's `validation` names."""
-    options = {name: value for name, value in source.options.items() if name != VALIDATION}
-    return read_labelled(layout, replace(source, options={**options, "train": source.named(VALIDATION)}), "train")
+    """Return the split that a source's `validation` names; it is read as another training split would be."""
+    split = source.named(VALIDATION)
+    options = {name: value for name, value in source.options.items() if name != VALIDATION} | {"train": split}
+    try:
+        return read_labelled(layout, replace(source, options=options), "train")
+    except DataError as error:
+        raise DataError(f"validation split {split}: {error}") from None
 
 
 def official(layout: str, source: Source, train: LabelledImages) -> np.ndarray | None:

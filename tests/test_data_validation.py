@@ -63,7 +63,7 @@ def test_a_split_that_is_all_of_the_training_images_is_refused(voc: Path) -> Non
 
 def test_a_split_that_is_not_there_is_refused(voc: Path) -> None:
     source = Source.of(f"{voc}?train=trainval&test=test&validation=nothing")
-    with pytest.raises(DataError, match="nothing"):
+    with pytest.raises(DataError, match=r"validation split nothing: .*nothing"):
         official("voc", source, read_labelled("voc", source, "train"))
 
 

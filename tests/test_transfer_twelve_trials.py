@@ -9,6 +9,7 @@ import pytest
 
 import twinbench
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import UserError
 from twinbench.report.asked import Asked
 from twinbench.transfer.measure import measure
 from twinbench.transfer.options import Options
@@ -59,6 +60,21 @@ def test_episodes_are_drawn_from_both_splits(scenes: Path, tmp_path: Path) -> No
     assert result is not None
     assert 0 <= result.metrics["top1"] <= 100
     assert result.details["interval_95"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("few-shot-5way-5shot", {"shots": 4000}, "0 of 10 classes have 4000"),
+        ("linear12-dinov2", {"held_out": 1e-9}, "training images: 0 to choose a setting on"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_features_are_extracted(
+    scenes: Path, tmp_path: Path, name: str, settings: dict[str, float], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        measure(asked(f"{name}@digits", scenes / "imagenet", tmp_path / "out", SMALL | settings))
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_the_command_refuses_a_family_in_one_line(scenes: Path, tmp_path: Path, capsys) -> None:

@@ -38,13 +38,7 @@ def evaluate_episodes(
     if not np.isfinite(x).all():
         raise EpisodesError("features with NaN or infinity; expected finite numbers")
     each = recipe.shots + recipe.queries
-    counts = np.bincount(y, minlength=classes)
-    usable = np.flatnonzero(counts >= each)
-    if len(usable) < recipe.ways:
-        raise EpisodesError(
-            f"{len(usable)} of {classes} classes have {recipe.shots} + {recipe.queries} images; expected at least "
-            f"{recipe.ways}; use --set shots=N or --set queries=N"
-        )
+    usable = usable_classes(y, classes, recipe)
     rows = [np.flatnonzero(y == label) for label in range(classes)]
     rng = np.random.default_rng(seed)
     accuracies: list[float] = []
@@ -54,8 +48,19 @@ def evaluate_episodes(
         accuracies.append(_accuracy(x[drawn].astype(np.float64), recipe.shots))
     deviation = float(np.std(accuracies))
     interval = CONFIDENCE * deviation / len(accuracies) ** 0.5
-    left_out = tuple(np.flatnonzero(counts < each).tolist())
+    left_out = tuple(np.setdiff1d(np.arange(classes), usable).tolist())
     return EpisodesResult(float(np.mean(accuracies)), deviation, interval, left_out)
+
+
+def usable_classes(y: np.ndarray, classes: int, recipe: EpisodesRecipe) -> np.ndarray:
+    """Return the classes that have images enough, of class indices (N,); EpisodesError if an episode wants more."""
+    usable = np.flatnonzero(np.bincount(y, minlength=classes) >= recipe.shots + recipe.queries)
+    if len(usable) < recipe.ways:
+        raise EpisodesError(
+            f"{len(usable)} of {classes} classes have {recipe.shots} + {recipe.queries} images; expected at least "
+            f"{recipe.ways}; use --set shots=N or --set queries=N"
+        )
+    return usable
 
 
 def _accuracy(features: np.ndarray, shots: int) -> float:

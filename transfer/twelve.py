@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
-from twinbench.transfer.episodes import evaluate_episodes
+from twinbench.transfer.episodes import evaluate_episodes, usable_classes
 from twinbench.transfer.few_shot import evaluate_few_shot
 from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
 from twinbench.transfer.run import Fields, Run, spread
@@ -13,12 +13,13 @@ from twinbench.transfer.run import Fields, Run, spread
 
 def measure_logistic(run: Run) -> Fields | None:
     """Run a logistic regression; the details hold each penalty that was tried, with what it reached."""
+    recipe: LogisticRecipe = run.recipe
+    data_set = run.trial.protocol.data_set
+    # before the features: it may fail
+    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_share, run.trial.seed)
     arrays = run.arrays()
     if arrays is None:
         return None
-    recipe: LogisticRecipe = run.recipe
-    data_set = run.trial.protocol.data_set
-    held = held_out(run.train.targets, recipe, run.validation, data_set.validation_share, run.trial.seed)
     found = evaluate_logistic(
         *arrays,
         held,
@@ -76,17 +77,13 @@ def measure_few_shot(run: Run) -> Fields | None:
 
 def measure_episodes(run: Run) -> Fields | None:
     """Run few-shot episodes on the images of both splits."""
-    arrays = run.arrays()
-    if arrays is None:
+    classes, targets = run.train.classes, np.concatenate([run.train.targets, run.test.targets])
+    usable_classes(targets, len(classes), run.recipe)  # before the features: it may fail
+    features = run.features()
+    if features is None:
         return None
-    train_x, train_y, test_x, test_y = arrays
-    classes = run.train.classes
     found = evaluate_episodes(
-        np.concatenate([train_x, test_x]),
-        np.concatenate([train_y, test_y]),
-        classes=len(classes),
-        recipe=run.recipe,
-        seed=run.trial.seed,
+        np.concatenate(features), targets, classes=len(classes), recipe=run.recipe, seed=run.trial.seed
     )
     return {
         "metrics": {"top1": found.top1},
