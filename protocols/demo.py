@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, detection, segmentation
+from twinbench.protocols import classification, detection, labels, neighbors, segmentation
 from twinbench.protocols.datasets import SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
-from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
+from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -83,6 +84,18 @@ def _scaled_one_vs_rest(recipe: OneVsRestSvmRecipe) -> OneVsRestSvmRecipe:
 
 def _scaled_knn(recipe: KnnRecipe) -> KnnRecipe:
     return replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
+
+
+def _scaled_knn_grid(recipe: KnnGridRecipe) -> KnnGridRecipe:
+    return replace(recipe, transform=CENTER_CROP, feature="gap")
+
+
+def _scaled_few_shot_knn(recipe: FewShotKnnRecipe) -> FewShotKnnRecipe:
+    return replace(recipe, transform=CENTER_CROP, feature="gap", neighbors=(10, 20))
+
+
+def _scaled_labels(recipe: LabelsRecipe) -> LabelsRecipe:
+    return replace(recipe, transform=CENTER_CROP)
 
 
 def _scaled_probe(recipe: ProbeRecipe) -> ProbeRecipe:
@@ -182,6 +195,9 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     LowShotSvmRecipe.kind: _scaled_low_shot,
     OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
     KnnRecipe.kind: _scaled_knn,
+    KnnGridRecipe.kind: _scaled_knn_grid,
+    FewShotKnnRecipe.kind: _scaled_few_shot_knn,
+    LabelsRecipe.kind: _scaled_labels,
     ProbeRecipe.kind: _scaled_probe,
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
@@ -190,5 +206,7 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
-PAPERS = classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS
+# At one temperature they differ in what is the same on the scenes: the demo has DINO's.
+_NEIGHBORS = tuple(paper for paper in neighbors.PROTOCOLS if paper.recipe.kind != KnnRecipe.kind)
+PAPERS = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS
 PROTOCOLS = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints

@@ -3,7 +3,8 @@
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
-from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
+from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
@@ -14,9 +15,12 @@ _CLASSES = (
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
     KnnRecipe,
+    KnnGridRecipe,
+    FewShotKnnRecipe,
     EpisodesRecipe,
     LogisticRecipe,
     FewShotLogisticRecipe,
+    LabelsRecipe,
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
