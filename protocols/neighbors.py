@@ -38,7 +38,9 @@ EP = KnnGridRecipe(
     transform=replace(BICUBIC, interpolation="bicubic"),  # EP build_transforms: Resize(256, 3), CenterCrop(224)
     neighbors=(5, 10, 15, 20, 50, 100, 200),  # EP run_knn_eval
     temperatures=(0.07, 0.1, 0.2),  # EP tools/gen_leaderboard.py: --T_sweep
-    feature="class",  # EP results.csv: lp_variant cls, of encoders that have one; `pos`, the mean of patches, else
+    # EP results.csv: lp_variant; of encoders without a class token the mean of patches. Of most ViTs EP takes it before
+    # the last norm, which its logs put at 0.1 to 0.5 points of DINO, iBOT and MoCo v3, and at 19 of MAE.
+    feature="class",  # EP results.csv: lp_variant cls
     chosen_on="test",  # EP tools/parse_knn.py: the best of the grid on val
     held_out=0.0,  # EP: none
 )
@@ -51,11 +53,13 @@ LIGHTLY = KnnRecipe(
     transform=BILINEAR,  # LIGHTLY knn_eval.py: Resize(256), CenterCrop(224)
     neighbors=(200,),  # LIGHTLY main.py: --knn-k
     temperature=0.1,  # LIGHTLY main.py: --knn-t; its ViTs' is 0.07
+    feature="gap",  # LIGHTLY barlowtwins.py and the others: forward, flattened
 )
 MMSELFSUP = KnnRecipe(
     transform=BILINEAR,  # MMSS knn_imagenet.py: short side 256, centre 224; by Pillow at v0.8.0, by OpenCV since v1.0
     neighbors=(10, 20, 100, 200),  # MMSS test_knn.py: --num-knn
     temperature=0.07,  # MMSS test_knn.py: --temperature
+    feature="gap",  # MMSS knn_imagenet.py: pool_cfg
 )
 MSF = KnnRecipe(
     transform=BILINEAR,  # MSF: Resize(256), CenterCrop(224)
