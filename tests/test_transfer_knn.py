@@ -5,12 +5,16 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from twinbench.convert.named import ModelError
 from twinbench.data.errors import DataError
-from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import SettingError
+from twinbench.report.asked import Asked
 from twinbench.transfer import knn
 from twinbench.transfer.knn import KnnError, _normalized, knn_accuracy, knn_grid
+from twinbench.transfer.measure import measure
 from twinbench.transfer.neighbors import best, evaluate_few_shot_knn, evaluate_grid, held_out
+from twinbench.transfer.options import Options
 
 
 def votes_by_loop(train_x, train_y, test_x, classes, k, temperature):
@@ -259,3 +263,48 @@ def test_shots_are_drawn_as_dinov2_draws_them(monkeypatch):
 def test_settings_that_no_run_can_have(name, settings, words):
     with pytest.raises(SettingError, match=words):
         PROTOCOLS[name].with_settings(settings)
+
+
+VIT = "timm:vit_tiny_patch16_224=random"
+
+
+def asked(name, backbone, data, out, settings):
+    settings = {"transform.resize": 40, "transform.crop": 32, "neighbors": "1,5", "topk": "1,2,3"} | settings
+    protocol = replace(find_protocol(f"{name}@digits"), metric=METRICS[name], width=0.125).with_settings(settings)
+    return Asked(protocol, backbone, data, out, method="ours", device="cpu", workers=0)
+
+
+METRICS = {
+    "imagenet-knn-dinov2": "top1-k5",
+    "imagenet-knn-ep": "top1",
+    "imagenet-knn-ep-heldout": "top1",
+    "imagenet-knn-dinov2-shots": "top1-n2-k2",
+}
+
+
+def test_trials_of_a_transformer_on_own_data(scenes, tmp_path):
+    """One extraction for all; the honest grid reports what its own choice of k and temperature gives."""
+    options, found = Options(cache=tmp_path / "features"), {}
+    for name, metric in METRICS.items():
+        settings = {"shots": "1,2"} if name.endswith("shots") else {}
+        found[name] = measure(asked(name, VIT, scenes / "imagenet", tmp_path / name, settings), options)
+        assert found[name].headline == metric
+    assert len(list((tmp_path / "features").rglob("features.npy"))) == 2
+    plain, grid, honest, shots = found.values()
+    assert plain.metrics.keys() == {f"top{n}-k{k}" for n in (1, 2, 3) for k in (1, 5)}
+    reported = dict(map(tuple, grid.curves["top1 by k at T = 0.07"]))
+    assert reported == {k: plain.metrics[f"top1-k{k}"] for k in (1, 5)}
+    assert grid.metrics["top1"] == max(y for curve in grid.curves.values() for _, y in curve)
+    assert grid.details["chosen_on"] == "test images"
+    assert honest.details["chosen_on"] == f"{honest.images['train'] // 10} training images"
+    assert honest.metrics["top1"] <= grid.metrics["top1"]
+    assert shots.metrics.keys() == {f"top{n}-n{m}-k{k}" for n in (1, 2, 3) for m, k in ((1, 1), (2, 1), (2, 2))}
+    assert [point[0] for point in shots.curves["top1-k1 by images per class"]] == [1, 2]
+
+
+def test_a_resnet_has_no_class_token_and_is_told_so(scenes, tmp_path):
+    with pytest.raises(ModelError, match="imagenet-knn-ep@digits on random: takes the tokens of a transformer"):
+        measure(asked("imagenet-knn-ep", "random", scenes / "imagenet", tmp_path, {}))
+    result = measure(asked("imagenet-knn-ep", "random", scenes / "imagenet", tmp_path, {"feature": "gap"}))
+    assert result is not None
+    assert result.overrides["feature"] == "gap"

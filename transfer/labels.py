@@ -181,15 +181,15 @@ def evaluate_labels(
         choosing = _equally_many(train_y, len(test_y), generator(seed, CHOOSE))
     task = One(classes, recipe, solver)
     heads = _Heads(train_x, train_y, test_x, test_y, task, recipe, metric, choosing)
-    found: Scores = {}
-    for size in recipe.sizes:
-        found[size] = []
-        for number in bar(range(recipe.draws_of(size)), what=f"labels, {size.name}", unit="draw"):
-            draw = finished.get(size, number)
-            if draw is None:
-                draw = heads.of(drawn(train_y, size, recipe, seed, number))
-                finished.add(size, number, draw)
-            found[size].append(draw)
+    found: Scores = {size: [] for size in recipe.sizes}
+    # Number by number, each with all sizes: so many draws done tell how long the others take.
+    planned = [(size, number) for number in range(recipe.draws) for size in found if number < recipe.draws_of(size)]
+    for size, number in bar(planned, what="labels", unit="draw"):
+        draw = finished.get(size, number)
+        if draw is None:
+            draw = heads.of(drawn(train_y, size, recipe, seed, number))
+            finished.add(size, number, draw)
+        found[size].append(draw)
     return found
 
 
