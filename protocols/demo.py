@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, detection, labels, neighbors, segmentation
+from twinbench.protocols import classification, dense, detection, labels, neighbors, segmentation
 from twinbench.protocols.datasets import SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
 from twinbench.protocols.kinds.labels import LabelsRecipe
+from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -29,6 +30,7 @@ PROBE_EPOCHS = 8
 DETECTOR_RATE = 0.05
 
 SEGMENTER_ITERATIONS = 1600
+LINEAR_ITERATIONS = 300
 
 FrozenT = TypeVar("FrozenT", bound=FrozenRecipe)
 
@@ -190,6 +192,19 @@ def _scaled_segmentation(recipe: SegmentationRecipe) -> SegmentationRecipe:
     )
 
 
+def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRecipe:
+    """Return a schedule of some hundred iterations on scenes of 96 px at twice their size."""
+    return replace(
+        recipe,
+        batch_size=8,
+        steps=tuple(step * LINEAR_ITERATIONS // recipe.iterations for step in recipe.steps),
+        iterations=LINEAR_ITERATIONS,
+        long_side=384 if recipe.long_side else 0,
+        short_side=192,
+        crop=96 if recipe.train_crop == "scaled" else 192,
+    )
+
+
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
     SvmRecipe.kind: _scaled_svm,
     LowShotSvmRecipe.kind: _scaled_low_shot,
@@ -203,10 +218,12 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     FineTuningRecipe.kind: _scaled_fine_tuning,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
+    LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
 # At one temperature they differ in what is the same on the scenes: the demo has DINO's.
 _NEIGHBORS = tuple(paper for paper in neighbors.PROTOCOLS if paper.recipe.kind != KnnRecipe.kind)
-PAPERS = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS
+_IMAGES = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS
+PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
 PROTOCOLS = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints
