@@ -30,7 +30,7 @@ from twinbench.transfer.run import Fields, Run
 from twinbench.transfer.solver.softmax_fit import Fit
 
 LOG = "log.jsonl"
-CHOOSE = 1 << 16  # the word of the draw of images that choose, which no draw's number is
+DRAW, CHOOSE = 1, 2  # what random numbers are for: draws by their number, and training images that choose
 Scores = dict[Size, "list[Draw]"]
 
 
@@ -100,7 +100,7 @@ ROUNDING = 1e-9  # 1 % of 300 images are 3
 
 def drawn(targets: np.ndarray, size: Size, recipe: LabelsRecipe, seed: int, number: int) -> np.ndarray:
     """Return the rows of a draw of class indices (N,), in the draw's order."""
-    draw = generator(seed, number)
+    draw = generator(seed, DRAW, number)
     order = draw.permutation(len(targets))
     counts = np.bincount(targets)
     if size.of == "class":
@@ -213,15 +213,17 @@ class _Heads:
             held = drawn_by_class(self.train_y[rows], self.recipe.held_out, np.arange(len(rows)))
         choosing = rows[held] if self.choosing is None else self.choosing
         head = _Head(self, rows[~held])
-        if len(choosing):
-            penalty = search(self.recipe, partial(head.scores, self.train_x[choosing], self.train_y[choosing]))
-        else:
-            penalty = self.recipe.alone
+        penalty = self._chosen_by(choosing, head) if len(choosing) else self.recipe.alone
         if held.any():
+            del head  # with its copy of the features, which may be most of ImageNet's
             head = _Head(self, rows)
         fit = head.fit(penalty)
         metrics = self.task.metrics([fit], head.scaled(self.test_x), self.test_y)
         return Draw(metrics, penalty, len(choosing), len(rows), fit.converged)
+
+    def _chosen_by(self, rows: np.ndarray, head: "_Head") -> float:
+        """Return the penalty at which the head does best on training `rows`."""
+        return search(self.recipe, partial(head.scores, self.train_x[rows], self.train_y[rows]))
 
 
 class _Head:
