@@ -119,8 +119,8 @@ def _trainings(missing: Sequence[Job]) -> Iterator[str]:
     for (family, trainings), sets in found.items():
         on = f" on each of {len(sets)} data sets" if len(sets) > 1 else ""
         yield (
-            f"{family}: a trial is {trainings} trainings, one after the other{on}; `gpus: N` in its entry has N GPUs share "
-            "each of them"
+            f"{family}: a trial is {trainings} trainings, one after the other{on}; `gpus: N` in its entry has N GPUs "
+            "share each of them"
         )
 
 

@@ -24,8 +24,8 @@ PADDINGS = Range(
 )
 
 TrainCrop = Literal["resized", "random", "none"]
-# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch of
-# s batches, 10 / s where that is less.
+# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch
+# of s batches, 10 / s where that is less.
 NormMomentum = Literal["torch", "by-epoch"]
 
 
