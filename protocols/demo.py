@@ -29,8 +29,9 @@ PROBE_EPOCHS = 8
 DETECTOR_RATE = 0.05
 
 SEGMENTER_ITERATIONS = 1600
-SEARCH_STEPS = 150
-SEARCH_RATES = (0.01, 0.1)
+# At the highest two of the paper's rates. Tried on scenes of seed 7, with the backbone pretrained there: 54 and 58 % of
+# the images held out; at a rate of 0.01 150 steps from a random one learned nothing.
+SEARCH_STEPS = 100
 
 FrozenT = TypeVar("FrozenT", bound=FrozenRecipe)
 
@@ -133,8 +134,8 @@ def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
         transform=CENTER_CROP,
         steps=SEARCH_STEPS,
         batch_size=BATCH_SIZE,
-        lrs=SEARCH_RATES,
-        weight_decays=(0.0, 0.0001),
+        lrs=recipe.lrs[-2:],
+        weight_decays=tuple(decay for decay in recipe.weight_decays if decay in (0.0, 0.0001)),
     )
 
 

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import twinbench
 from tests.probe_kills import interrupt_after
+from tests.test_transfer_processes import launch
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
@@ -346,6 +347,24 @@ def test_a_search_killed_between_trainings_ends_as_if_never_killed(scenes, tmp_p
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["training"] for line in lines][-2:] == [3, 4]
     assert not (tmp_path / "out" / "training-2").exists()
+
+
+def test_two_processes_share_each_training(scenes, tmp_path):
+    """At a rate at which nothing moves, so that what rounds otherwise is no other class; each image is scored once."""
+    settings = {**SMALL, "lrs": "1e-12", "weight_decays": "0"}
+    words = ["transfer", "finetune12-byol@mine", "timm:resnet18=random", str(scenes / "imagenet")]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    found = []
+    for world in (1, 2):
+        out = tmp_path / str(world)
+        launch(
+            world, tmp_path / f"said{world}", twinbench.main, [*words, str(out), "--workers", "0", "--device", "cpu"]
+        )
+        found.append(json.loads((out / "result.json").read_text()))
+    one, two = found
+    assert one["metrics"] == two["metrics"]
+    assert one["details"] == two["details"]
+    assert one["curves"]["loss"][0] == pytest.approx(two["curves"]["loss"][0], rel=1e-3)
 
 
 # --- what is refused
