@@ -76,6 +76,9 @@ class TimmTrunk(LibraryTrunk):
         """Return the tokens after each of the `last` blocks, normalised by the final norm."""
         if TOKENS not in self.offers:
             return super().tokens(images, last)
+        model: Any = self.model
+        if last > len(model.blocks):
+            raise ModelError(f"{self.name}: has {len(model.blocks)} blocks; expected at least the {last} asked for")
         found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
