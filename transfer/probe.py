@@ -60,13 +60,13 @@ class ProbeOutcome:
 def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     """Return what every learning rate is multiplied by during `epoch`, counted from 0, where no steps are counted."""
     if recipe.schedule == "cosine":
-        return cosine(epoch / recipe.epochs)
+        return cosine(epoch, recipe.epochs)
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
 
 
-def cosine(done: float) -> float:
-    """Return what a cosine has left of a rate when this share of the way, 0 to 1, is done."""
-    return 0.5 * (1 + math.cos(math.pi * done))
+def cosine(done: int, total: int) -> float:
+    """Return what a cosine has left of a rate after so many of all steps, or epochs."""
+    return 0.5 * (1 + math.cos(math.pi * done / total))
 
 
 class Probe:
@@ -187,7 +187,7 @@ class Probe:
     def _rate_factor(self, epoch: int, step: int) -> float:
         """Return what every learning rate is multiplied by in a step of an epoch, both counted from 0."""
         if self.recipe.steps and self.recipe.schedule == "cosine":
-            return cosine((epoch * len(self.batches) + step) / self.steps)
+            return cosine(epoch * len(self.batches) + step, self.steps)
         return rate_factor(self.recipe, epoch)
 
     def _is_tested(self, epoch: int) -> bool:
