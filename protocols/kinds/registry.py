@@ -4,19 +4,21 @@ from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
-from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 
 _CLASSES = (
     SvmRecipe,
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
+    LowShotOneVsRestSvmRecipe,
     KnnRecipe,
     EpisodesRecipe,
     LogisticRecipe,
     FewShotLogisticRecipe,
+    SizedLogisticRecipe,
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
