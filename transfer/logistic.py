@@ -231,13 +231,9 @@ class One:
 
     def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Return percents for features (M, F) of class indices (M,)."""
-        return accuracies(fits[0].scores(x).argmax(1), y, self.classes)
-
-
-def accuracies(predicted: np.ndarray, y: np.ndarray, classes: int) -> dict[str, float]:
-    """Return percents, over images and over classes, of predicted classes (M,) where `y` (M,) are right."""
-    top1 = 100 * float((predicted == y).mean())
-    return {"top1": top1, "per-class": 100 * per_class_accuracy(predicted, y, classes)}
+        predicted = fits[0].scores(x).argmax(1)
+        top1 = 100 * float((predicted == y).mean())
+        return {"top1": top1, "per-class": 100 * per_class_accuracy(predicted, y, self.classes)}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import numpy as np
 from twinbench.protocols.kinds.logistic import SizedLogisticRecipe
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
-from twinbench.transfer.logistic import LogisticError, One, Solver, Tried, accuracies, require_finite, search
-from twinbench.transfer.solver.softmax_fit import Fit
+from twinbench.transfer.logistic import LogisticError, One, Solver, require_finite, search
 
 
 @dataclass(frozen=True)
@@ -92,41 +91,23 @@ def evaluate_sized(
     single class.
     """
     require_finite(train_x, test_x)
+    task = One(classes, recipe, solver)
     found: list[SizedResult] = []
     for draw in bar(drawn, what="draws", unit="draw"):
-        choosing = _Shown.of(train_x[draw.train], train_y[draw.train], classes, recipe, solver)
-        penalty = choosing.best(metric, train_x[draw.validation], train_y[draw.validation])
-        both = _Shown.of(train_x[draw.rows], train_y[draw.rows], classes, recipe, solver)
-        (fit,) = both.fits([penalty])
-        found.append(SizedResult(both.metrics(fit, test_x, test_y), penalty, len(both.labels), fit[0].converged))
+        if len(np.unique(train_y[draw.train])) < 2:
+            raise LogisticError(f"1 class among {len(draw.train)} drawn images; expected two or more; draw more images")
+        penalty = _chosen(task, metric, train_x, train_y, draw)
+        (fits,) = task.fitting(train_x[draw.rows], train_y[draw.rows])([penalty])
+        there = len(np.unique(train_y[draw.rows]))
+        found.append(SizedResult(task.metrics(fits, test_x, test_y), penalty, there, fits[0].converged))
     return found
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """Regressions over the classes that are among some rows."""
+def _chosen(task: One, metric: str, x: np.ndarray, y: np.ndarray, draw: SizedDraw) -> float:
+    """Return the penalty that, fitted to a draw's training rows, is best on its validation rows."""
+    fits_of = task.fitting(x[draw.train], y[draw.train])
 
-    labels: np.ndarray  # theirs, rising
-    fits: Tried
-    classes: int  # of the data set
-    recipe: SizedLogisticRecipe
+    def values(penalties: Sequence[float]) -> list[float]:
+        return [task.metrics(fits, x[draw.validation], y[draw.validation])[metric] for fits in fits_of(penalties)]
 
-    @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, classes: int, recipe: SizedLogisticRecipe, solver: Solver) -> "_Shown":
-        """Prepare rows (n, F) with class indices (n,); LogisticError for a single class."""
-        labels, places = np.unique(y, return_inverse=True)
-        if len(labels) < 2:
-            raise LogisticError(f"a draw of {len(y)} images of 1 class; expected two or more; draw more images")
-        return cls(labels, One(len(labels), recipe, solver).fitting(x, places), classes, recipe)
-
-    def metrics(self, fits: list[Fit], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """Return percents for features (M, F) of class indices (M,)."""
-        return accuracies(self.labels[fits[0].scores(x).argmax(1)], y, self.classes)
-
-    def best(self, metric: str, x: np.ndarray, y: np.ndarray) -> float:
-        """Return the penalty that is best on features (M, F) of class indices (M,)."""
-
-        def values(penalties: Sequence[float]) -> list[float]:
-            return [self.metrics(fits, x, y)[metric] for fits in self.fits(penalties)]
-
-        return search(self.recipe, values)
+    return search(task.recipe, values)
