@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE, GAP, Takes, takes
 from twinbench.protocols.ranges import ABOVE_0, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, RISING, Range
 
 STAGES = ("conv1", "res2", "res3", "res4", "res5")  # whose maps are pooled; conv1 is the stem before its own pooling
@@ -140,7 +141,7 @@ class ProbeRecipe(FrozenRecipe):
 
     kind: ClassVar[str] = "probe"
 
-    feature: Literal["gap", "res5-avg6"] = "gap"
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
     @property
     def test_features(self) -> Features:
@@ -154,8 +155,8 @@ class ProbeRecipe(FrozenRecipe):
 
     @property
     def takes(self) -> Takes:
-        """Pooled features, or the last stage's map."""
-        return "maps" if self.feature == "res5-avg6" else "pooled"
+        """What its features are made of."""
+        return takes(self.feature)
 
     @property
     def passing_megabytes(self) -> float:
@@ -221,7 +222,7 @@ class FineTuningRecipe(SgdRecipe):
     kind: ClassVar[str] = "fine-tuning"
     train_backbone: ClassVar[bool] = True
 
-    feature: Literal["gap", "res5-avg6"] = "gap"
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
     norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
