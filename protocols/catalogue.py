@@ -3,7 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, dense, detection, labels, linear12, neighbors, segmentation
+from twinbench.protocols import (
+    classification,
+    demo,
+    dense,
+    detection,
+    finetune12,
+    labels,
+    linear12,
+    neighbors,
+    segmentation,
+)
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -15,6 +25,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + neighbors.PROTOCOLS
     + linear12.PROTOCOLS
     + labels.PROTOCOLS
+    + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
     + dense.PROTOCOLS

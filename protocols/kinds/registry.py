@@ -6,15 +6,17 @@ from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
 from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
-from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
+from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 
 _CLASSES = (
     SvmRecipe,
     LowShotSvmRecipe,
     OneVsRestSvmRecipe,
+    LowShotOneVsRestSvmRecipe,
     KnnRecipe,
     KnnGridRecipe,
     FewShotKnnRecipe,
@@ -22,9 +24,11 @@ _CLASSES = (
     LogisticRecipe,
     FewShotLogisticRecipe,
     LabelsRecipe,
+    SizedLogisticRecipe,
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
+    FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,
     LinearSegmenterRecipe,
