@@ -14,11 +14,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.principal_rows import rough_type, self_product
+from twinbench.transfer.solver.principal_rows import aligned, rough_type, self_product
 
 BLOCK = 8192  # rows; products with fewer are slower, and what they leave no longer fits the cache with more
-
-ALIGNED = 16  # numbers: 64 bytes of float32
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,13 @@ class AxisRows:
         """Turn `features` (N, D), float32 or float64; of float32 rough products are in the device's fastest type."""
         mean = features.mean(0) if bias else None
         turn = _axes(features, mean)
-        z = _aligned(features, turn.shape[1] + bias).fill_(1)
+        z = aligned(len(features), turn.shape[1] + bias, features, features.dtype).fill_(1)
         rough = rough_type(z.device) if z.dtype == torch.float32 else z.dtype
         blocks: list[Block] = []
         for at, x in _centred(features, mean):
             z[at, : turn.shape[1]] = x @ turn
-            coarse = z[at].to(rough)
-            blocks.append(Block(at, z[at], coarse, coarse.T.contiguous()))
+            coarse = aligned(len(x), z.shape[1], z, rough).copy_(z[at])
+            blocks.append(Block(at, z[at], coarse, aligned(z.shape[1], len(x), z, rough).copy_(coarse.T)))
         return cls(z, turn, mean, tuple(blocks))
 
     @property
@@ -121,16 +119,6 @@ class AxisRows:
             return weights, w.new_zeros(w.shape[:2])
         shifted = weights.double() @ self.mean.double()
         return weights, (w[:, :, -1].double() - shifted).to(w.dtype)
-
-
-def _aligned(like: Tensor, axes: int) -> Tensor:
-    """Return an empty (N, A) for the rows of `like`, each of which begins at a multiple of 64 bytes.
-
-    With rows of 2049 numbers side by side, the gradient's product takes half as long again; and with ones a power of
-    two apart, which meet in the same places of the cache, no less.
-    """
-    stride = ALIGNED * (-(-axes // ALIGNED) | 1)
-    return like.new_empty(len(like), stride)[:, :axes]
 
 
 def _axes(features: Tensor, mean: Tensor | None) -> Tensor:
