@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from twinbench.convert.architectures.network import Network, ResNet50Network
-from twinbench.convert.architectures.trunk import DETECTOR, MAPS, PLAIN, TRAINING, Trunk
+from twinbench.convert.architectures.trunk import DETECTOR, MAPS, PATCHES, PLAIN, TOKENS, TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.finding import prove
 from twinbench.convert.named import ModelError
@@ -14,10 +14,13 @@ from twinbench.protocols.identity import backbone_identity
 
 _TAKES = {
     MAPS: "takes the map of the last stage",
+    TOKENS: "takes the tokens of a transformer",
+    PATCHES: "takes what the last block or stage gives for each place",
     TRAINING: "trains its backbone",
     DETECTOR: "trains a C4 detector, whose box head is a ResNet-50's last stage",
     PLAIN: "rebuilds a plain vision transformer (patches of 16 px, learned positions, no registers, no layer scale)",
 }
+_EITHER = {PATCHES: {TOKENS, MAPS}}  # what is offered by whoever offers one of these
 _OTHERWISE = {
     DETECTOR: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
     PLAIN: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
@@ -70,7 +73,7 @@ class Backbone:
 
     def require(self, what: str, who: str) -> None:
         """Raise ModelError unless the architecture offers `what`, which `who` takes."""
-        if what not in self.network.offers:
+        if not _EITHER.get(what, {what}) & self.network.offers:
             raise ModelError(
                 f"{who} on {self.source}: {_TAKES.get(what, f'takes {what}')}, which {self.architecture} does not "
                 f"offer; it has {', '.join(sorted(self.network.offers))}; {self._otherwise(what)}"

@@ -20,12 +20,14 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "layers.py",
     "classification.py",
     "linear12.py",
+    "finetune12.py",
     "detection/__init__.py",
     "detection/c4.py",
     "detection/pyramids.py",
     "detection/sets.py",
     "detection/vitdet.py",
     "segmentation.py",
+    "dense.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

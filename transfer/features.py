@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,17 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from twinbench.convert.architectures.trunk import Trunk
+from twinbench.convert.architectures.trunk import TOKENS, Tokens, Trunk
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.inputs import Inputs
 from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import Features, ImageTransform
+from twinbench.protocols.kinds.forms import FEATURE, GAP, RES5_AVG6, form
 from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
-from twinbench.transfer.transforms import Inputs, evaluation_transform
+from twinbench.transfer.transforms import evaluation_transform
 
 _log = logging.getLogger(__name__)
 BATCH, CPU_BATCH = 64, 16  # images a forward pass; a processor's is small, so that activations stay near its caches
@@ -34,21 +37,81 @@ class FeatureError(UserError):
     """Features that cannot be computed as asked."""
 
 
-def pooled(model: Trunk, images: Tensor, pooling: str) -> Tensor:
-    """Map images (N, 3, H, W) to features: `gap` (N, F, 1, 1), a row an image, or `res5-avg6` (N, C, h, w).
+def pooled(model: Trunk, images: Tensor, name: str) -> Tensor:
+    """Map images (N, 3, H, W) to their features of this name (N, C, h, w); but for `res5-avg6` one row, h = w = 1.
 
-    The latter is VISSL's res5 AvgPool2d(6, stride 1) of the last stage's map: of a ResNet-50 2 x 2, hence 8192
-    numbers, at 224 px.
+    VISSL's res5 AvgPool2d(6, stride 1) is of a ResNet-50 2 x 2 at 224 px, hence 8192 numbers.
     """
-    if pooling == "gap":
-        return model(images)[:, :, None, None]
-    [res5] = model.maps(images, last=1)  # (N, C, h, w)
+    [found] = all_pooled(model, images, [name])
+    return found
+
+
+def all_pooled(model: Trunk, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+    """Map images (N, 3, H, W) to their features of each of these names, as `pooled`, by one pass of each kind.
+
+    FeatureError for names that no features have, or that this backbone has not.
+    """
+    seen = _Seen(model, images, max((found.blocks for name in names if (found := form(name))), default=1))
+    return [seen.features(name) for name in names]
+
+
+class _Seen:
+    """What a backbone gives for some images; each pass is made when something first asks for it, and once."""
+
+    def __init__(self, model: Trunk, images: Tensor, blocks: int) -> None:
+        self.model, self.images, self.blocks = model, images, max(1, blocks)
+
+    def features(self, name: str) -> Tensor:
+        """Return the features of this name (N, C, h, w)."""
+        wanted = form(name)
+        if wanted is None:
+            raise FeatureError(f"features {name}: expected {FEATURE.words}")
+        if name == GAP:
+            return self.model(self.images)[:, :, None, None]
+        if name == RES5_AVG6:
+            return _six_by_six(self.maps[-1])
+        if wanted.stage:
+            if len(self.maps) < 4:
+                raise FeatureError(
+                    f"features {name} of {self.model.name}: it has {len(self.maps)} stages; expected four"
+                )
+            return functional.adaptive_avg_pool2d(self.maps[wanted.stage - 6], 1)  # res5 is the last
+        rows = [_class_token(self.model, each) for each in self.tokens[-wanted.blocks :]] if wanted.blocks else []
+        if wanted.patches:
+            rows.append(self.patches.mean((2, 3)))
+        return torch.cat(rows, 1)[:, :, None, None]
+
+    @cached_property
+    def maps(self) -> Sequence[Tensor]:
+        """The maps of the last stages, four if it has so many."""
+        return self.model.maps(self.images)
+
+    @cached_property
+    def tokens(self) -> Sequence[Tokens]:
+        """The tokens of the last blocks."""
+        return self.model.tokens(self.images, self.blocks)
+
+    @property
+    def patches(self) -> Tensor:
+        """The last block's patches, or the last map."""
+        return self.tokens[-1].patches if TOKENS in self.model.offers else self.maps[-1]
+
+
+def _six_by_six(res5: Tensor) -> Tensor:
+    """Return VISSL's averages of a map (N, C, h, w)."""
     if min(res5.shape[2:]) < 6:
         raise FeatureError(
             f"pooling res5-avg6 on a {res5.shape[2]} x {res5.shape[3]} map: expected at least 6 x 6; "
             "this needs inputs of 192 px or more; use --set pooling=gap for smaller ones"
         )
     return functional.avg_pool2d(res5, kernel_size=6, stride=1)
+
+
+def _class_token(model: Trunk, tokens: Tokens) -> Tensor:
+    """Return the class token (N, C) of a block."""
+    if tokens.image is None:
+        raise FeatureError(f"{model.name}: has no class token; use features `patches`, or `gap`, its own")
+    return tokens.image
 
 
 def feature_loader(

@@ -76,10 +76,19 @@ class TimmTrunk(LibraryTrunk):
         """Return the tokens after each of the `last` blocks, normalised by the final norm."""
         if TOKENS not in self.offers:
             return super().tokens(images, last)
+        model: Any = self.model
+        if last > len(model.blocks):
+            raise ModelError(f"{self.name}: has {len(model.blocks)} blocks; expected at least the {last} asked for")
         found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
         return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
+
+    @property
+    def grain(self) -> int:
+        """The side of a transformer's patches."""
+        embedding: Any = getattr(self.model, "patch_embed", None)
+        return int(embedding.patch_size[0]) if TOKENS in self.offers and embedding is not None else 1
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""

@@ -10,6 +10,7 @@ from twinbench.convert.named import ModelError
 POOLED, TOKENS, MAPS = "pooled", "tokens", "maps"  # forms of features
 # What a backbone may be used for beyond its features: `plain` is a vision transformer that ViTDet can rebuild.
 TRAINING, DETECTOR, PLAIN = "training", "detector", "plain"
+PATCHES = "patches"  # of either kind: what a transformer's last block or the last stage gives for places of an image
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,19 @@ class Trunk(nn.Module):
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps (N, C, h, w) after each of the `last` stages, the smallest map last."""
         raise self.lacks(MAPS, "maps of several stages")
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Return what the last block or stage gives for each place (N, C, h, w)."""
+        if TOKENS in self.offers:
+            return self.tokens(images)[-1].patches
+        if MAPS in self.offers:
+            return self.maps(images, last=1)[-1]
+        raise self.lacks(PATCHES, "patches, neither tokens nor maps")
+
+    @property
+    def grain(self) -> int:
+        """What the sides of its images must be multiples of, in pixels: a transformer's patches have no parts."""
+        return 1
 
     def stages(self) -> Sequence[nn.Module]:
         """Return the four modules whose outputs are the last four maps; nothing where they are not known."""

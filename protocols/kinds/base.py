@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from twinbench.protocols.house import SettingError, setting_text, setting_values
+from twinbench.protocols.kinds.forms import RES5_AVG6, Takes, rows, takes
 from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
-Room = Literal["transfer", "detection"]
+Room = Literal["transfer", "dense", "detection"]
 Task = Literal[
     "single-label", "multi-label", "boxes", "masks", "keypoints", "pixels"
 ]  # what the labels of a data set look like
-Takes = Literal["pooled", "maps", "tokens", "training", "detector", "plain"]
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
 
 
@@ -33,14 +33,15 @@ class Features:
     """What frozen features are features of, beside the backbone and the images: equal ones are extracted once."""
 
     transform: ImageTransform
-    pooling: str  # gap: global average; res5-avg6: 6 x 6 average of res5, stride 1
+    pooling: str  # by name: kinds/forms.py
     precision: Precision
 
     @property
     def positions(self) -> int:
-        """How many places of the feature map are kept side by side: the features are 2048 times the width of each."""
-        side = self.transform.crop // 32 - 5 if self.pooling == "res5-avg6" else 1
-        return max(side, 1) ** 2
+        """How many rows of the network's width are kept side by side: places of a map, or tokens."""
+        if self.pooling == RES5_AVG6:
+            return max(self.transform.crop // 32 - 5, 1) ** 2
+        return rows(self.pooling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +96,16 @@ class Recipe:
     @property
     def takes(self) -> Takes:
         """What of a backbone it takes; a backbone whose architecture has no such thing is refused by name."""
-        return "pooled"
+        return takes(self.features.pooling) if self.features else "pooled"
 
     def length(self, classes: int) -> tuple[str, int]:
         """Return the field of its log that counts, and where that ends: `("epoch", 100)`; empty if it has no log."""
         return "", 0
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings one trial is, one after the other."""
+        return 1
 
     @property
     def megabytes(self) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Recipe, Room, Takes, Task
+from twinbench.protocols.kinds.base import Recipe, Room, Task
+from twinbench.protocols.kinds.forms import Takes
 from twinbench.protocols.ranges import (
     ABOVE_0,
     ANCHORS,

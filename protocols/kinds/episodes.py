@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE, GAP
 from twinbench.protocols.ranges import COUNT, WAYS
 
 
@@ -18,6 +19,7 @@ class EpisodesRecipe(Recipe):
     kind: ClassVar[str] = "episodes"
     room: ClassVar[Room] = "transfer"
     measured_by: ClassVar[str] = "transfer.twelve:measure_episodes"
+    later: ClassVar[tuple[str, ...]] = ("feature",)
 
     transform: ImageTransform
     ways: Annotated[int, WAYS]
@@ -25,6 +27,7 @@ class EpisodesRecipe(Recipe):
     queries: Annotated[int, COUNT]  # images a class
     episodes: Annotated[int, COUNT]
     precision: Precision = "fp32"  # of the network; features and all after them are float32
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -33,8 +36,8 @@ class EpisodesRecipe(Recipe):
 
     @property
     def features(self) -> Features:
-        """The pooled features of both splits."""
-        return Features(self.transform, "gap", self.precision)
+        """The features of both splits."""
+        return Features(self.transform, self.feature, self.precision)
 
     def metrics(self) -> tuple[str, ...]:
         """Return the mean accuracy over episodes."""

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from twinbench.protocols.house import SettingError, setting_text
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE, GAP
 from twinbench.protocols.ranges import ABOVE_0, NEIGHBORS
 
 
@@ -15,11 +16,13 @@ class KnnRecipe(Recipe):
     kind: ClassVar[str] = "knn"
     room: ClassVar[Room] = "transfer"
     measured_by: ClassVar[str] = "transfer.trials:measure_knn"
+    later: ClassVar[tuple[str, ...]] = ("feature",)
 
     transform: ImageTransform
     neighbors: Annotated[tuple[int, ...], NEIGHBORS]
     temperature: Annotated[float, ABOVE_0]
     precision: Precision = "fp32"  # of the network; features and all after them are float32
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -39,5 +42,5 @@ class KnnRecipe(Recipe):
 
     @property
     def features(self) -> Features:
-        """The pooled features of both splits."""
-        return Features(self.transform, "gap", self.precision)
+        """The features of both splits."""
+        return Features(self.transform, self.feature, self.precision)

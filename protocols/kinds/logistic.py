@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.house import SettingError, setting_text
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE, GAP
 from twinbench.protocols.ranges import CHANCE, COSTS, COUNT, COUNT_OR_NONE, FROM_0, SHOTS
 
 # What the numbers of a search are, for losses summed over images and W without the biases.
@@ -29,6 +30,7 @@ class LogisticRecipe(Recipe):
     kind: ClassVar[str] = "logistic"
     room: ClassVar[Room] = "transfer"
     measured_by: ClassVar[str] = "transfer.twelve:measure_logistic"
+    later: ClassVar[tuple[str, ...]] = ("feature",)
 
     transform: ImageTransform
     penalties: Annotated[tuple[float, ...], COSTS]  # in the order that they are tried; the first of equal ones is taken
@@ -47,6 +49,7 @@ class LogisticRecipe(Recipe):
     ap: Literal["voc", "from-1"]  # VOC2007's; or with a precision of 1 at a recall of 0, as scikit-learn's curve has it
     ignored: Ignored  # what an image marked `difficult only` is for its class, in training and at test
     precision: Precision = "fp32"  # of the network; features and all after them are float32
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -60,8 +63,8 @@ class LogisticRecipe(Recipe):
 
     @property
     def features(self) -> Features:
-        """The pooled features of both splits."""
-        return Features(self.transform, "gap", self.precision)
+        """The features of both splits."""
+        return Features(self.transform, self.feature, self.precision)
 
     def metrics(self) -> tuple[str, ...]:
         """Return AP at 11 points for several classes an image; accuracy over classes and over images for one."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE, GAP, Takes, takes
 from twinbench.protocols.ranges import ABOVE_0, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, RISING, Range
 
 STAGES = ("conv1", "res2", "res3", "res4", "res5")  # whose maps are pooled; conv1 is the stem before its own pooling
@@ -24,6 +25,9 @@ PADDINGS = Range(
 )
 
 TrainCrop = Literal["resized", "random", "none"]
+# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch
+# of s batches, 10 / s where that is less.
+NormMomentum = Literal["torch", "by-epoch"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class FrozenRecipe(SgdRecipe):
     lr_backbone: ClassVar[float] = 0.0
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
+    steps: ClassVar[int] = 0
+    norm_momentum: ClassVar[NormMomentum] = "torch"
 
     train_crop: TrainCrop = "resized"
     jitter: Annotated[float, FROM_0] = 0.0
@@ -140,7 +146,7 @@ class ProbeRecipe(FrozenRecipe):
 
     kind: ClassVar[str] = "probe"
 
-    feature: Literal["gap", "res5-avg6"] = "gap"
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
     @property
     def test_features(self) -> Features:
@@ -154,8 +160,8 @@ class ProbeRecipe(FrozenRecipe):
 
     @property
     def takes(self) -> Takes:
-        """Pooled features, or the last stage's map."""
-        return "maps" if self.feature == "res5-avg6" else "pooled"
+        """What its features are made of."""
+        return takes(self.feature)
 
     @property
     def passing_megabytes(self) -> float:
@@ -219,12 +225,17 @@ class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
+    later: ClassVar[tuple[str, ...]] = ("steps", "norm_momentum")
     train_backbone: ClassVar[bool] = True
 
-    feature: Literal["gap", "res5-avg6"] = "gap"
+    feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
     norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
+    # Its epochs end after so many; a cosine then falls with each of them, and the last alone is followed by a test. 0:
+    # all epochs, each followed by a test; a cosine falls with each epoch
+    steps: Annotated[int, COUNT_OR_NONE] = 0
+    norm_momentum: NormMomentum = "torch"
 
     @property
     def takes(self) -> Takes:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.house import SettingError, setting_text
-from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Takes, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import FEATURE
 from twinbench.protocols.ranges import ABOVE_0, COSTS, COUNT, FOLDS, FROM_0, SHOTS
 
 Ignored = Literal["negative", "dropped"]  # what an image marked `difficult only` is for its class
@@ -20,7 +21,7 @@ class LinearSvmRecipe(Recipe):
     takes_solver: ClassVar[bool] = True
 
     transform: ImageTransform
-    pooling: Literal["res5-avg6", "gap"]  # 6 x 6 stride-1 average of res5, flattened; or global average pool
+    pooling: Annotated[str, FEATURE]  # which features, by name: kinds/forms.py
     positive_weight: Annotated[float, ABOVE_0]  # class weight of label 1; negatives weigh 1
     tolerance: Annotated[float, ABOVE_0]  # LIBLINEAR's stopping tolerance
     max_iterations: Annotated[int, COUNT]  # LIBLINEAR's
@@ -31,11 +32,6 @@ class LinearSvmRecipe(Recipe):
     def features(self) -> Features:
         """The features of both splits."""
         return Features(self.transform, self.pooling, self.precision)
-
-    @property
-    def takes(self) -> Takes:
-        """Pooled features, or the last stage's map."""
-        return "maps" if self.pooling == "res5-avg6" else "pooled"
 
 
 @dataclass(frozen=True, kw_only=True)
