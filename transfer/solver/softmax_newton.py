@@ -8,7 +8,8 @@ penalties, since weights that several classes share change hardly any probabilit
 it is kept out, where rounding would grow.
 
 Products with the curvature are rough, scores and gradients are not, so a step has what it should to some digits and
-the next one mends the rest.
+the next one mends the rest. Of the last steps of a solution the change of scores and gradients is rough, too: it is so
+small that what rounding leaves unseen is a part of what ends the solution.
 Letters: N rows, A axes, P problems, K classes, L penalties. p are numbers of problems.
 """
 
