@@ -39,11 +39,11 @@ class PrincipalRows:
 
     @cached_property
     def _rough(self) -> Tensor:
-        return aligned(*self.z.shape, self.z, rough_type(self.z.device)).copy_(self.z)
+        return aligned(len(self.z), self.z.shape[1], self.z, rough_type(self.z.device)).copy_(self.z)
 
     @cached_property
     def _squares(self) -> Tensor:
-        return torch.square(self._rough, out=aligned(*self.z.shape, self.z, self._rough.dtype))
+        return torch.square(self._rough, out=aligned(len(self.z), self.z.shape[1], self.z, self._rough.dtype))
 
     def onto_rows(self, w: Tensor, *, rough: bool = False) -> Tensor:
         """Return w z^T (P, N) for w (P, R), in the device's fastest type if `rough`."""
