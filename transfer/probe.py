@@ -33,10 +33,11 @@ from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.classifier import Classifier, OnTrunk
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
+from twinbench.transfer.schedule import cosine
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
 STATE = "checkpoint.pth"
@@ -60,7 +61,7 @@ class ProbeOutcome:
 def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     """Return what every learning rate is multiplied by during `epoch`, counted from 0."""
     if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+        return cosine(epoch / recipe.epochs)
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
 
 
@@ -89,15 +90,11 @@ class Probe:
         self.process, self.workers, self.path = process or Process(), workers, out / STATE
         self.cache = cache
         self.process.share(recipe.batch_size, "batch_size")
-        require_possible(recipe, self.process.world)
-        model = Classifier(backbone.build(), len(train.classes), recipe, seed, self.process)
-        require_variance(recipe, len(train.paths), model.fewest)
+        model = self._new_model(train)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
-        )
+        self.optimizer = self._new_optimizer()
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
-        self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
+        self.batches = self._new_batches(len(train.paths))
         self.inputs = Inputs(backbone.convention, self.process.device)
         images = TrainImages(train.paths, train.targets, train_transform(recipe.transform, recipe.augmentation), seed)
         self.loader = DataLoader(
@@ -109,10 +106,32 @@ class Probe:
             pin_memory=self.process.device.startswith("cuda"),
             worker_init_fn=ignore_signals,
         )
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.process.device)
+        self.loss = self._no_loss()
         self.saved = time.monotonic()
+
+    def _new_model(self, train: LabelledImages) -> OnTrunk:
+        """Return the network with a fresh head for images like `train`; ProbeError for what it can't be trained on."""
+        require_possible(self.recipe, self.process.world)
+        model = Classifier(self.backbone.build(), len(train.classes), self.recipe, self.seed, self.process)
+        require_variance(self.recipe, len(train.paths), model.fewest)
+        return model
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Return what trains the model."""
+        recipe = self.recipe
+        return torch.optim.SGD(
+            self.model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
+
+    def _new_batches(self, images: int) -> EpochBatches:
+        """Return the batches of so many training images."""
+        return EpochBatches(images, self.recipe.batch_size, self.seed, self.process)
+
+    def _no_loss(self) -> Tensor:
+        """Return what losses are added to."""
+        return torch.zeros((), dtype=torch.float64, device=self.process.device)
 
     def run(self) -> ProbeOutcome:
         """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it.
@@ -133,11 +152,11 @@ class Probe:
         with precision, progress, stopper:
             for epoch in range(done, self.recipe.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
-                accuracies = self._evaluate()
+                tested = self._evaluate() if self._is_tested(epoch) else {}
+                self.history.append({"epoch": epoch + 1, "loss": loss} | self._losses() | tested)
                 self.step = 0
                 self.loss.zero_()
-                self.history.append({"epoch": epoch + 1, "loss": loss} | accuracies)
-                self.log.write(**self.history[-1], rate=rate_factor(self.recipe, epoch))
+                self.log.write(**self.history[-1], rate=self._rate(epoch, steps - 1))
                 self._save()
         if frozen and digest(self.model.trunk) != frozen:
             raise NotFrozenError("the frozen backbone changed during the probe; its result would mean nothing")
@@ -147,9 +166,10 @@ class Probe:
         """Train what is left of an epoch and return its mean loss."""
         self.model.train()
         self.batches.epoch, self.batches.first = epoch, self.step
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
         for images, targets in batches_of(self.loader):
+            rate = self._rate(epoch, self.step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["base"] * rate
             self.loss += self._step(images, targets)
             self.step += 1
             progress.update()
@@ -157,18 +177,36 @@ class Probe:
                 self._stop(epoch)
             if self.step < len(self.batches) and time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
+        mean = self._mean_loss(epoch)
+        if stopper.agreed_now():
+            self._stop(epoch)
+        # is its evaluation: longer than who stops a job waits
+        long = self.recipe.test_features is None and self._is_tested(epoch)
+        if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
+            self._save()
+        return mean
+
+    def _rate(self, epoch: int, step: int) -> float:
+        """Return what every learning rate is multiplied by in a step of an epoch, both counted from 0."""
+        return rate_factor(self.recipe, epoch)
+
+    def _mean_loss(self, epoch: int) -> float:
+        """Return the mean loss over the images of an epoch; ProbeError if it is no number any more."""
         mean = self.loss.item() / self.batches.images
         if not math.isfinite(mean):
             rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
             raise ProbeError(
                 f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
             )
-        if stopper.agreed_now():
-            self._stop(epoch)
-        long = self.recipe.test_features is None  # is its evaluation: longer than who stops a job waits
-        if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
-            self._save()
         return mean
+
+    def _losses(self) -> dict[str, Any]:
+        """Return what else of an epoch's losses its history keeps."""
+        return {}
+
+    def _is_tested(self, epoch: int) -> bool:
+        """Say whether the epoch is followed by a test."""
+        return True
 
     def _stop(self, epoch: int) -> NoReturn:
         """Save the state between two steps, or between the last one of an epoch and its evaluation, and raise."""
@@ -242,11 +280,11 @@ class Probe:
 
     def _save(self) -> None:
         """Write the state after a step or an epoch; of a frozen trunk only its head, of a diverged epoch nothing."""
-        self.saved, loss = time.monotonic(), self.loss.item()
-        if self.process.is_main and math.isfinite(loss):
+        self.saved = time.monotonic()
+        if self.process.is_main and bool(self.loss.isfinite().any()):
             part = self.model if self.recipe.train_backbone else self.model.head
             state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
-            place = {"history": self.history, "step": self.step, "loss": loss}
+            place = {"history": self.history, "step": self.step, "loss": self.loss.tolist()}
             files.save({"identity": self.identity, **place, **state}, self.path)
 
     def _restore(self) -> None:
@@ -264,7 +302,7 @@ class Probe:
         part.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.step = state["history"], state["step"]
-        self.loss.fill_(state["loss"])
+        self.loss.copy_(torch.tensor(state["loss"], dtype=self.loss.dtype))
         self.log.cut("epoch", len(self.history) + 1)
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
