@@ -28,6 +28,7 @@ DINOV2 = HeadsRecipe(
         "class-4",
         "class-4+patches",
     ),  # DINOv2: the last 1 and 4 blocks, avgpool or not
+    tokens="patches",  # of poolings: none
     rates=THIRTEEN,  # DINOv2: --learning-rates
     decays=(0.0,),  # DINOv2: weight_decay=0
     rate_per=256,  # DINOv2: scale_lr

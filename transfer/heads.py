@@ -19,6 +19,7 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.data.validation import drawn
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
+from twinbench.runtime.lars import LARS
 from twinbench.runtime.process import Process
 from twinbench.transfer.batches import EpochBatches, StreamBatches
 from twinbench.transfer.features import feature_loader
@@ -113,6 +114,8 @@ class ManyProbes(Probe):
         if recipe.optimizer == "adamw":
             first, second = recipe.betas
             return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=recipe.epsilon)
+        if recipe.optimizer == "lars":
+            return LARS(groups, lr=0.0, momentum=recipe.momentum)
         return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum)
 
     def _new_batches(self, images: int) -> EpochBatches:

@@ -9,34 +9,36 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
+from torch.nn import functional
 
 from twinbench.convert.architectures.trunk import Trunk
-from twinbench.protocols.house import resolved
-from twinbench.protocols.kinds.heads import POOLINGS, HeadsRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
+from twinbench.protocols.kinds.poolings import POOLING
 from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.batches import NormGroups
 from twinbench.transfer.classifier import OnTrunk, draw_linear
 from twinbench.transfer.features import Seen
+from twinbench.transfer.poolings import BATCH_EPS, LAYER_EPS, Pooling, make_pooling
+
+TOKENS = "tokens"  # what all poolings are fed
 
 
 def source(feature: str) -> str:
-    """Return what heads on a feature are fed: the feature, or the tokens that a pooling of this name takes."""
-    return f"tokens of {POOLINGS[feature].tokens}" if feature in POOLINGS else feature
+    """Return what heads on a feature are fed: the feature itself, or the tokens where it is a pooling of them."""
+    return TOKENS if POOLING.holds(feature) else feature
 
 
-def fed(trunk: Trunk, images: Tensor, features: Sequence[str]) -> dict[str, Tensor]:
-    """Map images (N, 3, H, W) to what heads on some features are fed, by `source`: rows (N, C) or tokens (N, T, C)."""
-    seen = Seen(trunk, images, features)
+def fed(trunk: Trunk, images: Tensor, recipe: HeadsRecipe) -> dict[str, Tensor]:
+    """Map images (N, 3, H, W) to what a recipe's heads are fed, by `source`: rows (N, C) or tokens (N, T, C)."""
+    seen = Seen(trunk, images, recipe.heads_on)
     found: dict[str, Tensor] = {}
-    for feature in features:
-        if source(feature) in found:
-            continue
-        if feature in POOLINGS:
-            found[source(feature)] = seen.sequence(with_class=POOLINGS[feature].tokens != "patches")
+    for name in dict.fromkeys(map(source, recipe.heads_on)):
+        if name == TOKENS:
+            found[name] = seen.sequence(with_class=recipe.tokens == "class+patches")
         else:
-            found[feature] = seen.features(feature).flatten(1)
+            found[name] = seen.features(name).flatten(1)
     return found
 
 
@@ -57,7 +59,7 @@ class ManyHeads(OnTrunk):
         with torch.no_grad():
             shapes = {
                 name: found.shape[1:]
-                for name, found in fed(trunk.eval(), torch.zeros(1, 3, side, side), recipe.heads_on).items()
+                for name, found in fed(trunk.eval(), torch.zeros(1, 3, side, side), recipe).items()
             }
         made: list[nn.Sequential] = []
         for head in recipe.heads:
@@ -70,7 +72,7 @@ class ManyHeads(OnTrunk):
 
     def frozen(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to rows (N, F)."""
-        found = fed(self.trunk, images, self.recipe.heads_on).values()
+        found = fed(self.trunk, images, self.recipe).values()
         return torch.cat([each.float().flatten(1) for each in found], 1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -101,20 +103,34 @@ class SideBySide(nn.Module):
         return torch.stack([head(fed[name]) for head, name in zip(self.heads, self.sources, strict=True)], 1)
 
 
+class Pooled(nn.Module):
+    """A pooling of tokens with what its source does to them first."""
+
+    def __init__(self, pooling: Pooling, process: Process) -> None:
+        """Put the norm that a `pooling` asks for before it; a batch norm sees all tokens of all processes' images."""
+        super().__init__()
+        self.pooling = pooling
+        norm = nn.BatchNorm1d if process.world == 1 else GlobalBatchNorm
+        self.norm = norm(pooling.tokens, eps=BATCH_EPS, affine=False) if pooling.norm == "batch" else nn.Identity()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (N, T, C) to rows (N, D)."""
+        if self.pooling.norm == "layer":
+            tokens = functional.layer_norm(tokens, tokens.shape[-1:], eps=LAYER_EPS)
+        return self.pooling(self.norm(tokens.transpose(1, 2)).transpose(1, 2))
+
+
 def _new_head(
     recipe: HeadsRecipe, feature: str, shape: Size, classes: int, seed: int, process: Process
 ) -> nn.Sequential:
     """Return a fresh head for rows (C,) or tokens (T, C): a pooling, a norm, a linear layer, as far as it has them."""
-    steps: list[nn.Module] = []
-    if feature in POOLINGS:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            steps.append(resolved(POOLINGS[feature].module)(shape[-1]))
-        with torch.no_grad():
-            shape = steps[0](torch.zeros(1, *shape)).shape[1:]
-    [width] = shape
+    generator, steps, width = torch.Generator().manual_seed(seed), list[nn.Module](), shape[-1]
+    if source(feature) == TOKENS:
+        pooling = make_pooling(feature, width, generator)
+        steps.append(Pooled(pooling, process))
+        width = pooling.width
     if recipe.head == "standardized-linear":
         steps.append((nn.BatchNorm1d if process.world == 1 else GlobalBatchNorm)(width, affine=False))
     linear = nn.Linear(width, classes)
-    draw_linear(linear, recipe.head_init_std, torch.Generator().manual_seed(seed))
+    draw_linear(linear, recipe.head_init_std, generator)
     return nn.Sequential(*steps, linear)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, Takes, rows, takes
+from twinbench.protocols.kinds.poolings import POOLING
 from twinbench.protocols.kinds.sgd import Augmentation, Interpolation
 from twinbench.protocols.ranges import COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
@@ -19,7 +20,8 @@ BETAS = Range(
 )
 RATES = FROM_0.of_each("different numbers of at least 0, for example 0.001,0.01,0.1", different=True)
 
-Optimizer = Literal["sgd", "adamw"]
+Optimizer = Literal["sgd", "adamw", "lars"]
+TokenSet = Literal["patches", "class+patches"]
 MOST: tuple[Takes, ...] = (
     "tokens",
     "maps",
@@ -28,18 +30,8 @@ MOST: tuple[Takes, ...] = (
 )  # what a backbone offers that offers all of several features: the first
 
 
-@dataclass(frozen=True)
-class Pooling:
-    """A trained pooling of tokens: a feature by its own name, which heads are fed as any other."""
-
-    name: str
-    tokens: Literal["patches", "class+patches"]  # of the last block; of a ResNet `patches` are res5's places
-    module: str  # MODULE:CLASS below twinbench; of a width C it makes a module from (N, T, C) to (N, D)
-
-
-POOLINGS: dict[str, Pooling] = {}
-FEATURES = Range(lambda name: name in POOLINGS or FEATURE.holds(name), "").of_each(
-    f"different names, each one of {FEATURE.words}", different=True
+FEATURES = Range(lambda name: POOLING.holds(name) or FEATURE.holds(name), "").of_each(
+    f"different names, each one of {FEATURE.words}; or a pooling's: {POOLING.words}", different=True
 )
 
 
@@ -70,12 +62,13 @@ class HeadsRecipe(Recipe):
     train_interpolation: (
         Interpolation  # of the crops of 8 to 100 % that training images are, each mirrored half the time
     )
-    heads_on: Annotated[tuple[str, ...], FEATURES]  # names of kinds/forms.py, or of POOLINGS
+    heads_on: Annotated[tuple[str, ...], FEATURES]  # names of features (kinds/forms.py), or of poolings (poolings.py)
+    tokens: TokenSet  # that poolings take, of the last block; of a ResNet the places of res5's map, which has no class
     rates: Annotated[tuple[float, ...], RATES]
     decays: Annotated[tuple[float, ...], RATES]
     rate_per: Annotated[int, COUNT_OR_NONE]  # images of a batch that the rates are meant for; 0: the batch as it is
     optimizer: Optimizer
-    momentum: Annotated[float, MOMENTUM]  # sgd
+    momentum: Annotated[float, MOMENTUM]  # sgd, lars
     betas: Annotated[tuple[float, ...], BETAS]  # adamw
     epsilon: Annotated[float, FROM_0]  # adamw
     decays_bias: bool
@@ -132,8 +125,8 @@ class HeadsRecipe(Recipe):
     @property
     def takes(self) -> Takes:
         """What a backbone must offer to have all features."""
-        wanted = {"patches" if name in POOLINGS else takes(name) for name in self.heads_on}
-        wanted |= {"tokens" for name in self.heads_on if name in POOLINGS and POOLINGS[name].tokens != "patches"}
+        of_poolings: Takes = "patches" if self.tokens == "patches" else "tokens"
+        wanted = {of_poolings if POOLING.holds(name) else takes(name) for name in self.heads_on}
         return next((form for form in MOST if form in wanted), "pooled")
 
     @property
