@@ -28,7 +28,7 @@ from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
-from twinbench.transfer.schedule import warmed_cosine
+from twinbench.transfer.schedule import cosine, warmed_cosine
 
 HELD_OUT, TEST = "held-out", "test"  # splits, as `chosen_on` has them
 Values = list[float | None]  # one a head; None: it has diverged
@@ -146,8 +146,21 @@ class ManyProbes(Probe):
         losses = each.view(-1, heads).sum(0)
         losses.sum().backward()
         losses = average_gradients(self.model, len(images), losses.detach(), self.process)
+        self._hold_back()
         self.optimizer.step()
         return losses
+
+    def _hold_back(self) -> None:
+        """Clip each head's gradient by itself, and set this step's weight decays, as far as the recipe has either."""
+        recipe = self.many
+        if recipe.clip:
+            for head in self.model.head.heads:
+                torch.nn.utils.clip_grad_norm_(head.parameters(), recipe.clip)
+        if recipe.decay_left < 1:
+            done = self.batches.epoch * len(self.batches) + self.step
+            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done, self.steps)
+            for group in self.optimizer.param_groups:
+                group["weight_decay"] = group["decay"] * left
 
     def _mean_loss(self, epoch: int, images: int) -> float:
         """Return the mean loss of an epoch over images and over the heads that have not diverged."""
