@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import attentive, classification, demo, detection, heads, linear12, segmentation
+from twinbench.protocols import attentive, classification, demo, detection, finetune12, heads, linear12, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -15,6 +15,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + linear12.PROTOCOLS
     + heads.PROTOCOLS
     + attentive.PROTOCOLS
+    + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
     + demo.PROTOCOLS

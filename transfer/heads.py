@@ -26,7 +26,7 @@ from twinbench.transfer.features import feature_loader
 from twinbench.transfer.heads_model import ManyHeads
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
-from twinbench.transfer.probe_checks import ProbeError
+from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
 from twinbench.transfer.schedule import cosine, warmed_cosine
 
@@ -129,7 +129,7 @@ class ManyProbes(Probe):
         """Return what the heads' losses (H,) are added to."""
         return torch.zeros(len(self.many.heads), dtype=torch.float64, device=self.process.device)
 
-    def _rate(self, epoch: int, step: int) -> float:
+    def _rate_factor(self, epoch: int, step: int) -> float:
         """Return what every head's rate is multiplied by in a step of an epoch."""
         steps, recipe = len(self.batches), self.many
         meets_ends = recipe.schedule == "cosine-met"
@@ -158,23 +158,19 @@ class ManyProbes(Probe):
                 torch.nn.utils.clip_grad_norm_(head.parameters(), recipe.clip)
         if recipe.decay_left < 1:
             steps = len(self.batches)
-            done = (self.batches.epoch * steps + self.step) / (recipe.epochs * steps)
-            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done)
+            done = self.batches.epoch * steps + self.step
+            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done, recipe.epochs * steps)
             for group in self.optimizer.param_groups:
                 group["weight_decay"] = group["decay"] * left
 
-    def _mean_loss(self, epoch: int) -> float:
+    def _mean_loss(self, epoch: int, images: int) -> float:
         """Return the mean loss of an epoch over images and over the heads that have not diverged."""
-        losses = self.loss[self.loss.isfinite()] / self.batches.images
+        losses = self.loss[self.loss.isfinite()] / images
         if not len(losses):
-            raise ProbeError(
+            raise DivergedError(
                 f"{self.path.parent}: in epoch {epoch + 1} all {len(self.loss)} heads diverge; use lower --set rates"
             )
         return losses.mean().item()
-
-    def _losses(self) -> dict[str, Any]:
-        """Return each head's mean loss over the images of the epoch."""
-        return {"losses": _numbers(self.loss / self.batches.images)}
 
     def _is_tested(self, epoch: int) -> bool:
         """Say whether the epoch is followed by a test."""
@@ -182,10 +178,14 @@ class ManyProbes(Probe):
 
     @torch.inference_mode()
     def _evaluate(self) -> dict[str, Any]:
-        """Return each head's accuracies by split, in percent; each process counts its own part of the images once."""
+        """Return each head's accuracies by split, in percent, and its mean loss over the epoch's training images.
+
+        Each process counts its own part of the images once.
+        """
         self.model.eval()
         share_buffers(self.model, self.process)
-        return {name: self._accuracies(images) for name, images in self.splits.items()}
+        found: dict[str, Any] = {"losses": _numbers(self.loss / self.batches.images)}
+        return found | {name: self._accuracies(images) for name, images in self.splits.items()}
 
     def _accuracies(self, images: LabelledImages) -> dict[str, Values]:
         """Return the top-1 and top-5 of all heads on a split."""
@@ -232,7 +232,7 @@ class ManyProbes(Probe):
         """Return the best of some heads; ProbeError if none of them has a score."""
         found = choose(self.history, self.many.chosen_on, heads)
         if found is None:
-            raise ProbeError(
+            raise DivergedError(
                 f"{self.path.parent}: all {len(heads)} heads on {what} have diverged; use lower --set rates"
             )
         return found

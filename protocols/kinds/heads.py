@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, Takes, rows, takes
 from twinbench.protocols.kinds.poolings import POOLING
-from twinbench.protocols.kinds.sgd import Augmentation, Interpolation
+from twinbench.protocols.kinds.sgd import Augmentation, Interpolation, NormMomentum
 from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
 PART = Range(lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
@@ -22,12 +22,8 @@ RATES = FROM_0.of_each("different numbers of at least 0, for example 0.001,0.01,
 
 Optimizer = Literal["sgd", "adamw", "lars"]
 TokenSet = Literal["patches", "class+patches", "patches-raw", "class+patches-raw"]
-MOST: tuple[Takes, ...] = (
-    "tokens",
-    "maps",
-    "patches",
-    "pooled",
-)  # what a backbone offers that offers all of several features: the first
+# What a backbone offers that offers all of several features: the first of these that is among what they take.
+MOST: tuple[Takes, ...] = ("tokens", "maps", "patches", "pooled")
 
 
 FEATURES = Range(lambda name: POOLING.holds(name) or FEATURE.holds(name), "").of_each(
@@ -57,11 +53,11 @@ class HeadsRecipe(Recipe):
     train_backbone: ClassVar[bool] = False
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
+    steps: ClassVar[int] = 0
+    norm_momentum: ClassVar[NormMomentum] = "torch"
 
     transform: ImageTransform
-    train_interpolation: (
-        Interpolation  # of the crops of 8 to 100 % that training images are, each mirrored half the time
-    )
+    train_interpolation: Interpolation  # of training images: crops of 8 to 100 %, each mirrored half the time
     heads_on: Annotated[tuple[str, ...], FEATURES]  # names of features (kinds/forms.py), or of poolings (poolings.py)
     # that poolings take, of the last block; of a ResNet the places of res5's map, which has no class; raw: as the block
     # gives them, before the network's last norm

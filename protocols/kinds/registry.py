@@ -6,6 +6,7 @@ from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -22,6 +23,7 @@ _CLASSES = (
     LayerProbeRecipe,
     FineTuningRecipe,
     HeadsRecipe,
+    FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,
 )
