@@ -14,13 +14,12 @@ from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.schema import Protocol
 
-BICUBIC = ImageTransform(  # DINOv2 data/transforms.py: Resize(256), CenterCrop(224), bicubic; CAPI has the same
-    resize=256, crop=224, shape="center-crop", interpolation="bicubic"
-)
 THIRTEEN = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 
 DINOV2 = HeadsRecipe(
-    transform=BICUBIC,
+    transform=ImageTransform(  # DINOv2 data/transforms.py: Resize(256), CenterCrop(224), bicubic
+        resize=256, crop=224, shape="center-crop", interpolation="bicubic"
+    ),
     train_interpolation="bicubic",  # DINOv2 data/transforms.py: RandomResizedCrop(224) and a flip
     heads_on=(
         "class",
@@ -61,9 +60,25 @@ DINOV2_HELD_OUT = replace(
 )
 DINOV3 = replace(
     DINOV2,
+    transform=ImageTransform(  # DINOv3 data/transforms.py: Resize(256), CenterCrop(224), bicubic, on tensors there
+        resize=256, crop=224, shape="center-crop", interpolation="bicubic"
+    ),
+    train_interpolation="bicubic",  # DINOv3 data/transforms.py: RandomResizedCrop(224) and a flip, on tensors there
     heads_on=("class+patches",),  # DINOv3: n_last_blocks_list (1,), avgpool always
     rates=THIRTEEN,  # DINOv3: learning_rates
+    decays=(0.0,),  # DINOv3: weight_decay=0
+    rate_per=256,  # DINOv3: scale_lr
+    optimizer="sgd",  # DINOv3: optimizer_type
+    momentum=0.9,  # DINOv3
+    batch_size=1024,  # DINOv3: 128 a GPU; run/submit.py: a node of 8
+    epochs=10,  # DINOv3
+    epoch_steps=1250,  # DINOv3: epoch_length; its sampler has no end
+    schedule="cosine",  # DINOv3: CosineAnnealingLR(max_iter, eta_min=0), once a step
+    warmup_epochs=0.0,  # DINOv3: none
+    head_init_std=0.01,  # DINOv3: weight N(0, .01), bias 0
     chosen_on="test",  # DINOv3: the best on train.val_dataset, which is what is reported
+    chosen_epoch="last",  # DINOv3: the last evaluation counts; its best state is kept and not reported
+    precision="fp32",  # DINOv3: float32, or autocast to what the model's own configuration says
 )
 DINOV3_HELD_OUT = replace(
     DINOV3,
@@ -73,6 +88,9 @@ DINOV3_HELD_OUT = replace(
 )
 CAPI = replace(
     DINOV2,
+    transform=ImageTransform(  # CAPI: Resize(256), CenterCrop(224), bicubic
+        resize=256, crop=224, shape="center-crop", interpolation="bicubic"
+    ),
     train_interpolation="bicubic",  # CAPI: RandomResizedCrop(224) and a flip
     heads_on=("class", "patches", "class+patches"),  # CAPI: cls, avg_patch, cls_avg_patch
     rates=(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2),  # CAPI: learning_rates
@@ -89,16 +107,20 @@ CAPI = replace(
     warmup_epochs=1.0,  # CAPI: warmup_iters=1250
     head_init_std=0.02,  # CAPI: trunc_normal_(std=.02), which cuts at 100 deviations; bias 0
     chosen_on="held-out",  # CAPI: val_dataset
+    chosen_epoch="last",  # CAPI: after n_iters
     held_out=0.1,  # CAPI: val_proportion
     draw="numpy-42",  # CAPI: default_rng(42).permutation, the last tenth
+    precision="fp32",  # CAPI: tf32, which only GPUs have
 )
 
 ON_REPORTED = "the reported split itself: the best head on it is what is reported"
 ON_HELD_OUT = "10 % of the training images, which train nothing"
 
 
-def _heads(name: str, title: str, recipe: HeadsRecipe, source: str, published_as: str = "") -> Protocol:
-    """Return a protocol on ImageNet, with a column for each feature's own choice."""
+def _heads(
+    name: str, title: str, recipe: HeadsRecipe, source: str, published_as: str = "", also: tuple[str, ...] = ()
+) -> Protocol:
+    """Return a protocol on ImageNet."""
     return Protocol(
         name=name,
         version=1,
@@ -106,6 +128,7 @@ def _heads(name: str, title: str, recipe: HeadsRecipe, source: str, published_as
         recipe=recipe,
         data_set=IMAGENET,
         metric="top1",
+        also=also,
         selected_on=ON_REPORTED if recipe.chosen_on == "test" else ON_HELD_OUT,
         trials=1,
         source=source,
@@ -144,5 +167,6 @@ PROTOCOLS = (
         "ImageNet linear heads, CAPI's grid of 90 in one pass, chosen on 10 % of the training images",
         CAPI,
         "CAPI",
+        also=tuple(f"top1-{name}" for name in CAPI.heads_on),  # CAPI reports each feature's best head
     ),
 )

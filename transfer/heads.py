@@ -157,9 +157,8 @@ class ManyProbes(Probe):
             for head in self.model.head.heads:
                 torch.nn.utils.clip_grad_norm_(head.parameters(), recipe.clip)
         if recipe.decay_left < 1:
-            steps = len(self.batches)
-            done = self.batches.epoch * steps + self.step
-            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done, recipe.epochs * steps)
+            done = self.batches.epoch * len(self.batches) + self.step
+            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done, self.steps)
             for group in self.optimizer.param_groups:
                 group["weight_decay"] = group["decay"] * left
 

@@ -70,9 +70,7 @@ class HeadsRecipe(Recipe):
     betas: Annotated[tuple[float, ...], BETAS]  # adamw
     epsilon: Annotated[float, FROM_0]  # adamw
     decays_bias: bool  # and what else has one axis: the scales of norms
-    decay_left: Annotated[
-        float, CHANCE
-    ]  # of the weight decay after the last step, down to which it takes half a cosine
+    decay_left: Annotated[float, CHANCE]  # of the weight decay after the last step: it falls there by half a cosine
     clip: Annotated[float, FROM_0]  # the most that the norm of a head's gradient may be in a step; 0: any
     batch_size: Annotated[int, COUNT]  # global
     epochs: Annotated[int, COUNT]
