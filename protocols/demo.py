@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, segmentation
+from twinbench.protocols import classification, dense, detection, finetune12, heads, segmentation
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
@@ -141,6 +142,11 @@ def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
     )
 
 
+def _scaled_heads(recipe: HeadsRecipe) -> HeadsRecipe:
+    """Return two hundred steps of heads on what a ResNet has in place of tokens."""
+    return replace(recipe, transform=CENTER_CROP, heads_on=("gap", "res4"), batch_size=BATCH_SIZE, epoch_steps=20)
+
+
 def _rate(paper: float, recipe: SgdRecipe) -> float:
     """Return a rate that follows the batch, as in Goyal et al. 2017."""
     return paper * BATCH_SIZE / recipe.batch_size
@@ -216,6 +222,7 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
     FineTuningSearchRecipe.kind: _scaled_search,
+    HeadsRecipe.kind: _scaled_heads,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
     LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
@@ -224,5 +231,7 @@ _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
 # Of a family the scenes are one data set.
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
-PAPERS = classification.PROTOCOLS + FAMILIES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
+# Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
+HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
+PAPERS = classification.PROTOCOLS + FAMILIES + HEADS + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
 PROTOCOLS = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints
