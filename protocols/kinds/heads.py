@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, Takes, rows, takes
-from twinbench.protocols.kinds.poolings import POOLING
+from twinbench.protocols.kinds.poolings import POOLING, pooling_form
 from twinbench.protocols.kinds.sgd import Augmentation, Interpolation, NormMomentum
 from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
@@ -147,6 +147,12 @@ class HeadsRecipe(Recipe):
 
     @property
     def passing_megabytes(self) -> float:
-        """Heads of 2,048 numbers to 1,000 classes for each row of a feature, and what the optimizer keeps of each."""
-        wide = sum(rows(name) for name in self.heads_on)
-        return 8.2 * wide * len(self.rates) * len(self.decays) * (3 if self.optimizer == "adamw" else 2)
+        """Heads of 2,048 numbers to 1,000 classes for each row of a feature, and what the optimizer keeps of each.
+
+        A pooling's matrices are 2,048 by 2,048.
+        """
+        each = 0.0
+        for name in self.heads_on:
+            pooling = pooling_form(name)
+            each += 8.2 * rows(name) + (16.8 * pooling.products if pooling else 0.0)
+        return each * len(self.rates) * len(self.decays) * (3 if self.optimizer == "adamw" else 2)
