@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twinbench.protocols import (
+    attentive,
     classification,
     demo,
     dense,
     detection,
     finetune12,
+    heads,
     labels,
     linear12,
     neighbors,
@@ -25,6 +27,8 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + neighbors.PROTOCOLS
     + linear12.PROTOCOLS
     + labels.PROTOCOLS
+    + heads.PROTOCOLS
+    + attentive.PROTOCOLS
     + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS

@@ -69,7 +69,7 @@ def average_gradients(model: nn.Module, images: int | Tensor, loss: Tensor, proc
     `images` may be a number of anything else that losses are of, as a tensor that need not be there yet.
 
     Exact for a last batch that does not divide evenly, where the mean of the processes' means is not. Returns the
-    global batch's summed loss.
+    global batch's summed loss, or losses (H,) of several heads.
     """
     # Made there: a copy from here would wait for the step.
     count = images if isinstance(images, Tensor) else torch.full((), float(images), device=process.device)
@@ -77,12 +77,13 @@ def average_gradients(model: nn.Module, images: int | Tensor, loss: Tensor, proc
     if process.world > 1:
         flat = torch.cat([values.flatten() for values in (count, loss, *gradients)])
         distributed.all_reduce(flat)
-        count, loss, *parts = flat.split([1, 1, *(gradient.numel() for gradient in gradients)])
+        count, losses, *parts = flat.split([1, loss.numel(), *(gradient.numel() for gradient in gradients)])
+        loss = losses.view_as(loss)
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
     for gradient in gradients:
         gradient.div_(count.clamp(min=1))  # of nothing the gradient is 0
-    return loss.squeeze()
+    return loss
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -34,10 +34,11 @@ from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier, norm_momentum
+from twinbench.transfer.classifier import Classifier, OnTrunk, norm_momentum
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.objectives import Accuracies, Objective, Scored
 from twinbench.transfer.probe_checks import DivergedError, ProbeError, require_possible, require_variance
+from twinbench.transfer.schedule import cosine
 from twinbench.transfer.transforms import TrainImages, train_transform
 
 STATE = "checkpoint.pth"
@@ -63,11 +64,6 @@ def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
     if recipe.schedule == "cosine":
         return cosine(epoch, recipe.epochs)
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
-
-
-def cosine(done: int, total: int) -> float:
-    """Return what a cosine has left of a rate after so many of all steps, or epochs."""
-    return 0.5 * (1 + math.cos(math.pi * done / total))
 
 
 class Probe:
@@ -97,20 +93,15 @@ class Probe:
         self.process, self.workers, self.path = process or Process(), workers, out / STATE
         self.cache, self.objective = cache, objective or Accuracies(recipe.metrics())
         self.process.share(recipe.batch_size, "batch_size")
-        require_possible(recipe, self.process.world)
-        model = Classifier(backbone.build(), len(train.classes), recipe, seed, self.process)
-        require_variance(recipe, len(train.paths), model.fewest)
-        self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            model.parameter_groups(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov
-        )
+        self.model = self._new_model(train).to(self.process.device).to(memory_format=torch.channels_last)
+        self.optimizer = self._new_optimizer()
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
-        self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
+        self.batches = self._new_batches(len(train.paths))
         all_steps = recipe.epochs * len(self.batches)
         self.steps = min(recipe.steps or all_steps, all_steps)
         self.epochs = math.ceil(self.steps / len(self.batches))
         if recipe.norm_momentum == "by-epoch":
-            model.set_norm_momentum(norm_momentum(len(self.batches)))
+            self.model.set_norm_momentum(norm_momentum(len(self.batches)))
         self.inputs = Inputs(backbone.convention, self.process.device)
         images = TrainImages(train.paths, train.targets, train_transform(recipe.transform, recipe.augmentation), seed)
         self.loader = DataLoader(
@@ -122,10 +113,30 @@ class Probe:
             pin_memory=self.process.device.startswith("cuda"),
             worker_init_fn=ignore_signals,
         )
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.process.device)
+        self.loss = self._no_loss()
         self.saved = time.monotonic()
+
+    def _new_model(self, train: LabelledImages) -> OnTrunk:
+        """Return the network with a fresh head for images like `train`; ProbeError for what it can't be trained on."""
+        require_possible(self.recipe, self.process.world)
+        model = Classifier(self.backbone.build(), len(train.classes), self.recipe, self.seed, self.process)
+        require_variance(self.recipe, len(train.paths), model.fewest)
+        return model
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Return what trains the model."""
+        momentum, nesterov = self.recipe.momentum, self.recipe.nesterov
+        return torch.optim.SGD(self.model.parameter_groups(), lr=0.0, momentum=momentum, nesterov=nesterov)
+
+    def _new_batches(self, images: int) -> EpochBatches:
+        """Return the batches of so many training images."""
+        return EpochBatches(images, self.recipe.batch_size, self.seed, self.process)
+
+    def _no_loss(self) -> Tensor:
+        """Return what losses are added to."""
+        return torch.zeros((), dtype=torch.float64, device=self.process.device)
 
     def run(self) -> ProbeOutcome:
         """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it.
@@ -171,18 +182,23 @@ class Probe:
                 self._stop(epoch)
             if self.step < end and self._is_due():
                 self._save()
-        mean = self.loss.item() / min(end * self.recipe.batch_size, self.batches.images)
-        if not math.isfinite(mean):
-            rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
-            raise DivergedError(
-                f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
-            )
+        mean = self._mean_loss(epoch, min(end * self.recipe.batch_size, self.batches.images))
         if stopper.agreed_now():
             self._stop(epoch)
         # is its evaluation: longer than who stops a job waits
         long = self.recipe.test_features is None and self._is_tested(epoch)
         if self.step > self.batches.first and (long or self._is_due()):
             self._save()
+        return mean
+
+    def _mean_loss(self, epoch: int, images: int) -> float:
+        """Return the mean loss over the images seen in an epoch; DivergedError if it is no number any more."""
+        mean = self.loss.item() / images
+        if not math.isfinite(mean):
+            rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
+            raise DivergedError(
+                f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
+            )
         return mean
 
     def _rate_factor(self, epoch: int, step: int) -> float:
@@ -221,7 +237,7 @@ class Probe:
         return loss
 
     @torch.inference_mode()
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, Any]:
         """Return the objective's metrics, in percent; each process counts its own part of the images once."""
         self.model.eval()
         share_buffers(self.model, self.process)
@@ -261,8 +277,8 @@ class Probe:
 
     def _save(self) -> None:
         """Write the state after a step or an epoch; of a frozen trunk only its head, of a diverged epoch nothing."""
-        self.saved, loss = time.monotonic(), self.loss.item()
-        if self.process.is_main and math.isfinite(loss):
+        self.saved, loss = time.monotonic(), self.loss.tolist()
+        if self.process.is_main and bool(self.loss.isfinite().any()):
             part = self.model if self.recipe.train_backbone else self.model.head
             state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
             place = {"history": self.history, "step": self.step, "loss": loss}
@@ -283,7 +299,7 @@ class Probe:
         part.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.step = state["history"], state["step"]
-        self.loss.fill_(state["loss"])
+        self.loss.copy_(torch.tensor(state["loss"], dtype=self.loss.dtype))
         self.log.cut("epoch", len(self.history) + 1)
 
     def _outcome(self, frozen: str) -> ProbeOutcome:

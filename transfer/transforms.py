@@ -22,7 +22,7 @@ from twinbench.data.items import ImageList
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.sgd import Augmentation, TrainCrop
+from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.runtime.seeds import draw_seed
 
 Transform = Callable[[Image], Tensor]
@@ -94,7 +94,7 @@ def train_transform(recipe: ImageTransform, augmentation: Augmentation = PLAIN) 
 
     It gives uint8 as above; with lighting float32 of the same scale, which may leave 0 to 255, as the sources' does.
     """
-    steps = [*_train_crop(recipe, augmentation.crop), transforms.RandomHorizontalFlip()]
+    steps = [*_train_crop(recipe, augmentation), transforms.RandomHorizontalFlip()]
     if augmentation.jitter:
         steps.append(transforms.ColorJitter(augmentation.jitter, augmentation.jitter, augmentation.jitter))
     steps.append(transforms.PILToTensor())
@@ -103,11 +103,12 @@ def train_transform(recipe: ImageTransform, augmentation: Augmentation = PLAIN) 
     return transforms.Compose(steps)
 
 
-def _train_crop(recipe: ImageTransform, crop: TrainCrop) -> list[object]:
+def _train_crop(recipe: ImageTransform, augmentation: Augmentation) -> list[object]:
     """Return the steps that bring a training image to the crop's size."""
-    if crop == "resized":
-        return [transforms.RandomResizedCrop(recipe.crop)]  # scale .08 to 1
-    if crop == "none":
+    if augmentation.crop == "resized":
+        how = InterpolationMode(augmentation.interpolation)
+        return [transforms.RandomResizedCrop(recipe.crop, interpolation=how)]  # scale .08 to 1
+    if augmentation.crop == "none":
         return _by_pillow(recipe)
     return [*_by_pillow(replace(recipe, crop=recipe.resize)), transforms.RandomCrop(recipe.crop)]
 

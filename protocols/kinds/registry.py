@@ -3,6 +3,7 @@
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
 from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
@@ -28,6 +29,7 @@ _CLASSES = (
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
+    HeadsRecipe,
     FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,

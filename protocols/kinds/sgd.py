@@ -25,6 +25,7 @@ PADDINGS = Range(
 )
 
 TrainCrop = Literal["resized", "random", "none"]
+Interpolation = Literal["bilinear", "bicubic"]
 # The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch
 # of s batches, 10 / s where that is less.
 NormMomentum = Literal["torch", "by-epoch"]
@@ -41,6 +42,7 @@ class Augmentation:
     crop: TrainCrop = "resized"
     jitter: float = 0.0  # brightness, contrast and saturation by factors of 1 - jitter to 1 + jitter
     lighting: float = 0.0  # deviation of AlexNet's shift along ImageNet's principal colours
+    interpolation: Interpolation = "bilinear"  # of resized crops; those of other crops are the transform's
 
 
 @dataclass(frozen=True)
