@@ -22,13 +22,13 @@ from twinbench.runtime.distributed import average_gradients, share_buffers, summ
 from twinbench.runtime.lars import LARS
 from twinbench.runtime.process import Process
 from twinbench.transfer.batches import EpochBatches, StreamBatches
-from twinbench.transfer.features import feature_loader
 from twinbench.transfer.heads_model import ManyHeads
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
 from twinbench.transfer.schedule import cosine, warmed_cosine
+from twinbench.transfer.tested import TestedRows
 
 HELD_OUT, TEST = "held-out", "test"  # splits, as `chosen_on` has them
 Values = list[float | None]  # one a head; None: it has diverged
@@ -74,12 +74,17 @@ class ManyProbes(Probe):
         *,
         identity: str,
         out: Path,
+        cache: Path | None = None,
         seed: int = 0,
         process: Process | None = None,
         workers: int = 0,
     ) -> None:
-        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed."""
+        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
+
+        What images that are tested after every epoch give comes from the folder `cache`, or is put there.
+        """
         self.many = recipe
+        self.tests = TestedRows(backbone, recipe, cache or out, process or Process(), workers)
         held = chooses(len(train.paths), recipe, seed)
         self.splits = {TEST: test}  # that are tested
         if held.any():
@@ -188,20 +193,24 @@ class ManyProbes(Probe):
 
     def _accuracies(self, images: LabelledImages) -> dict[str, Values]:
         """Return the top-1 and top-5 of all heads on a split."""
-        rank, world, device = self.process.rank, self.process.world, self.process.device
+        rank, world = self.process.rank, self.process.world
         targets = torch.as_tensor(images.targets)[rank::world]
         counts = torch.zeros(3, len(self.many.heads), dtype=torch.float64)  # top-1s, top-5s, images without scores
         seen = torch.zeros(1, dtype=torch.float64)
-        for batch, rows in feature_loader(images.paths[rank::world], self.many.transform, device, self.workers):
-            logits = self.model(self.inputs(batch)).cpu()
+        for given, rows in self.tests.rows(images.paths, self._given):
+            logits = self.model.head(given).cpu()
             for head, scores in enumerate(logits.unbind(1)):
                 counts[0, head], counts[1, head] = counts[:2, head] + torch.tensor(correct_at(scores, targets[rows]))
             counts[2] += (~logits.isfinite()).any(2).sum(0)
-            seen += len(batch)
+            seen += len(rows)
         counts, seen = summed(counts, self.process), summed(seen, self.process)
         assert seen.item() == len(images.paths), f"{seen.item()} of {len(images.paths)} images counted"
         percent = torch.where(counts[2] > 0, torch.nan, 100 * counts[:2] / seen)
         return {"top1": _numbers(percent[0]), "top5": _numbers(percent[1])}
+
+    def _given(self, images: Tensor) -> Tensor:
+        """Map images as loaders give them to what the heads are fed (N, F)."""
+        return self.model.through_frozen(self.inputs(images))
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Choose, and gather the result from the history."""
@@ -303,6 +312,7 @@ def measure_heads(run: Run) -> Fields | None:
         run.test,
         identity=run.trial.description,
         out=run.trial.out,
+        cache=run.cache,
         seed=run.trial.seed,
         process=run.process,
         workers=run.workers,
