@@ -4,16 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, segmentation
+from twinbench.protocols import classification, dense, detection, finetune12, heads, segmentation
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.schema import Protocol
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
@@ -83,6 +84,12 @@ def _scaled_low_shot(recipe: LowShotSvmRecipe) -> LowShotSvmRecipe:
     return replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:SHOTS])
 
 
+def _scaled_low_shot_one_vs_rest(recipe: LowShotOneVsRestSvmRecipe) -> LowShotOneVsRestSvmRecipe:
+    transform, costs = _transform(recipe.transform), _costs(recipe.costs)
+    # 100 of the scenes' classes have about as many images: a sample would be all of them
+    return replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:1])
+
+
 def _scaled_one_vs_rest(recipe: OneVsRestSvmRecipe) -> OneVsRestSvmRecipe:
     return replace(recipe, transform=_transform(recipe.transform), pooling="gap")
 
@@ -139,6 +146,11 @@ def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
         lrs=recipe.lrs[-2:],
         weight_decays=tuple(decay for decay in recipe.weight_decays if decay in (0.0, 0.0001)),
     )
+
+
+def _scaled_heads(recipe: HeadsRecipe) -> HeadsRecipe:
+    """Return two hundred steps of heads on what a ResNet has in place of tokens."""
+    return replace(recipe, transform=CENTER_CROP, heads_on=("gap", "res4"), batch_size=BATCH_SIZE, epoch_steps=20)
 
 
 def _rate(paper: float, recipe: SgdRecipe) -> float:
@@ -210,19 +222,26 @@ def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRe
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
     SvmRecipe.kind: _scaled_svm,
     LowShotSvmRecipe.kind: _scaled_low_shot,
+    LowShotOneVsRestSvmRecipe.kind: _scaled_low_shot_one_vs_rest,
     OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
     KnnRecipe.kind: _scaled_knn,
     ProbeRecipe.kind: _scaled_probe,
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
     FineTuningSearchRecipe.kind: _scaled_search,
+    HeadsRecipe.kind: _scaled_heads,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
     LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
+ALIKE = ("places205-svm-lowshot-gap",)  # in small they pool as another does, whose demo is theirs
 # Of a family the scenes are one data set.
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
-PAPERS = classification.PROTOCOLS + FAMILIES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
-PROTOCOLS = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints
+# Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
+HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
+PAPERS = classification.PROTOCOLS + FAMILIES + HEADS + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
+PROTOCOLS = tuple(  # the scenes have no keypoints
+    _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
+)

@@ -29,7 +29,8 @@ from twinbench.protocols.kinds.heads import Head
 from twinbench.runtime.process import Process, current_process, process_group
 from twinbench.transfer.batches import StreamBatches
 from twinbench.transfer.features import all_pooled
-from twinbench.transfer.heads import Choice, ManyProbes, choose, chooses
+from twinbench.transfer.heads import ManyProbes
+from twinbench.transfer.heads_choice import Choice, choose, chooses
 from twinbench.transfer.heads_model import ManyHeads, fed
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.schedule import warmed_cosine

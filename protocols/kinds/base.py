@@ -91,6 +91,10 @@ class Recipe:
         """The frozen features that it rests on; None if it computes features anew in each step."""
         return None
 
+    def drawn(self, classes: int) -> int:
+        """Return how many training images at most it takes features of, on data of so many classes; 0: of all."""
+        return 0
+
     @property
     def tested_rows(self) -> Features | None:
         """What is kept of images that are tested many times, if the disk has room for it."""
