@@ -11,7 +11,9 @@ from twinbench.protocols import (
     detection,
     finetune12,
     heads,
+    labels,
     linear12,
+    neighbors,
     segmentation,
 )
 from twinbench.protocols.datasets import DATA_SETS, DataSet
@@ -22,7 +24,9 @@ from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registr
 
 PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
+    + neighbors.PROTOCOLS
     + linear12.PROTOCOLS
+    + labels.PROTOCOLS
     + heads.PROTOCOLS
     + attentive.PROTOCOLS
     + finetune12.PROTOCOLS

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, heads, segmentation
+from twinbench.protocols import classification, dense, detection, finetune12, heads, labels, neighbors, segmentation
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
-from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
+from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
@@ -96,6 +97,18 @@ def _scaled_one_vs_rest(recipe: OneVsRestSvmRecipe) -> OneVsRestSvmRecipe:
 
 def _scaled_knn(recipe: KnnRecipe) -> KnnRecipe:
     return replace(recipe, transform=CENTER_CROP, neighbors=(10, 20))
+
+
+def _scaled_knn_grid(recipe: KnnGridRecipe) -> KnnGridRecipe:
+    return replace(recipe, transform=CENTER_CROP, feature="gap")
+
+
+def _scaled_few_shot_knn(recipe: FewShotKnnRecipe) -> FewShotKnnRecipe:
+    return replace(recipe, transform=CENTER_CROP, feature="gap", neighbors=(10, 20))
+
+
+def _scaled_labels(recipe: LabelsRecipe) -> LabelsRecipe:
+    return replace(recipe, transform=CENTER_CROP)
 
 
 def _scaled_probe(recipe: ProbeRecipe) -> ProbeRecipe:
@@ -225,6 +238,9 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     LowShotOneVsRestSvmRecipe.kind: _scaled_low_shot_one_vs_rest,
     OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
     KnnRecipe.kind: _scaled_knn,
+    KnnGridRecipe.kind: _scaled_knn_grid,
+    FewShotKnnRecipe.kind: _scaled_few_shot_knn,
+    LabelsRecipe.kind: _scaled_labels,
     ProbeRecipe.kind: _scaled_probe,
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
@@ -237,11 +253,14 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
 ALIKE = ("places205-svm-lowshot-gap",)  # in small they pool as another does, whose demo is theirs
+# At one temperature they differ in what is the same on the scenes: the demo has DINO's.
+_NEIGHBORS = tuple(paper for paper in neighbors.PROTOCOLS if paper.recipe.kind != KnnRecipe.kind)
 # Of a family the scenes are one data set.
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
 # Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
 HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
-PAPERS = classification.PROTOCOLS + FAMILIES + HEADS + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
+_IMAGES = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
+PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
 PROTOCOLS = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
 )

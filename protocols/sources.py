@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, layers.py, classification.py, detection/,
-segmentation.py or pretraining.py; what shows sources reads them there.
+A constant and its source are written once, on one line of a module of FILES or of pretraining.py; what shows sources
+reads them there.
 """
 
 import ast
@@ -19,7 +19,9 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "svm.py",
     "layers.py",
     "classification.py",
+    "neighbors.py",
     "linear12.py",
+    "labels.py",
     "heads.py",
     "attentive.py",
     "finetune12.py",

@@ -15,7 +15,7 @@ IDS = [entry.name for entry in PAPER]
 # Of many heads on a transformer's tokens, which the demo's networks have none of, one stands for all.
 ON_TOKENS = {entry.name for entry in PAPER if entry.recipe.kind == "heads"} - {"imagenet-linear-dinov2-heldout"}
 WITHOUT = ON_TOKENS | set(demo.ALIKE)
-SHRUNK = [entry for entry in PAPER if entry.data_set in SCENES and entry.name not in WITHOUT]
+SHRUNK = [entry for entry in PAPER if entry.data_set in SCENES and f"demo-{entry.name}" in PROTOCOLS]
 
 
 def other(value):
@@ -77,7 +77,9 @@ def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for
     parts = {f"coco-mrcnn-fpn-{percent}pct" for percent in (1, 2, 5, 10)}
     families = {paper.name for paper in PAPER if paper.sets} - {"finetune12-byol"}  # whose demo is on one set
     boxes = {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
-    assert without == families | parts | boxes | WITHOUT | {"vissl-linear-resized", "ade20k-linear-dinov3"}
+    neighbors = {f"imagenet-knn-{source}" for source in ("dinov2", "lightly", "mmselfsup", "msf")}
+    boxes |= {"vissl-linear-resized", "ade20k-linear-dinov3"}
+    assert without == families | parts | boxes | neighbors | WITHOUT
 
 
 @pytest.mark.parametrize("name", demo.ALIKE)

@@ -62,13 +62,17 @@ def test_vissls_linear_numbers_say_their_recipe(row):
 
 
 def test_mmselfsups_nearest_neighbours_say_their_resize():
-    rows = of(MMSELFSUP, "imagenet_knn20")
+    rows = of(MMSELFSUP, "imagenet_knn_mmselfsup")
     assert len(rows) == 52
     assert {entry.note for entry in rows} == {
-        "own resize: bilinear (here bicubic), by Pillow when first published (v0.8.0), by OpenCV in the code beside it "
-        "since v1.0"
+        "own resize: by Pillow, as here, when first published (v0.8.0), by OpenCV in the code beside it since v1.0"
     }
-    assert PROTOCOLS["imagenet-knn"].recipe.transform.interpolation == "bicubic"
+    assert PROTOCOLS["imagenet-knn-mmselfsup"].recipe.transform.interpolation == "bilinear"
+
+
+@pytest.mark.parametrize("paper", [MMSELFSUP, "UMBCvision/MSF", "lightly-ai/lightly", "billpsomas/efficient-probing"])
+def test_nearest_neighbours_by_another_recipe_stand_in_no_column_of_dinos(paper):
+    assert of(paper, "imagenet_knn20") == []
 
 
 def test_a_page_that_is_gone_is_cited_where_it_still_stands():

@@ -181,9 +181,12 @@ def measure_knn(run: Run) -> Fields | None:
         neighbors=recipe.neighbors,
         temperature=recipe.temperature,
         classes=len(run.train.classes),
+        votes=recipe.votes,
+        topk=recipe.topk,
         device=run.process.device,
     )
-    return {"metrics": metrics, "curves": {"top1": [[k, metrics[f"top1-k{k}"]] for k in recipe.neighbors]}}
+    top = f"top{recipe.topk[0]}"
+    return {"metrics": metrics, "curves": {top: [[k, metrics[f"{top}-k{k}"]] for k in recipe.neighbors]}}
 
 
 def measure_probe(run: Run) -> Fields | None:

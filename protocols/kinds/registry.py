@@ -4,7 +4,8 @@ from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
-from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
+from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
@@ -18,9 +19,12 @@ _CLASSES = (
     OneVsRestSvmRecipe,
     LowShotOneVsRestSvmRecipe,
     KnnRecipe,
+    KnnGridRecipe,
+    FewShotKnnRecipe,
     EpisodesRecipe,
     LogisticRecipe,
     FewShotLogisticRecipe,
+    LabelsRecipe,
     SizedLogisticRecipe,
     ProbeRecipe,
     LayerProbeRecipe,
