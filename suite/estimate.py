@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from twinbench.protocols.identity import NOT_RECORDED
+from twinbench.protocols.schema import Protocol
 from twinbench.suite import history
 from twinbench.suite.backbone import read_made
 from twinbench.suite.graph import Job
@@ -175,8 +176,16 @@ def _own_bytes(job: Job, size: Size) -> int:
         return SMALL_MB * MB
     if job.protocol:
         scale = job.protocol.width**2  # parameters grow with the square of the width
-        return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB)
+        return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB) + _tested_bytes(job.protocol, size)
     return _pretraining_bytes(job)
+
+
+def _tested_bytes(protocol: Protocol, size: Size) -> int:
+    """Return the size of what is kept of the images that a trial tests many times, in float32."""
+    rows = protocol.recipe.tested_rows
+    if not rows:
+        return 0
+    return int(4 * protocol.recipe.tested_images(*protocol.images) * size.features * rows.positions)
 
 
 def _pretraining_bytes(job: Job) -> int:

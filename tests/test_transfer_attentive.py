@@ -22,6 +22,9 @@ from twinbench.protocols.attentive import AIM, CAPI_ATTENTIVE, EP, EP_HELD_OUT, 
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.process import Process, current_process, process_group
+from twinbench.suite.estimate import _tested_bytes
+from twinbench.suite.proofs import Size
+from twinbench.transfer import tested
 from twinbench.transfer.batches import EpochBatches
 from twinbench.transfer.features import FeatureError
 from twinbench.transfer.heads import ManyProbes
@@ -338,6 +341,74 @@ def test_the_twins_epoch_is_the_best_on_images_held_out(vit, splits, tmp_path):
     assert found.details["chosen"]["epoch"] == 1 + chosen
     assert found.metrics["top1"] == run.history[chosen]["test"]["top1"][0]
     assert found.metrics["top1"] < max(epoch["test"]["top1"][0] for epoch in run.history)
+
+
+# -------------------------------------------------------------------------- images that are tested after every epoch
+
+
+def counted(monkeypatch, vit):
+    """Return a list that grows by the number of images with each pass through the backbone."""
+    passes, tokens = [], type(vit.build()).tokens
+
+    def count(self, images, *words, **more):
+        passes.append(len(images))
+        return tokens(self, images, *words, **more)
+
+    monkeypatch.setattr(type(vit.build()), "tokens", count)
+    return passes
+
+
+@pytest.mark.parametrize("recipe", [LARS, BEST_HELD_OUT, replace(LARS, heads_on=("class", "ep-8"))])
+def test_rows_that_are_kept_give_what_streamed_ones_do(vit, splits, tmp_path, monkeypatch, recipe):
+    kept = run_of(vit, splits, tmp_path / "kept", recipe).run()
+    monkeypatch.setattr(tested, "ROOM", 0.0)
+    streamed = run_of(vit, splits, tmp_path / "streamed", recipe).run()
+    assert kept == streamed
+
+
+def test_tested_images_pass_through_the_backbone_once_where_the_disk_has_room(vit, splits, tmp_path, monkeypatch):
+    passes, shapes = counted(monkeypatch, vit), 1  # a blank image tells the heads' widths
+    run_of(vit, splits, tmp_path, LARS).run()
+    assert sum(passes) == shapes + 3 * 20 + 1 + 10  # and one tells how much there is to keep
+
+
+def test_tested_images_pass_through_the_backbone_in_each_test_where_it_has_none(vit, splits, tmp_path, monkeypatch):
+    passes, shapes = counted(monkeypatch, vit), 1
+    monkeypatch.setattr(tested, "ROOM", 0.0)
+    run_of(vit, splits, tmp_path, LARS).run()
+    assert sum(passes) == shapes + 3 * 20 + 1 + 3 * 10
+    assert list(tmp_path.glob("*/features.npy")) == []
+
+
+def test_rows_of_one_seed_serve_the_next(vit, splits, tmp_path, monkeypatch):
+    run_of(vit, splits, tmp_path / "first", LARS, cache=tmp_path / "cache").run()
+    passes, shapes = counted(monkeypatch, vit), 1
+    monkeypatch.setattr(tested, "ROOM", 0.0)  # what is there takes no room
+    run_of(vit, splits, tmp_path / "second", LARS, cache=tmp_path / "cache", seed=1).run()
+    assert sum(passes) == shapes + 3 * 20
+
+
+def test_other_tokens_are_other_rows(vit, splits, tmp_path):
+    for at, tokens in enumerate(("patches", "patches-raw")):
+        run_of(vit, splits, tmp_path / str(at), replace(LARS, tokens=tokens, epochs=2), cache=tmp_path / "cache").run()
+    assert len(list(tmp_path.glob("cache/*/features.npy"))) == 2
+
+
+def test_what_is_tested_once_is_not_kept(vit, splits, tmp_path):
+    assert JEPAS.tested_rows is None
+    run_of(vit, splits, tmp_path, replace(JEPAS, epochs=1)).run()
+    assert list(tmp_path.glob("*/features.npy")) == []
+
+
+def test_a_plan_counts_what_is_kept():
+    """196 patches and a class token at 224 px in patches of 16; of a ViT-B 768 wide, 4 bytes each: 30 GB."""
+    size = Size(1, 768)
+    assert PROTOCOLS["imagenet-ep"].recipe.tested_rows.positions == 196
+    assert PROTOCOLS["imagenet-ep-all"].recipe.tested_rows.positions == 197
+    assert _tested_bytes(PROTOCOLS["imagenet-ep"], size) == 4 * 50_000 * 196 * 768
+    assert _tested_bytes(PROTOCOLS["imagenet-ep-heldout"], size) == 4 * (50_000 + 128_117) * 196 * 768
+    assert _tested_bytes(PROTOCOLS["imagenet-attentive-vjepa"], size) == 0
+    assert _tested_bytes(PROTOCOLS["imagenet-knn"], size) == 0
 
 
 # -------------------------------------------------------------------------------------------------- kills and processes

@@ -31,12 +31,13 @@ from twinbench.data.items import ImageList
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import Features, Precision
 from twinbench.runtime.process import Process
-from twinbench.transfer.features import extract
+from twinbench.transfer.features import Rows, extract
 
 # Images a block, about half a minute, which is what a kill costs: on a GPU at the 500 images/s that some cores decode,
 # on a processor at 20. Each block starts loaders of its own, a second or so. Both are multiples of an extraction's
 # batch, so that they change no batch and with it no digit.
 BLOCK, CPU_BLOCK = 16384, 512
+WIDE_BLOCK = 2048  # of what has thousands of rows of the network's width an image, and is in memory a block at a time
 POLL = 1.0  # seconds between two looks at blocks that others make
 PATIENCE = 600.0  # seconds after which a block that others make is made here, too
 WHOLE, LOCK = "features.npy", "lock"
@@ -67,10 +68,12 @@ def cached_features(
     process: Process,
     workers: int,
     what: str = "features",
+    rows_of: Rows | None = None,
 ) -> np.ndarray:
     """Return the features (N, F), float32 and memory-mapped, extracting only what `cache` does not hold yet.
 
-    The processes of a group share the work like any others; all return the whole set.
+    The processes of a group share the work like any others; all return the whole set. `rows_of` is `extract`'s; the
+    name of such features must say what it does.
     """
     folder = cache / cache_key(backbone, paths, features, process.device)
 
@@ -82,10 +85,12 @@ def cached_features(
             device=process.device,
             workers=workers,
             what=f"{what} {rows.start} to {rows.stop} of {len(paths)}",
+            rows_of=rows_of,
         )
 
     if not (folder / WHOLE).exists():
-        size = BLOCK if process.device.startswith("cuda") else CPU_BLOCK
+        on_gpu = WIDE_BLOCK if features.places else BLOCK
+        size = on_gpu if process.device.startswith("cuda") else CPU_BLOCK
         starts = range(0, len(paths), size)
         folder.mkdir(parents=True, exist_ok=True)
         _complete(folder, [range(start, min(start + size, len(paths))) for start in starts], make)

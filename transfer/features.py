@@ -3,7 +3,7 @@
 import ctypes
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -145,6 +145,9 @@ def feature_loader(
     )
 
 
+Rows = Callable[[Trunk, Tensor], Tensor]  # maps images (B, 3, H, W) to what is kept of them (B, F)
+
+
 @torch.inference_mode()
 def extract(
     backbone: Backbone,
@@ -154,10 +157,11 @@ def extract(
     device: str = "cpu",
     workers: int = 0,
     what: str = "features",
+    rows_of: Rows | None = None,
 ) -> np.ndarray:
     """Return the `features` (N, F), float32, of the images at `paths` in their order, in eval mode.
 
-    Their precision is the network's, see `network_precision`.
+    Their precision is the network's, see `network_precision`. What has no name of kinds/forms.py is got by `rows_of`.
     """
     if device == "cpu":
         _reuse_freed_memory()
@@ -168,7 +172,9 @@ def extract(
     progress = bar(batches_of(loader), total=len(loader), what=what, unit="batch")
     with progress as batches, network_precision(features.precision, device):
         for images, index in batches:
-            rows = pooled(model, inputs(images), features.pooling).flatten(1).float().cpu().numpy()  # (B, F)
+            given = inputs(images)
+            kept = rows_of(model, given) if rows_of else pooled(model, given, features.pooling)
+            rows = kept.flatten(1).float().cpu().numpy()  # (B, F)
             if found is None:
                 found = np.empty((len(paths), rows.shape[1]), dtype=np.float32)
             found[index.numpy()] = rows

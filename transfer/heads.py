@@ -21,13 +21,13 @@ from twinbench.runtime.distributed import average_gradients, share_buffers, summ
 from twinbench.runtime.lars import LARS
 from twinbench.runtime.process import Process
 from twinbench.transfer.batches import EpochBatches, StreamBatches
-from twinbench.transfer.features import feature_loader
 from twinbench.transfer.heads_choice import HELD_OUT, TEST, Chosen, Values, chooses, numbers
 from twinbench.transfer.heads_model import ManyHeads
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
 from twinbench.transfer.schedule import cosine, warmed_cosine
+from twinbench.transfer.tested import TestedRows
 
 
 class ManyProbes(Probe):
@@ -42,12 +42,17 @@ class ManyProbes(Probe):
         *,
         identity: str,
         out: Path,
+        cache: Path | None = None,
         seed: int = 0,
         process: Process | None = None,
         workers: int = 0,
     ) -> None:
-        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed."""
+        """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
+
+        What images that are tested after every epoch give comes from the folder `cache`, or is put there.
+        """
         self.many = recipe
+        self.tests = TestedRows(backbone, recipe, cache or out, process or Process(), workers)
         held = chooses(len(train.paths), recipe, seed)
         self.splits = {TEST: test}  # that are tested
         if held.any():
@@ -159,18 +164,22 @@ class ManyProbes(Probe):
         rank, world, device = self.process.rank, self.process.world, self.process.device
         targets = torch.as_tensor(images.targets)[rank::world]
         counts = torch.zeros(4, len(self.many.heads), dtype=torch.float64, device=device)  # top-1s, top-5s, see below
-        for batch, rows in feature_loader(images.paths[rank::world], self.many.transform, device, self.workers):
-            logits = self.model(self.inputs(batch))  # (B, H, K)
+        for given, rows in self.tests.rows(images.paths, self._given):
+            logits = self.model.head(given)  # (B, H, K)
             best = logits.topk(min(5, logits.shape[2]), dim=2).indices
             hits = best == targets[rows].to(device)[:, None, None]
             counts[0] += hits[..., 0].sum(0)
             counts[1] += hits.sum((0, 2))
             counts[2] += (~logits.isfinite()).any(2).sum(0)  # images that a head has no scores of
-            counts[3] += len(batch)  # images seen
+            counts[3] += len(given)  # images seen
         top1, top5, scoreless, seen = summed(counts, self.process).cpu()
         assert (seen == len(images.paths)).all(), f"{seen[0].item()} of {len(images.paths)} images counted"
         percent = [100 * right.masked_fill(scoreless > 0, torch.nan) / len(images.paths) for right in (top1, top5)]
         return {"top1": numbers(percent[0]), "top5": numbers(percent[1])}
+
+    def _given(self, images: Tensor) -> Tensor:
+        """Map images as loaders give them to what the heads are fed (N, F)."""
+        return self.model.through_frozen(self.inputs(images))
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Choose, and gather the result from the history."""
@@ -201,6 +210,7 @@ def measure_heads(run: Run) -> Fields | None:
         run.test,
         identity=run.trial.description,
         out=run.trial.out,
+        cache=run.cache,
         seed=run.trial.seed,
         process=run.process,
         workers=run.workers,

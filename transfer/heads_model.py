@@ -41,6 +41,11 @@ def fed(trunk: Trunk, images: Tensor, recipe: HeadsRecipe) -> dict[str, Tensor]:
     return found
 
 
+def rows_of(trunk: Trunk, images: Tensor, recipe: HeadsRecipe) -> Tensor:
+    """Map images (N, 3, H, W) to what a recipe's heads are fed, one behind the other, (N, F)."""
+    return torch.cat([each.float().flatten(1) for each in fed(trunk, images, recipe).values()], 1)
+
+
 class ManyHeads(OnTrunk):
     """A frozen trunk with a head for each feature, rate and decay of a recipe."""
 
@@ -72,8 +77,7 @@ class ManyHeads(OnTrunk):
 
     def frozen(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to rows (N, F)."""
-        found = fed(self.trunk, images, self.recipe).values()
-        return torch.cat([each.float().flatten(1) for each in found], 1)
+        return rows_of(self.trunk, images, self.recipe)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return each head's, with its own rate and decay; biases and norms' scales apart, where they have none."""

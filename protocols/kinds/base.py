@@ -35,10 +35,13 @@ class Features:
     transform: ImageTransform
     pooling: str  # by name: kinds/forms.py
     precision: Precision
+    places: int = 0  # rows of the network's width that are kept side by side, where the name does not say it
 
     @property
     def positions(self) -> int:
         """How many rows of the network's width are kept side by side: places of a map, or tokens."""
+        if self.places:
+            return self.places
         if self.pooling == RES5_AVG6:
             return max(self.transform.crop // 32 - 5, 1) ** 2
         return rows(self.pooling)
@@ -91,6 +94,15 @@ class Recipe:
     def drawn(self, classes: int) -> int:
         """Return how many training images at most it takes features of, on data of so many classes; 0: of all."""
         return 0
+
+    @property
+    def tested_rows(self) -> Features | None:
+        """What is kept of images that are tested many times, if the disk has room for it."""
+        return None
+
+    def tested_images(self, train: int, test: int) -> int:
+        """Return how many images are tested, of so many training and test images."""
+        return test
 
     @property
     def shares_test_features(self) -> bool:

@@ -14,6 +14,7 @@ from twinbench.protocols.kinds.poolings import POOLING, pooling_form
 from twinbench.protocols.kinds.sgd import Augmentation, Interpolation, NormMomentum
 from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
+PATCH = 16  # pixels a side: most transformers', which tells what their tokens take on disk
 PART = Range(lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
 BETAS = Range(
     lambda values: len(values) == 2 and all(map(MOMENTUM.holds, values)), "two numbers of at least 0 and below 1"
@@ -138,8 +139,29 @@ class HeadsRecipe(Recipe):
 
     @property
     def test_features(self) -> Features | None:
-        """None are kept: there are few tests, and each passes its images through the backbone."""
+        """None that must be there: see `tested_rows`."""
         return None
+
+    @property
+    def tested_rows(self) -> Features | None:
+        """What heads are fed of the images that they are tested on, where that is after every epoch."""
+        if self.chosen_epoch == "last":
+            return None
+        side = self.transform.crop // PATCH
+        poolings = [name for name in self.heads_on if POOLING.holds(name)]
+        places = sum(rows(name) for name in self.heads_on if name not in poolings)
+        places += side**2 + self.with_class if poolings else 0
+        names = dict.fromkeys(f"tokens of {self.tokens}" if name in poolings else name for name in self.heads_on)
+        return Features(self.transform, " beside ".join(names), self.precision, places)
+
+    def tested_images(self, train: int, test: int) -> int:
+        """Return how many images are tested: those held out, too."""
+        return test + round(self.held_out * train)
+
+    @property
+    def shares_test_features(self) -> bool:
+        """What is kept of the test images is the same in every epoch and for every seed."""
+        return self.tested_rows is not None
 
     def length(self, classes: int) -> tuple[str, int]:
         """Return its log's count of epochs."""
