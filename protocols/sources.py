@@ -1,7 +1,7 @@
 """The sources of a protocol's constants: the comments that stand beside them in this package.
 
-A constant and its source are written once, on one line of svm.py, layers.py, classification.py, detection/,
-segmentation.py or pretraining.py; what shows sources reads them there.
+A constant and its source are written once, on one line of svm.py, layers.py, classification.py, robustness.py,
+detection/, segmentation.py or pretraining.py; what shows sources reads them there.
 """
 
 import ast
@@ -20,6 +20,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "layers.py",
     "classification.py",
     "linear12.py",
+    "robustness.py",
     "detection/__init__.py",
     "detection/c4.py",
     "detection/pyramids.py",

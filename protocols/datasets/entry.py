@@ -19,6 +19,10 @@ Layout = Literal[
     "voc-pixels-aug",
     "cityscapes-pixels",
     "pixels",
+    "test-classes",
+    "test-numbers",
+    "imagenet-real",
+    "corruptions",
     "",
 ]
 Subset = Literal["100%", "10%", "5%", "2%", "1%"]  # of the training images, by a list

@@ -8,6 +8,7 @@ from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.tested import CorruptionTestRecipe, HeadTestRecipe
 
 _CLASSES = (
     SvmRecipe,
@@ -20,6 +21,8 @@ _CLASSES = (
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
+    HeadTestRecipe,
+    CorruptionTestRecipe,
     DetectionRecipe,
     SegmentationRecipe,
 )
