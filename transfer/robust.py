@@ -181,8 +181,12 @@ def measure_head(run: Run) -> Fields | None:
 
 def _accuracies(rows: np.ndarray) -> Fields:
     """Return the accuracies over all images, of rows (N, 3)."""
-    top1, top5 = (100 * float(rows[:, column].mean(dtype=np.float64)) for column in (TOP1, TOP5))
-    return {"metrics": {"top5": top5, "top1": top1}, "details": {}}
+    return {"metrics": {"top5": _percent(rows[:, TOP5]), "top1": _percent(rows[:, TOP1])}, "details": {}}
+
+
+def _percent(hits: np.ndarray) -> float:
+    """Return how many of some images are hits (N,), 0 or 1 each."""
+    return 100 * float(hits.sum(dtype=np.float64)) / len(hits)
 
 
 def _add_calibration(found: Fields, rows: np.ndarray, scores: np.ndarray, run: Run) -> None:
@@ -225,8 +229,8 @@ def _corrupted(rows: np.ndarray, groups: dict[tuple[str, int], np.ndarray], reci
     top1: dict[str, dict[int, float]] = {}
     top5: list[float] = []
     for (corruption, severity), places in groups.items():
-        top1.setdefault(corruption, {})[severity] = 100 * float(rows[places, TOP1].mean(dtype=np.float64))
-        top5.append(100 * float(rows[places, TOP5].mean(dtype=np.float64)))
+        top1.setdefault(corruption, {})[severity] = _percent(rows[places, TOP1])
+        top5.append(_percent(rows[places, TOP5]))
     every = [value for by_severity in top1.values() for value in by_severity.values()]
     severities = sorted({severity for _, severity in groups})
     curve: list[list[float]] = []
