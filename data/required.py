@@ -13,7 +13,7 @@ import numpy as np
 from twinbench.data import hints
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
-from twinbench.data.folders.own import layout_of, tested_layout
+from twinbench.data.folders.own import layout_of, layout_of_tested
 from twinbench.data.labelled import LabelledImages, no_images, require_counts, require_same_classes
 from twinbench.data.layouts import read_images, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
@@ -73,7 +73,7 @@ def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = No
     data_set = protocol.data_set
     source = with_validation(source, data_set, wanted=protocol.recipe.takes_validation)
     if protocol.recipe.tests_only:
-        layout = tested_layout(data_set.layout, source, protocol.recipe.own_layout)
+        layout = layout_of_tested(data_set.layout, source, protocol.recipe.own_layout)
         test = read_images(layout, source, "test")
         train = no_images(test)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from twinbench.data.folders.own import layout_of, tested_layout
+from twinbench.data.folders.own import layout_of, layout_of_tested
 from twinbench.data.identity import identify
 from twinbench.data.objects.find import objects_layout
 from twinbench.data.required import require_fit
@@ -119,7 +119,7 @@ class TrialData:
     def __call__(self, source: Source) -> str:
         """Return the identity of the splits at `source`, and of samples that come from a file."""
         if self.tested:
-            layout = tested_layout(self.data_set.layout, source, self.own_layout)
+            layout = layout_of_tested(self.data_set.layout, source, self.own_layout)
             splits = identify(layout, source, task="tested")
             return data_identity(splits | ({TRAINED_ON: self.trained_on} if self.trained_on else {}))
         source = with_validation(source, self.data_set, wanted=self.validated)

@@ -42,7 +42,7 @@ def layout_of(given: str, source: Source, task: str = "classification") -> str:
     return given or sniff_layout(source, task)
 
 
-def tested_layout(given: str, source: Source, own: str) -> str:
+def layout_of_tested(given: str, source: Source, own: str) -> str:
     """Return the layout of a set that only tests: the `given` one; else as `layout_of` sees it, or else its `own`."""
     if given or not source.is_folder:
         return layout_of(given, source)
