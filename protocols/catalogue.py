@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, linear12, robustness, segmentation
+from twinbench.protocols import classification, demo, dense, detection, linear12, robustness, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -16,6 +16,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + robustness.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
+    + dense.PROTOCOLS
     + demo.PROTOCOLS
 )
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from twinbench.convert import files
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.inputs import Inputs
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
@@ -37,7 +38,7 @@ from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
-from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
+from twinbench.transfer.transforms import TrainImages, train_transform
 
 STATE = "checkpoint.pth"
 HEAD_IMAGES = 1024  # features of test images through the head at a time

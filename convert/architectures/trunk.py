@@ -48,6 +48,11 @@ class Trunk(nn.Module):
             return self.maps(images, last=1)[-1]
         raise self.lacks(PATCHES, "patches, neither tokens nor maps")
 
+    @property
+    def grain(self) -> int:
+        """What the sides of its images must be multiples of, in pixels: a transformer's patches have no parts."""
+        return 1
+
     def stages(self) -> Sequence[nn.Module]:
         """Return the four modules whose outputs are the last four maps; nothing where they are not known."""
         return ()

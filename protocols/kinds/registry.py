@@ -4,6 +4,7 @@ from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
@@ -25,5 +26,6 @@ _CLASSES = (
     CorruptionTestRecipe,
     DetectionRecipe,
     SegmentationRecipe,
+    LinearSegmenterRecipe,
 )
 KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}
