@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, detection, robustness, segmentation
+from twinbench.protocols import classification, dense, detection, robustness, segmentation
 from twinbench.protocols.datasets import SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -29,6 +30,7 @@ PROBE_EPOCHS = 8
 DETECTOR_RATE = 0.05
 
 SEGMENTER_ITERATIONS = 1600
+LINEAR_ITERATIONS = 300
 
 FrozenT = TypeVar("FrozenT", bound=FrozenRecipe)
 
@@ -178,6 +180,19 @@ def _scaled_segmentation(recipe: SegmentationRecipe) -> SegmentationRecipe:
     )
 
 
+def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRecipe:
+    """Return a schedule of some hundred iterations on scenes of 96 px at twice their size."""
+    return replace(
+        recipe,
+        batch_size=8,
+        steps=tuple(step * LINEAR_ITERATIONS // recipe.iterations for step in recipe.steps),
+        iterations=LINEAR_ITERATIONS,
+        long_side=384 if recipe.long_side else 0,
+        short_side=192,
+        crop=96 if recipe.train_crop == "scaled" else 192,
+    )
+
+
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
     SvmRecipe.kind: _scaled_svm,
     LowShotSvmRecipe.kind: _scaled_low_shot,
@@ -188,10 +203,11 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     FineTuningRecipe.kind: _scaled_fine_tuning,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
+    LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
-PAPERS = classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS
+PAPERS = classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
 _SCALED = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints
 
 

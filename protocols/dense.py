@@ -53,10 +53,12 @@ ADE20K_LINEAR_DINOV3 = LinearSegmenterRecipe(
 )
 VOC12_LINEAR_VICREGL = replace(
     ADE20K_LINEAR_DINOV3,
+    blocks=1,  # VICRegL linear_r50_512x512_40k_voc12aug.py: in_index 3
     dilations=(1, 1, 2, 4),  # VICRegL configs/linear_r50_512x512_40k_voc12aug.py, with contract_dilation
     norm="before-dropout",  # VICRegL models/linear_head.py: bn, then MMSeg's cls_seg with its dropout
     dropout=0.1,  # VICRegL linear_r50_512x512_40k_voc12aug.py: dropout_ratio
     head_init_std=0.01,  # MMSeg decode_head.py: init_cfg
+    grid=0,  # MMSeg decode_head.py: scores are resized to the labels' size
     loss_mean="all",  # MMSeg cross_entropy_loss.py: no avg_factor
     optimizer="sgd",  # MMSeg schedules/schedule_40k.py
     momentum=0.9,  # MMSeg schedule_40k.py
@@ -66,6 +68,7 @@ VOC12_LINEAR_VICREGL = replace(
     schedule="poly",  # MMSeg schedule_40k.py
     poly_power=0.9,  # MMSeg schedule_40k.py
     lr_end=1e-4,  # MMSeg schedule_40k.py
+    steps=(),  # poly
     warmup_iterations=0,  # MMSeg schedule_40k.py: none
     warmup_ratio=0.0,  # none
     batch_size=16,  # MMSeg datasets/pascal_voc12.py: 4 a GPU; how many GPUs VICRegL took is not said: 4, as MMSeg
@@ -87,18 +90,22 @@ VOC12_LINEAR_VICREGL = replace(
 )
 VOC12_LINEAR_NECO = replace(
     VOC12_LINEAR_VICREGL,
+    blocks=1,  # NeCo linear_finetune.py: forward_backbone, the last block's
     dilations=(),  # NeCo linear_finetune.py: a transformer's patches as they are
     norm="none",  # NeCo linear_finetune.py: finetune_head is a 1 x 1 convolution
     dropout=0.0,  # NeCo linear_finetune.py: none
     head_init_std=0.0,  # default, PyTorch's Conv2d
     grid=100,  # NeCo linear_finetune.py: train_mask_size, val_mask_size
     loss_mean="labelled",  # NeCo linear_finetune.py: CrossEntropyLoss(ignore_index)
+    optimizer="sgd",  # NeCo linear_finetune.py, configure_optimizers
+    momentum=0.9,  # NeCo linear_finetune.py, configure_optimizers
     weight_decay=1e-4,  # NeCo linear_finetune.py, configure_optimizers
     lr=0.01,  # NeCo yml
     schedule="steps",  # NeCo linear_finetune.py: StepLR, gamma 0.1
     poly_power=0.0,  # steps
     lr_end=0.0,  # steps
     steps=(1640,),  # NeCo yml: drop_at 20 epochs of 82 whole batches
+    warmup_iterations=0,  # NeCo: none
     batch_size=128,  # NeCo yml
     iterations=2050,  # NeCo yml: max_epochs 25 of 82 whole batches, 10,582 images
     shape="squash",  # NeCo linear_finetune.py: Resize of both sides
@@ -111,6 +118,8 @@ VOC12_LINEAR_NECO = replace(
     cat_max_ratio=1.0,  # NeCo: none
     flip=0.5,  # NeCo linear_finetune.py
     distortion="none",  # NeCo linear_finetune.py: none
+    test_mode="whole",  # NeCo linear_finetune.py, validation_step
+    precision="fp32",  # NeCo linear_finetune.py: Trainer without precision
 )
 
 PROTOCOLS = (
