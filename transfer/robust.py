@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from twinbench.convert import files
+from twinbench.convert.inputs import Inputs
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.tested import CorruptionTestRecipe, HeadTestRecipe
@@ -32,7 +33,6 @@ from twinbench.transfer.calibration import calibration_error, scaled_error
 from twinbench.transfer.class_maps import outputs_of
 from twinbench.transfer.features import feature_loader
 from twinbench.transfer.run import Fields, Run
-from twinbench.transfer.transforms import Inputs
 
 STATE = "tested.pth"
 SAVE_SECONDS = 300  # between two states
