@@ -3,7 +3,16 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, dense, detection, linear12, robustness, segmentation
+from twinbench.protocols import (
+    classification,
+    demo,
+    dense,
+    detection,
+    finetune12,
+    linear12,
+    robustness,
+    segmentation,
+)
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -13,6 +22,7 @@ from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registr
 PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
     + linear12.PROTOCOLS
+    + finetune12.PROTOCOLS
     + robustness.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, robustness, segmentation
-from twinbench.protocols.datasets import SCENES
+from twinbench.protocols import classification, dense, detection, finetune12, robustness, segmentation
+from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
+from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.schema import Protocol
 
@@ -31,6 +32,9 @@ DETECTOR_RATE = 0.05
 
 SEGMENTER_ITERATIONS = 1600
 LINEAR_ITERATIONS = 300
+# At the highest two of the paper's rates. Tried on scenes of seed 7, with the backbone pretrained there: 54 and 58 % of
+# the images held out; at a rate of 0.01 150 steps from a random one learned nothing.
+SEARCH_STEPS = 100
 
 FrozenT = TypeVar("FrozenT", bound=FrozenRecipe)
 
@@ -80,6 +84,12 @@ def _scaled_low_shot(recipe: LowShotSvmRecipe) -> LowShotSvmRecipe:
     return replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:SHOTS])
 
 
+def _scaled_low_shot_one_vs_rest(recipe: LowShotOneVsRestSvmRecipe) -> LowShotOneVsRestSvmRecipe:
+    transform, costs = _transform(recipe.transform), _costs(recipe.costs)
+    # 100 of the scenes' classes have about as many images: a sample would be all of them
+    return replace(recipe, transform=transform, pooling="gap", costs=costs, shots=recipe.shots[:1])
+
+
 def _scaled_one_vs_rest(recipe: OneVsRestSvmRecipe) -> OneVsRestSvmRecipe:
     return replace(recipe, transform=_transform(recipe.transform), pooling="gap")
 
@@ -124,6 +134,17 @@ def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:
         lr_backbone=_rate(recipe.lr_backbone, recipe),
         feature="gap",
         norm_groups=1,  # a batch of 64 small images is no larger than one GPU's of the paper
+    )
+
+
+def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
+    return replace(
+        recipe,
+        transform=CENTER_CROP,
+        steps=SEARCH_STEPS,
+        batch_size=BATCH_SIZE,
+        lrs=recipe.lrs[-2:],
+        weight_decays=tuple(decay for decay in recipe.weight_decays if decay in (0.0, 0.0001)),
     )
 
 
@@ -196,19 +217,26 @@ def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRe
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
     SvmRecipe.kind: _scaled_svm,
     LowShotSvmRecipe.kind: _scaled_low_shot,
+    LowShotOneVsRestSvmRecipe.kind: _scaled_low_shot_one_vs_rest,
     OneVsRestSvmRecipe.kind: _scaled_one_vs_rest,
     KnnRecipe.kind: _scaled_knn,
     ProbeRecipe.kind: _scaled_probe,
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
+    FineTuningSearchRecipe.kind: _scaled_search,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
     LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
-PAPERS = classification.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
-_SCALED = tuple(_scaled(paper) for paper in PAPERS if paper.data_set in SCENES)  # the scenes have no keypoints
+ALIKE = ("places205-svm-lowshot-gap",)  # in small they pool as another does, whose demo is theirs
+# Of a family the scenes are one data set.
+FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
+PAPERS = classification.PROTOCOLS + FAMILIES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
+_SCALED = tuple(  # the scenes have no keypoints
+    _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
+)
 
 
 def _tested(name: str) -> Protocol:

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from twinbench.protocols import demo
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.datasets import DATA_SETS, SCENES, DataSet
 from twinbench.protocols.house import SettingError
@@ -11,7 +12,12 @@ from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("demo-")]
 IDS = [entry.name for entry in PAPER]
-SHRUNK = [entry for entry in PAPER if entry.data_set in SCENES and not entry.sets]
+# Of a test of a head the demo's tests the demo's head.
+SHRUNK = [
+    entry
+    for entry in PAPER
+    if entry.data_set in SCENES and entry.name not in demo.ALIKE and not entry.recipe.tests_only
+]
 
 
 def other(value):
@@ -71,32 +77,39 @@ def test_the_data_set_does_not_move_the_fingerprint():
 def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for():
     without = {paper.name for paper in PAPER if f"demo-{paper.name}" not in PROTOCOLS}
     parts = {f"coco-mrcnn-fpn-{percent}pct" for percent in (1, 2, 5, 10)}
-    families = {paper.name for paper in PAPER if paper.sets} - {"calibration-linear"}
+    on_one_set = {"finetune12-byol", "calibration-linear"}  # whose demo is
+    families = {paper.name for paper in PAPER if paper.sets} - on_one_set
     boxes = {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
-    assert without == families | parts | boxes | {"vissl-linear-resized", "ade20k-linear-dinov3"}
+    assert without == families | parts | boxes | {"vissl-linear-resized", "ade20k-linear-dinov3"} | set(demo.ALIKE)
+
+
+@pytest.mark.parametrize("name", demo.ALIKE)
+def test_a_paper_protocol_without_a_demo_has_the_one_of_another_in_small(name):
+    small = [demo._scaled(PROTOCOLS[each]).recipe for each in (name, name.removesuffix("-gap"))]
+    assert small[0] == small[1]
 
 
 @pytest.mark.parametrize("paper", SHRUNK, ids=[paper.name for paper in SHRUNK])
 def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     """What decides the kind of measurement is the paper's; only sizes, lengths and rates that follow them differ."""
-    demo = PROTOCOLS[f"demo-{paper.name}"]
-    assert type(demo.recipe) is type(paper.recipe)
-    assert demo.metric.partition("-k")[0] == paper.metric.partition("-k")[0]  # fewer images per class, fewer neighbors
-    assert demo.data_set.name == f"scenes-{paper.data_set.name}"
+    small = PROTOCOLS[f"demo-{paper.name}"]
+    assert type(small.recipe) is type(paper.recipe)
+    assert small.metric.partition("-k")[0] == paper.metric.partition("-k")[0]  # fewer images per class, fewer neighbors
+    assert small.data_set.name == f"scenes-{paper.data_set.name}"
     same = ("version", "room", "also", "selected_on")
-    assert [getattr(demo, name) for name in same] == [getattr(paper, name) for name in same]
+    assert [getattr(small, name) for name in same] == [getattr(paper, name) for name in same]
     scaled = {"transform", "pooling", "costs", "neighbors", "epochs", "milestones", "batch_size", "lr"}
     scaled |= {"warmup_iterations", "steps", "iterations", "min_size_train", "min_size_test", "max_size"}
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
     scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone", "norm_groups"}
     scaled |= {"precision", "rpn_post_nms_train", "kernels", "strides", "paddings"}
     scaled |= {"head_channels", "aux_channels", "long_side", "short_side", "crop", "test_crop", "test_stride"}
-    for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(demo.recipe)}:
+    for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(small.recipe)}:
         per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size
-        assert getattr(demo.recipe, rate) / demo.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
+        assert getattr(small.recipe, rate) / small.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
     for field in dataclasses.fields(paper.recipe):
         if field.name not in scaled:
-            assert getattr(demo.recipe, field.name) == getattr(paper.recipe, field.name), field.name
+            assert getattr(small.recipe, field.name) == getattr(paper.recipe, field.name), field.name
 
 
 @pytest.mark.parametrize("paper", PAPER, ids=IDS)

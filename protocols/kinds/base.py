@@ -95,6 +95,10 @@ class Recipe:
         """The frozen features that it rests on; None if it computes features anew in each step."""
         return None
 
+    def drawn(self, classes: int) -> int:
+        """Return how many training images at most it takes features of, on data of so many classes; 0: of all."""
+        return 0
+
     @property
     def shares_test_features(self) -> bool:
         """Say whether the features of the test images, at least, can come from what other trials have extracted."""
@@ -108,6 +112,11 @@ class Recipe:
     def length(self, classes: int) -> tuple[str, int]:
         """Return the field of its log that counts, and where that ends: `("epoch", 100)`; empty if it has no log."""
         return "", 0
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings one trial is, one after the other."""
+        return 1
 
     @property
     def megabytes(self) -> float:
