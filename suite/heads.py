@@ -40,6 +40,11 @@ def _fitted(where: str, test: Measurement, by_name: Mapping[str, Measurement], *
     head = by_name.get(name)
     if head is None:
         raise SuiteError(f"{where}: tests the head of {name}, which the suite does not train; add it: {name}: {{}}")
+    if not head.protocol.recipe.leaves_head:
+        raise SuiteError(
+            f"{where}: tests the head of {name}, which leaves none (kind {head.protocol.recipe.kind}); expected a "
+            "probe or a fine-tuning; name one: head: imagenet-linear"
+        )
     seeds = test.seeds if says_seeds else head.seeds
     if not set(seeds) <= set(head.seeds):
         odd = sorted(set(seeds) - set(head.seeds))[0]

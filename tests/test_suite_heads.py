@@ -103,6 +103,13 @@ def test_a_head_that_the_suite_does_not_train_is_told(write):
         read_suite(write({"robust-linear": V2}))
 
 
+@pytest.mark.parametrize("name", ["imagenet-knn", "robust-linear@imagenet-v2"])
+def test_a_protocol_that_leaves_no_head_is_told(write, name):
+    path = write({"robust-linear@imagenet-a": {"head": name}, name: {"head": "imagenet-1pct"} if "@" in name else {}})
+    with pytest.raises(SuiteError, match=f"tests the head of {name}, which leaves none"):
+        read_suite(path)
+
+
 def test_a_head_is_named_by_a_text(write):
     with pytest.raises(SuiteError, match=r"head: is 3, expected the name of the protocol that trains it"):
         read_suite(write({"robust-linear": V2 | {"head": 3}, "imagenet-linear": {}}))

@@ -193,6 +193,11 @@ def test_a_corruption_that_is_missing_is_told(world, trained, tmp_path):
         probed(world, trained, C, "c", tmp_path, "corruptions-linear", settings=settings)
 
 
+def test_images_without_corruptions_are_told(world, trained, tmp_path):
+    with pytest.raises(RobustError, match="expected images as <corruption>/<severity>/<class>/NAME, as ImageNet-C's"):
+        probed(world, trained, "made-up", "imagenet", tmp_path, "corruptions-linear", settings=TWO)
+
+
 def test_the_four_extra_corruptions_are_in_no_mean(world, trained, corrupted, tmp_path):
     copy = Path(shutil.copytree(world.root / "c", tmp_path / "c"))
     shutil.copytree(copy / "fog", copy / "spatter")

@@ -60,10 +60,8 @@ class Head:
 
 
 def keep_head(trial: Trial, network: Classifier, classes: tuple[str, ...]) -> None:
-    """Write the head of `network`, which a trial has trained, beside its result; of several heads none is kept."""
+    """Write the head of `network`, which a trial has trained, beside its result."""
     recipe, protocol = network.recipe, trial.protocol
-    if recipe.layer_heads:
-        return
     part = network if recipe.train_backbone else network.head
     held = {
         "format": 1,

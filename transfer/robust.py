@@ -211,7 +211,10 @@ def _groups(run: Run) -> dict[tuple[str, int], np.ndarray]:
     recipe: CorruptionTestRecipe = run.recipe
     places: dict[tuple[str, int], list[int]] = {}
     for index in range(len(run.test.paths)):
-        corruption, severity, *_ = run.test.paths.name(index).split("/")
+        name = run.test.paths.name(index)
+        corruption, severity, *rest = (*name.split("/"), "")
+        if not rest[1:] or not severity.isdecimal():
+            raise RobustError(f"{name}: expected images as <corruption>/<severity>/<class>/NAME, as ImageNet-C's")
         places.setdefault((corruption, int(severity)), []).append(index)
     there = {corruption for corruption, _ in places}
     if there != set(recipe.corruptions):

@@ -206,5 +206,6 @@ def measure_probe(run: Run) -> Fields | None:
     outcome = probe.run()
     if not run.process.is_main:
         return None
-    keep_head(run.trial, probe.model, run.train.classes)
+    if recipe.leaves_head:
+        keep_head(run.trial, probe.model, run.train.classes)
     return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}

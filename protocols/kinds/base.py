@@ -58,6 +58,7 @@ class Recipe:
     takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
     takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
     tests_only: ClassVar[bool] = False  # trains nothing: a classifier that is there already is tested
+    leaves_head: ClassVar[bool] = False  # beside its result: a classifier that others may test
     own_layout: ClassVar[str] = ""  # of what only tests: how data lie that are known by no name
 
     @property

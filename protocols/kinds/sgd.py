@@ -145,6 +145,7 @@ class ProbeRecipe(FrozenRecipe):
     """A linear classifier on a frozen backbone."""
 
     kind: ClassVar[str] = "probe"
+    leaves_head: ClassVar[bool] = True
 
     feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
@@ -230,6 +231,7 @@ class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
+    leaves_head: ClassVar[bool] = True
     later: ClassVar[tuple[str, ...]] = ("steps", "norm_momentum")
     train_backbone: ClassVar[bool] = True
 
