@@ -14,6 +14,7 @@ from twinbench.protocols import (
     labels,
     linear12,
     neighbors,
+    robustness,
     segmentation,
 )
 from twinbench.protocols.datasets import DATA_SETS, DataSet
@@ -30,6 +31,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + heads.PROTOCOLS
     + attentive.PROTOCOLS
     + finetune12.PROTOCOLS
+    + robustness.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
     + dense.PROTOCOLS

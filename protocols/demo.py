@@ -4,7 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, heads, labels, neighbors, segmentation
+from twinbench.protocols import (
+    classification,
+    dense,
+    detection,
+    finetune12,
+    heads,
+    labels,
+    neighbors,
+    robustness,
+    segmentation,
+)
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
@@ -16,6 +26,7 @@ from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.schema import Protocol
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
@@ -261,6 +272,32 @@ FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finet
 HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
 _IMAGES = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
 PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
-PROTOCOLS = tuple(  # the scenes have no keypoints
+_SCALED = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
 )
+
+
+def _tested(name: str) -> Protocol:
+    """Return the demo version of a test of a head: of that which the demo trains, on its own test images."""
+    [paper] = [entry for entry in robustness.PROTOCOLS if entry.name == name]
+    [head] = [entry for entry in _SCALED if entry.name == f"demo-{paper.recipe.trained_by}"]
+    recipe: Any = replace(
+        paper.recipe,  # type: ignore[type-var]
+        head=head_label(head.name, head.fingerprint),
+        transform=CENTER_CROP,
+    )
+    return replace(
+        paper,
+        name=f"demo-{name}",
+        title=f"{paper.title} [demo scenes]",
+        recipe=recipe,
+        data_set=head.data_set,
+        trials=head.trials,
+        source=f"{name}, scaled down",
+        published_as="",
+        width=WIDTH,
+        sets=(),
+    )
+
+
+PROTOCOLS = (*_SCALED, _tested("calibration-linear"))

@@ -25,6 +25,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "heads.py",
     "attentive.py",
     "finetune12.py",
+    "robustness.py",
     "detection/__init__.py",
     "detection/c4.py",
     "detection/pyramids.py",

@@ -147,6 +147,7 @@ class ProbeRecipe(FrozenRecipe):
     """A linear classifier on a frozen backbone."""
 
     kind: ClassVar[str] = "probe"
+    leaves_head: ClassVar[bool] = True
 
     feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
@@ -164,6 +165,11 @@ class ProbeRecipe(FrozenRecipe):
     def takes(self) -> Takes:
         """What its features are made of."""
         return takes(self.feature)
+
+    @property
+    def megabytes(self) -> float:
+        """The head that is kept, for 1000 classes."""
+        return 9.0
 
     @property
     def passing_megabytes(self) -> float:
@@ -227,6 +233,7 @@ class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
+    leaves_head: ClassVar[bool] = True
     later: ClassVar[tuple[str, ...]] = ("steps", "norm_momentum")
     train_backbone: ClassVar[bool] = True
 
@@ -243,6 +250,11 @@ class FineTuningRecipe(SgdRecipe):
     def takes(self) -> Takes:
         """The trunk is trained, too."""
         return "training"
+
+    @property
+    def megabytes(self) -> float:
+        """The network that is kept, for 1000 classes."""
+        return 103.0
 
     @property
     def passing_megabytes(self) -> float:
