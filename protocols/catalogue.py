@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, linear12, segmentation
+from twinbench.protocols import classification, demo, detection, finetune12, linear12, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -11,7 +11,12 @@ from twinbench.protocols.own import Registries
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(
-    classification.PROTOCOLS + linear12.PROTOCOLS + detection.PROTOCOLS + segmentation.PROTOCOLS + demo.PROTOCOLS
+    classification.PROTOCOLS
+    + linear12.PROTOCOLS
+    + finetune12.PROTOCOLS
+    + detection.PROTOCOLS
+    + segmentation.PROTOCOLS
+    + demo.PROTOCOLS
 )
 
 _REGISTRIES = Registries(PROTOCOLS, DATA_SETS, KINDS)

@@ -20,6 +20,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "layers.py",
     "classification.py",
     "linear12.py",
+    "finetune12.py",
     "detection/__init__.py",
     "detection/c4.py",
     "detection/pyramids.py",

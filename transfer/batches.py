@@ -26,6 +26,7 @@ class EpochBatches:
         """Cut `images` into global batches of `batch_size`; the last one may be smaller."""
         self.images, self.batch_size, self.seed, self.process = images, batch_size, seed, process
         self.epoch = self.first = 0  # which epoch, and from which of its batches on
+        self.end = len(self)  # and up to which one, which is not among them
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
@@ -33,7 +34,8 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.images)
-        for start in range(self.first * self.batch_size, self.images, self.batch_size):
+        end = min(self.end * self.batch_size, self.images)
+        for start in range(self.first * self.batch_size, end, self.batch_size):
             mine = order[start : start + self.batch_size][self.process.rank :: self.process.world]
             yield [(self.epoch, index) for index in mine.tolist()]
 
@@ -74,9 +76,12 @@ class NormGroups:
         return self.own * math.ceil(recipe.batch_size / recipe.norm_groups / recipe.accumulate)
 
 
-def collated(items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Stack a batch: (B, 3, H, W) and (B,). A small last one may leave a process without images: (0, 3, 1, 1)."""
-    targets = torch.tensor([target for _, target in items], dtype=torch.int64)
+def collated(items: list[tuple[Tensor, Any]]) -> tuple[Tensor, Tensor]:
+    """Stack a batch: (B, 3, H, W) and (B,), or (B, K) of several labels.
+
+    A small last one may leave a process without images: (0, 3, 1, 1) and (0,).
+    """
+    targets = torch.from_numpy(np.array([target for _, target in items], dtype=np.int64))
     if not items:
         return torch.empty(0, 3, 1, 1, dtype=torch.uint8), targets
     return torch.stack([image for image, _ in items]), targets

@@ -104,6 +104,12 @@ class Classifier(nn.Module):
         self.trunk.train(mode and self.recipe.train_backbone)
         return self
 
+    def set_norm_momentum(self, momentum: float) -> None:
+        """Set the part that a batch has in the running statistics of the trunk's batch norms."""
+        for module in self.trunk.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = momentum
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
         recipe = self.recipe
@@ -117,6 +123,12 @@ class Classifier(nn.Module):
             trunk = list(self.trunk.parameters())
             groups.append({"params": trunk, "base": recipe.lr_backbone, "weight_decay": recipe.weight_decay})
         return groups
+
+
+def norm_momentum(batches: int) -> float:
+    """Return a batch's part in the running statistics where an epoch has so many: BYOL's max(1 - 10 / s, 0.9) is the
+    part of the old ones."""
+    return 1 - max(1 - 10 / batches, 0.9)
 
 
 def _linear_head(

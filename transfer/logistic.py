@@ -43,6 +43,17 @@ class Solver(Protocol):
         ...
 
 
+class HoldsOut(Protocol):
+    """A recipe that says which training images choose a setting; LogisticRecipe tells what the fields mean."""
+
+    @property
+    def validation(self) -> str: ...
+    @property
+    def held_out(self) -> float: ...
+    @property
+    def draw(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class LogisticResult:
     """What the chosen penalty reached, and how it was found."""
@@ -67,9 +78,9 @@ def logistic_solver(recipe: LogisticRecipe, device: str) -> Solver:
 
 
 def held_out(
-    targets: np.ndarray, recipe: LogisticRecipe, official: np.ndarray | None, of_table: float, seed: int
+    targets: np.ndarray, recipe: HoldsOut, official: np.ndarray | None, of_table: float, seed: int
 ) -> np.ndarray:
-    """Return which training images choose the penalty, (N,) bool.
+    """Return which training images choose the penalty, or another setting, (N,) bool.
 
     They are the `official` ones where the recipe asks for these and there are any; else the recipe's share, or where it
     has none the data set's share `of_table`, or where that is 0 a fifth.
@@ -87,7 +98,7 @@ FIFTH = 0.2  # of data that no table of held-out images knows
 ROUNDING = 1e-9  # a share of a table's count is that count again
 
 
-def _order(recipe: LogisticRecipe, images: int, seed: int) -> np.ndarray:
+def _order(recipe: HoldsOut, images: int, seed: int) -> np.ndarray:
     """Return the permutation whose first images are held out, drawn as the variant's code draws it."""
     if recipe.draw == "numpy":
         order = list(range(images))

@@ -1,8 +1,8 @@
 """Classifiers trained by SGD on a backbone that stays frozen (linear probes) or is trained along (fine-tuning).
 
-The rate changes once an epoch, the last epoch is the reported one, and every random draw is a function of (seed,
-epoch, image): a run that was killed and started again ends with the same numbers, bit for bit on a CPU. A kill costs
-at most SAVE_SECONDS of work, a signal that asks to stop (runtime/stopping.py) none. On a GPU no step waits for the one
+The rate changes once an epoch, or with every step where these are counted; the last epoch is the reported one, and
+every random draw is a function of (seed, epoch, image): a run that was killed and started again ends with the same
+numbers, bit for bit on a CPU. A kill costs at most SAVE_SECONDS of work, a signal that asks to stop (runtime/stopping.py) none. On a GPU no step waits for the one
 before it: what is counted stays there until it is saved or the epoch ends.
 """
 
@@ -17,14 +17,13 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from twinbench.convert import files
 from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
-from twinbench.runtime.distributed import average_gradients, share_buffers, summed
+from twinbench.runtime.distributed import average_gradients, share_buffers
 from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
@@ -33,10 +32,10 @@ from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.classifier import Classifier, norm_momentum
 from twinbench.transfer.features import digest, feature_loader
-from twinbench.transfer.metrics import correct_at
-from twinbench.transfer.probe_checks import ProbeError, require_possible, require_variance
+from twinbench.transfer.objectives import Accuracies, Objective, Scored
+from twinbench.transfer.probe_checks import DivergedError, ProbeError, require_possible, require_variance
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
 STATE = "checkpoint.pth"
@@ -52,16 +51,21 @@ class NotFrozenError(RuntimeError):
 class ProbeOutcome:
     """The last epoch's accuracy, and the way there."""
 
-    metrics: dict[str, float]  # top1 and top5, of each head, percent
-    curves: dict[str, list[list[float]]]  # top1 of each head and loss by epochs trained
+    metrics: dict[str, float]  # percent; top1 and top5 of each head unless another objective is given
+    curves: dict[str, list[list[float]]]  # the objective's headlines and the loss by epochs trained
     details: dict[str, Any]
 
 
 def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
-    """Return what every learning rate is multiplied by during `epoch`, counted from 0."""
+    """Return what every learning rate is multiplied by during `epoch`, counted from 0, where no steps are counted."""
     if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+        return cosine(epoch / recipe.epochs)
     return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+
+
+def cosine(done: float) -> float:
+    """Return what a cosine has left of a rate when this share of the way, 0 to 1, is done."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Probe:
@@ -80,14 +84,15 @@ class Probe:
         seed: int = 0,
         process: Process | None = None,
         workers: int = 0,
+        objective: Objective | None = None,
     ) -> None:
         """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
 
-        A frozen backbone's features of the test images come from the folder `cache`, or are put there.
+        Without an `objective` it is the recipe's own accuracies. A frozen backbone's features of the test images come from the folder `cache`, or are put there.
         """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / STATE
-        self.cache = cache
+        self.cache, self.objective = cache, objective or Accuracies(recipe.metrics())
         self.process.share(recipe.batch_size, "batch_size")
         require_possible(recipe, self.process.world)
         model = Classifier(backbone.build(), len(train.classes), recipe, seed, self.process)
@@ -98,6 +103,11 @@ class Probe:
         )
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(len(train.paths), recipe.batch_size, seed, self.process)
+        all_steps = recipe.epochs * len(self.batches)
+        self.steps = min(recipe.steps or all_steps, all_steps)
+        self.epochs = math.ceil(self.steps / len(self.batches))
+        if recipe.norm_momentum == "by-epoch":
+            model.set_norm_momentum(norm_momentum(len(self.batches)))
         self.inputs = Inputs(backbone.convention, self.process.device)
         images = TrainImages(train.paths, train.targets, train_transform(recipe.transform, recipe.augmentation), seed)
         self.loader = DataLoader(
@@ -121,24 +131,24 @@ class Probe:
         """
         frozen = "" if self.recipe.train_backbone else digest(self.model.trunk)
         self._restore()
-        if self.recipe.test_features and len(self.history) < self.recipe.epochs:
+        if self.recipe.test_features and len(self.history) < self.epochs:
             _ = self._test_features  # before signals only set a flag: a kill costs a block of them at any time
-        steps, done = len(self.batches), len(self.history)
-        start = done * steps + self.step
+        done = len(self.history)
         # A trunk that is trained has convolutions only, and the head products; a frozen one sets its own precision.
         trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
         precision = network_precision(trunk, self.process.device, exact_products=True)
-        progress = bar(range(self.recipe.epochs * steps), what="probe", start=start, unit="step")
+        progress = bar(range(self.steps), what="probe", start=done * len(self.batches) + self.step, unit="step")
         stopper = Stopper(self.process.world, self.process.device)
         with precision, progress, stopper:
-            for epoch in range(done, self.recipe.epochs):
+            for epoch in range(done, self.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
-                accuracies = self._evaluate()
+                tested = self._evaluate() if self._is_tested(epoch) else {}
                 self.step = 0
                 self.loss.zero_()
-                self.history.append({"epoch": epoch + 1, "loss": loss} | accuracies)
-                self.log.write(**self.history[-1], rate=rate_factor(self.recipe, epoch))
-                self._save()
+                self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
+                self.log.write(**self.history[-1], rate=self._rate_factor(epoch, 0))
+                if tested or self._is_due():
+                    self._save()
         if frozen and digest(self.model.trunk) != frozen:
             raise NotFrozenError("the frozen backbone changed during the probe; its result would mean nothing")
         return self._outcome(frozen)
@@ -146,36 +156,51 @@ class Probe:
     def _train_epoch(self, epoch: int, progress: Any, stopper: Stopper) -> float:
         """Train what is left of an epoch and return its mean loss."""
         self.model.train()
-        self.batches.epoch, self.batches.first = epoch, self.step
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * rate_factor(self.recipe, epoch)
+        end = min(len(self.batches), self.steps - epoch * len(self.batches))
+        self.batches.epoch, self.batches.first, self.batches.end = epoch, self.step, end
         for images, targets in batches_of(self.loader):
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["base"] * self._rate_factor(epoch, self.step)
             self.loss += self._step(images, targets)
             self.step += 1
             progress.update()
             if stopper.agreed():
                 self._stop(epoch)
-            if self.step < len(self.batches) and time.monotonic() - self.saved > SAVE_SECONDS:
+            if self.step < end and self._is_due():
                 self._save()
-        mean = self.loss.item() / self.batches.images
+        mean = self.loss.item() / min(end * self.recipe.batch_size, self.batches.images)
         if not math.isfinite(mean):
             rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
-            raise ProbeError(
+            raise DivergedError(
                 f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
             )
         if stopper.agreed_now():
             self._stop(epoch)
-        long = self.recipe.test_features is None  # is its evaluation: longer than who stops a job waits
-        if self.step > self.batches.first and (long or time.monotonic() - self.saved > SAVE_SECONDS):
+        # is its evaluation: longer than who stops a job waits
+        long = self.recipe.test_features is None and self._is_tested(epoch)
+        if self.step > self.batches.first and (long or self._is_due()):
             self._save()
         return mean
+
+    def _rate_factor(self, epoch: int, step: int) -> float:
+        """Return what every learning rate is multiplied by in a step of an epoch, both counted from 0."""
+        if self.recipe.steps and self.recipe.schedule == "cosine":
+            return cosine((epoch * len(self.batches) + step) / self.steps)
+        return rate_factor(self.recipe, epoch)
+
+    def _is_tested(self, epoch: int) -> bool:
+        """Say whether an epoch is followed by a test: where steps are counted, epochs may be a dozen of them."""
+        return not self.recipe.steps or epoch + 1 == self.epochs
+
+    def _is_due(self) -> bool:
+        """Say whether it is time to save."""
+        return time.monotonic() - self.saved > SAVE_SECONDS
 
     def _stop(self, epoch: int) -> NoReturn:
         """Save the state between two steps, or between the last one of an epoch and its evaluation, and raise."""
         self._save()
-        steps = len(self.batches)
-        done, total = epoch * steps + self.step, self.recipe.epochs * steps
-        raise StopAsked(f"stopped after step {done} of {total}; state in {self.path}")
+        done = epoch * len(self.batches) + self.step
+        raise StopAsked(f"stopped after step {done} of {self.steps}; state in {self.path}")
 
     def _step(self, images: Tensor, targets: Tensor) -> Tensor:
         """Take one step on the global batch of which this process holds `images`; return the batch's summed loss."""
@@ -185,7 +210,7 @@ class Probe:
         part = self.model.groups.part(self.recipe) if self.recipe.train_backbone else max(1, len(images))
         for some, their_targets in zip(images.split(part), targets.split(part), strict=True):
             logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
-            summed_loss = _summed_loss(logits, theirs)
+            summed_loss = self.objective.loss(logits, theirs)
             summed_loss.backward()
             loss += summed_loss.detach()
         loss = average_gradients(self.model, len(images), loss, self.process)
@@ -194,24 +219,15 @@ class Probe:
 
     @torch.inference_mode()
     def _evaluate(self) -> dict[str, float]:
-        """Return the recipe's metrics, in percent; each process counts its own part of the images once."""
+        """Return the objective's metrics, in percent; each process counts its own part of the images once."""
         self.model.eval()
         share_buffers(self.model, self.process)
-        targets = torch.as_tensor(self.test.targets)[self.process.rank :: self.process.world]
-        names = self.recipe.metrics()
-        half = len(names) // 2  # top-5s, then top-1s
-        counts = torch.zeros(len(names) + 1, dtype=torch.float64)  # correct by metric, seen
+        return self.objective.measured(self._scored(), self.test.targets, self.process)
+
+    def _scored(self) -> Scored:
+        """Yield logits (B, K) and the places (B,) of their images among all test images."""
         for logits, rows in self._test_logits():
-            of_heads = (logits if logits.ndim == 3 else logits[:, None]).cpu().unbind(1)  # each (B, K)
-            for index, scores in enumerate(of_heads):
-                top1, top5 = correct_at(scores, targets[rows])
-                counts[half + index] += top1
-                counts[index] += top5
-            counts[-1] += len(logits)
-        *correct, seen = summed(counts, self.process).tolist()
-        assert seen == len(self.test.paths), f"{seen} of {len(self.test.paths)} test images counted"
-        percent = {name: 100 * count / seen for name, count in zip(names, correct, strict=True)}
-        return {name: percent[name] for name in (*names[half:], *names[:half])}
+            yield logits, rows * self.process.world + self.process.rank
 
     def _test_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield logits (B, K) and the places (B,) of their images among this process's."""
@@ -270,19 +286,13 @@ class Probe:
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Gather the result from the history."""
         last = self.history[-1]
-        names = self.recipe.metrics()
-        best = max(self.history, key=lambda epoch: epoch[names[-1]])
+        headlines = self.objective.headlines
+        best = max((epoch for epoch in self.history if headlines[-1] in epoch), key=lambda epoch: epoch[headlines[-1]])
         details: dict[str, Any] = {"best_epoch_on_test_split_not_reported": best}
         if frozen:
             details["frozen_backbone_digest"] = frozen
         curves: dict[str, list[list[float]]] = {}
-        for name in (*names[len(names) // 2 :], "loss"):
-            curves[name] = [[epoch["epoch"], epoch[name]] for epoch in self.history]
-        return ProbeOutcome({name: last[name] for name in names}, curves, details)
-
-
-def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy of logits (N, K) or (N, heads, K), summed over images and heads."""
-    flat = logits.flatten(0, -2)
-    heads = len(flat) // max(1, len(targets))
-    return functional.cross_entropy(flat, targets.repeat_interleave(heads), reduction="sum")
+        for name in (*headlines, "loss"):
+            curves[name] = [[epoch["epoch"], epoch[name]] for epoch in self.history if name in epoch]
+        metrics = {name: value for name, value in last.items() if name not in ("epoch", "loss")}
+        return ProbeOutcome(metrics, curves, details)

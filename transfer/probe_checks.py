@@ -10,6 +10,10 @@ class ProbeError(UserError):
     """A probe that cannot be started or resumed as asked."""
 
 
+class DivergedError(ProbeError):
+    """A probe whose loss is no number any more."""
+
+
 def require_possible(recipe: TrainedRecipe, world: int) -> None:
     """Raise ProbeError for settings that do not go together."""
     if recipe.accumulate < 1:

@@ -7,6 +7,7 @@ in between changes them.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,23 +139,23 @@ class Inputs:
         return (images.float().div_(255 / self.convention.scale) - self.mean).div_(self.std)
 
 
-class TrainImages(Dataset[tuple[Tensor, int]]):
-    """Training crops by key (epoch, index) -> (input (3, crop, crop), target)."""
+class TrainImages(Dataset[tuple[Tensor, Any]]):
+    """Training crops by key (epoch, index) -> (input (3, crop, crop), target: a class index, or a row of labels)."""
 
     def __init__(self, paths: ImageList, targets: Sequence[int] | np.ndarray, transform: Transform, seed: int) -> None:
-        """Take the images at `paths` with class indices `targets`; small sets are decoded at once."""
+        """Take the images at `paths` with `targets` (N,) or (N, K); small sets are decoded at once."""
         self.paths, self.targets, self.transform, self.seed = paths, targets, transform, seed
         self.decoded = [read_rgb(path) for path in paths] if _are_small(paths) else None
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Any]:
         epoch, index = key
         image = self.decoded[index] if self.decoded else read_rgb(self.paths[index])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
-            return self.transform(image), int(self.targets[index])
+            return self.transform(image), self.targets[index]
 
 
 def _are_small(paths: ImageList) -> bool:

@@ -103,6 +103,11 @@ class Recipe:
         return "", 0
 
     @property
+    def trainings(self) -> int:
+        """How many trainings one trial is, one after the other."""
+        return 1
+
+    @property
     def megabytes(self) -> float:
         """About how much it leaves on disk at full width, beside features."""
         return 1.0

@@ -5,6 +5,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
@@ -20,6 +21,7 @@ _CLASSES = (
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
+    FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,
 )

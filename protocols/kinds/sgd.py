@@ -25,6 +25,9 @@ PADDINGS = Range(
 )
 
 TrainCrop = Literal["resized", "random", "none"]
+# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch of
+# s batches, 10 / s where that is less.
+NormMomentum = Literal["torch", "by-epoch"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class FrozenRecipe(SgdRecipe):
     lr_backbone: ClassVar[float] = 0.0
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
+    steps: ClassVar[int] = 0
+    norm_momentum: ClassVar[NormMomentum] = "torch"
 
     train_crop: TrainCrop = "resized"
     jitter: Annotated[float, FROM_0] = 0.0
@@ -220,12 +225,17 @@ class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
+    later: ClassVar[tuple[str, ...]] = ("steps", "norm_momentum")
     train_backbone: ClassVar[bool] = True
 
     feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
     norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
+    # Its epochs end after so many; a cosine then falls with each of them, and the last alone is followed by a test. 0:
+    # all epochs, each followed by a test; a cosine falls with each epoch
+    steps: Annotated[int, COUNT_OR_NONE] = 0
+    norm_momentum: NormMomentum = "torch"
 
     @property
     def takes(self) -> Takes:
