@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, finetune12, linear12, segmentation
+from twinbench.protocols import classification, demo, detection, finetune12, finetuning, linear12, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -12,6 +12,7 @@ from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registr
 
 PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
+    + finetuning.PROTOCOLS
     + linear12.PROTOCOLS
     + finetune12.PROTOCOLS
     + detection.PROTOCOLS

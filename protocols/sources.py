@@ -19,6 +19,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "svm.py",
     "layers.py",
     "classification.py",
+    "finetuning.py",
     "linear12.py",
     "finetune12.py",
     "detection/__init__.py",

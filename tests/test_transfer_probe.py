@@ -250,7 +250,7 @@ def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, mon
 
 
 def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
-    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32 or tf32"):
+    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained by SGD computes in fp32 or tf32"):
         probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
     for recipe in (LINEAR, TUNE):
         with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):

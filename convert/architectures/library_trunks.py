@@ -18,6 +18,7 @@ class LibraryTrunk(Trunk):
         super().__init__()
         self.model, self.name, self.positions = model, name, positions
         self._original: Tensor | None = None  # position embeddings as the file has them
+        self._are_fixed = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what enters the classifier (N, F)."""
@@ -50,7 +51,7 @@ class LibraryTrunk(Trunk):
 
         Where there is no rule of an origin's, timm's own is applied inside its forward pass.
         """
-        if self.positions is None:
+        if self.positions is None or self._are_fixed:
             return
         held: Any = self.model.pos_embed
         original = held.detach().clone() if self._original is None else self._original
@@ -63,6 +64,11 @@ class LibraryTrunk(Trunk):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
 
 
+    def fix_positions(self) -> None:
+        """Keep position embeddings as they are: fitted anew, they would lose in every step what they have learned."""
+        self._are_fixed = True
+
+
 class TimmTrunk(LibraryTrunk):
     """A model of timm's. Those with `forward_intermediates` say what their blocks or stages give."""
 
@@ -72,14 +78,14 @@ class TimmTrunk(LibraryTrunk):
         if hasattr(model, "forward_intermediates"):
             self.offers = frozenset({POOLED, TOKENS if hasattr(model_, "num_prefix_tokens") else MAPS})
 
-    def tokens(self, images: Tensor, last: int = 1) -> Sequence[Tokens]:
-        """Return the tokens after each of the `last` blocks, normalised by the final norm."""
+    def tokens(self, images: Tensor, last: int = 1, *, norm: bool = True) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, normalised by the final norm or not."""
         if TOKENS not in self.offers:
-            return super().tokens(images, last)
+            return super().tokens(images, last, norm=norm)
         model: Any = self.model
         if last > len(model.blocks):
             raise ModelError(f"{self.name}: has {len(model.blocks)} blocks; expected at least the {last} asked for")
-        found = self._run(lambda: self._intermediates(images, last, norm=True, return_prefix_tokens=True), images)
+        found = self._run(lambda: self._intermediates(images, last, norm=norm, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
         return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]

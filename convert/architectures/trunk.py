@@ -32,8 +32,8 @@ class Trunk(nn.Module):
     name: str
     offers: frozenset[str] = frozenset({POOLED})
 
-    def tokens(self, images: Tensor, last: int = 1) -> Sequence[Tokens]:
-        """Return the tokens after each of the `last` blocks, the final block's last."""
+    def tokens(self, images: Tensor, last: int = 1, *, norm: bool = True) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, the final block's last; with or without the final norm."""
         raise self.lacks(TOKENS, "the tokens of a transformer")
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
@@ -47,6 +47,9 @@ class Trunk(nn.Module):
         if MAPS in self.offers:
             return self.maps(images, last=1)[-1]
         raise self.lacks(PATCHES, "patches, neither tokens nor maps")
+
+    def fix_positions(self) -> None:
+        """Keep position embeddings as the last images had them, and train these: all further images are of one size."""
 
     def stages(self) -> Sequence[nn.Module]:
         """Return the four modules whose outputs are the last four maps; nothing where they are not known."""
