@@ -1,13 +1,13 @@
 """Fine-tuning of the whole network on all of ImageNet: lightly's recipe for ResNets, DeiT's and MAE's for transformers.
 
-They are far apart: SGD for 30 epochs on plain crops, and AdamW for 50 to 150 on mixed ones. All three projects print the
-best epoch on the validation images that they report; here it is the last one, as everywhere, at whose rate of almost
-nothing there is little between them.
+They are far apart: SGD for 30 epochs on plain crops, and AdamW for 50 to 150 on mixed ones. All three projects print
+the best epoch on the validation images that they report; here it is the last one, as everywhere, at whose rate of
+almost nothing there is little between them.
 
 Sources, abbreviated: LIGHTLY = lightly-ai/lightly at e8d317f, benchmarks/imagenet/resnet50/finetune_eval.py and
-lightly/utils/benchmarking/linear_classifier.py; MOCO3 = facebookresearch/moco-v3 at c349e6e, README.md, which runs DeiT's
-main.py with its defaults; DEIT = facebookresearch/deit at 7e160fe, main.py and datasets.py; MAE = facebookresearch/mae at
-efb2a80, FINETUNE.md, main_finetune.py and util/.
+lightly/utils/benchmarking/linear_classifier.py; MOCO3 = facebookresearch/moco-v3 at c349e6e, README.md, which runs
+DeiT's main.py with its defaults; DEIT = facebookresearch/deit at 7e160fe, main.py and datasets.py; MAE =
+facebookresearch/mae at efb2a80, FINETUNE.md, main_finetune.py and util/.
 """
 
 from dataclasses import replace
@@ -40,9 +40,11 @@ LIGHTLY = FineTuningRecipe(
     precision="fp32",  # LIGHTLY: 16-mixed, with a scaler, which ours has not
 )
 DEIT = FineTuningRecipe(
-    transform=replace(CENTER_CROP, interpolation="bicubic"),  # DEIT datasets.py: 224 / .875, interpolation 3, centre crop
+    transform=replace(
+        CENTER_CROP, interpolation="bicubic"
+    ),  # DEIT datasets.py: 224 / .875, interpolation 3, centre crop
     epochs=150,  # MOCO3: --epochs 150
-    batch_size=1024,  # not said; DEIT README_deit.md and run_with_submitit.py: DeiT-B on 2 nodes of 8 GPUs, 64 on each
+    batch_size=1024,  # not said; DEIT README_deit.md: DeiT-B on 2 nodes of 8 GPUs, with 64 on each
     lr_head=1e-3,  # DEIT: 5e-4 per 512
     lr_backbone=1e-3,  # DEIT: one rate
     momentum=0.9,  # DEIT: AdamW's default betas
@@ -54,7 +56,7 @@ DEIT = FineTuningRecipe(
     head="linear",  # DEIT: timm's
     head_init_std=0.02,  # DEIT: timm's trunc_normal_(std=.02), whose ends are a hundred deviations away; bias 0
     feature="gap",  # DEIT: timm's, the class token
-    norm_groups=16,  # not said; DEIT README_deit.md and run_with_submitit.py: DeiT-B on 16 GPUs, each mixes its own images
+    norm_groups=16,  # not said; DEIT run_with_submitit.py: DeiT-B on 16 GPUs, each of which mixes its own images
     optimizer="adamw",  # DEIT
     warmup_epochs=5,  # DEIT
     warmup_start=1e-3,  # DEIT: warmup-lr 1e-6
@@ -73,7 +75,9 @@ DEIT = FineTuningRecipe(
     precision="bf16",  # DEIT: autocast to float16 with a scaler; bfloat16 has float32's range and needs none
 )
 MAE_BASE = FineTuningRecipe(
-    transform=replace(CENTER_CROP, interpolation="bicubic"),  # MAE util/datasets.py: 224 / (224 / 256), bicubic, centre crop
+    transform=replace(
+        CENTER_CROP, interpolation="bicubic"
+    ),  # MAE util/datasets.py: 256, bicubic, centre crop
     epochs=100,  # MAE FINETUNE.md, ViT-Base
     batch_size=1024,  # MAE FINETUNE.md: 32 a GPU, 8 GPUs, 4 nodes
     lr_head=2e-3,  # MAE FINETUNE.md, ViT-Base: blr 5e-4 per 256

@@ -35,7 +35,8 @@ class Mixing:
         soft = self._smoothed(targets)
         for own in range(self.groups):
             group = own * self.process.world + self.process.rank  # see NormGroups
-            places = _with_partners(torch.arange(own, len(images), self.groups, device=images.device))
+            group_places = torch.arange(own, max(own, len(images)), self.groups, device=images.device)
+            places = _with_partners(group_places)
             if len(places):
                 with seeded(derived_seed(self.seed, MIXING, epoch, step, group)):
                     images[places], soft[places] = self.mixup(images[places], targets[places])

@@ -98,9 +98,7 @@ class Probe:
         require_variance(recipe, len(train.paths), model.fewest, has_norm=model.has_norm)
         self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
         self.optimizer = new_optimizer(recipe, model.parameter_groups())
-        self.mixing = (
-            Mixing(recipe, len(train.classes), model.groups.own, seed, self.process) if recipe.mixes else None
-        )
+        self.mixing = Mixing(recipe, len(train.classes), model.groups.own, seed, self.process) if recipe.mixes else None
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = EpochBatches(
             len(train.paths),

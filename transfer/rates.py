@@ -6,7 +6,7 @@
 | `cosine` | falls by half a cosine, once an epoch; with every step where a recipe counts `steps` |
 | `cosine-by-step` | the same with every step |
 | `cosine-met` | the same, and the last step is at the end of the fall: lightly's |
-| `cosine-late` | once an epoch, and each has the rate of the one before it; a warm-up hides the cosine's beginning: DeiT's |
+| `cosine-late` | once an epoch, at the rate of the one before it; a warm-up hides the cosine's beginning: DeiT's |
 """
 
 import math

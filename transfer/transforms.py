@@ -22,8 +22,8 @@ from twinbench.data.images import read_rgb
 from twinbench.data.items import ImageList
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
-from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.augmentation import Augmentation
+from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.draws import seeded
 from twinbench.transfer.noise import Erasing, policy_transform

@@ -63,7 +63,6 @@ class LibraryTrunk(Trunk):
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
 
-
     def fix_positions(self) -> None:
         """Keep position embeddings as they are: fitted anew, they would lose in every step what they have learned."""
         self._are_fixed = True
