@@ -1,4 +1,4 @@
-"""Twelve small data sets: fine-tuning of the whole network, at a rate and a weight decay that a grid of trainings finds.
+"""Twelve small data sets: fine-tuning of the whole network, at a rate and a weight decay found by a grid of trainings.
 
 BYOL's text names everything but how the rate falls, how the head begins, and the loss of several classes an image.
 SimCLR's, which it follows, is silent on the same; read in stored full texts of both papers. Kornblith et al.
@@ -19,8 +19,11 @@ SEVEN_RATES = tuple(10 ** (-4 + step / 2) for step in range(7))  # BYOL D.3: sev
 SEVEN_DECAYS = tuple(10 ** (-6 + step / 2) for step in range(7))  # BYOL D.3: seven from 1e-6 to 1e-3, log-spaced
 
 BYOL = FineTuningSearchRecipe(
-    transform=ImageTransform(  # BYOL D.3: the short side to 256, bicubic, then the centre of 224
-        resize=256, crop=224, shape="center-crop", interpolation="bicubic"
+    transform=ImageTransform(
+        resize=256,  # BYOL D.3: the shorter side
+        crop=224,  # BYOL D.3: of the centre; in training a random crop, resized, and a flip
+        shape="center-crop",  # BYOL D.3
+        interpolation="bicubic",  # BYOL D.3, of test images
     ),
     steps=20_000,  # BYOL D.3
     batch_size=256,  # BYOL D.3

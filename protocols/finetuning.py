@@ -66,7 +66,7 @@ DEIT = FineTuningRecipe(
     drop_path=0.1,  # DEIT
     smoothing=0.1,  # DEIT
     mixup=0.8,  # DEIT
-    cutmix=1.0,  # DEIT: either by a coin's toss (mixup-switch-prob .5), always one (mixup-prob 1), one draw a GPU's batch
+    cutmix=1.0,  # DEIT: one or the other (mixup-switch-prob .5), always (mixup-prob 1), one draw a GPU
     train_interpolation="bicubic",  # DEIT: train-interpolation
     policy="rand-m9-mstd0.5-inc1",  # DEIT: aa, which turns its color-jitter off
     erasing=0.25,  # DEIT: reprob; remode pixel, recount 1
@@ -75,9 +75,7 @@ DEIT = FineTuningRecipe(
     precision="bf16",  # DEIT: autocast to float16 with a scaler; bfloat16 has float32's range and needs none
 )
 MAE_BASE = FineTuningRecipe(
-    transform=replace(
-        CENTER_CROP, interpolation="bicubic"
-    ),  # MAE util/datasets.py: 256, bicubic, centre crop
+    transform=replace(CENTER_CROP, interpolation="bicubic"),  # MAE util/datasets.py: 256, bicubic, centre crop
     epochs=100,  # MAE FINETUNE.md, ViT-Base
     batch_size=1024,  # MAE FINETUNE.md: 32 a GPU, 8 GPUs, 4 nodes
     lr_head=2e-3,  # MAE FINETUNE.md, ViT-Base: blr 5e-4 per 256
@@ -90,7 +88,7 @@ MAE_BASE = FineTuningRecipe(
     gamma=1.0,
     head="layernorm-linear",  # MAE models_vit.py: fc_norm, a fresh one
     head_init_std=2e-5,  # MAE: trunc_normal_(std=2e-5), bias 0
-    feature="prenorm-patches",  # MAE models_vit.py: global_pool, the mean of the patches, in place of the norm before it
+    feature="prenorm-patches",  # MAE models_vit.py: global_pool, the mean of the patches, without the norm
     norm_groups=32,  # MAE FINETUNE.md: 32 GPUs, each of which mixes its own images
     optimizer="adamw",  # MAE
     warmup_epochs=5,  # MAE main_finetune.py: its default
@@ -101,7 +99,7 @@ MAE_BASE = FineTuningRecipe(
     drop_path=0.1,  # MAE FINETUNE.md, ViT-Base
     smoothing=0.1,  # MAE main_finetune.py: its default
     mixup=0.8,  # MAE FINETUNE.md
-    cutmix=1.0,  # MAE FINETUNE.md; either by a coin's toss (mixup_switch_prob .5), always one, one draw a GPU's batch
+    cutmix=1.0,  # MAE FINETUNE.md; one or the other (mixup_switch_prob .5), always (mixup_prob 1), one draw a GPU
     train_interpolation="bicubic",  # MAE util/datasets.py
     policy="rand-m9-mstd0.5-inc1",  # MAE main_finetune.py: aa, its default
     erasing=0.25,  # MAE FINETUNE.md: reprob; remode pixel, recount 1

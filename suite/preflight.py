@@ -49,6 +49,7 @@ def remarks(suite: Suite, missing: Sequence[Job], finished: Sequence[Job], launc
     found = [describe(each.common.name, each.files) for each in suite.series]
     found += _checkpoints(_part(suite, missing, points=True))
     found += _untold(suite, finished)
+    found += _trainings(missing)
     if code()["dirty"] == "True":
         found.append("the checkout has changes that are not committed; results will say so")
     if not suite.cluster.check_disk and (short := _disk(suite, missing)):
@@ -106,6 +107,21 @@ def _untold(suite: Suite, finished: Sequence[Job]) -> Iterator[str]:
             read(source)
         except (UserError, OSError) as error:
             yield f"data.{name}: {error}; what was measured on it stays as it is, whatever it holds now"
+
+
+def _trainings(missing: Sequence[Job]) -> Iterator[str]:
+    """Yield the protocols whose trials are many trainings, which their number of trials hides."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for job in missing:
+        if job.protocol and job.protocol.recipe.trainings > 1:
+            family, _, data = job.protocol.name.partition("@")
+            found.setdefault((family, job.protocol.recipe.trainings), set()).add(data)
+    for (family, trainings), sets in found.items():
+        on = f" on each of {len(sets)} data sets" if len(sets) > 1 else ""
+        yield (
+            f"{family}: a trial is {trainings} trainings, one after the other{on}; `gpus: N` in its entry has N GPUs "
+            "share each of them"
+        )
 
 
 def _is_readable_here(source: Source) -> bool:

@@ -16,14 +16,15 @@ from torchvision.models import resnet50
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
 from twinbench.convert.opening import open_backbone
 from twinbench.convert.write import write_backbone
+from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.detection.models.weights import build_detector
 from twinbench.detection.semantic import with_keys
 from twinbench.detection.semantic.config import segmenter_config
-from twinbench.detection.semantic.inference import Inference, centre, starts, windows
-from twinbench.detection.semantic.model import UNLABELLED, pixel_loss
+from twinbench.detection.semantic.model import pixel_loss
 from twinbench.detection.semantic.trunk import dilate
 from twinbench.detection.training.schedule import build_schedule
 from twinbench.protocols.catalogue import find_protocol
+from twinbench.runtime.windows import Inference, centre, starts, windows
 
 WIDTH = 0.125
 FCN, CITY, BYOL = (find_protocol(name).recipe for name in ("voc12aug-fcn-20k", "cityscapes-fcn-40k", "voc12-fcn-byol"))

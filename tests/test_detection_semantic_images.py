@@ -11,11 +11,11 @@ from PIL import Image
 from twinbench.convert.convention import IMAGENET, IMAGENET_BGR
 from twinbench.data.errors import DataError
 from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.distortion import distorted, to_hsv, to_rgb
+from twinbench.data.pixels.pairs import UNLABELLED, crop_place, nearest, new_size
 from twinbench.data.pixels.split import read_mask
 from twinbench.detection.semantic.config import segmenter_config
-from twinbench.detection.semantic.distortion import distorted, to_hsv, to_rgb
-from twinbench.detection.semantic.images import TestImages, TrainImages, crop_place, labels_of, nearest, new_size
-from twinbench.detection.semantic.model import UNLABELLED
+from twinbench.detection.semantic.images import TestImages, TrainImages, labels_of
 from twinbench.detection.training.stream import SeededImages
 from twinbench.protocols.catalogue import find_protocol
 

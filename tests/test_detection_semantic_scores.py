@@ -7,9 +7,10 @@ from hotcoco.semantic import SemanticEval
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.detection.semantic import evaluate
-from twinbench.detection.semantic.evaluate import confusion, confusions, scores_of, table_of
-from twinbench.detection.semantic.model import UNLABELLED
+from twinbench.detection.semantic.evaluate import confusions
+from twinbench.runtime.confusion import cells_of, confusion, scores_of, table_of
 from twinbench.runtime.process import Process
 
 CLASSES = 6
@@ -105,7 +106,7 @@ def test_a_class_that_pixels_are_wrongly_taken_for_counts_as_0():
 
 def test_images_counts_add_up_to_one_table():
     images = label_maps(0)
-    cells = [evaluate._cells(confusion(truth, predicted, CLASSES)) for truth, predicted in images]
+    cells = [cells_of(confusion(truth, predicted, CLASSES)) for truth, predicted in images]
     assert np.array_equal(table_of(cells, CLASSES), table(images))
 
 
@@ -117,7 +118,9 @@ def counted(monkeypatch):
     def found(config, model, records, decode, share, process, workers):
         for index in share:
             done.append(index)
-            yield index, [[index % 2, 0, index + 1]]
+            table = np.zeros((2, 2), int)
+            table[index % 2, 0] = index + 1
+            yield index, table
 
     monkeypatch.setattr(evaluate, "_found", found)
     return done

@@ -203,7 +203,7 @@ def _side_by_side(
 
 
 def _fewest_places(recipe: TrainedRecipe, shapes: Sequence[Size]) -> int:
-    """Return the fewest places of a map (C, h, w) that stands before a batch norm; 2, which are enough, where none does."""
+    """Return the fewest places of a map (C, h, w) before a batch norm; 2, which are enough, where none stands."""
     normed = [head.has_norm and recipe.has_batch_norm for head in recipe.layer_heads] or [recipe.has_batch_norm]
     places = [shape[1:].numel() for shape, has_norm in zip(shapes, normed, strict=True) if has_norm]
     return min(places, default=2)

@@ -47,11 +47,19 @@ class HoldsOut(Protocol):
     """A recipe that says which training images choose a setting; LogisticRecipe tells what the fields mean."""
 
     @property
-    def validation(self) -> str: ...
+    def validation(self) -> str:
+        """Whether an official split is asked for."""
+        ...
+
     @property
-    def held_out(self) -> float: ...
+    def held_out(self) -> float:
+        """A share, or 0."""
+        ...
+
     @property
-    def draw(self) -> str: ...
+    def draw(self) -> str:
+        """Who draws."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 The rate changes once an epoch, or with every step where these are counted; the last epoch is the reported one, and
 every random draw is a function of (seed, epoch, image): a run that was killed and started again ends with the same
-numbers, bit for bit on a CPU. A kill costs at most SAVE_SECONDS of work, a signal that asks to stop (runtime/stopping.py) none. On a GPU no step waits for the one
-before it: what is counted stays there until it is saved or the epoch ends.
+numbers, bit for bit on a CPU. A kill costs at most SAVE_SECONDS of work, a signal that asks to stop
+(runtime/stopping.py) none. On a GPU no step waits for the one before it: what is counted stays there until it is saved
+or the epoch ends.
 """
 
 import math
@@ -86,7 +87,8 @@ class Probe:
     ) -> None:
         """Prepare the run; `identity` names the trial and keeps another trial's checkpoint from being resumed.
 
-        Without an `objective` it is the recipe's own accuracies. A frozen backbone's features of the test images come from the folder `cache`, or are put there.
+        Without an `objective` it is the recipe's own accuracies. A frozen backbone's features of the test images come
+        from the folder `cache`, or are put there.
         """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / STATE

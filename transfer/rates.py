@@ -14,9 +14,9 @@ import math
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 
 
-def cosine(done: float) -> float:
-    """Return what half a cosine has left of a rate when this share of the way, 0 to 1, is done."""
-    return 0.5 * (1 + math.cos(math.pi * done))
+def cosine(done: int, total: int) -> float:
+    """Return what half a cosine has left of a rate after so many of all steps, or epochs."""
+    return 0.5 * (1 + math.cos(math.pi * done / total))
 
 
 def rate_factor(recipe: TrainedRecipe, epoch: int, step: int = 0, batches: int = 1, steps: int = 0) -> float:
@@ -36,4 +36,4 @@ def rate_factor(recipe: TrainedRecipe, epoch: int, step: int = 0, batches: int =
         return recipe.warmup_start + (1 - recipe.warmup_start) * done / warmup
     if not is_late:
         done, total = done - warmup, total - warmup - (recipe.schedule == "cosine-met")
-    return recipe.rate_floor + (1 - recipe.rate_floor) * cosine(done / max(1, total))
+    return recipe.rate_floor + (1 - recipe.rate_floor) * cosine(done, max(1, total))

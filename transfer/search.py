@@ -59,7 +59,7 @@ def measure_search(run: Run) -> Fields | None:
             "lr": chosen.lr,
             "weight_decay": chosen.weight_decay,
             "weight_decay_is": recipe.decays_are,
-            "tried": [astuple(pair) for pair in tried],
+            "tried": [list(astuple(pair)) for pair in tried],
             "diverged": sum(pair.value is None for pair in tried),
             "held_out": int(held.sum()),
             "held_out_by": "an official split" if held is run.validation else "a draw",

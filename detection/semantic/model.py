@@ -13,9 +13,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twinbench.detection.semantic.inference import Inference
-
-UNLABELLED = -1  # of pixels that no loss counts: without a label, or padded
+from twinbench.data.pixels.pairs import UNLABELLED
+from twinbench.runtime.windows import Inference
 
 
 class FcnHead(nn.Module):

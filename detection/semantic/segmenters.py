@@ -9,19 +9,21 @@ from torch import nn
 
 from twinbench.convert.backbone import Backbone
 from twinbench.data.objects.packed import Record
+from twinbench.data.pixels.opened import PixelData, open_pixels
 from twinbench.data.source import Source
+from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.kinds import DATA, PICTURE, Measured
 from twinbench.detection.models.weights import build_detector
 from twinbench.detection.options import Options
 from twinbench.detection.semantic.config import segmenter_config
-from twinbench.detection.semantic.datasets import PixelData, open_pixels
-from twinbench.detection.semantic.evaluate import confusions, scores_of, table_of
+from twinbench.detection.semantic.evaluate import confusions
 from twinbench.detection.semantic.images import TrainImages
 from twinbench.detection.semantic.pictures import draw_segments
 from twinbench.detection.training.train import Run
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked
+from twinbench.runtime.confusion import scores_of, table_of
 from twinbench.runtime.process import Process
 
 CONFUSIONS = "confusions"  # folder of what the processes have counted
@@ -70,7 +72,8 @@ class Segmenters:
         cells = confusions(config, model, data.test, data.decode, out / CONFUSIONS, owner, process, run.workers)
         if not process.is_main:
             return None
-        scores = scores_of(table_of(cells, len(data.classes)), data.classes)
+        found = scores_of(table_of(cells, len(data.classes)), data.classes)
+        scores = Scores(found.metrics, found.per_class, notes=found.notes)
         draw_segments(config, model, data, cells, out / PICTURE)
         return Measured(scores, [PICTURE], CONFUSIONS)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import ImageTransform, Precision, Recipe, Room, Takes, Task
+from twinbench.protocols.kinds.base import ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.forms import Takes
 from twinbench.protocols.kinds.logistic import Draw, Ignored
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, NormMomentum
 from twinbench.protocols.ranges import CHANCE, COSTS, COUNT, FROM_0, MOMENTUM

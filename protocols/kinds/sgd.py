@@ -25,8 +25,8 @@ PADDINGS = Range(
     f"{len(STAGES)} whole numbers of at least 0, one {_EACH}",
 )
 
-# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch of
-# s batches, 10 / s where that is less.
+# The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch
+# of s batches, 10 / s where that is less.
 NormMomentum = Literal["torch", "by-epoch"]
 Optimizer = Literal["sgd", "adamw"]
 Decayed = Literal["all", "weights"]

@@ -1,4 +1,4 @@
-"""The data of a segmentation trial: records in files that all its processes share, and how a mask is read."""
+"""Data with a class a pixel as a trial works on it: records in files that all its processes share."""
 
 import shutil
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class PixelData:
-    """A data set as a segmenter is trained and tested on it."""
+    """A data set as it is trained and tested on."""
 
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
 
-from twinbench.protocols.kinds.segmenter import TestMode
-
 Scorer = Callable[[Tensor], Tensor]  # pixels (1, 3, H, W) to scores (1, C, H, W)
+TestMode = Literal["whole", "slide", "center"]
 Region = tuple[int, int, int, int]  # top, left, bottom, right
 
 
