@@ -22,6 +22,7 @@ _TAKES = {
 }
 _EITHER = {PATCHES: {TOKENS, MAPS}}  # what is offered by whoever offers one of these
 _OTHERWISE = {
+    TOKENS: "take what it has, with --set feature=gap, or heads_on=gap of many heads",
     DETECTOR: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
     PLAIN: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
 }

@@ -23,7 +23,6 @@ from twinbench.data.labelled import told_left_out
 from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
-from twinbench.pretrain.lars import LARS
 from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
 from twinbench.pretrain.meter import Meter, tensorboard
 from twinbench.pretrain.model import BarlowTwins
@@ -37,6 +36,7 @@ from twinbench.report import provenance
 from twinbench.runtime.batchnorm import synchronize
 from twinbench.runtime.determinism import deterministic, fastest_kernels
 from twinbench.runtime.distributed import from_main, meet, require_equal
+from twinbench.runtime.lars import LARS
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, loader_workers, process_group
 from twinbench.runtime.progress import JsonLog, bar

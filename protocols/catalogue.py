@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, finetune12, finetuning, linear12, segmentation
+from twinbench.protocols import classification, demo, detection, finetune12, finetuning, heads, linear12, segmentation
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -14,6 +14,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
     + finetuning.PROTOCOLS
     + linear12.PROTOCOLS
+    + heads.PROTOCOLS
     + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS

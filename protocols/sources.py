@@ -21,6 +21,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "classification.py",
     "finetuning.py",
     "linear12.py",
+    "heads.py",
     "finetune12.py",
     "detection/__init__.py",
     "detection/c4.py",

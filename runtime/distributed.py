@@ -67,19 +67,20 @@ def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Proc
     """Turn gradients of `loss`, summed over this process's `images`, into those of the global batch's mean loss.
 
     Exact for a last batch that does not divide evenly, where the mean of the processes' means is not. Returns the
-    global batch's summed loss.
+    global batch's summed loss, or losses (H,) of several heads.
     """
     count = torch.full((), float(images), device=process.device)  # made there: a copy from here would wait for the step
     gradients = [_gradient(p) for p in model.parameters() if p.requires_grad]
     if process.world > 1:
         flat = torch.cat([values.flatten() for values in (count, loss, *gradients)])
         distributed.all_reduce(flat)
-        count, loss, *parts = flat.split([1, 1, *(gradient.numel() for gradient in gradients)])
+        count, losses, *parts = flat.split([1, loss.numel(), *(gradient.numel() for gradient in gradients)])
+        loss = losses.view_as(loss)
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
     for gradient in gradients:
         gradient.div_(count)
-    return loss.squeeze()
+    return loss
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -40,7 +40,7 @@ from twinbench.transfer.mixing import Mixing
 from twinbench.transfer.objectives import Accuracies
 from twinbench.transfer.probe import Probe
 from twinbench.transfer.probe_checks import ProbeError
-from twinbench.transfer.rates import rate_factor
+from twinbench.transfer.schedule import rate_factor
 from twinbench.transfer.transforms import TrainImages, train_transform
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")

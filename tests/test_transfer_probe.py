@@ -28,8 +28,9 @@ from twinbench.transfer.batches import EpochBatches, NormGroups, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import feature_loader
-from twinbench.transfer.probe import NotFrozenError, Probe, rate_factor
+from twinbench.transfer.probe import NotFrozenError, Probe
 from twinbench.transfer.probe_checks import ProbeError
+from twinbench.transfer.schedule import rate_factor
 from twinbench.transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")

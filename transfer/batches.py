@@ -60,6 +60,34 @@ class EpochBatches:
                 yield [(self.epoch, index, place % self.repeats) for index, place in zip(mine, places, strict=True)]
 
 
+class StreamBatches(EpochBatches):
+    """Epochs of so many batches, all of one size, cut from one pass over the images after the other without end.
+
+    Each pass is shuffled by (seed, pass), and a batch may end one and begin the next. The keys of images are (pass,
+    index): in each pass an image is drawn another crop of.
+    """
+
+    def __init__(self, images: int, batch_size: int, steps: int, seed: int, process: Process) -> None:
+        """Cut `steps` batches an epoch."""
+        super().__init__(steps * batch_size, batch_size, seed, process)  # images that an epoch sees
+        self.among = images
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        size, before = self.batch_size, self.epoch * len(self)
+        for step in range(self.first, self.end):
+            start = (before + step) * size
+            places = range(start + self.process.rank, start + size, self.process.world)
+            yield [(done, int(self._order(done)[at])) for done, at in (divmod(place, self.among) for place in places)]
+
+    def _order(self, done: int) -> np.ndarray:
+        """Return the order (images,) of the pass after `done` others."""
+        if done not in self._orders:
+            self._orders = {at: order for at, order in self._orders.items() if at == done - 1}
+            self._orders[done] = np.random.default_rng(draw_seed(self.seed, done)).permutation(self.among)
+        return self._orders[done]
+
+
 @dataclass(frozen=True)
 class NormGroups:
     """The groups of a global batch that have batch statistics of their own, as far as this process holds them.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Size, Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from twinbench.convert.architectures.depth import layer_rates
 from twinbench.convert.architectures.trunk import Trunk
+from twinbench.protocols.kinds.base import Precision
 from twinbench.protocols.kinds.sgd import LAYERS, LayerHead, TrainedRecipe
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
 from twinbench.runtime.precision import network_precision
@@ -25,8 +26,56 @@ NORM_EPSILON = 1e-6  # of a head's layer norm: that of timm's transformers
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 
 
-class Classifier(nn.Module):
-    """A backbone with a linear head; a frozen trunk stays in eval mode, running statistics included."""
+class OnTrunk(nn.Module):
+    """A backbone with what stands on it; a frozen trunk stays in eval mode, running statistics included."""
+
+    trunk: Trunk
+    head: Any  # a module that maps (N, *shape) to logits; its subclasses know which
+    shape: Size
+    groups: NormGroups
+    part: int  # how many of its images a process takes at once, of a trunk that is trained
+    drops: DropPaths  # its blocks that are left out in training
+    has_norm: bool = True  # whether a trunk that is trained has batch norms
+    trains_trunk: bool = False
+    precision: Precision = "fp32"  # of a frozen trunk
+
+    def through_frozen(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what the head takes, (N, *shape), some at a time, which changes nothing."""
+        if not len(images):
+            return images.new_empty(0, *self.shape)
+        with torch.no_grad(), network_precision(self.precision, str(images.device)):
+            return torch.cat([self.frozen(part).float() for part in images.split(FROZEN_IMAGES)])
+
+    def frozen(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what the head takes, (N, *shape)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to logits (N, K), or (N, heads, K).
+
+        With no images (N = 0) only those parts compute whose batch norm must meet the other processes'.
+        """
+        return self.head(self.through_frozen(images))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; on a frozen trunk it is the head's alone."""
+        super().train(mode)
+        self.trunk.train(mode and self.trains_trunk)
+        return self
+
+    def set_norm_momentum(self, momentum: float) -> None:
+        """Set the part that a batch has in the running statistics of the trunk's batch norms."""
+        for module in self.trunk.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = momentum
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's groups; `base` is what their rate is multiplied from."""
+        raise NotImplementedError
+
+
+class Classifier(OnTrunk):
+    """A backbone with a linear head, frozen or trained."""
 
     def __init__(
         self, trunk: Trunk, classes: int, recipe: TrainedRecipe, seed: int, process: Process | None = None
@@ -38,6 +87,7 @@ class Classifier(nn.Module):
         """
         super().__init__()
         self.trunk, self.recipe = trunk, recipe
+        self.trains_trunk, self.precision = recipe.train_backbone, recipe.precision
         process = process or Process()
         with torch.no_grad():
             side = recipe.transform.crop
@@ -60,7 +110,6 @@ class Classifier(nn.Module):
         is_grouped = recipe.train_backbone and (self.has_norm or recipe.mixes)
         self.groups = NormGroups.of(recipe, process) if is_grouped else NormGroups()
         self.drops = DropPaths(trunk)
-        # How many of its images a process takes at once.
         self.part = self.groups.part(recipe)
         if not is_grouped:
             self.part = math.ceil(recipe.batch_size / process.world / recipe.accumulate)
@@ -70,20 +119,10 @@ class Classifier(nn.Module):
             synchronize(trunk, torch.device(process.device), self.groups.others)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits (N, K).
+        """Map images (N, 3, H, W) to logits (N, K), or (N, heads, K) of several layers."""
+        return self.head(self._trained(images)) if self.trains_trunk else super().forward(images)
 
-        A frozen trunk sees some at a time, which changes nothing. With no images (N = 0) only those parts compute
-        whose batch norm must meet the other processes'.
-        """
-        if self.recipe.train_backbone:
-            return self.head(self._trained(images))
-        if not len(images):
-            return self.head(images.new_empty(0, *self.shape))
-        with torch.no_grad(), network_precision(self.recipe.precision, str(images.device)):
-            parts = [self._frozen(part).float() for part in images.split(FROZEN_IMAGES)]
-        return self.head(torch.cat(parts))
-
-    def _frozen(self, images: Tensor) -> Tensor:
+    def frozen(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to what the head takes, (N, *shape)."""
         if self.recipe.layer_heads:
             return layer_rows(self.trunk, images, self.recipe.layer_heads)
@@ -120,18 +159,6 @@ class Classifier(nn.Module):
             return pooled(self.trunk, images, self.recipe.feature)
         with network_precision("bf16", images.device):
             return pooled(self.trunk, images, self.recipe.feature).float()
-
-    def train(self, mode: bool = True) -> "Classifier":
-        """Set training mode; on a frozen trunk it is the head's alone."""
-        super().train(mode)
-        self.trunk.train(mode and self.recipe.train_backbone)
-        return self
-
-    def set_norm_momentum(self, momentum: float) -> None:
-        """Set the part that a batch has in the running statistics of the trunk's batch norms."""
-        for module in self.trunk.modules():
-            if isinstance(module, _BatchNorm):
-                module.momentum = momentum
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
@@ -179,7 +206,7 @@ def _linear_head(
 ) -> nn.Sequential:
     """Return a fresh classifier of maps (C, h, w), drawn from `seed`; its norm sees the images of all processes."""
     linear = nn.Linear(shape.numel(), classes)
-    _draw(linear, recipe.head_init_std, torch.Generator().manual_seed(seed))
+    draw_linear(linear, recipe.head_init_std, torch.Generator().manual_seed(seed))
     norms: list[nn.Module] = []
     if has_norm and recipe.has_batch_norm:
         norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
@@ -222,7 +249,7 @@ def _statistics_kept(trunk: nn.Module) -> Generator[None]:
             norm.track_running_stats = True
 
 
-def _draw(linear: nn.Linear, std: float, generator: torch.Generator) -> None:
+def draw_linear(linear: nn.Linear, std: float, generator: torch.Generator) -> None:
     """Draw a fresh head: from a normal distribution of deviation `std`, bias 0; with `std` 0 as PyTorch does it."""
     if std:
         nn.init.normal_(linear.weight, std=std, generator=generator)

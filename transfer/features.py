@@ -50,15 +50,17 @@ def all_pooled(model: Trunk, images: Tensor, names: Sequence[str]) -> list[Tenso
 
     FeatureError for names that no features have, or that this backbone has not.
     """
-    seen = _Seen(model, images, max((found.blocks for name in names if (found := form(name))), default=1))
+    seen = Seen(model, images, names)
     return [seen.features(name) for name in names]
 
 
-class _Seen:
+class Seen:
     """What a backbone gives for some images; each pass is made when something first asks for it, and once."""
 
-    def __init__(self, model: Trunk, images: Tensor, blocks: int) -> None:
-        self.model, self.images, self.blocks = model, images, max(1, blocks)
+    def __init__(self, model: Trunk, images: Tensor, names: Sequence[str]) -> None:
+        """Take images (N, 3, H, W) and the names of all features that will be asked for."""
+        self.model, self.images = model, images
+        self.blocks = max((found.blocks for name in names if (found := form(name))), default=1) or 1
 
     def features(self, name: str) -> Tensor:
         """Return the features of this name (N, C, h, w)."""
@@ -76,11 +78,16 @@ class _Seen:
                 )
             return functional.adaptive_avg_pool2d(self.maps[wanted.stage - 6], 1)  # res5 is the last
         if not wanted.norm:
-            return self.model.tokens(self.images, norm=False)[-1].patches.mean((2, 3), keepdim=True)
+            return self.model.tokens(self.images, normed=False)[-1].patches.mean((2, 3), keepdim=True)
         rows = [_class_token(self.model, each) for each in self.tokens[-wanted.blocks :]] if wanted.blocks else []
         if wanted.patches:
             rows.append(self.patches.mean((2, 3)))
         return torch.cat(rows, 1)[:, :, None, None]
+
+    def sequence(self, *, with_class: bool) -> Tensor:
+        """Return the patches, or the places of the last map, as (N, T, C), and the class token before them if asked."""
+        places = self.patches.flatten(2).transpose(1, 2)
+        return torch.cat([_class_token(self.model, self.tokens[-1])[:, None], places], 1) if with_class else places
 
     @cached_property
     def maps(self) -> Sequence[Tensor]:

@@ -33,12 +33,12 @@ from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier, has_batch_norm, norm_momentum
+from twinbench.transfer.classifier import Classifier, OnTrunk, has_batch_norm, norm_momentum
 from twinbench.transfer.features import digest, feature_loader
 from twinbench.transfer.mixing import Mixing
 from twinbench.transfer.objectives import Accuracies, Objective, Scored
 from twinbench.transfer.probe_checks import DivergedError, ProbeError, require_possible, require_variance
-from twinbench.transfer.rates import rate_factor
+from twinbench.transfer.schedule import rate_factor
 from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
 
 STATE = "checkpoint.pth"
@@ -58,13 +58,6 @@ class ProbeOutcome:
     metrics: dict[str, float]  # percent; top1 and top5 of each head unless another objective is given
     curves: dict[str, list[list[float]]]  # the objective's headlines and the loss by epochs trained
     details: dict[str, Any]
-
-
-def new_optimizer(recipe: TrainedRecipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return what trains these groups, at no rate yet."""
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, SECOND_BETA))
-    return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
 class Probe:
@@ -94,27 +87,18 @@ class Probe:
         self.process, self.workers, self.path = process or Process(), workers, out / STATE
         self.cache, self.objective = cache, objective or Accuracies(recipe.metrics(), recipe.smoothing)
         self.process.share(recipe.batch_size, "batch_size")
-        trunk = backbone.build(recipe.drop_path)
-        require_possible(recipe, self.process.world, has_norm=has_batch_norm(trunk))
-        model = Classifier(trunk, len(train.classes), recipe, seed, self.process)
-        require_variance(recipe, len(train.paths), model.fewest, has_norm=model.has_norm)
-        self.model = model.to(self.process.device).to(memory_format=torch.channels_last)
-        self.optimizer = new_optimizer(recipe, model.parameter_groups())
-        self.mixing = Mixing(recipe, len(train.classes), model.groups.own, seed, self.process) if recipe.mixes else None
-        self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
-        self.batches = EpochBatches(
-            len(train.paths),
-            recipe.batch_size,
-            seed,
-            self.process,
-            repeats=recipe.repeats,
-            drop_last=recipe.drop_last,
+        self.model = self._new_model(train).to(self.process.device).to(memory_format=torch.channels_last)
+        self.mixing = (
+            Mixing(recipe, len(train.classes), self.model.groups.own, seed, self.process) if recipe.mixes else None
         )
+        self.optimizer = self._new_optimizer()
+        self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
+        self.batches = self._new_batches(len(train.paths))
         all_steps = recipe.epochs * len(self.batches)
         self.steps = min(recipe.steps or all_steps, all_steps)
         self.epochs = math.ceil(self.steps / len(self.batches))
         if recipe.norm_momentum == "by-epoch":
-            model.set_norm_momentum(norm_momentum(len(self.batches)))
+            self.model.set_norm_momentum(norm_momentum(len(self.batches)))
         self.inputs = Inputs(backbone.convention, self.process.device)
         transform = train_transform(recipe.transform, recipe.augmentation, backbone.convention)
         images = TrainImages(train.paths, train.targets, transform, seed)
@@ -127,10 +111,36 @@ class Probe:
             pin_memory=self.process.device.startswith("cuda"),
             worker_init_fn=ignore_signals,
         )
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.process.device)
+        self.loss = self._no_loss()
         self.saved = time.monotonic()
+
+    def _new_model(self, train: LabelledImages) -> OnTrunk:
+        """Return the network with a fresh head for images like `train`; ProbeError for what it can't be trained on."""
+        trunk = self.backbone.build(self.recipe.drop_path)
+        require_possible(self.recipe, self.process.world, has_norm=has_batch_norm(trunk))
+        model = Classifier(trunk, len(train.classes), self.recipe, self.seed, self.process)
+        require_variance(self.recipe, len(train.paths), model.fewest, has_norm=model.has_norm)
+        return model
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Return what trains the model."""
+        recipe, groups = self.recipe, self.model.parameter_groups()
+        if recipe.optimizer == "adamw":
+            return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, SECOND_BETA))
+        return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+    def _new_batches(self, images: int) -> EpochBatches:
+        """Return the batches of so many training images."""
+        repeats, drop_last = self.recipe.repeats, self.recipe.drop_last
+        return EpochBatches(
+            images, self.recipe.batch_size, self.seed, self.process, repeats=repeats, drop_last=drop_last
+        )
+
+    def _no_loss(self) -> Tensor:
+        """Return what losses are added to."""
+        return torch.zeros((), dtype=torch.float64, device=self.process.device)
 
     def run(self) -> ProbeOutcome:
         """Train what is left of the schedule and return the last epoch's accuracy, the best one beside it.
@@ -152,9 +162,9 @@ class Probe:
             for epoch in range(done, self.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
                 tested = self._evaluate() if self._is_tested(epoch) else {}
+                self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
                 self.step = 0
                 self.loss.zero_()
-                self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
                 self.log.write(**self.history[-1], rate=self._rate_factor(epoch, 0))
                 if tested or self._is_due():
                     self._save()
@@ -177,18 +187,23 @@ class Probe:
                 self._stop(epoch)
             if self.step < end and self._is_due():
                 self._save()
-        mean = self.loss.item() / min(end * self.recipe.batch_size, self.batches.images)
-        if not math.isfinite(mean):
-            rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
-            raise DivergedError(
-                f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
-            )
+        mean = self._mean_loss(epoch, min(end * self.recipe.batch_size, self.batches.images))
         if stopper.agreed_now():
             self._stop(epoch)
         # is its evaluation: longer than who stops a job waits
         long = self.recipe.test_features is None and self._is_tested(epoch)
         if self.step > self.batches.first and (long or self._is_due()):
             self._save()
+        return mean
+
+    def _mean_loss(self, epoch: int, images: int) -> float:
+        """Return the mean loss over the images seen in an epoch; DivergedError if it is no number any more."""
+        mean = self.loss.item() / images
+        if not math.isfinite(mean):
+            rates = "lr_head or lr_backbone" if self.recipe.train_backbone else "lr_head"
+            raise DivergedError(
+                f"{self.path.parent}: the loss of epoch {epoch + 1} is {mean}, the probe diverges; lower --set {rates}"
+            )
         return mean
 
     def _rate_factor(self, epoch: int, step: int) -> float:
@@ -234,7 +249,7 @@ class Probe:
         return loss
 
     @torch.inference_mode()
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, Any]:
         """Return the objective's metrics, in percent; each process counts its own part of the images once."""
         self.model.eval()
         share_buffers(self.model, self.process)
@@ -274,8 +289,8 @@ class Probe:
 
     def _save(self) -> None:
         """Write the state after a step or an epoch; of a frozen trunk only its head, of a diverged epoch nothing."""
-        self.saved, loss = time.monotonic(), self.loss.item()
-        if self.process.is_main and math.isfinite(loss):
+        self.saved, loss = time.monotonic(), self.loss.tolist()
+        if self.process.is_main and bool(self.loss.isfinite().any()):
             part = self.model if self.recipe.train_backbone else self.model.head
             state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
             place = {"history": self.history, "step": self.step, "loss": loss}
@@ -296,7 +311,7 @@ class Probe:
         part.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.step = state["history"], state["step"]
-        self.loss.fill_(state["loss"])
+        self.loss.copy_(torch.tensor(state["loss"], dtype=self.loss.dtype))
         self.log.cut("epoch", len(self.history) + 1)
 
     def _outcome(self, frozen: str) -> ProbeOutcome:

@@ -77,14 +77,13 @@ class TimmTrunk(LibraryTrunk):
         if hasattr(model, "forward_intermediates"):
             self.offers = frozenset({POOLED, TOKENS if hasattr(model_, "num_prefix_tokens") else MAPS})
 
-    def tokens(self, images: Tensor, last: int = 1, *, norm: bool = True) -> Sequence[Tokens]:
-        """Return the tokens after each of the `last` blocks, normalised by the final norm or not."""
+    def tokens(self, images: Tensor, last: int = 1, *, normed: bool = True) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, normalised by the final norm unless told otherwise."""
         if TOKENS not in self.offers:
-            return super().tokens(images, last, norm=norm)
+            return super().tokens(images, last, normed=normed)
         model: Any = self.model
-        if last > len(model.blocks):
-            raise ModelError(f"{self.name}: has {len(model.blocks)} blocks; expected at least the {last} asked for")
-        found = self._run(lambda: self._intermediates(images, last, norm=norm, return_prefix_tokens=True), images)
+        _require_blocks(self.name, len(model.blocks), last)
+        found = self._run(lambda: self._intermediates(images, last, norm=normed, return_prefix_tokens=True), images)
         has_class = getattr(self.model, "cls_token", None) is not None
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
         return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
@@ -108,6 +107,12 @@ class TimmTrunk(LibraryTrunk):
         return model.forward_intermediates(images, indices=last, output_fmt="NCHW", intermediates_only=True, **keywords)
 
 
+def _require_blocks(name: str, blocks: int, last: int) -> None:
+    """Raise ModelError unless a network has that many blocks."""
+    if last > blocks:
+        raise ModelError(f"{name}: has {blocks} blocks; expected at least the {last} asked for")
+
+
 def _tokens(patches: Tensor, prefix: Tensor | None, has_class: bool) -> Tokens:
     """Sort what stands before the patches into the class token and the registers."""
     if prefix is None:
@@ -117,12 +122,39 @@ def _tokens(patches: Tensor, prefix: Tensor | None, has_class: bool) -> Tokens:
 
 
 class TorchvisionTrunk(LibraryTrunk):
-    """A model of torchvision's; of its ResNets, RegNets, ConvNeXts and Swins the four stages' maps are known."""
+    """A model of torchvision's.
+
+    Of its ResNets, RegNets, ConvNeXts and Swins the four stages' maps are known, of its vision transformers the tokens.
+    """
 
     def __init__(self, model: nn.Module, name: str, positions: Positions | None = None) -> None:
         super().__init__(model, name, positions)
         if self._steps():
             self.offers = frozenset({POOLED, MAPS})
+        elif type(model).__name__ == "VisionTransformer":
+            self.offers = frozenset({POOLED, TOKENS})
+
+    def tokens(self, images: Tensor, last: int = 1, *, normed: bool = True) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, normalised by the final norm unless told otherwise."""
+        if TOKENS not in self.offers:
+            return super().tokens(images, last)
+        model: Any = self.model
+        _require_blocks(self.name, len(model.encoder.layers), last)
+        found = self._run(lambda: self._blocks(images), images)[-last:]
+        normalised = [model.encoder.ln(x) if normed else x for x in found]
+        grid = [side // model.patch_size for side in images.shape[-2:]]
+        return [_tokens(x[:, 1:].mT.unflatten(2, grid), x[:, :1], has_class=True) for x in normalised]
+
+    def _blocks(self, images: Tensor) -> list[Tensor]:
+        """Return what each block gives: the class token, then the patches row by row, (N, 1 + P, C)."""
+        model: Any = self.model
+        patches = model._process_input(images)  # (N, P, C); it refuses other sides than the model's
+        x = torch.cat([model.class_token.expand(len(images), -1, -1), patches], 1) + model.encoder.pos_embedding
+        kept: list[Tensor] = []
+        for block in model.encoder.layers:
+            x = block(x)
+            kept.append(x)
+        return kept
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""

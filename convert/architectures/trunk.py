@@ -17,7 +17,7 @@ PATCHES = "patches"  # of either kind: what a transformer's last block or the la
 class Tokens:
     """What a block of a transformer gives for N images: one row for the image, further ones, and one a patch."""
 
-    image: Tensor | None  # the class token (N, C), normalised as the last block's; None where there is none
+    image: Tensor | None  # the class token (N, C); None where there is none
     registers: Tensor  # (N, R, C), R = 0 where there are none
     patches: Tensor  # (N, C, h, w)
 
@@ -32,9 +32,12 @@ class Trunk(nn.Module):
     name: str
     offers: frozenset[str] = frozenset({POOLED})
 
-    def tokens(self, images: Tensor, last: int = 1, *, norm: bool = True) -> Sequence[Tokens]:
-        """Return the tokens after each of the `last` blocks, the final block's last; with or without the final norm."""
-        raise self.lacks(TOKENS, "the tokens of a transformer")
+    def tokens(self, images: Tensor, last: int = 1, *, normed: bool = True) -> Sequence[Tokens]:
+        """Return the tokens after each of the `last` blocks, the final block's last.
+
+        All of them by the network's last norm, as its own output is, unless `normed` is false.
+        """
+        raise self.lacks(TOKENS, "tokens of a transformer")
 
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps (N, C, h, w) after each of the `last` stages, the smallest map last."""

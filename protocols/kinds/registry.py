@@ -3,6 +3,7 @@
 from twinbench.protocols.kinds.base import Recipe
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
@@ -21,6 +22,7 @@ _CLASSES = (
     ProbeRecipe,
     LayerProbeRecipe,
     FineTuningRecipe,
+    HeadsRecipe,
     FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,

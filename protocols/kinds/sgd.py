@@ -57,7 +57,7 @@ class SgdRecipe(Recipe):
     momentum: Annotated[float, MOMENTUM]
     nesterov: bool
     weight_decay: Annotated[float, FROM_0]
-    schedule: Literal["cosine", "steps", "cosine-by-step", "cosine-met", "cosine-late"]  # see transfer/rates.py
+    schedule: Literal["cosine", "steps", "cosine-by-step", "cosine-met", "cosine-late"]  # see transfer/schedule.py
     milestones: Annotated[tuple[int, ...], RISING]  # epochs after which the rate drops (steps)
     gamma: Annotated[float, ABOVE_0]  # factor of a drop (steps)
     # standardized: by a batch norm without scale and shift of its own; layernorm: of each image by itself
