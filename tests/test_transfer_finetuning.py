@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,7 @@ from twinbench.transfer.draws import seeded
 from twinbench.transfer.drop_path import DropPaths
 from twinbench.transfer.features import pooled
 from twinbench.transfer.mixing import Mixing
+from twinbench.transfer.noise import AugmentationError
 from twinbench.transfer.objectives import Accuracies
 from twinbench.transfer.probe import Probe
 from twinbench.transfer.probe_checks import ProbeError
@@ -459,6 +461,14 @@ def test_the_strongest_posterize_leaves_black(splits):
     image = Image.fromarray(np.full((8, 8, 3), 255, dtype=np.uint8))
     assert not np.asarray(operation.aug_fn(image, 0)).any()
     assert (np.asarray(operation.aug_fn(image, 1)) == 128).all()
+
+
+@pytest.mark.parametrize("setting", [{"policy": DEIT.policy}, {"erasing": 0.5}])
+def test_what_needs_timm_says_so(setting, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm.data.auto_augment", None)
+    monkeypatch.setitem(sys.modules, "timm.data.random_erasing", None)
+    with pytest.raises(AugmentationError, match=f"setting {next(iter(setting))}=.*: needs the package timm, which is"):
+        train_transform(TINY, Augmentation(**setting))
 
 
 def test_a_policy_that_timm_does_not_read_is_refused():

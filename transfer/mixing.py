@@ -4,10 +4,7 @@ A draw says for a whole group of images (`norm_groups`, the reference's GPUs) ho
 lies as far from the other end. It is a function of (seed, epoch, step, group), whichever process holds the group.
 """
 
-from typing import Any
-
 import torch
-from timm.data import Mixup
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,6 +12,7 @@ from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import derived_seed
 from twinbench.transfer.draws import seeded
+from twinbench.transfer.noise import timm_module
 
 MIXING = 1  # what these draws are for, among a trial's
 
@@ -26,7 +24,8 @@ class Mixing:
         """Take the number of `groups` of this process."""
         self.classes, self.groups, self.seed, self.process = classes, groups, seed, process
         self.smoothing = recipe.smoothing
-        self.mixup: Any = Mixup(
+        timm = timm_module("timm.data.mixup", f"settings mixup={recipe.mixup:g} and cutmix={recipe.cutmix:g}")
+        self.mixup = timm.Mixup(
             recipe.mixup, recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes, mode="batch"
         )
 

@@ -11,10 +11,24 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from twinbench.convert.convention import IMAGENET, InputConvention
-from twinbench.protocols.house import SettingError
+from twinbench.protocols.house import SettingError, UserError
 from twinbench.protocols.kinds.augmentation import Interpolation
 
 TRANSLATED = 0.45  # of an image's side: timm's largest shift, transforms_factory.py
+
+
+class AugmentationError(UserError):
+    """An augmentation that this environment does not have."""
+
+
+def timm_module(name: str, who: str) -> Any:
+    """Return a module of timm that `who` needs; AugmentationError where timm is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise AugmentationError(
+            f"{who}: needs the package timm, which is not installed; run: pip install timm, or choose a recipe without"
+        ) from None
 
 
 def policy_transform(policy: str, side: int, interpolation: Interpolation) -> Callable[[Image], Image]:
@@ -22,7 +36,7 @@ def policy_transform(policy: str, side: int, interpolation: Interpolation) -> Ca
 
     It draws from numpy's and Python's global generators. SettingError for a name that timm does not read.
     """
-    timm: Any = importlib.import_module("timm.data.auto_augment")
+    timm = timm_module("timm.data.auto_augment", f"setting policy={policy}")
     resampling: Any = functional.pil_modes_mapping  # type: ignore[attr-defined]
     grey = tuple(min(255, round(255 * value)) for value in IMAGENET.mean)  # what comes in from outside the image
     settings = {
@@ -56,7 +70,7 @@ class Erasing:
 
     def __init__(self, chance: float, convention: InputConvention) -> None:
         """Take how often, and what the network's input is normalised by."""
-        timm: Any = importlib.import_module("timm.data.random_erasing")
+        timm = timm_module("timm.data.random_erasing", f"setting erasing={chance:g}")
         self.erase: Callable[[Tensor], Tensor] = timm.RandomErasing(chance, mode="pixel", max_count=1, device="cpu")
         scale = 255 / convention.scale
         mean, std = (torch.tensor(values)[:, None, None] * scale for values in (convention.mean, convention.std))
