@@ -3,7 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from twinbench.protocols import classification, demo, detection, finetune12, finetuning, heads, linear12, segmentation
+from twinbench.protocols import (
+    classification,
+    demo,
+    dense,
+    detection,
+    finetune12,
+    finetuning,
+    heads,
+    linear12,
+    segmentation,
+)
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
@@ -18,6 +28,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
+    + dense.PROTOCOLS
     + demo.PROTOCOLS
 )
 

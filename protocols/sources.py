@@ -29,6 +29,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "detection/sets.py",
     "detection/vitdet.py",
     "segmentation.py",
+    "dense.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

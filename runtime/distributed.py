@@ -63,13 +63,16 @@ def require_equal(process: Process, **found: object) -> None:
             )
 
 
-def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Process) -> Tensor:
+def average_gradients(model: nn.Module, images: int | Tensor, loss: Tensor, process: Process) -> Tensor:
     """Turn gradients of `loss`, summed over this process's `images`, into those of the global batch's mean loss.
+
+    `images` may be a number of anything else that losses are of, as a tensor that need not be there yet.
 
     Exact for a last batch that does not divide evenly, where the mean of the processes' means is not. Returns the
     global batch's summed loss, or losses (H,) of several heads.
     """
-    count = torch.full((), float(images), device=process.device)  # made there: a copy from here would wait for the step
+    # Made there: a copy from here would wait for the step.
+    count = images if isinstance(images, Tensor) else torch.full((), float(images), device=process.device)
     gradients = [_gradient(p) for p in model.parameters() if p.requires_grad]
     if process.world > 1:
         flat = torch.cat([values.flatten() for values in (count, loss, *gradients)])
@@ -79,7 +82,7 @@ def average_gradients(model: nn.Module, images: int, loss: Tensor, process: Proc
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
     for gradient in gradients:
-        gradient.div_(count)
+        gradient.div_(count.clamp(min=1))  # of nothing the gradient is 0
     return loss
 
 

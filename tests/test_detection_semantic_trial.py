@@ -14,6 +14,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 import twinbench
+from tests.coloured_shapes import SIDE, TEST, TRAIN, make_voc
 from twinbench.convert.files import load
 from twinbench.data.identity import identify
 from twinbench.detection import command
@@ -27,8 +28,6 @@ from twinbench.report.asked import Asked
 from twinbench.report.result import read_result
 from twinbench.runtime.stopping import StopAsked
 
-TRAIN, TEST, SIDE = 24, 6, 64
-COLOURS = {3: (220, 60, 40), 8: (40, 80, 220)}  # bird and cat
 SMALL = {"batch_size": 4, "iterations": 60, "lr": 0.05, "long_side": 128, "short_side": 64, "crop": 64}
 SMALL |= {"head_channels": 16, "aux_channels": 8, "distortion": "false"}
 
@@ -43,29 +42,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory):
-    """VOC 2012 with masks, and as many more images with SBD's: a bright shape on dark noise, its border unlabelled."""
-    root = tmp_path_factory.mktemp("pixels") / "VOCdevkit"
-    base, rng = root / "VOC2012", np.random.default_rng(0)
-    for folder in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (base / folder).mkdir(parents=True)
-    for name, count, folder in (
-        ("train", TRAIN // 2, "SegmentationClass"),
-        ("aug", TRAIN // 2, "SegmentationClassAug"),
-        ("val", TEST, "SegmentationClass"),
-    ):
-        names = [f"{name}{number:03d}" for number in range(count)]
-        (base / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(names) + "\n")
-        for number, image in enumerate(names):
-            pixels = rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
-            mask = np.zeros((SIDE, SIDE), np.uint8)
-            label = (3, 8)[number % 2]
-            top, left = rng.integers(4, 28, 2)
-            mask[top - 2 : top + 30, left - 2 : left + 30] = 255
-            mask[top : top + 28, left : left + 28] = label
-            pixels[top : top + 28, left : left + 28] = COLOURS[label]
-            Image.fromarray(pixels).save(base / "JPEGImages" / f"{image}.jpg", quality=95)
-            Image.fromarray(mask).save(base / folder / f"{image}.png")
-    return root
+    return make_voc(tmp_path_factory.mktemp("pixels"))
 
 
 def wanted(data, out, name="voc12aug-fcn-20k", **settings):

@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision.transforms import functional as tf
 
 from twinbench.convert.convention import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, InputConvention
+from twinbench.convert.inputs import Inputs
 from twinbench.convert.opening import open_backbone
 from twinbench.data.images import read_rgb
 from twinbench.data.paths import file_list
@@ -21,7 +22,7 @@ from twinbench.runtime.precision import PrecisionError, network_precision
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer import transforms
 from twinbench.transfer.features import CPU_BATCH, FeatureError, digest, extract, feature_loader, pooled
-from twinbench.transfer.transforms import Inputs, TrainImages, evaluation_transform, train_transform
+from twinbench.transfer.transforms import TrainImages, evaluation_transform, train_transform
 
 CROP = ImageTransform(resize=48, crop=40, shape="center-crop")
 POOLED = Features(CROP, "gap", "fp32")

@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.probe_kills import interrupt_after
 from twinbench.convert import files
+from twinbench.convert.inputs import Inputs
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
@@ -31,7 +32,6 @@ from twinbench.transfer.features import feature_loader
 from twinbench.transfer.probe import NotFrozenError, Probe
 from twinbench.transfer.probe_checks import ProbeError
 from twinbench.transfer.schedule import rate_factor
-from twinbench.transfer.transforms import Inputs
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
 LINEAR = replace(BT_LINEAR, transform=TINY, epochs=3, batch_size=8)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from twinbench.convert.architectures.trunk import TOKENS, Tokens, Trunk
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.inputs import Inputs
 from twinbench.data.images import ImageDataset
 from twinbench.data.items import ImageFile
 from twinbench.protocols.house import UserError
@@ -23,7 +24,7 @@ from twinbench.runtime.loading import batches_of
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
-from twinbench.transfer.transforms import Inputs, evaluation_transform
+from twinbench.transfer.transforms import evaluation_transform
 
 _log = logging.getLogger(__name__)
 BATCH, CPU_BATCH = 64, 16  # images a forward pass; a processor's is small, so that activations stay near its caches

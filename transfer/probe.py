@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from twinbench.convert import files
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.inputs import Inputs
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers
@@ -39,7 +40,7 @@ from twinbench.transfer.mixing import Mixing
 from twinbench.transfer.objectives import Accuracies, Objective, Scored
 from twinbench.transfer.probe_checks import DivergedError, ProbeError, require_possible, require_variance
 from twinbench.transfer.schedule import rate_factor
-from twinbench.transfer.transforms import Inputs, TrainImages, train_transform
+from twinbench.transfer.transforms import TrainImages, train_transform
 
 STATE = "checkpoint.pth"
 HEAD_IMAGES = 1024  # features of test images through the head at a time

@@ -132,23 +132,6 @@ def _lit(deviation: float, image: Tensor) -> Tensor:
     return image.float() + 255 * shift[:, None, None]
 
 
-class Inputs:
-    """What the backbone was trained on, made of uint8 images on the device: a quarter of the bytes travel there."""
-
-    def __init__(self, convention: InputConvention, device: str) -> None:
-        """Take order, scale, mean and std from the backbone's convention."""
-        self.convention, self.device = convention, device
-        self.mean = torch.tensor(convention.mean, device=device)[:, None, None]
-        self.std = torch.tensor(convention.std, device=device)[:, None, None]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 RGB (N, 3, H, W) to float32 of the same shape, channels last."""
-        images = images.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
-        if self.convention.order == "bgr":
-            images = images.flip(1)
-        return (images.float().div_(255 / self.convention.scale) - self.mean).div_(self.std)
-
-
 class TrainImages(Dataset[tuple[Tensor, Any]]):
     """Training crops by key (epoch, index) -> (input (3, crop, crop), target: a class index, or a row of labels).
 

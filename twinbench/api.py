@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from twinbench.convert.convention import InputConvention
     from twinbench.report.result import Result
 
-EVALUATORS = {"transfer": "transfer.measure:evaluate", "detection": "detection.trial:evaluate_protocol"}  # by room
+EVALUATORS = {  # by room
+    "transfer": "transfer.measure:evaluate",
+    "dense": "dense.trial:evaluate",
+    "detection": "detection.trial:evaluate_protocol",
+}
 
 
 def evaluate(

@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.gpu.figures import TIMES, Figure, Place
 from benchmarks.views import photographs
 from twinbench.convert.backbone import Backbone
+from twinbench.convert.inputs import Inputs
 from twinbench.convert.opening import open_backbone
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.base import Precision
@@ -28,7 +29,6 @@ from twinbench.protocols.kinds.svm import SvmRecipe
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, loader_workers
 from twinbench.transfer.features import BATCH, CPU_BATCH, extract, feature_loader, pooled
-from twinbench.transfer.transforms import Inputs
 
 FASTER = 2.5  # in the card's best precision than plain, as on a processor
 LEAST_TOGETHER = 0.8  # of the rate of the slower of reading and network

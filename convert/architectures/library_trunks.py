@@ -88,6 +88,12 @@ class TimmTrunk(LibraryTrunk):
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]  # patches alone: no class token
         return [_tokens(patches, prefix, has_class) for patches, prefix in pairs]
 
+    @property
+    def grain(self) -> int:
+        """The side of a transformer's patches."""
+        embedding: Any = getattr(self.model, "patch_embed", None)
+        return int(embedding.patch_size[0]) if TOKENS in self.offers and embedding is not None else 1
+
     def maps(self, images: Tensor, last: int = 4) -> Sequence[Tensor]:
         """Return the maps after each of the `last` stages."""
         if MAPS not in self.offers:

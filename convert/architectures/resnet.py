@@ -57,6 +57,10 @@ class ResNet50(Trunk):
                 kept.append(x)
         return kept
 
+    def stages(self) -> Sequence[nn.Module]:
+        """Return res2 to res5."""
+        return [self.get_submodule(f"layer{number}") for number in range(1, len(STAGES) + 1)]
+
     def stem(self) -> nn.Module:
         """Return the first ReLU: its output is (N, 64 width, H/2, W/2)."""
         return self.relu

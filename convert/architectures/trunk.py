@@ -54,6 +54,11 @@ class Trunk(nn.Module):
     def fix_positions(self) -> None:
         """Keep position embeddings as the last images had them, and train these: all further images are of one size."""
 
+    @property
+    def grain(self) -> int:
+        """What the sides of its images must be multiples of, in pixels: a transformer's patches have no parts."""
+        return 1
+
     def stages(self) -> Sequence[nn.Module]:
         """Return the four modules whose outputs are the last four maps; nothing where they are not known."""
         return ()

@@ -6,6 +6,7 @@ from twinbench.data.errors import DataError, require_is_folder, unreadable
 from twinbench.data.folders import voc
 from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.lists.suggest import suggested
+from twinbench.data.pixels.ade20k import is_ade20k
 from twinbench.data.pixels.folders import find_folders
 from twinbench.data.pixels.voc import find_lists
 from twinbench.data.source import Source
@@ -30,6 +31,7 @@ KNOWN_BY = {
     "segmentation": {
         "voc-pixels": "VOC2012/ or a folder itself with ImageSets/Segmentation",
         "cityscapes-pixels": "leftImg8bit/ beside gtFine/",
+        "ade20k-pixels": "objectInfo150.txt with images/training/ and annotations/training/",
         "pixels": "images/train/ beside masks/train/, train/images/ beside train/masks/, or NAME_mask.png in train/",
     },
 }
@@ -114,7 +116,7 @@ def _is_cityscapes(source: Source) -> bool:
 
 
 def _is_pixels(source: Source) -> bool:
-    return find_folders(source, "train") is not None
+    return find_folders(source, "train") is not None and not is_ade20k(source)
 
 
 def _is_voc_folder(folder: Path) -> bool:
@@ -150,7 +152,12 @@ def _has_folders(folder: Path) -> bool:
 _SNIFFERS = {
     "classification": {"imagenet": _is_imagenet, "inat": _is_inat, "places": _is_places, "voc": _is_voc},
     "detection": {"voc": _is_voc_of_boxes, "coco": _is_coco, "lvis": _is_lvis, "cityscapes": _is_cityscapes},
-    "segmentation": {"voc-pixels": _is_voc_pixels, "cityscapes-pixels": _is_cityscapes, "pixels": _is_pixels},
+    "segmentation": {
+        "voc-pixels": _is_voc_pixels,
+        "cityscapes-pixels": _is_cityscapes,
+        "ade20k-pixels": is_ade20k,
+        "pixels": _is_pixels,
+    },
 }
 
 

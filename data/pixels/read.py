@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.pixels.ade20k import read_ade20k
 from twinbench.data.pixels.cityscapes import read_cityscapes
 from twinbench.data.pixels.folders import read_folders
 from twinbench.data.pixels.split import PixelImages
@@ -15,6 +16,7 @@ READERS: dict[str, Callable[[Source, str], PixelImages]] = {
     "voc-pixels": read_voc,
     "voc-pixels-aug": read_voc_aug,
     "cityscapes-pixels": read_cityscapes,
+    "ade20k-pixels": read_ade20k,
     "pixels": read_folders,
 }
 

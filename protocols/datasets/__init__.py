@@ -7,6 +7,7 @@ entry, typed once more from its source in tests/oracles/datasets/.
 
 from twinbench.protocols.datasets import detection, large, more, suites
 from twinbench.protocols.datasets.detection import (
+    ADE20K,
     CITYSCAPES,
     CITYSCAPES_INSTANCES,
     COCO17,
@@ -26,6 +27,7 @@ from twinbench.protocols.datasets.scenes import SCENES
 
 __all__ = [
     "CIFAR10",
+    "ADE20K",
     "CITYSCAPES",
     "CITYSCAPES_INSTANCES",
     "COCO17",

@@ -155,9 +155,10 @@ CITYSCAPES = DataSet(
 ADE20K = DataSet(
     "ade20k",
     PIXELS,
-    classes=150,
-    images=(20_210, 2000),
-    is_read=False,
+    "ade20k-pixels",
+    "ade20k",
+    150,
+    (20_210, 2000),
     about=About(
         title="ADE20K, scene parsing 2016",
         source="CSAILVision/sceneparsing, README.md",

@@ -18,6 +18,7 @@ Layout = Literal[
     "voc-pixels",
     "voc-pixels-aug",
     "cityscapes-pixels",
+    "ade20k-pixels",
     "pixels",
     "",
 ]

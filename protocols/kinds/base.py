@@ -8,7 +8,7 @@ from twinbench.protocols.house import SettingError, setting_text, setting_values
 from twinbench.protocols.kinds.forms import RES5_AVG6, Takes, rows, takes
 from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
-Room = Literal["transfer", "detection"]
+Room = Literal["transfer", "dense", "detection"]
 Task = Literal[
     "single-label", "multi-label", "boxes", "masks", "keypoints", "pixels"
 ]  # what the labels of a data set look like

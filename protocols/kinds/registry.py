@@ -5,6 +5,7 @@ from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
+from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
@@ -26,5 +27,6 @@ _CLASSES = (
     FineTuningSearchRecipe,
     DetectionRecipe,
     SegmentationRecipe,
+    LinearSegmenterRecipe,
 )
 KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}

@@ -17,6 +17,7 @@ from torch import nn
 
 from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.finding import prove
+from twinbench.convert.inputs import Inputs
 from twinbench.convert.opening import open_backbone
 from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import Features, ImageTransform
@@ -25,7 +26,6 @@ from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.features import extract, feature_loader, pooled
 from twinbench.transfer.svm import evaluate_svm
-from twinbench.transfer.transforms import Inputs
 
 # 53 layers follow each other, each of which rounds inputs, weights, output and what batch norm makes of it: errors of
 # either sign, which add as roots. In fp32 it is the order of a sum of 4,608 products that differs, 68 times as far.

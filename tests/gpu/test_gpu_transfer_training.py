@@ -22,6 +22,7 @@ from torch import nn
 
 import twinbench
 from twinbench.convert import files
+from twinbench.convert.inputs import Inputs
 from twinbench.convert.load import load_backbone
 from twinbench.convert.opening import open_backbone
 from twinbench.convert.write import write_backbone
@@ -36,7 +37,6 @@ from twinbench.runtime.process import Process
 from twinbench.runtime.stopping import Stopper
 from twinbench.transfer.features import feature_loader
 from twinbench.transfer.probe import Probe
-from twinbench.transfer.transforms import Inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 CROP = ImageTransform(resize=64, crop=64, shape="center-crop")

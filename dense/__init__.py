@@ -1,0 +1,1 @@
+"""Frozen patch features: linear segmentation, nearest patches."""

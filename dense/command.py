@@ -1,0 +1,36 @@
+"""Measure what a frozen backbone's places know: a class a pixel; writes OUT/result.json, resumes by itself.
+
+SIGTERM, SIGUSR1 and SIGUSR2 save the state of a training and exit with code 75; the same command goes on from there.
+
+Examples:
+    twinbench dense ade20k-linear-dinov3 dinov3_vitb16.pth /datasets/ADEChallengeData2016 results/ade20k
+    twinbench dense voc12-linear-vicregl resnet50.pth /datasets/VOCdevkit results/voc12
+    twinbench dense ade20k-linear-dinov3@mine timm:vit_small_patch16_224=FILE masks/ results/mine
+    torchrun --nproc-per-node 8 -m twinbench dense ade20k-linear-dinov3 FILE /datasets/ADEChallengeData2016 results/a
+
+OUT gets result.json (last), predictions.png, log.jsonl and head.pth.
+"""
+
+import argparse
+
+from twinbench.dense.options import Options
+from twinbench.report.asked import Asked
+from twinbench.report.trial import add_trial_arguments, asked_protocol
+from twinbench.runtime.options import add_options, read_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `twinbench dense` takes."""
+    add_trial_arguments(parser)
+    add_options(parser, Options)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the trial, or find it finished, and print its numbers."""
+    protocol = asked_protocol(arguments, "dense")
+    from twinbench.dense.trial import measure
+
+    result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
+    if result:
+        print(result.line)
+    return 0

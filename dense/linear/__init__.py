@@ -1,0 +1,1 @@
+"""Linear segmentation of a frozen backbone."""

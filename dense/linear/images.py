@@ -1,0 +1,171 @@
+"""Pairs of an image and its labels for linear segmentation: resized, cropped, flipped and distorted together.
+
+Random choices are from numpy's and torch's global generators, which a pair's place in the stream of images seeds.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, RandomResizedCrop, functional
+
+from twinbench.data.decode import read_upright
+from twinbench.data.objects.packed import Record, Records
+from twinbench.data.pixels.distortion import BRIGHTNESS, HIGHEST, LOWEST, distorted
+from twinbench.data.pixels.pairs import crop_place, nearest, new_size, read_labels
+from twinbench.data.pixels.split import Decode
+from twinbench.data.resize import resized
+from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
+from twinbench.runtime.seeds import draw_seed
+
+RATIO = (3 / 4, 4 / 3)  # of the sides of a part of an image
+HUE = 0.5  # torchvision's adjust_hue, either way: half of the circle (dinov3/eval/segmentation/transforms.py)
+
+Pair = tuple[Tensor, Tensor]  # RGB (3, h, w) uint8, and labels (h, w) int64
+
+
+@dataclass(frozen=True)
+class TrainPairs(Dataset[Pair]):
+    """Training pairs by key (epoch, index): a function of seed, epoch and image, and of nothing else."""
+
+    records: Records
+    decode: Decode
+    recipe: LinearSegmenterRecipe
+    seed: int
+
+    def __getitem__(self, key: tuple[int, int]) -> Pair:
+        epoch, index = key
+        record = self.records[index]
+        image, labels = image_of(record), read_labels(Path(record["sem_seg_file_name"]), self.decode)
+        with _seeded(draw_seed(self.seed, epoch, index)):
+            pixels, labels = train_pair(image, labels, self.recipe)
+        return _tensor(pixels), torch.from_numpy(np.ascontiguousarray(labels))
+
+
+@dataclass(frozen=True)
+class TestImages(Dataset[Tensor]):
+    """Test images (3, h, w) uint8 in the network's size, by their place among the records."""
+
+    records: Records
+    recipe: LinearSegmenterRecipe
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = image_of(self.records[index])
+        return _tensor(_to_size(image, test_size(image.size, self.recipe), self.recipe))
+
+
+def image_of(record: Record) -> Image.Image:
+    """Return a record's image, RGB and upright."""
+    return read_upright(Path(record["file_name"]))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed numpy's and torch's global generators, and give both back as they were."""
+    before = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+
+
+def train_pair(image: Image.Image, labels: np.ndarray, recipe: LinearSegmenterRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image (H, W, 3), uint8, and its labels (H, W), augmented; sides are the crop's, or shorter."""
+    if recipe.train_crop == "resized":
+        pixels, labels = _part(image, labels, recipe)
+    else:
+        low, high = recipe.scale
+        size = test_size(image.size, recipe, np.random.random_sample() * (high - low) + low)
+        pixels = _to_size(image, size, recipe)
+        labels = nearest(labels, *size)
+        place = crop_place(labels, recipe.crop, recipe.cat_max_ratio)
+        pixels, labels = pixels[place], labels[place]
+    if np.random.random_sample() < recipe.flip:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    return DISTORTIONS[recipe.distortion](pixels), labels
+
+
+def _part(image: Image.Image, labels: np.ndarray, recipe: LinearSegmenterRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """Return a random part of an image and of its labels, as large as the crop, as torchvision draws it."""
+    top, left, height, width = RandomResizedCrop.get_params(image, list(recipe.scale), list(RATIO))  # type: ignore[arg-type]
+    size = [recipe.crop, recipe.crop]
+    part = functional.resized_crop(image, top, left, height, width, size, InterpolationMode.BILINEAR)  # type: ignore[arg-type]
+    return np.asarray(part), nearest(labels[top : top + height, left : left + width], *size)
+
+
+def test_size(size: tuple[int, int], recipe: LinearSegmenterRecipe, scale: float = 1.0) -> tuple[int, int]:
+    """Return (height, width) of the network's image, of one of `size` (width, height); `scale` times as large."""
+    width, height = size
+    short = int(recipe.short_side * scale)
+    if recipe.shape == "squash":
+        return short, short
+    if recipe.shape == "fit":
+        return new_size((height, width), recipe.long_side, recipe.short_side, scale)
+    if height > width:
+        return int(short * height / width + 0.5), short
+    return short, int(short * width / height + 0.5)
+
+
+def _to_size(image: Image.Image, size: tuple[int, int], recipe: LinearSegmenterRecipe) -> np.ndarray:
+    """Return an image at (height, width) as the recipe resizes."""
+    if recipe.backend == "opencv":
+        return resized(np.asarray(image), *size)
+    return np.asarray(functional.resize(image, list(size), InterpolationMode.BILINEAR))  # type: ignore[arg-type]
+
+
+def _distorted_by_torchvision(pixels: np.ndarray) -> np.ndarray:
+    """Distort as DINOv3 does: brightness and contrast are MMSegmentation's, saturation and hue torchvision's."""
+    if np.random.randint(2):
+        pixels = _shifted(pixels, 1.0, np.random.uniform(-BRIGHTNESS, BRIGHTNESS))
+    contrast_first = np.random.randint(2) == 1
+    if contrast_first:
+        pixels = _contrast(pixels)
+    if np.random.randint(2):
+        pixels = _changed(pixels, functional.adjust_saturation, np.random.uniform(LOWEST, HIGHEST))
+    if np.random.randint(2):
+        pixels = _changed(pixels, functional.adjust_hue, np.random.uniform(-HUE, HUE))
+    return pixels if contrast_first else _contrast(pixels)
+
+
+def _contrast(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels with another contrast, in half of all cases."""
+    return _shifted(pixels, np.random.uniform(LOWEST, HIGHEST), 0.0) if np.random.randint(2) else pixels
+
+
+def _shifted(pixels: np.ndarray, factor: float, offset: float) -> np.ndarray:
+    """Return factor * pixels + offset within 0..255, cut to whole numbers."""
+    return np.clip(pixels.astype(np.float32) * factor + offset, 0, 255).astype(np.uint8)
+
+
+def _changed(pixels: np.ndarray, change: Callable[[Tensor, float], Tensor], by: float) -> np.ndarray:
+    """Return pixels (H, W, 3) changed by a function of torchvision's."""
+    return change(_tensor(pixels), by).permute(1, 2, 0).numpy()
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """Return (H, W, 3) as (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _as_it_is(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as they are."""
+    return pixels
+
+
+DISTORTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": _as_it_is,
+    "opencv": distorted,
+    "torchvision": _distorted_by_torchvision,
+}

@@ -1,0 +1,148 @@
+"""One dense trial, from what was asked to its result: data identified, recipe run, numbers written."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twinbench.convert.backbone import Backbone
+from twinbench.convert.finding.find import Wanted
+from twinbench.convert.opening import open_backbone
+from twinbench.data.identity import contents
+from twinbench.data.pixels.opened import PixelData, open_pixels
+from twinbench.data.source import Source
+from twinbench.dense.options import Options
+from twinbench.dense.places import DenseError
+from twinbench.protocols.house import resolved
+from twinbench.protocols.identity import data_identity
+from twinbench.report.asked import Asked, options_of
+from twinbench.report.result import Result
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, expected_images
+from twinbench.runtime.confusion import PixelScores
+from twinbench.runtime.determinism import deterministic
+from twinbench.runtime.distributed import from_main, require_equal
+from twinbench.runtime.precision import network_precision
+from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+
+log = logging.getLogger(__name__)
+DATA = "data"  # folder of the packed records
+PICTURE = "predictions.png"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial with everything it works on."""
+
+    trial: Trial
+    backbone: Backbone
+    data: PixelData
+    process: Process
+    workers: int
+
+    @property
+    def out(self) -> Path:
+        """The trial's folder."""
+        return self.trial.out
+
+    @property
+    def recipe(self) -> Any:
+        """The recipe; each function that measures one knows its own kind."""
+        return self.trial.protocol.recipe
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a recipe's function found, in the main process."""
+
+    scores: PixelScores
+    curves: dict[str, list[list[float]]]
+    details: dict[str, Any]
+    passing: tuple[Path, ...]  # what only a run that goes on needs
+
+
+def evaluate(asked: Asked, given: Mapping[str, Any]) -> Result | None:
+    """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Options."""
+    return measure(asked, options_of(Options, given))
+
+
+def measure(asked: Asked, options: Options | None = None) -> Result | None:
+    """Run the trial, or find its result already there; return it in the main process, None in the others.
+
+    Raises StopAsked where a training was told to stop and has saved its state.
+    """
+    protocol, options = asked.protocol, options or Options()
+    process = current_process(asked.device)
+    workers = loader_workers(process, asked.workers)
+    with deterministic(options.deterministic), process_group(process):
+        backbone = open_backbone(asked.backbone, protocol.width, asked.convention, Wanted(asked.layout))
+        backbone.require(protocol.recipe.takes, protocol.name)
+        data_sha256 = from_main(process, lambda: _data_sha256(asked))
+        trial = Trial(
+            protocol,
+            asked.method or backbone.source,
+            asked.seed,
+            TrialBackbone(backbone.sha256, backbone.architecture, backbone.convention.as_dict()),
+            TrialData(protocol.data_set.name, data_sha256),
+            process.device,
+            asked.out,
+        )
+        log.info("backbone %s, %s, sha256 %s", backbone.source, backbone.architecture, backbone.sha256)
+        result = from_main(process, trial.finished)
+        if result is None:
+            data = open_pixels(protocol, Source.of(asked.data), asked.out / DATA, process, data_sha256)
+            require_equal(process, backbone=backbone.sha256, images=data.images)
+            result = _run(Run(trial, backbone, data, process, workers), options)
+    return result if process.is_main else None
+
+
+def _run(run: Run, options: Options) -> Result | None:
+    """Measure and write the result (in the main process)."""
+    function = resolved(run.recipe.measured_by)
+    try:
+        with network_precision("fp32", run.process.device):  # heads; a network may set its own
+            measured: Measured | None = function(run)
+    except torch.OutOfMemoryError as error:
+        raise DenseError(_out_of_memory(run, error)) from None
+    if measured is None:
+        return None
+    result = _finish(run, measured, options)
+    for path in (*measured.passing, run.out / DATA):
+        shutil.rmtree(path, ignore_errors=True)
+    return result
+
+
+def _finish(run: Run, measured: Measured, options: Options) -> Result:
+    """Write the result; what a reader must know goes into it and to stderr."""
+    data, scores = run.data, measured.scores
+    notes = [*data.notes, *scores.notes]
+    expected = expected_images(run.trial.protocol)
+    if expected and data.images != expected:
+        notes.append(f"partial data: {data.images} images, {run.trial.protocol.name} expects {expected}")
+    for note in notes:
+        print(f"twinbench dense: {note}", file=sys.stderr)
+    details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
+    details |= run.backbone.details | measured.details
+    if options.deterministic:
+        details["deterministic"] = True
+    return run.trial.finish(scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE], details=details)
+
+
+def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> str:
+    """Return what to do where a GPU's memory is short."""
+    said = str(error).partition(". ")[0]
+    return (
+        f"{run.process.device}: {run.trial.protocol.name} does not fit into its memory ({said}); end what else "
+        "computes there, start more processes, or use a larger GPU"
+    )
+
+
+def _data_sha256(asked: Asked) -> str:
+    """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
+    data_set = asked.protocol.data_set
+    splits = contents(data_set.layout, Source.of(asked.data), fraction=data_set.subset, task="segmentation", anew=True)
+    return data_identity({split: found.sha256 for split, found in splits.items()})

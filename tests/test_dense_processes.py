@@ -1,0 +1,40 @@
+"""A linear head trained by two processes is the one that one process trains, to rounding."""
+
+import json
+from dataclasses import replace
+
+import torch
+
+from tests.coloured_shapes import make_voc
+from tests.forks import launch
+from twinbench.convert.files import load
+from twinbench.dense.trial import measure
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.report.asked import Asked
+
+SETTINGS = {
+    "voc12-linear-vicregl": {"long_side": 128},
+    "ade20k-linear-dinov3": {"warmup_iterations": 2, "test_crop": 64, "test_stride": 48, "norm": "none"},
+    "voc12-linear-neco": {"grid": 16, "steps": 3},
+}
+SMALL = {"batch_size": 4, "iterations": 4, "short_side": 64, "crop": 64}
+
+
+def train(voc, out):
+    """Measure each recipe; its loss is over all pixels, over the labelled ones, and dropout takes channels."""
+    torch.set_num_threads(1)
+    for name, settings in SETTINGS.items():
+        protocol = replace(find_protocol(f"{name}@shapes"), width=0.125).with_settings({**SMALL, **settings})
+        measure(Asked(protocol, "random", voc, out / name, "ours", device="cpu", workers=0))
+
+
+def test_two_processes_train_and_count_as_one(tmp_path):
+    voc = make_voc(tmp_path)
+    for world in (1, 2):
+        launch(world, tmp_path / str(world), train, voc, tmp_path / str(world))
+    for name in SETTINGS:
+        one, two = (load(tmp_path / world / name / "head.pth")["head"] for world in ("1", "2"))
+        for key, values in one.items():
+            torch.testing.assert_close(two[key], values, rtol=1e-4, atol=1e-5, msg=f"{name} {key}")
+        first, second = (json.loads((tmp_path / world / name / "result.json").read_text()) for world in ("1", "2"))
+        assert abs(first["metrics"]["aAcc"] - second["metrics"]["aAcc"]) < 0.1, name
