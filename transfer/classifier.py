@@ -109,7 +109,7 @@ class Classifier(OnTrunk):
         self.has_norm = has_batch_norm(trunk)
         is_grouped = recipe.train_backbone and (self.has_norm or recipe.mixes)
         self.groups = NormGroups.of(recipe, process) if is_grouped else NormGroups()
-        self.drops = DropPaths(trunk)
+        self.drops = DropPaths(trunk if recipe.train_backbone else nn.Identity())
         self.part = self.groups.part(recipe)
         if not is_grouped:
             self.part = math.ceil(recipe.batch_size / process.world / recipe.accumulate)
