@@ -9,16 +9,16 @@ are chosen on, and whether the optimiser is given the time to arrive. On the sam
 Sources, abbreviated: BYOL = arXiv:2006.07733, appendices D.1 and D.2; SimCLR = arXiv:2002.05709, appendix B.8; SSLT =
 linusericsson/ssl-transfer, linear.py and few_shot.py; DINOv2 = facebookresearch/dinov2, dinov2/eval/log_regression.py;
 DINOv3 = facebookresearch/dinov3, dinov3/eval/log_regression.py and data.py; GOOGLE = google-research/google-research,
-linear_eval/linear_eval.py; CLIP = arXiv:2103.00020, appendix A.3, from memory; sklearn = LogisticRegression of
-scikit-learn.
+linear_eval/linear_eval.py; VTAB = google-research/task_adaptation at d7630d3 and arXiv:1910.04867; CLIP =
+arXiv:2103.00020, appendix A.3, from memory; sklearn = LogisticRegression of scikit-learn.
 """
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets import TWELVE, DataSet
+from twinbench.protocols.datasets import PUBLISHED, TWELVE, DataSet
 from twinbench.protocols.kinds.base import ImageTransform, Recipe
 from twinbench.protocols.kinds.episodes import EpisodesRecipe
-from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.protocols.schema import Protocol
 
 SIDE_224 = ImageTransform(  # BYOL, SSLT: the short side to 224, then the centre
@@ -84,6 +84,29 @@ FEW_SHOT_DINOV3 = FewShotLogisticRecipe(
     shots=(1, 2, 4, 8, 16),  # ours: DINOv3 takes one k; these are CLIP's
     draws=5,  # ours: DINOv3's n_tries is 1
 )
+# VTAB-1k's own 1,000 images are the first ones of TFDS' files, whose order nothing else has: here they are drawn. The
+# networks are fine-tuned there; a linear head is ours, with the search of BYOL above.
+VTAB_1K = SizedLogisticRecipe(
+    transform=ImageTransform(  # VTAB data_loader.py: 224 a side, bilinear; that it is antialiased is ours
+        resize=0, crop=224, shape="squash"
+    ),
+    penalties=FORTY_FIVE,  # ours: BYOL's grid; VTAB sweeps rates and schedules of SGD
+    penalty="lambda/2",  # ours: BYOL's
+    halvings=0,  # ours: BYOL's grid
+    solver="converged",  # ours: BYOL's
+    tolerance=1e-6,  # ours: |gradient| against that at zero
+    max_iterations=0,  # converged
+    warm_start=False,  # converged
+    validation="official",  # VTAB data/dtd.py, oxford_flowers102.py: validation[:200], where TFDS has such a split
+    held_out=0.0,  # validation_images says how many
+    draw="trial",  # ours: VTAB takes the first of TFDS' files, all classes as they fall
+    binary="logistic",  # ours: BYOL's
+    ap="voc",  # of single labels there is none
+    ignored="negative",  # of single labels there is none
+    train_images=800,  # VTAB data/*.py: train800
+    validation_images=200,  # VTAB data/*.py: val200; the last fit is on train800val200
+    draws=5,  # ours: VTAB has one
+)
 GOOGLE = replace(
     BYOL,
     penalties=DECADES,  # GOOGLE: DEFAULT_HPARAMS
@@ -107,6 +130,8 @@ EPISODES_20 = replace(EPISODES, shots=20)  # SSLT: its paper's tables have 5, 20
 EPISODES_50 = replace(EPISODES, shots=50)  # SSLT: its paper's tables have 5, 20 and 50
 # SSLT few_shot.py: FEW_SHOT_DATASETS; VOC2007's images have several classes
 SINGLE_LABEL = tuple(entry for entry in TWELVE if entry.name not in ("birdsnap", "voc07"))
+# VTAB README.md: those of its tasks whose images and labels are here, all of them "natural"
+VTAB_NATURAL = tuple(entry for entry in PUBLISHED if "VTAB natural" in entry.about.suites)
 
 ON_VALIDATION = "a validation split, official or held out of the training images; then all of them"
 
@@ -187,6 +212,14 @@ PROTOCOLS = (
         SINGLE_LABEL,
         "1 % of the training images of each class, which train nothing",
         "DINOv3, with ours of what it leaves open",
+    ),
+    _family(
+        "few-shot-vtab1k",
+        "Logistic regression on 1,000 images of frozen features, VTAB-1k's 800 and 200, five draws",
+        VTAB_1K,
+        VTAB_NATURAL,
+        "200 images of each draw; then all 1,000",
+        "VTAB's sizes, drawn; BYOL D.1's head",
     ),
     _family("few-shot-5way-5shot", _episodes_title(5), EPISODES, SINGLE_LABEL, "nothing", "SSLT few_shot.py"),
     _family("few-shot-5way-20shot", _episodes_title(20), EPISODES_20, SINGLE_LABEL, "nothing", "SSLT few_shot.py"),

@@ -7,9 +7,9 @@ recipe is that of open-mmlab/OpenSelfSup at 1db69ec.
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets import INAT18, VOC07
+from twinbench.protocols.datasets import INAT18, PLACES205, VOC07, DataSet
 from twinbench.protocols.kinds.base import ImageTransform, Recipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.protocols.schema import Protocol
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")  # by torchvision, as most scripts
@@ -131,10 +131,30 @@ INAT_SVM = OneVsRestSvmRecipe(
     normalize_epsilon=1e-5,  # VISSL svm_trainer.py: _normalize_features
     cost=1.0,  # ours: one cost, so nothing is chosen on the reported split
 )
+PLACES_LOW_SHOT = LowShotOneVsRestSvmRecipe(
+    transform=ImageTransform(resize=0, crop=224, shape="squash"),  # VISSL places205 low-shot yaml: Resize([224, 224])
+    pooling="res5-avg6",  # VISSL places205 low-shot yaml: res5 AvgPool2d(6, stride 1), the first of two layers
+    costs=(0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),  # VISSL places205 low-shot yaml
+    positive_weight=2.0,  # VISSL svm_low_shot_trainer.py: class_weight {1: 2, -1: 1}
+    tolerance=1e-4,  # VISSL svm_low_shot_trainer.py
+    max_iterations=2000,  # VISSL svm_low_shot_trainer.py and yaml
+    normalize_epsilon=1e-5,  # VISSL svm_trainer.py: _normalize_features
+    shots=(10, 100),  # VISSL places205 low-shot yaml; FAIR's benchmark before it: 1, 2, 4, ..., 64, 96
+    samples=5,  # VISSL places205 low-shot yaml
+    test_ap="envelope",  # VISSL svm_utils/evaluate.py: calculate_ap
+)
+PLACES_LOW_SHOT_GAP = replace(
+    PLACES_LOW_SHOT,
+    pooling="gap",  # VISSL places205 low-shot yaml: res5avg Identity, the second of two layers
+)
 
 ON_TRAINVAL = "cross-validation on trainval"
 ONE_COST = "nothing: one cost"
 ON_TEST = "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on undrawn trainval images"
+
+ON_TEST_SINGLE = (
+    "the test split: one cost for each k, as published; `mAP-heldout-k` chooses it on images of the next sample"
+)
 
 
 def _voc07(
@@ -153,6 +173,11 @@ def _voc07(
         source=source,
         published_as=published_as,
     )
+
+
+def _low_shot_on(data_set: DataSet, name: str, title: str, source: str, recipe: Recipe) -> Protocol:
+    """Return a low-shot protocol on images of one class each."""
+    return Protocol(name, 1, title, recipe, data_set, recipe.metrics()[-1], ON_TEST_SINGLE, 1, source)
 
 
 PROTOCOLS = (
@@ -232,5 +257,19 @@ PROTOCOLS = (
         selected_on=ONE_COST,
         trials=1,
         source="ours: VISSL's SVM on a data set where nobody has run it; the class of the highest score",
+    ),
+    _low_shot_on(
+        PLACES205,
+        "places205-svm-lowshot",
+        "Places205 low-shot linear SVM, 10 and 100 images a class, mean of 5 samples, on res5 (8192-d)",
+        "VISSL eval_resnet_8gpu_transfer_places205_low_shot_svm.yaml, svm_low_shot_trainer.py",
+        PLACES_LOW_SHOT,
+    ),
+    _low_shot_on(
+        PLACES205,
+        "places205-svm-lowshot-gap",
+        "Places205 low-shot linear SVM, 10 and 100 images a class, mean of 5 samples, on the global average pool",
+        "VISSL eval_resnet_8gpu_transfer_places205_low_shot_svm.yaml, svm_low_shot_trainer.py",
+        PLACES_LOW_SHOT_GAP,
     ),
 )

@@ -161,7 +161,10 @@ def _feature_bytes(job: Job, size: Size) -> int:
     features = job.protocol.recipe.features if job.protocol else None
     if not job.protocol or not features:
         return 0
-    return int(4 * sum(job.protocol.images) * size.features * features.positions)
+    train, test = job.protocol.images
+    drawn = job.protocol.recipe.drawn(job.protocol.classes)
+    images = test + (min(train, drawn) if drawn else train)
+    return int(4 * images * size.features * features.positions)
 
 
 def _own_bytes(job: Job, size: Size) -> int:

@@ -293,7 +293,6 @@ def _cell(
     own = tuple(word for path in suite.protocol_files for word in ("--protocols", str(path)))
     reading = () if backbone else method.flags
     flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags, *reading)
-    features = _features(method, protocol)
     shares = protocol.recipe.shares_test_features
     cached = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too
     told = (*flags, *complete, *cached)
@@ -303,6 +302,7 @@ def _cell(
     for seed in measurement.seeds:
         out = folder / f"seed{seed}"
         name = f"{method.name}/{protocol.name}/seed{seed}"
+        features = _features(method, protocol, seed)
         extracts = first.setdefault(features, name) if features else name
         yield Job(
             name,
@@ -328,10 +328,14 @@ def _with_seed(parts: Callable[[], Mapping[str, str]], seed: int) -> dict[str, s
     return {**parts(), "seed": str(seed)}
 
 
-def _features(method: Method, protocol: Protocol) -> tuple[object, ...]:
+def _features(method: Method, protocol: Protocol, seed: int) -> tuple[object, ...]:
     """Return what the features of a trial depend on; nothing for a trial that computes them anew in each step."""
     features = protocol.recipe.features
-    return (method.name, protocol.data_set.folder, protocol.width, features) if features else ()
+    if not features:
+        return ()
+    drawn = protocol.recipe.drawn(protocol.classes)
+    images = (drawn, seed) if drawn else ()  # only of what the seed draws
+    return (method.name, protocol.data_set.folder, protocol.width, features, *images)
 
 
 def _set_flags(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from twinbench.protocols import demo
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.datasets import DATA_SETS, DataSet
 from twinbench.protocols.house import SettingError
@@ -75,30 +76,37 @@ def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for
     boxes = {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
     transformers = {"imagenet-finetune-deit", "imagenet-finetune-mae", "imagenet-finetune-mae-large"}
     many = {paper.name for paper in PAPER if paper.recipe.kind == "heads"}
-    assert without == families | parts | boxes | transformers | many | {"vissl-linear-resized", "ade20k-linear-dinov3"}
+    others = {"vissl-linear-resized", "ade20k-linear-dinov3"} | set(demo.ALIKE)
+    assert without == families | parts | boxes | transformers | many | others
+
+
+@pytest.mark.parametrize("name", demo.ALIKE)
+def test_a_paper_protocol_without_a_demo_has_the_one_of_another_in_small(name):
+    small = [demo._scaled(PROTOCOLS[each]).recipe for each in (name, name.removesuffix("-gap"))]
+    assert small[0] == small[1]
 
 
 @pytest.mark.parametrize("paper", SHRUNK, ids=[paper.name for paper in SHRUNK])
 def test_a_demo_protocol_is_the_papers_one_in_small(paper):
     """What decides the kind of measurement is the paper's; only sizes, lengths and rates that follow them differ."""
-    demo = PROTOCOLS[f"demo-{paper.name}"]
-    assert type(demo.recipe) is type(paper.recipe)
-    assert demo.metric.partition("-k")[0] == paper.metric.partition("-k")[0]  # fewer images per class, fewer neighbors
-    assert demo.data_set.name == f"scenes-{paper.data_set.name}"
+    small = PROTOCOLS[f"demo-{paper.name}"]
+    assert type(small.recipe) is type(paper.recipe)
+    assert small.metric.partition("-k")[0] == paper.metric.partition("-k")[0]  # fewer images per class, fewer neighbors
+    assert small.data_set.name == f"scenes-{paper.data_set.name}"
     same = ("version", "room", "also", "selected_on")
-    assert [getattr(demo, name) for name in same] == [getattr(paper, name) for name in same]
+    assert [getattr(small, name) for name in same] == [getattr(paper, name) for name in same]
     scaled = {"transform", "pooling", "costs", "neighbors", "epochs", "milestones", "batch_size", "lr"}
     scaled |= {"warmup_iterations", "steps", "iterations", "min_size_train", "min_size_test", "max_size"}
     scaled |= {"anchor_sizes", "rpn_pre_nms_test", "rpn_post_nms_test", "rois_per_image", "roi_resolution"}
     scaled |= {"feature", "shots", "samples", "precise_bn_iterations", "lr_head", "lr_backbone", "norm_groups"}
     scaled |= {"precision", "rpn_post_nms_train", "kernels", "strides", "paddings"}
     scaled |= {"head_channels", "aux_channels", "long_side", "short_side", "crop", "test_crop", "test_stride"}
-    for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(demo.recipe)}:
+    for rate in {"lr_head", "lr_backbone"} & {field.name for field in dataclasses.fields(small.recipe)}:
         per_image = getattr(paper.recipe, rate) / paper.recipe.batch_size
-        assert getattr(demo.recipe, rate) / demo.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
+        assert getattr(small.recipe, rate) / small.recipe.batch_size == pytest.approx(per_image, rel=1e-12)
     for field in dataclasses.fields(paper.recipe):
         if field.name not in scaled:
-            assert getattr(demo.recipe, field.name) == getattr(paper.recipe, field.name), field.name
+            assert getattr(small.recipe, field.name) == getattr(paper.recipe, field.name), field.name
 
 
 @pytest.mark.parametrize("paper", PAPER, ids=IDS)

@@ -10,7 +10,7 @@ Letters: N rows, K classes, S samples, C costs.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +152,13 @@ def _one_k(
         ap = precision_areas(found.train_scores, train_target == 1, free, recipe.test_ap)
         held_out.append(100 * ap.unflatten(0, shape).nanmean(1))
         fits.append(found)
-    return _over_samples(rising, torch.stack(test), torch.stack(held_out), fits)
+
+    def ended(cost: int) -> tuple[int, float]:
+        iterations = fits[cost].iterations
+        return int(iterations.max()), fits[cost].gradient(torch.arange(len(iterations))).max().item()
+
+    converged = all(bool(found.converged.all()) for found in fits)
+    return over_samples(rising, torch.stack(test), torch.stack(held_out), converged, ended)
 
 
 def _require_both_sides(positive: Tensor, used: Tensor, shape: tuple[int, int]) -> None:
@@ -173,11 +179,16 @@ def _drawn(chosen: np.ndarray, targets: np.ndarray, recipe: LowShotSvmRecipe) ->
     return target == 1, torch.as_tensor(chosen)[:, None] * counted(target, recipe.ignored_in_training)
 
 
-def _over_samples(costs: Sequence[float], test: Tensor, held_out: Tensor, fits: Sequence[Solution]) -> LowShotResult:
-    """Aggregate the mAPs `test` and `held_out` (C, S) and the C solutions of one k over its samples."""
+def over_samples(
+    costs: Sequence[float], test: Tensor, held_out: Tensor, converged: bool, ended: Callable[[int], tuple[int, float]]
+) -> LowShotResult:
+    """Aggregate the mAPs `test` and `held_out` (C, S) of one k over its samples.
+
+    `ended` is asked, for the place of the chosen cost, how its fits ended: their iterations and gradient.
+    """
     best = int(test.mean(1).argmax())
     honest = int(held_out.mean(1).nan_to_num().argmax())
-    chosen = fits[best]
+    iterations, gradient = ended(best)
     return LowShotResult(
         mean=test[best].mean().item(),
         least=test[best].min().item(),
@@ -186,7 +197,7 @@ def _over_samples(costs: Sequence[float], test: Tensor, held_out: Tensor, fits: 
         cost=costs[best],
         heldout_mean=test[honest].mean().item(),
         heldout_cost=costs[honest],
-        converged=all(bool(found.converged.all()) for found in fits),
-        iterations=int(chosen.iterations.max()),
-        gradient=chosen.gradient(torch.arange(len(chosen.iterations))).max().item(),
+        converged=converged,
+        iterations=iterations,
+        gradient=gradient,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from twinbench.convert.backbone import Backbone
+from twinbench.data.items import ImageList
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.samples import DRAWN, Samples
 from twinbench.report.trial import Trial
@@ -44,10 +45,14 @@ class Run:
         """The recipe; each function below knows its own kind."""
         return self.trial.protocol.recipe
 
-    def features(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the features (N, F) of both splits in the main process, None in the others."""
-        train = self._features_of(self.train, "train features")
-        test = self._features_of(self.test, "test features")
+    def features(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the features (N, F) of both splits in the main process, None in the others.
+
+        With `rows` (n,), places of training images, of the first split only theirs are extracted, (n, F).
+        """
+        images = self.train.paths if rows is None else self.train.paths.select(rows.tolist())
+        train = self._features_of(images, "train features")
+        test = self._features_of(self.test.paths, "test features")
         require_spread(train, "train features")
         require_spread(test, "test features")
         meet(self.process)  # all have found the features before any may finish and remove them
@@ -58,11 +63,11 @@ class Run:
         features = self.features()
         return features and (features[0], self.train.targets, features[1], self.test.targets)
 
-    def _features_of(self, images: LabelledImages, what: str) -> np.ndarray:
+    def _features_of(self, images: ImageList, what: str) -> np.ndarray:
         return cached_features(
             self.cache,
             self.backbone,
-            images.paths,
+            images,
             self.recipe.features,
             process=self.process,
             workers=self.workers,

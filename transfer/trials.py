@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from twinbench.data.samples import Samples, samples_sha256
+from twinbench.data.samples import DRAWN, Samples, samples_sha256
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.sgd import TrainedRecipe
-from twinbench.protocols.kinds.svm import LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.transfer.knn import knn_accuracy
-from twinbench.transfer.lowshot import draw_pooled, draw_samples, evaluate_low_shot
+from twinbench.transfer.lowshot import LowShotResult, draw_pooled, draw_samples, evaluate_low_shot
+from twinbench.transfer.lowshot_one_vs_rest import STATE as SAMPLES_STATE
+from twinbench.transfer.lowshot_one_vs_rest import draw_of_each, evaluate_low_shot_one_vs_rest, rows_of
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest
 from twinbench.transfer.probe import STATE, Probe
 from twinbench.transfer.run import Fields, Run, spread
@@ -85,6 +87,13 @@ def measure_low_shot(run: Run) -> Fields | None:
         recipe=recipe,
         solver=choose_solver(run.solver, recipe, run.trial.seed, run.process.device),
     )
+    return _low_shot_fields(
+        found, {"solver": run.solver, "samples": run.samples_are, "samples_sha256": samples_sha256(samples)}
+    )
+
+
+def _low_shot_fields(found: Mapping[int, LowShotResult], details: dict[str, Any]) -> Fields:
+    """Return the figures of each k as fields of a result, with more `details`."""
     published: dict[str, float] = {}
     heldout: dict[str, float] = {}
     curve: list[list[float]] = []
@@ -98,12 +107,7 @@ def measure_low_shot(run: Run) -> Fields | None:
         "metrics": published | heldout,
         "curves": {"mAP by images per class": curve},
         "converged": all(shot.converged for shot in found.values()),
-        "details": {
-            "solver": run.solver,
-            "by_k": by_k,
-            "samples": run.samples_are,
-            "samples_sha256": samples_sha256(samples),
-        },
+        "details": {"by_k": by_k, **details},
     }
 
 
@@ -111,6 +115,32 @@ def _drawn(run: Run, recipe: LowShotSvmRecipe) -> Samples:
     """Draw the samples from the trial's seed."""
     draw = draw_pooled if recipe.sampling == "pooled" else draw_samples
     return draw(run.train.targets, recipe.shots, recipe.samples, run.trial.seed, run.train.classes)
+
+
+def measure_low_shot_one_vs_rest(run: Run) -> Fields | None:
+    """Run a low-shot recipe on images of one class each: as `measure_low_shot`, on features of what was drawn."""
+    recipe: LowShotOneVsRestSvmRecipe = run.recipe
+    targets, classes = run.train.targets, run.train.classes
+    # before the features: it may fail
+    samples = draw_of_each(targets, recipe.shots, recipe.samples, run.trial.seed, classes)
+    rows = rows_of(samples)
+    features = run.features(rows)
+    if features is None:
+        return None
+    run.passing.append(run.trial.out / SAMPLES_STATE)
+    found = evaluate_low_shot_one_vs_rest(
+        features[0],
+        targets[rows],
+        features[1],
+        run.test.targets,
+        {key: np.searchsorted(rows, places) for key, places in samples.items()},
+        names=classes,
+        recipe=recipe,
+        solver=choose_solver(run.solver, recipe, run.trial.seed, run.process.device),
+        out=run.trial.out,
+        identity=f"{run.trial.description}, {run.solver} solver",
+    )
+    return _low_shot_fields(found, {"solver": run.solver, "samples": DRAWN, "images_drawn": len(rows)})
 
 
 def measure_one_vs_rest(run: Run) -> Fields | None:

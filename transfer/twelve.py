@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe
+from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.transfer.episodes import evaluate_episodes, usable_classes
 from twinbench.transfer.few_shot import evaluate_few_shot
 from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
 from twinbench.transfer.run import Fields, Run, spread
+from twinbench.transfer.sized import draw_sizes, evaluate_sized, rows_of
 
 
 def measure_logistic(run: Run) -> Fields | None:
@@ -73,6 +74,43 @@ def measure_few_shot(run: Run) -> Fields | None:
     converged = all(draw.converged for draws in found.draws.values() for draw in draws)
     details = {"by_k": by_k, "held_out": found.held_out, "penalty_is": recipe.penalty}
     return {"metrics": metrics, "curves": curves, "converged": converged, "details": details}
+
+
+def measure_sized(run: Run) -> Fields | None:
+    """Run logistic regressions on draws of so many images, on features of what was drawn."""
+    recipe: SizedLogisticRecipe = run.recipe
+    targets = run.train.targets
+    # before the features: it may fail
+    drawn = draw_sizes(len(targets), run.validation, recipe, run.trial.seed)
+    rows = rows_of(drawn)
+    features = run.features(rows)
+    if features is None:
+        return None
+    found = evaluate_sized(
+        features[0],
+        targets[rows],
+        features[1],
+        run.test.targets,
+        [draw.among(rows) for draw in drawn],
+        classes=len(run.train.classes),
+        recipe=recipe,
+        metric=run.trial.protocol.metric,
+        solver=logistic_solver(recipe, run.process.device),
+    )
+    values = {name: np.array([draw.metrics[name] for draw in found]) for name in recipe.metrics()}
+    return {
+        "metrics": {name: float(each.mean()) for name, each in values.items()},
+        "converged": all(draw.converged for draw in found),
+        "details": {
+            "draws": [draw.metrics for draw in found],
+            "deviation_over_draws": {name: float(each.std(ddof=len(each) > 1)) for name, each in values.items()},
+            "penalties": [draw.penalty for draw in found],
+            "penalty_is": recipe.penalty,
+            "classes_drawn": [draw.classes for draw in found],
+            "images_drawn": len(rows),
+            "validation_by": "a draw" if run.validation is None else "a draw of an official split",
+        },
+    }
 
 
 def measure_episodes(run: Run) -> Fields | None:

@@ -88,6 +88,10 @@ class Recipe:
         """The frozen features that it rests on; None if it computes features anew in each step."""
         return None
 
+    def drawn(self, classes: int) -> int:
+        """Return how many training images at most it takes features of, on data of so many classes; 0: of all."""
+        return 0
+
     @property
     def shares_test_features(self) -> bool:
         """Say whether the features of the test images, at least, can come from what other trials have extracted."""

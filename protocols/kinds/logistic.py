@@ -118,3 +118,44 @@ class FewShotLogisticRecipe(LogisticRecipe):
         if name not in self.metrics():
             k = name.rpartition("-k")[2]
             raise SettingError(f"setting shots={setting_text(self.shots)}: expected {k} among them for {name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizedLogisticRecipe(LogisticRecipe):
+    """Logistic regression on so many images of whatever classes, drawn again and again; mean over the draws.
+
+    Each draw has images to train on and others that choose its penalty, which is then fitted to both together. A class
+    that a draw has no image of is never predicted. Only images that were drawn, and the test split's, have features.
+    """
+
+    kind: ClassVar[str] = "sized-logistic"
+    measured_by: ClassVar[str] = "transfer.twelve:measure_sized"
+
+    train_images: Annotated[int, COUNT]  # of a draw: of the training images that no official split holds out
+    validation_images: Annotated[int, COUNT]  # of a draw: of the official split; without one, others of the same
+    draws: Annotated[int, COUNT]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """One class an image."""
+        return ("single-label",)
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return accuracies over classes and over images."""
+        return ("per-class", "top1")
+
+    def metric_on(self, tasks: tuple[Task, ...], headline: str) -> str:
+        """Return top-1 on every set, as VTAB does."""
+        return "top1"
+
+    def drawn(self, classes: int) -> int:
+        """Return how many images all draws have, were none in two of them."""
+        return self.draws * (self.train_images + self.validation_images)
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """The sizes are its own, and the trial's seed draws."""
+        yield from super().rules()
+        if self.held_out:
+            yield "held_out", "0: validation_images says how many choose"
+        if self.draw != "trial":
+            yield "draw", "trial: the trial's seed draws"

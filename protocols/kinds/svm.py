@@ -63,29 +63,13 @@ class SvmRecipe(LinearSvmRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowShotSvmRecipe(LinearSvmRecipe):
-    """One SVM a class on samples of k images a class; mean over the samples, for each k."""
-
-    kind: ClassVar[str] = "low-shot-svm"
-    measured_by: ClassVar[str] = "transfer.trials:measure_low_shot"
+class SampledSvmRecipe(LinearSvmRecipe):
+    """What low-shot SVMs share: samples of k images a class, and a cost for each k."""
 
     costs: Annotated[tuple[float, ...], COSTS]  # for each k one of them is chosen, on the test split as published
     shots: Annotated[tuple[int, ...], SHOTS]  # k: images per class
     samples: Annotated[int, COUNT]  # independent draws of each size
-    sampling: Literal["by-class", "pooled"]  # each class trains on its own draw, or on all classes' draws
-    ignored_in_training: Ignored
-    ignored_at_test: Ignored
     test_ap: Curve = "envelope"
-
-    @property
-    def takes_samples(self) -> bool:  # type: ignore[override]
-        """Files hold samples class by class."""
-        return self.sampling == "by-class"
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """Several classes an image."""
-        return ("multi-label",)
 
     def metrics(self) -> tuple[str, ...]:
         """Return, for each k, the mAP as published and the one at a cost that the test split had no say in."""
@@ -97,6 +81,53 @@ class LowShotSvmRecipe(LinearSvmRecipe):
         if name not in self.metrics():
             k = name.rpartition("-k")[2]
             raise SettingError(f"setting shots={setting_text(self.shots)}: expected {k} among them for {name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowShotSvmRecipe(SampledSvmRecipe):
+    """One SVM a class on samples of k images a class; mean over the samples, for each k."""
+
+    kind: ClassVar[str] = "low-shot-svm"
+    measured_by: ClassVar[str] = "transfer.trials:measure_low_shot"
+
+    sampling: Literal["by-class", "pooled"]  # each class trains on its own draw, or on all classes' draws
+    ignored_in_training: Ignored
+    ignored_at_test: Ignored
+
+    @property
+    def takes_samples(self) -> bool:  # type: ignore[override]
+        """Files hold samples class by class."""
+        return self.sampling == "by-class"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Several classes an image."""
+        return ("multi-label",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowShotOneVsRestSvmRecipe(SampledSvmRecipe):
+    """One SVM a class on samples of images of one class each, k of every class put together; AP of each class.
+
+    Only images that a sample has drawn, and those of the test split, have features.
+    """
+
+    kind: ClassVar[str] = "low-shot-one-vs-rest-svm"
+    measured_by: ClassVar[str] = "transfer.trials:measure_low_shot_one_vs_rest"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """One class an image."""
+        return ("single-label",)
+
+    def drawn(self, classes: int) -> int:
+        """Return how many images all samples have, were none in two of them."""
+        return self.samples * sum(self.shots) * classes
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """The next sample's images choose the cost that the test split has no say in."""
+        if self.samples < 2:
+            yield "samples", "at least 2: a sample's honest cost is chosen on images of the next one"
 
 
 @dataclass(frozen=True, kw_only=True)
