@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from twinbench.transfer.solver.principal_rows import aligned
 from twinbench.transfer.solver.softmax import of_rows
+from twinbench.transfer.solver.softmax_newton import ROUGHLY
 from twinbench.transfer.solver.softmax_path import Guesses
 from twinbench.transfer.solver.softmax_rows import AxisRows
 from twinbench.transfer.solver.softmax_terms import Terms
@@ -61,6 +63,35 @@ def test_the_product_with_the_curvature_is_autograds(weighted: bool) -> None:
     _, expected = torch.autograd.functional.hvp(lambda at: _losses(terms, at), w, v)
     assert isinstance(expected, Tensor)
     assert torch.allclose(terms.curved(v), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_change_of_the_gradient_is_that_of_two_gradients(weighted: bool) -> None:
+    terms, w = _terms(_rows(), weighted)
+    before, residuals = terms.gradient(), terms.residuals.clone()
+    terms.refresh(terms.rows.onto_rows(0.9 * w))
+    assert torch.allclose(terms.gradient_since(residuals), terms.gradient() - before)
+
+
+def test_of_a_rough_change_of_the_gradient_little_is_unseen() -> None:
+    rows = _rows(rows=400, dtype=torch.float32)
+    labels, w = torch.arange(400) % 3, torch.randn(1, 3, rows.z.shape[1], generator=torch.Generator().manual_seed(1))
+    terms = Terms(rows, labels, None, torch.empty(400, 1, 3))
+    terms.refresh(rows.onto_rows(w))
+    before, residuals = terms.gradient(), terms.residuals.clone()
+    terms.refresh(rows.onto_rows(0.9 * w))
+    exact = terms.gradient() - before
+    assert float((terms.gradient_since(residuals) - exact).norm()) < ROUGHLY * float(exact.norm())
+
+
+@pytest.mark.parametrize("columns", [1, 2048, 2049])
+def test_aligned_rows_begin_at_multiples_of_64_bytes(columns: int) -> None:
+    array = aligned(3, columns, torch.empty(0), torch.float32)
+    assert array.stride(0) * array.element_size() % 64 == 0
+
+
+def test_aligned_rows_are_no_power_of_two_apart() -> None:
+    assert aligned(3, 2048, torch.empty(0), torch.float32).stride(0) == 2064
 
 
 def test_the_product_of_some_problems_is_theirs_among_all() -> None:

@@ -13,6 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+ALIGNED = 64  # bytes, the least that a processor fetches
 NEGLIGIBLE = 1e-7  # eigenvalues under this part of the largest one are float32's noise
 
 
@@ -38,15 +39,18 @@ class PrincipalRows:
 
     @cached_property
     def _rough(self) -> Tensor:
-        return self.z.to(rough_type(self.z.device))
+        return aligned(len(self.z), self.z.shape[1], self.z, rough_type(self.z.device)).copy_(self.z)
 
     @cached_property
     def _squares(self) -> Tensor:
-        return self._rough * self._rough
+        return torch.square(self._rough, out=aligned(len(self.z), self.z.shape[1], self.z, self._rough.dtype))
 
     def onto_rows(self, w: Tensor, *, rough: bool = False) -> Tensor:
         """Return w z^T (P, N) for w (P, R), in the device's fastest type if `rough`."""
-        return _product(w, (self._rough if rough else self.z).T)
+        if not rough:
+            return w @ self.z.T
+        scores = self._rough @ w.to(self._rough.dtype).T  # in bfloat16 twice as fast as the other way round
+        return w.new_empty(len(w), len(self.z)).copy_(scores.T)
 
     def onto_axes(self, b: Tensor, *, rough: bool = False) -> Tensor:
         """Return b z (P, R) for b (P, N), in the device's fastest type if `rough`."""
@@ -68,7 +72,8 @@ def _by_features(x: Tensor) -> PrincipalRows:
     moments = torch.cat([self_product(x.T), total[None]])
     moments = torch.cat([moments, torch.cat([total, x.new_tensor([len(x)])])[:, None]], dim=1)
     v = torch.linalg.eigh(moments).eigenvectors
-    return PrincipalRows((x @ v[:-1]).add_(v[-1]), lambda w: w @ v.T)
+    z = aligned(len(x), v.shape[1], x, x.dtype)
+    return PrincipalRows(torch.mm(x, v[:-1], out=z).add_(v[-1]), lambda w: w @ v.T)
 
 
 def _by_rows(x: Tensor) -> PrincipalRows:
@@ -94,6 +99,16 @@ def self_product(x: Tensor) -> Tensor:
     with threadpool_limits(torch.get_num_threads(), "blas"):
         array = x.numpy()
         return torch.from_numpy(array @ array.T)
+
+
+def aligned(rows: int, columns: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an empty (rows, columns), on the device of `like`, whose rows begin at multiples of 64 bytes.
+
+    Products with rows of 2049 numbers, one behind the other, take up to half as long again; so do those with rows a
+    power of two apart, which meet in the same places of the cache: the rows are an odd multiple apart.
+    """
+    step = ALIGNED // dtype.itemsize
+    return like.new_empty(rows, step * (-(-columns // step) | 1), dtype=dtype)[:, :columns]
 
 
 def rough_type(device: torch.device) -> torch.dtype:

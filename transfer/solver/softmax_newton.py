@@ -8,7 +8,8 @@ penalties, since weights that several classes share change hardly any probabilit
 it is kept out, where rounding would grow.
 
 Products with the curvature are rough, scores and gradients are not, so a step has what it should to some digits and
-the next one mends the rest.
+the next one mends the rest. Of the last steps of a solution the change of scores and gradients is rough, too: it is so
+small that what rounding leaves unseen is a part of what ends the solution.
 Letters: N rows, A axes, P problems, K classes, L penalties. p are numbers of problems.
 """
 
@@ -22,11 +23,13 @@ from twinbench.transfer.solver.softmax_rows import AxisRows
 from twinbench.transfer.solver.softmax_terms import Terms
 
 CG_STEPS = 50  # at most, for one Newton direction
-CG_RESIDUAL = 0.02  # relative: a direction need not be better, and from rough products is hardly
-CG_ENOUGH = 0.5  # of the gradient that ends a solution: less is not worth a step
+CG_RESIDUAL = 0.02  # relative: a direction need not be better, unless that ends the solution
+CG_FINEST = 0.005  # what rough products allow
+CG_ENOUGH = 0.8  # of the gradient that ends a solution: less is not worth a product
 HALVINGS = 30  # of a Newton step, at most
 ROUNDING = 1e-6  # by which part of itself an objective may seem to rise
-SHORT = 1e-4  # |gradient| over that at zero weights, from where scores move roughly
+ROUGHLY = 2**-8  # of the gradient before a step is what rough products may leave unseen after it; measured
+UNSEEN = 0.25  # of the gradient that ends a solution may be unseen
 FALLS = 0.7  # to at most this part of the last one a gradient falls that still falls
 AIM = 0.6  # of the tolerance; the rest is for the rounding of axes and weights turned back
 FLAT = 1e-5  # eigenvalues under this part of the largest one are taken for it
@@ -74,13 +77,14 @@ class Newton:
     def solve(self, penalty: float) -> Ends:
         """Return the solutions at `penalty`, begun where the last ones point."""
         w = self.guesses.start(penalty)
-        w = self._begin() if w is None else self._between(w, self.present)  # guesses make rounding grow
-        self.scores = self.rows.onto_rows(w) + self.absent
+        w = self._begin() if w is None else _between(w, self.present)  # guesses make rounding grow
+        self.scores = self.rows.onto_rows(w).add_(self.absent)
         value = self.terms.refresh(self.scores) + self._penalty(w, penalty)
+        losses = self.terms.gradient()
         steps = torch.zeros(len(w), dtype=torch.int64, device=w.device)
         size, small = torch.full_like(self.at_zero, torch.inf), self.stop.tolerance * self.at_zero
         while True:
-            gradient = self._gradient(w, penalty)
+            gradient = _between(torch.addcmul(losses, w, self.penalised, value=penalty), self.present)
             last, size = size, self.rows.gradient_norm(gradient)
             held = penalty * (w * self.penalised).norm(dim=(1, 2))
             want = torch.where(held > 0, (AIM * small).minimum(self.stop.distance * held), AIM * small)
@@ -89,7 +93,10 @@ class Newton:
             if not len(p):
                 break
             d = self._direction(p, gradient[p], penalty, CG_ENOUGH * want[p])
-            value = self._step(p, w, d, value, penalty, rough=bool((size[p] < SHORT * self.at_zero[p]).all()))
+            rough = bool((ROUGHLY * size[p] < UNSEEN * want[p]).all())
+            before = self.terms.residuals.clone() if rough else None
+            value = self._step(p, w, d, value, penalty, rough=rough)
+            losses = self.terms.gradient() if before is None else losses + self.terms.gradient_since(before)
             steps[p] += 1
         self.guesses.add(penalty, w)
         relative, distance = size / self.at_zero.clamp(min=1e-30), size / held.clamp(min=1e-30)
@@ -100,19 +107,10 @@ class Newton:
         w = self.scatter.new_zeros(*self.counts.shape, len(self.penalised))
         if self.rows.mean is not None:
             w[:, :, -1] = self.counts.clamp(min=1e-30).log()
-        return self._between(w, self.present)
+        return _between(w, self.present)
 
     def _penalty(self, w: Tensor, penalty: float) -> Tensor:
         return penalty / 2 * (w * w * self.penalised).sum((1, 2), dtype=torch.float64)
-
-    def _gradient(self, w: Tensor, penalty: float) -> Tensor:
-        gradient = self.terms.gradient().addcmul_(w, self.penalised, value=penalty)
-        return self._between(gradient, self.present)
-
-    def _between(self, w: Tensor, present: Tensor) -> Tensor:
-        """Take from w (P, K, A) what all classes that are there share."""
-        there = present[:, :, None]
-        return (w - (w * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)) * there
 
     def _step(self, p: Tensor, w: Tensor, d: Tensor, value: Tensor, penalty: float, *, rough: bool) -> Tensor:
         """Go along d (p, K, A) from w (P, K, A), in place, halving where the objective rises; return the objective.
@@ -146,23 +144,22 @@ class Newton:
         near = Near.of(terms.spread(self.lengths), self.scatter[p], penalty * self.penalised, present)
         d, residual = torch.zeros_like(gradient), -gradient
         left = self.rows.gradient_norm(residual)
-        enough = torch.maximum(enough, CG_RESIDUAL * left)
-        q, size = d, gradient.new_ones(len(p))
+        enough = torch.where(enough < CG_FINEST * left, CG_RESIDUAL * left, enough)
+        q, size = torch.zeros_like(d), gradient.new_ones(len(p))
         for _ in range(CG_STEPS):
             scaled = near.solve(residual)
             before, size = size, _dot(residual, scaled)
-            q = scaled + (size / before.clamp(min=1e-45))[:, None, None] * q
-            curved = terms.curved(q).addcmul_(q, self.penalised, value=penalty)
-            curved = self._between(curved, present)
+            q.mul_((size / before.clamp(min=1e-45))[:, None, None]).add_(scaled)
+            curved = _between(terms.curved(q).addcmul_(q, self.penalised, value=penalty), present)
             curvature = _dot(q, curved)
             going = (left > enough) & (curvature > 0)
             length = torch.where(going, size / curvature, 0.0)[:, None, None]
-            d += length * q
-            residual -= length * curved
+            d.addcmul_(q, length)
+            residual.addcmul_(curved, length, value=-1)
             left = self.rows.gradient_norm(residual)
             if not (going & (left > enough)).any():
                 break
-        return self._between(d, present)
+        return _between(d, present)
 
 
 @dataclass(frozen=True)
@@ -192,3 +189,9 @@ class Near:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum((1, 2))
+
+
+def _between(w: Tensor, present: Tensor) -> Tensor:
+    """Take from w (P, K, A), in place, what all classes that are there share."""
+    shares = present / present.sum(1, keepdim=True)
+    return w.sub_(shares[:, None] @ w).mul_(present[:, :, None])

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.principal_rows import rough_type, self_product
+from twinbench.transfer.solver.principal_rows import aligned, rough_type, self_product
 
 BLOCK = 8192  # rows; products with fewer are slower, and what they leave no longer fits the cache with more
 
@@ -43,13 +43,13 @@ class AxisRows:
         """Turn `features` (N, D), float32 or float64; of float32 rough products are in the device's fastest type."""
         mean = features.mean(0) if bias else None
         turn = _axes(features, mean)
-        z = features.new_ones(len(features), turn.shape[1] + bias)
+        z = aligned(len(features), turn.shape[1] + bias, features, features.dtype).fill_(1)
         rough = rough_type(z.device) if z.dtype == torch.float32 else z.dtype
         blocks: list[Block] = []
         for at, x in _centred(features, mean):
             z[at, : turn.shape[1]] = x @ turn
-            coarse = z[at].to(rough)
-            blocks.append(Block(at, z[at], coarse, coarse.T.contiguous()))
+            coarse = aligned(len(x), z.shape[1], z, rough).copy_(z[at])
+            blocks.append(Block(at, z[at], coarse, aligned(z.shape[1], len(x), z, rough).copy_(coarse.T)))
         return cls(z, turn, mean, tuple(blocks))
 
     @property
@@ -68,13 +68,17 @@ class AxisRows:
             scores[block.at] = block.rough @ flat.to(block.rough.dtype) if rough else block.z @ flat
         return scores.view(-1, *w.shape[:2])
 
-    def onto_axes(self, r: Tensor, weights: Tensor | None) -> Tensor:
+    def onto_axes(self, r: Tensor, weights: Tensor | None, *, rough: bool = False) -> Tensor:
         """Return the sum (P, K, A) of every row by its r (N, P, K) and, where there are any, its weights (N, P)."""
         _, problems, classes = r.shape
         total = r.new_zeros(problems * classes, self.z.shape[1])
         for block in self.blocks:
             part = r[block.at] if weights is None else r[block.at] * weights[block.at, :, None]
-            total.addmm_(part.reshape(len(part), -1).T, block.z)
+            flat = part.reshape(len(part), -1)
+            if rough:
+                total += (block.across @ flat.to(block.rough.dtype)).T
+            else:
+                total.addmm_(flat.T, block.z)
         return total.view(problems, classes, -1)
 
     def scatter(self, weights: Tensor) -> Tensor:
@@ -93,7 +97,7 @@ class AxisRows:
         if self.mean is None:
             return g.norm(dim=(1, 2))
         of_bias, along = g[:, :, -1], g @ self._shift  # (P, K); the bias moves the features' gradient by the mean
-        squares = g.square().sum((1, 2)) + 2 * (of_bias * along).sum(1)
+        squares = g.norm(dim=(1, 2)).square() + 2 * (of_bias * along).sum(1)
         return (squares + self._mean_square * of_bias.square().sum(1)).clamp(min=0).sqrt()
 
     @cached_property
@@ -109,9 +113,10 @@ class AxisRows:
 
     def features(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights (P, K, D) and biases (P, K) that give the features that came the scores of w (P, K, A)."""
+        along = w if self.mean is None else w[:, :, :-1]
+        weights = (self.turn @ along.flatten(0, 1).T).T.contiguous().view(*w.shape[:2], -1)  # faster than the other way
         if self.mean is None:
-            return w @ self.turn.T, w.new_zeros(w.shape[:2])
-        weights = w[:, :, :-1] @ self.turn.T
+            return weights, w.new_zeros(w.shape[:2])
         shifted = weights.double() @ self.mean.double()
         return weights, (w[:, :, -1].double() - shifted).to(w.dtype)
 

@@ -47,6 +47,10 @@ class Terms:
         """Return the gradient of the losses, (P, K, A)."""
         return self.rows.onto_axes(self.residuals, self.weights)
 
+    def gradient_since(self, before: Tensor) -> Tensor:
+        """Return by how much the gradient (P, K, A) has changed since residuals `before` (N, P, K), roughly."""
+        return self.rows.onto_axes(self.residuals - before, self.weights, rough=True)
+
     def curved(self, w: Tensor) -> Tensor:
         """Return the product (P, K, A) of the losses' Hessian and w (P, K, A), roughly."""
         problems, classes, axes = w.shape
@@ -83,8 +87,7 @@ class Terms:
         own, residuals = self._own(at), self.residuals[at]
         moved -= moved.gather(2, own)  # a shift of all scores changes nothing
         mean = (residuals * moved).sum(2, keepdim=True)
-        bent = (moved - mean).mul_(residuals).scatter_(2, own, 0.0)
-        bent.scatter_(2, own, -bent.sum(2, keepdim=True))
+        bent = moved.sub_(mean).mul_(residuals).scatter_add_(2, own, -mean)  # the own class's share is residual + 1
         return bent if self.weights is None else bent.mul_(self.weights[at, :, None])
 
 
