@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twinbench.protocols import (
+    attentive,
     classification,
     demo,
     dense,
@@ -25,6 +26,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + finetuning.PROTOCOLS
     + linear12.PROTOCOLS
     + heads.PROTOCOLS
+    + attentive.PROTOCOLS
     + finetune12.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS

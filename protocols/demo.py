@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, finetuning, segmentation
+from twinbench.protocols import classification, dense, detection, finetune12, finetuning, heads, segmentation
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
@@ -149,6 +150,11 @@ def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
     )
 
 
+def _scaled_heads(recipe: HeadsRecipe) -> HeadsRecipe:
+    """Return two hundred steps of heads on what a ResNet has in place of tokens."""
+    return replace(recipe, transform=CENTER_CROP, heads_on=("gap", "res4"), batch_size=BATCH_SIZE, epoch_steps=20)
+
+
 def _rate(paper: float, recipe: SgdRecipe) -> float:
     """Return a rate that follows the batch, as in Goyal et al. 2017."""
     return paper * BATCH_SIZE / recipe.batch_size
@@ -225,6 +231,7 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     LayerProbeRecipe.kind: _scaled_layer_probe,
     FineTuningRecipe.kind: _scaled_fine_tuning,
     FineTuningSearchRecipe.kind: _scaled_search,
+    HeadsRecipe.kind: _scaled_heads,
     DetectionRecipe.kind: _scaled_detection,
     SegmentationRecipe.kind: _scaled_segmentation,
     LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
@@ -236,7 +243,9 @@ ALIKE = ("places205-svm-lowshot-gap",)  # in small they pool as another does, wh
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
 # The demo's backbones are ResNets, which leave no blocks out, as recipes for transformers want it.
 OF_RESNETS = tuple(paper for paper in finetuning.PROTOCOLS if paper.name.endswith("-lightly"))
-OF_CLASSES = classification.PROTOCOLS + OF_RESNETS + FAMILIES
+# Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
+HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
+OF_CLASSES = classification.PROTOCOLS + OF_RESNETS + FAMILIES + HEADS
 PAPERS = OF_CLASSES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
 PROTOCOLS = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE

@@ -36,12 +36,15 @@ DINOV2 = HeadsRecipe(
     betas=(0.9, 0.999),  # of sgd: none
     epsilon=1e-8,  # of sgd: none
     decays_bias=True,  # nothing decays
+    decay_left=1.0,  # nothing decays
+    clip=0.0,  # DINOv2: none
     batch_size=1024,  # DINOv2: 128 a GPU; run/submit.py: a node of 8
     epochs=10,  # DINOv2
     epoch_steps=1250,  # DINOv2: --epoch-length; its sampler has no end
     schedule="cosine",  # DINOv2: CosineAnnealingLR(max_iter, eta_min=0), once a step
     warmup_epochs=0.0,  # DINOv2: none
     head="linear",  # DINOv2: LinearClassifier
+    norm_epsilon=1e-5,  # of a norm: none
     head_init_std=0.01,  # DINOv2: weight N(0, .01), bias 0
     chosen_on="test",  # DINOv2: the best on --val-dataset, ImageNet:split=VAL, which is what is reported
     chosen_epoch="last",  # DINOv2: the last evaluation counts

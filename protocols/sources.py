@@ -22,6 +22,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "finetuning.py",
     "linear12.py",
     "heads.py",
+    "attentive.py",
     "finetune12.py",
     "detection/__init__.py",
     "detection/c4.py",

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 import twinbench
 from tests.probe_kills import interrupt_after
+from tests.test_transfer_processes import launch
+from twinbench.convert import files
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
 from twinbench.data.errors import DataError
@@ -24,10 +26,11 @@ from twinbench.protocols.heads import CAPI, DINOV2, DINOV2_HELD_OUT, DINOV3
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.heads import Head
-from twinbench.runtime.process import Process
+from twinbench.runtime.process import Process, current_process, process_group
 from twinbench.transfer.batches import StreamBatches
 from twinbench.transfer.features import all_pooled
-from twinbench.transfer.heads import Choice, ManyProbes, choose, chooses
+from twinbench.transfer.heads import ManyProbes
+from twinbench.transfer.heads_choice import Choice, choose, chooses
 from twinbench.transfer.heads_model import ManyHeads, fed
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.schedule import warmed_cosine
@@ -397,6 +400,47 @@ def test_a_killed_run_ends_with_the_same_numbers(vit, splits, tmp_path, monkeypa
     for ours, theirs in zip(first.model.head.parameters(), second.model.head.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert (whole / "log.jsonl").read_text().count("\n") == (killed / "log.jsonl").read_text().count("\n") == 2
+
+
+# ----------------------------------------------------------------------------------------------------------- processes
+
+SHARED = {
+    "held out": HELD_OUT,
+    "adamw": replace(ADAM, heads_on=("class", "capi"), rates=(0.001,), decays=(0.01,)),
+    "lars, standardized, uneven end": replace(
+        FOUR, optimizer="lars", head="standardized-linear", epoch_steps=0, chosen_epoch="best", batch_size=6
+    ),
+    "a process without images": replace(HELD_OUT, epoch_steps=0, batch_size=14),
+}
+
+
+def train(backbone, splits, out):
+    """Train all of SHARED as one process of a group."""
+    process = current_process("cpu")
+    with process_group(process):
+        for name, recipe in SHARED.items():
+            run_of(backbone, splits, out / name, recipe, process=process).run()
+
+
+@pytest.fixture(scope="module")
+def trained(vit, splits, tmp_path_factory):
+    """Return the last checkpoint of each in one process and in two."""
+    torch.set_num_threads(1)
+    outs = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    for world, out in enumerate(outs, start=1):
+        launch(world, out, train, vit, splits, out)
+    return [{name: files.load(out / name / "checkpoint.pth") for name in SHARED} for out in outs]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_train_and_count_as_one_does(trained, name):
+    one, two = (runs[name] for runs in trained)
+    for key, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][key], tensor, rtol=1e-3, atol=1e-5)
+    for first, second in zip(one["history"], two["history"], strict=True):
+        assert first.get("test") == second.get("test")
+        assert first.get("held-out") == second.get("held-out")
+        assert first.get("losses", []) == pytest.approx(second.get("losses", []), rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------- what runs

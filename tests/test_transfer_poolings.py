@@ -218,6 +218,12 @@ def test_parameters_start_as_the_sources_do(name, parameter, deviation):
     assert float(values.std()) == pytest.approx(deviation, rel=0.08)
 
 
+def test_a_head_is_of_the_size_that_the_sources_log_says():
+    """Efficient probing's logs/mae_base/ep.txt: "Trainable Parameters: 1,383,400", of a ViT-B and 1,000 classes."""
+    pooling = make_pooling("ep", 768, torch.Generator())
+    assert parameters(pooling) + parameters(torch.nn.Linear(pooling.width, 1000)) == 1_383_400
+
+
 def test_a_source_s_count_of_parameters():
     """Of a ViT-B's 768: EP's own count at 32 queries is queries and one product; V-JEPA's block is 4 + 8 of them."""
     counts = {name: parameters(make_pooling(name, 768, torch.Generator())) for name in ("ep", "capi", "aim", "jepa")}

@@ -85,10 +85,18 @@ class Seen:
             rows.append(self.patches.mean((2, 3)))
         return torch.cat(rows, 1)[:, :, None, None]
 
-    def sequence(self, *, with_class: bool) -> Tensor:
-        """Return the patches, or the places of the last map, as (N, T, C), and the class token before them if asked."""
-        places = self.patches.flatten(2).transpose(1, 2)
-        return torch.cat([_class_token(self.model, self.tokens[-1])[:, None], places], 1) if with_class else places
+    def sequence(self, *, with_class: bool, normed: bool = True) -> Tensor:
+        """Return the patches, or the places of the last map, as (N, T, C), and the class token before them if asked.
+
+        Those of a transformer's last block by its last norm, unless `normed` is false.
+        """
+        if TOKENS not in self.model.offers:
+            if with_class:
+                raise FeatureError(f"{self.model.name}: has no class token; use --set tokens=patches")
+            return self.maps[-1].flatten(2).mT
+        last = self.tokens[-1] if normed else self.model.tokens(self.images, normed=False)[-1]
+        places = last.patches.flatten(2).mT
+        return torch.cat([_class_token(self.model, last)[:, None], places], 1) if with_class else places
 
     @cached_property
     def maps(self) -> Sequence[Tensor]:

@@ -5,7 +5,7 @@ and in its tests: one pass over the images that choose and one over the test ima
 Heads whose scores are no numbers any more have diverged: they are told, never chosen, and the others go on.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,50 +16,18 @@ from torch.nn import functional
 
 from twinbench.convert.backbone import Backbone
 from twinbench.data.layouts import LabelledImages
-from twinbench.data.validation import drawn
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers, summed
 from twinbench.runtime.lars import LARS
 from twinbench.runtime.process import Process
 from twinbench.transfer.batches import EpochBatches, StreamBatches
 from twinbench.transfer.features import feature_loader
+from twinbench.transfer.heads_choice import HELD_OUT, TEST, Chosen, Values, chooses, numbers
 from twinbench.transfer.heads_model import ManyHeads
-from twinbench.transfer.metrics import correct_at
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
-from twinbench.transfer.schedule import warmed_cosine
-
-HELD_OUT, TEST = "held-out", "test"  # splits, as `chosen_on` has them
-Values = list[float | None]  # one a head; None: it has diverged
-
-
-def chooses(images: int, recipe: HeadsRecipe, seed: int) -> np.ndarray:
-    """Return which training images train nothing and choose a head, (images,) bool; DataError for all or none."""
-    if recipe.chosen_on == TEST:
-        return np.zeros(images, bool)
-    order = np.random.default_rng(42 if recipe.draw == "numpy-42" else seed).permutation(images)
-    return drawn(images, images - round((1 - recipe.held_out) * images), order[::-1])
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The head and the epoch that did best on the split that chooses."""
-
-    head: int  # its place among the recipe's
-    epoch: int  # counted from 1
-    top1: float  # there, percent
-
-
-def choose(history: list[dict[str, Any]], split: str, heads: list[int]) -> Choice | None:
-    """Return the best of some `heads` on a split by the epochs' history, the first of equals; None: all diverged."""
-    best: Choice | None = None
-    for epoch in history:
-        for head in heads:
-            top1 = epoch[split]["top1"][head] if split in epoch else None
-            if top1 is not None and (best is None or top1 > best.top1):
-                best = Choice(head, epoch["epoch"], top1)
-    return best
+from twinbench.transfer.schedule import cosine, warmed_cosine
 
 
 class ManyProbes(Probe):
@@ -146,8 +114,21 @@ class ManyProbes(Probe):
         losses = each.view(-1, heads).sum(0)
         losses.sum().backward()
         losses = average_gradients(self.model, len(images), losses.detach(), self.process)
+        self._hold_back()
         self.optimizer.step()
         return losses
+
+    def _hold_back(self) -> None:
+        """Clip each head's gradient by itself, and set this step's weight decays, as far as the recipe has either."""
+        recipe = self.many
+        if recipe.clip:
+            for head in self.model.head.heads:
+                torch.nn.utils.clip_grad_norm_(head.parameters(), recipe.clip)
+        if recipe.decay_left < 1:
+            done = self.batches.epoch * len(self.batches) + self.step
+            left = recipe.decay_left + (1 - recipe.decay_left) * cosine(done, self.steps)
+            for group in self.optimizer.param_groups:
+                group["weight_decay"] = group["decay"] * left
 
     def _mean_loss(self, epoch: int, images: int) -> float:
         """Return the mean loss of an epoch over images and over the heads that have not diverged."""
@@ -170,101 +151,36 @@ class ManyProbes(Probe):
         """
         self.model.eval()
         share_buffers(self.model, self.process)
-        found: dict[str, Any] = {"losses": _numbers(self.loss / self.batches.images)}
+        found: dict[str, Any] = {"losses": numbers(self.loss / self.batches.images)}
         return found | {name: self._accuracies(images) for name, images in self.splits.items()}
 
     def _accuracies(self, images: LabelledImages) -> dict[str, Values]:
         """Return the top-1 and top-5 of all heads on a split."""
         rank, world, device = self.process.rank, self.process.world, self.process.device
         targets = torch.as_tensor(images.targets)[rank::world]
-        counts = torch.zeros(3, len(self.many.heads), dtype=torch.float64)  # top-1s, top-5s, images without scores
-        seen = torch.zeros(1, dtype=torch.float64)
+        counts = torch.zeros(4, len(self.many.heads), dtype=torch.float64, device=device)  # top-1s, top-5s, see below
         for batch, rows in feature_loader(images.paths[rank::world], self.many.transform, device, self.workers):
-            logits = self.model(self.inputs(batch)).cpu()
-            for head, scores in enumerate(logits.unbind(1)):
-                counts[0, head], counts[1, head] = counts[:2, head] + torch.tensor(correct_at(scores, targets[rows]))
-            counts[2] += (~logits.isfinite()).any(2).sum(0)
-            seen += len(batch)
-        counts, seen = summed(counts, self.process), summed(seen, self.process)
-        assert seen.item() == len(images.paths), f"{seen.item()} of {len(images.paths)} images counted"
-        percent = torch.where(counts[2] > 0, torch.nan, 100 * counts[:2] / seen)
-        return {"top1": _numbers(percent[0]), "top5": _numbers(percent[1])}
+            logits = self.model(self.inputs(batch))  # (B, H, K)
+            best = logits.topk(min(5, logits.shape[2]), dim=2).indices
+            hits = best == targets[rows].to(device)[:, None, None]
+            counts[0] += hits[..., 0].sum(0)
+            counts[1] += hits.sum((0, 2))
+            counts[2] += (~logits.isfinite()).any(2).sum(0)  # images that a head has no scores of
+            counts[3] += len(batch)  # images seen
+        top1, top5, scoreless, seen = summed(counts, self.process).cpu()
+        assert (seen == len(images.paths)).all(), f"{seen[0].item()} of {len(images.paths)} images counted"
+        percent = [100 * right.masked_fill(scoreless > 0, torch.nan) / len(images.paths) for right in (top1, top5)]
+        return {"top1": numbers(percent[0]), "top5": numbers(percent[1])}
 
     def _outcome(self, frozen: str) -> ProbeOutcome:
         """Choose, and gather the result from the history."""
-        recipe, heads = self.many, self.many.heads
-        whole = self._chosen(list(range(len(heads))), "all features")
-        chosen = {"": whole}
-        if len(recipe.heads_on) > 1:
-            for name in recipe.heads_on:
-                chosen[f"-{name}"] = self._chosen([i for i, head in enumerate(heads) if head.feature == name], name)
-        metrics: dict[str, float] = {}
-        for name in recipe.metrics():
-            accuracy, dash, feature = name.partition("-")
-            best = chosen[dash + feature]
-            metrics[name] = self.history[best.epoch - 1][TEST][accuracy][best.head]
-        details = {
-            "chosen": self._told(whole),
-            "chosen_by_feature": [self._told(best) for key, best in chosen.items() if key],
-            "chosen_on": "the test images"
-            if recipe.chosen_on == TEST
-            else f"{len(self.splits[HELD_OUT].paths)} images held out",
-            "heads": self._heads_told(whole.epoch),
-            "frozen_backbone_digest": frozen,
-        }
-        return ProbeOutcome(metrics, self._curves(whole.epoch), details)
-
-    def _chosen(self, heads: list[int], what: str) -> Choice:
-        """Return the best of some heads; ProbeError if none of them has a score."""
-        found = choose(self.history, self.many.chosen_on, heads)
-        if found is None:
-            raise DivergedError(
-                f"{self.path.parent}: all {len(heads)} heads on {what} have diverged; use lower --set rates"
-            )
-        return found
-
-    def _told(self, choice: Choice) -> dict[str, Any]:
-        """Return a choice in words."""
-        head = self.many.heads[choice.head]
-        return {
-            "feature": head.feature,
-            "rate": head.rate,
-            "decay": head.decay,
-            "epoch": choice.epoch,
-            "top1": choice.top1,
-        }
-
-    def _heads_told(self, epoch: int) -> list[dict[str, Any]]:
-        """Return what each head reached in an epoch, by split."""
-        found: list[dict[str, Any]] = []
-        history = self.history[epoch - 1]
-        for at, head in enumerate(self.many.heads):
-            told = {"feature": head.feature, "rate": head.rate, "decay": head.decay, "loss": history["losses"][at]}
-            for split in self.splits:
-                told[split] = [history[split][accuracy][at] for accuracy in ("top1", "top5")]
-            found.append(told)
-        return found
-
-    def _curves(self, epoch: int) -> dict[str, list[list[float]]]:
-        """Return the loss by epochs, and of each feature the best top-1 of each rate, where the choice was made."""
-        recipe = self.many
-        curves = {"loss": [[each["epoch"], each["loss"]] for each in self.history]}
-        values: Values = self.history[epoch - 1][recipe.chosen_on]["top1"]
-        for name in recipe.heads_on:
-            curve: list[list[float]] = []
-            for rate in recipe.rates:
-                tried = [
-                    top1
-                    for head, top1 in zip(recipe.heads, values, strict=True)
-                    if (head.feature, head.rate) == (name, rate)
-                ]
-                curve += (
-                    [[rate, max(top1 for top1 in tried if top1 is not None)]]
-                    if any(top1 is not None for top1 in tried)
-                    else []
-                )
-            curves[f"{name} by rate on {recipe.chosen_on} images"] = curve
-        return curves
+        found = Chosen(self.many, self.history, str(self.path.parent))
+        if self.many.chosen_on == TEST:
+            chosen_on = "the test images"
+        else:
+            chosen_on = f"{len(self.splits[HELD_OUT].paths)} images held out"
+        details = found.details() | {"chosen_on": chosen_on, "frozen_backbone_digest": frozen}
+        return ProbeOutcome(found.metrics(), found.curves(), details)
 
 
 def _part(images: LabelledImages, kept: np.ndarray) -> LabelledImages:
@@ -273,11 +189,6 @@ def _part(images: LabelledImages, kept: np.ndarray) -> LabelledImages:
         return images
     places = np.flatnonzero(kept)
     return replace(images, paths=images.paths.select(places.tolist()), targets=images.targets[places])
-
-
-def _numbers(values: Tensor) -> Values:
-    """Return values (H,) as plain numbers; None where one is not finite."""
-    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def measure_heads(run: Run) -> Fields | None:

@@ -4,12 +4,11 @@ What they are fed lies one behind the other in one row an image, each feature on
 N images, F numbers in a row, H heads, K classes, C channels, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
-from torch.nn import functional
 
 from twinbench.convert.architectures.trunk import Trunk
 from twinbench.protocols.kinds.heads import HeadsRecipe
@@ -20,7 +19,7 @@ from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.batches import NormGroups
 from twinbench.transfer.classifier import OnTrunk, draw_linear
 from twinbench.transfer.features import Seen
-from twinbench.transfer.poolings import BATCH_EPS, LAYER_EPS, Pooling, make_pooling
+from twinbench.transfer.poolings import Pooled, TokenNorm, make_pooling, pooled_together, token_norms
 
 TOKENS = "tokens"  # what all poolings are fed
 
@@ -36,7 +35,7 @@ def fed(trunk: Trunk, images: Tensor, recipe: HeadsRecipe) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name in dict.fromkeys(map(source, recipe.heads_on)):
         if name == TOKENS:
-            found[name] = seen.sequence(with_class=recipe.tokens == "class+patches")
+            found[name] = seen.sequence(with_class=recipe.with_class, normed=not recipe.tokens.endswith("raw"))
         else:
             found[name] = seen.features(name).flatten(1)
     return found
@@ -61,12 +60,13 @@ class ManyHeads(OnTrunk):
                 name: found.shape[1:]
                 for name, found in fed(trunk.eval(), torch.zeros(1, 3, side, side), recipe).items()
             }
+        batch_norm = nn.BatchNorm1d if process is None or process.world == 1 else GlobalBatchNorm
+        norms = token_norms(shapes[TOKENS][-1], batch_norm) if TOKENS in shapes else {}
         made: list[nn.Sequential] = []
         for head in recipe.heads:
             drawn_from = draw_seed(seed, int.from_bytes(head.feature.encode()))
-            made.append(
-                _new_head(recipe, head.feature, shapes[source(head.feature)], classes, drawn_from, process or Process())
-            )
+            width = shapes[source(head.feature)][-1]
+            made.append(_new_head(recipe, head.feature, width, classes, drawn_from, batch_norm, norms))
         self.head = SideBySide(shapes, [source(head.feature) for head in recipe.heads], made)
         self.shape = Size([sum(map(Size.numel, shapes.values()))])
 
@@ -76,13 +76,14 @@ class ManyHeads(OnTrunk):
         return torch.cat([each.float().flatten(1) for each in found], 1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return each head's, with its own rate and decay; biases apart, where they have none."""
+        """Return each head's, with its own rate and decay; biases and norms' scales apart, where they have none."""
         recipe, groups = self.recipe, list[dict[str, Any]]()
         for head, module in zip(recipe.heads, self.head.heads, strict=True):
-            for is_bias in (False, True):
-                params = [each for name, each in module.named_parameters() if name.endswith("bias") == is_bias]
+            for is_bias in (False, True):  # or a scale: one axis, as no weight or query has
+                params = [each for each in module.parameters() if (each.ndim == 1) == is_bias]
                 decay = head.decay if recipe.decays_bias or not is_bias else 0.0
-                groups.append({"params": params, "base": head.rate * recipe.scale, "weight_decay": decay})
+                rates = {"base": head.rate * recipe.scale, "weight_decay": decay, "decay": decay}
+                groups.append({"params": params, **rates})
         return groups
 
 
@@ -99,38 +100,40 @@ class SideBySide(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows (N, F) to logits (N, H, K)."""
         parts = dict(zip(self.shapes, rows.split([shape.numel() for shape in self.shapes.values()], 1), strict=True))
-        fed = {name: part.unflatten(1, self.shapes[name]) for name, part in parts.items()}
-        return torch.stack([head(fed[name]) for head, name in zip(self.heads, self.sources, strict=True)], 1)
+        pooled = iter(self._pooled(parts[TOKENS]) if TOKENS in parts else ())
+        logits: list[Tensor] = []
+        for head, name in zip(self.heads, self.sources, strict=True):
+            logits.append(head[1:](next(pooled)) if name == TOKENS else head(parts[name]))
+        return torch.stack(logits, 1)
 
-
-class Pooled(nn.Module):
-    """A pooling of tokens with what its source does to them first."""
-
-    def __init__(self, pooling: Pooling, process: Process) -> None:
-        """Put the norm that a `pooling` asks for before it; a batch norm sees all tokens of all processes' images."""
-        super().__init__()
-        self.pooling = pooling
-        norm = nn.BatchNorm1d if process.world == 1 else GlobalBatchNorm
-        self.norm = norm(pooling.tokens, eps=BATCH_EPS, affine=False) if pooling.norm == "batch" else nn.Identity()
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (N, T, C) to rows (N, D)."""
-        if self.pooling.norm == "layer":
-            tokens = functional.layer_norm(tokens, tokens.shape[-1:], eps=LAYER_EPS)
-        return self.pooling(self.norm(tokens.transpose(1, 2)).transpose(1, 2))
+    def _pooled(self, rows: Tensor) -> list[Tensor]:
+        """Map tokens in rows (N, T C) to what each pooling makes of them (N, D), all at once."""
+        poolings: list[Any] = [
+            head[0] for head, name in zip(self.heads, self.sources, strict=True) if name == TOKENS
+        ]  # of a Sequential no type says what its first part is
+        return pooled_together(poolings, rows.unflatten(1, self.shapes[TOKENS]))
 
 
 def _new_head(
-    recipe: HeadsRecipe, feature: str, shape: Size, classes: int, seed: int, process: Process
+    recipe: HeadsRecipe,
+    feature: str,
+    width: int,
+    classes: int,
+    seed: int,
+    batch_norm: type[nn.Module],
+    norms: Mapping[TokenNorm, nn.Module],
 ) -> nn.Sequential:
-    """Return a fresh head for rows (C,) or tokens (T, C): a pooling, a norm, a linear layer, as far as it has them."""
-    generator, steps, width = torch.Generator().manual_seed(seed), list[nn.Module](), shape[-1]
+    """Return a fresh head for rows (C,) or tokens (T, C): a pooling, a norm, a linear layer, as far as it has them.
+
+    Poolings share the `norms` of tokens, which are the same for all of them.
+    """
+    generator, steps = torch.Generator().manual_seed(seed), list[nn.Module]()
     if source(feature) == TOKENS:
         pooling = make_pooling(feature, width, generator)
-        steps.append(Pooled(pooling, process))
+        steps.append(Pooled(norms[pooling.norm], pooling))
         width = pooling.width
     if recipe.head == "standardized-linear":
-        steps.append((nn.BatchNorm1d if process.world == 1 else GlobalBatchNorm)(width, affine=False))
+        steps.append(batch_norm(width, eps=recipe.norm_epsilon, affine=False))
     linear = nn.Linear(width, classes)
     draw_linear(linear, recipe.head_init_std, generator)
     return nn.Sequential(*steps, linear)

@@ -68,6 +68,53 @@ def all_gathered(poolings: Sequence[Pooling], tokens: Tensor) -> list[Tensor]:
     return [pooling.combined(part) for pooling, part in zip(poolings, parts, strict=True)]
 
 
+class TokenBatchNorm(nn.Module):
+    """A batch norm of tokens (N, T, C) without a scale of its own: each channel over all tokens of all images."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        """Take a norm of rows (N, C), which may be one of all processes."""
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Standardise tokens."""
+        return self.norm(tokens.flatten(0, 1)).view_as(tokens)
+
+
+class Pooled(nn.Module):
+    """A pooling behind what its source does to tokens first; several may share one such norm."""
+
+    def __init__(self, norm: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.norm, self.pooling = norm, pooling
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (N, T, C) to rows (N, D)."""
+        return self.pooling(self.norm(tokens))
+
+
+def token_norms(tokens: int, batch_norm: type[nn.Module]) -> dict[TokenNorm, nn.Module]:
+    """Return the norms that poolings of tokens of that width ask for, made of this kind of batch norm."""
+    return {
+        "none": nn.Identity(),
+        "batch": TokenBatchNorm(batch_norm(tokens, eps=BATCH_EPS, affine=False)),
+        "layer": nn.LayerNorm(tokens, eps=LAYER_EPS, elementwise_affine=False),
+    }
+
+
+def pooled_together(poolings: Sequence[Pooled], tokens: Tensor) -> list[Tensor]:
+    """Return the rows (N, D) of each of several poolings of the same tokens (N, T, C).
+
+    Those that share a norm are standardised once, and gathered by two products for all of them.
+    """
+    found: dict[Pooled, Tensor] = {}
+    for norm in dict.fromkeys(each.norm for each in poolings):
+        sharing = [each for each in poolings if each.norm is norm]
+        rows = all_gathered([each.pooling for each in sharing], norm(tokens))
+        found |= dict(zip(sharing, rows, strict=True))
+    return [found[each] for each in poolings]
+
+
 class EfficientPooling(Pooling):
     """Efficient probing's poolings/ep.py: each of Q queries has its own part of the values, keys are the tokens."""
 

@@ -163,9 +163,9 @@ class Probe:
             for epoch in range(done, self.epochs):
                 loss = self._train_epoch(epoch, progress, stopper)
                 tested = self._evaluate() if self._is_tested(epoch) else {}
-                self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
                 self.step = 0
                 self.loss.zero_()
+                self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
                 self.log.write(**self.history[-1], rate=self._rate_factor(epoch, 0))
                 if tested or self._is_due():
                     self._save()

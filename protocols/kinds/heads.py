@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal
 from twinbench.protocols.kinds.augmentation import Augmentation, Interpolation
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, Takes, rows, takes
-from twinbench.protocols.kinds.poolings import POOLING
+from twinbench.protocols.kinds.poolings import POOLING, pooling_form
 from twinbench.protocols.kinds.sgd import NormMomentum
-from twinbench.protocols.ranges import COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
+from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
 PART = Range(lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
 BETAS = Range(
@@ -22,7 +22,7 @@ BETAS = Range(
 RATES = FROM_0.of_each("different numbers of at least 0, for example 0.001,0.01,0.1", different=True)
 
 Optimizer = Literal["sgd", "adamw", "lars"]
-TokenSet = Literal["patches", "class+patches"]
+TokenSet = Literal["patches", "class+patches", "patches-raw", "class+patches-raw"]
 # What a backbone offers that offers all of several features: the first of these that is among what they take.
 MOST: tuple[Takes, ...] = ("tokens", "maps", "patches", "pooled")
 
@@ -64,7 +64,9 @@ class HeadsRecipe(Recipe):
     transform: ImageTransform
     train_interpolation: Interpolation  # of training images: crops of 8 to 100 %, each mirrored half the time
     heads_on: Annotated[tuple[str, ...], FEATURES]  # names of features (kinds/forms.py), or of poolings (poolings.py)
-    tokens: TokenSet  # that poolings take, of the last block; of a ResNet the places of res5's map, which has no class
+    # that poolings take, of the last block; of a ResNet the places of res5's map, which has no class; raw: as the block
+    # gives them, before the network's last norm
+    tokens: TokenSet
     rates: Annotated[tuple[float, ...], RATES]
     decays: Annotated[tuple[float, ...], RATES]
     rate_per: Annotated[int, COUNT_OR_NONE]  # images of a batch that the rates are meant for; 0: the batch as it is
@@ -72,7 +74,9 @@ class HeadsRecipe(Recipe):
     momentum: Annotated[float, MOMENTUM]  # sgd, lars
     betas: Annotated[tuple[float, ...], BETAS]  # adamw
     epsilon: Annotated[float, FROM_0]  # adamw
-    decays_bias: bool
+    decays_bias: bool  # and what else has one axis: the scales of norms
+    decay_left: Annotated[float, CHANCE]  # of the weight decay after the last step: it falls there by half a cosine
+    clip: Annotated[float, FROM_0]  # the most that the norm of a head's gradient may be in a step; 0: any
     batch_size: Annotated[int, COUNT]  # global
     epochs: Annotated[int, COUNT]
     epoch_steps: Annotated[int, COUNT_OR_NONE]  # steps an epoch, over images shuffled anew without end; 0: all images
@@ -80,6 +84,7 @@ class HeadsRecipe(Recipe):
     schedule: Literal["cosine", "cosine-met"]
     warmup_epochs: Annotated[float, FROM_0]
     head: Literal["linear", "standardized-linear"]  # standardized: by a batch norm without scale and shift of its own
+    norm_epsilon: Annotated[float, ABOVE_0]  # of that batch norm
     head_init_std: Annotated[float, FROM_0]  # of a normal distribution, bias 0; 0: PyTorch's own draw, bias too
     chosen_on: Literal["test", "held-out"]  # test: the reported split itself
     chosen_epoch: Literal["last", "best"]  # best: heads are tested after every epoch, and the best epoch is chosen, too
@@ -124,11 +129,17 @@ class HeadsRecipe(Recipe):
             yield "transform.backend", "pillow"
 
     @property
+    def with_class(self) -> bool:
+        """Whether the class token is among the tokens that poolings take."""
+        return self.tokens.startswith("class")
+
+    @property
     def takes(self) -> Takes:
         """What a backbone must offer to have all features."""
-        of_poolings: Takes = "patches" if self.tokens == "patches" else "tokens"
-        wanted = {of_poolings if POOLING.holds(name) else takes(name) for name in self.heads_on}
-        return next((form for form in MOST if form in wanted), "pooled")
+        of_poolings: Takes = "tokens" if self.with_class else "patches"
+        wanted: set[Takes] = {of_poolings if POOLING.holds(name) else takes(name) for name in self.heads_on}
+        most: list[Takes] = [each for each in MOST if each in wanted]
+        return most[0] if most else "pooled"
 
     @property
     def test_features(self) -> Features | None:
@@ -141,6 +152,12 @@ class HeadsRecipe(Recipe):
 
     @property
     def passing_megabytes(self) -> float:
-        """Heads of 2,048 numbers to 1,000 classes for each row of a feature, and what the optimizer keeps of each."""
-        wide = sum(rows(name) for name in self.heads_on)
-        return 8.2 * wide * len(self.rates) * len(self.decays) * (3 if self.optimizer == "adamw" else 2)
+        """Heads of 2,048 numbers to 1,000 classes for each row of a feature, and what the optimizer keeps of each.
+
+        A pooling's matrices are 2,048 by 2,048.
+        """
+        each = 0.0
+        for name in self.heads_on:
+            pooling = pooling_form(name)
+            each += 8.2 * rows(name) + (16.8 * pooling.products if pooling else 0.0)
+        return each * len(self.rates) * len(self.decays) * (3 if self.optimizer == "adamw" else 2)

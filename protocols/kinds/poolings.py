@@ -32,6 +32,11 @@ class PoolingForm:
     rule: PoolingRule
     count: int | None  # None: as many heads of 64 as the tokens are wide
 
+    @property
+    def products(self) -> int:
+        """Return how many square matrices of the tokens' width it learns."""
+        return {"ep": 1, "capi": 2, "aim": 2, "jepa": 11}[self.rule]
+
     def directions(self, width: int) -> int:
         """Return how many weighted means it takes of an image's tokens of that width."""
         return self.count or max(1, width // HEAD_WIDTH)
