@@ -10,6 +10,7 @@ from twinbench.protocols import (
     dense,
     detection,
     finetune12,
+    finetuning,
     heads,
     labels,
     linear12,
@@ -26,6 +27,7 @@ from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registr
 PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
     + neighbors.PROTOCOLS
+    + finetuning.PROTOCOLS
     + linear12.PROTOCOLS
     + labels.PROTOCOLS
     + heads.PROTOCOLS

@@ -20,6 +20,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "layers.py",
     "classification.py",
     "neighbors.py",
+    "finetuning.py",
     "linear12.py",
     "labels.py",
     "heads.py",

@@ -14,7 +14,8 @@ PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("dem
 IDS = [entry.name for entry in PAPER]
 # Of many heads on a transformer's tokens, which the demo's networks have none of, one stands for all.
 ON_TOKENS = {entry.name for entry in PAPER if entry.recipe.kind == "heads"} - {"imagenet-linear-dinov2-heldout"}
-WITHOUT = ON_TOKENS | set(demo.ALIKE)
+TRANSFORMERS = {"imagenet-finetune-deit", "imagenet-finetune-mae", "imagenet-finetune-mae-large"}
+WITHOUT = ON_TOKENS | TRANSFORMERS | set(demo.ALIKE)
 SHRUNK = [entry for entry in PAPER if entry.data_set in SCENES and f"demo-{entry.name}" in PROTOCOLS]
 
 
