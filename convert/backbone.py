@@ -90,9 +90,14 @@ class Backbone:
         """The sha256 of tensors, architecture and input convention: the same tensors fed otherwise are another one."""
         return backbone_identity(self.sha256, self.architecture, self.convention.as_dict())
 
-    def build(self) -> Trunk:
-        """Return its network in eval mode with a copy of its tensors; the global random state is left alone."""
-        return self.network.build(self.state_dict)
+    def build(self, drop_path: float = 0.0) -> Trunk:
+        """Return its network in eval mode with a copy of its tensors; the global random state is left alone.
+
+        In training its blocks are left out at a rate that rises to `drop_path`; ModelError where none can be.
+        """
+        trunk = self.network.with_drop_path(drop_path).build(self.state_dict)
+        trunk.name = self.architecture
+        return trunk
 
 
 def fresh_backbone(network: Network, source: str, convention: InputConvention, convention_from: str) -> Backbone:

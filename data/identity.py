@@ -19,7 +19,7 @@ from twinbench.data.folders.pool import read_pool
 from twinbench.data.folders.voc import MAX_XML_BYTES
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
-from twinbench.data.layouts import read_labelled
+from twinbench.data.layouts import read_images, read_labelled
 from twinbench.data.objects.find import find_objects
 from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.paths import PathList
@@ -136,6 +136,12 @@ def _validated(wanted: _Split) -> _Part:
     return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
 
 
+def _tested(wanted: _Split) -> _Part:
+    """Return images with their labels, of which a class may have none."""
+    images = wanted.read.get(wanted.split) or read_images(wanted.layout, wanted.source, wanted.split)
+    return _Part(images.paths, images.classes, _items(images.paths, images.root, _labels(images)), images.sources)
+
+
 def _unlabelled(wanted: _Split) -> _Part:
     """Return images whose labels are not looked at."""
     images = wanted.read.get(wanted.split) or read_pool(wanted.source)
@@ -194,6 +200,7 @@ def _segmented_items(found: PixelImages, masks: Sequence[Path]) -> Iterator[Item
 TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Split], _Part]]] = {
     "classification": (("train", "test"), _classified),  # one label an image, or several
     "validated": (("train", VALIDATION, "test"), _validated),  # and a part of train chooses a setting
+    "tested": (("test",), _tested),  # and nothing is trained
     "detection": (("train", "test"), _annotated),
     "segmentation": (("train", "test"), _segmented),
     "pretraining": (("train",), _unlabelled),

@@ -1,6 +1,6 @@
 """What a reader returns: the images of one split with their labels, and what two splits owe each other."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,11 @@ class LabelledImages:
     root: Path = Path("/")  # that an identity's names of files start from: equal names in every copy of the data set
     sources: tuple[Path, ...] = ()  # the lists and folders, apart from the images' own, that say what is in the split
     left_out: dict[str, int] = field(default_factory=dict)  # what else lies there: why it is no image, how many
+
+
+def no_images(like: LabelledImages) -> LabelledImages:
+    """Return a split of the same classes with no image: what a set that only tests trains on."""
+    return replace(like, paths=like.paths.select([]), targets=like.targets[:0], sources=(), left_out={})
 
 
 def told_left_out(images: LabelledImages) -> str:

@@ -9,7 +9,8 @@
 | places   | train_places205.csv, val_places205.csv and the images; or train/<class>/, val/<class>/     |
 
 The `test` split is the one that papers report on: val of ImageNet, iNaturalist 2018 and Places205, test of VOC2007.
-Other names of splits go by `?train=NAME&test=NAME`, and `?classes=FILE` lists the classes to keep.
+Other names of splits go by `?train=NAME&test=NAME`, and `?classes=FILE` lists the classes to keep. Sets that only test
+have layouts of their own: folders/tested.py.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from twinbench.data.folders.inat import read_inat
 from twinbench.data.folders.own import sniff_layout
 from twinbench.data.folders.places import read_places
 from twinbench.data.folders.subset import below_class, places_on
+from twinbench.data.folders.tested import read_corruptions, read_real, read_test_classes, read_test_numbers
 from twinbench.data.folders.voc_labels import read_voc
 from twinbench.data.labelled import LabelledImages, require_both_sides, require_counts, require_same_classes
 from twinbench.data.source import FORMS, Source
@@ -41,6 +43,13 @@ READERS: dict[str, Reader] = {
     "places": read_places,
 }
 LAYOUTS = tuple(READERS)
+# Of sets that only test, which no folder is taken for by what it holds.
+TESTED: dict[str, Reader] = {
+    "test-classes": read_test_classes,
+    "test-numbers": read_test_numbers,
+    "imagenet-real": read_real,
+    "corruptions": read_corruptions,
+}
 
 
 def read_labelled(
@@ -77,6 +86,8 @@ def _read(layout: str, source: Source, split: str, fraction: str, subset: Path |
         images = FORMS[source.form].read(source, split)
         return images if fraction == "100%" else _on_list(images, source, split, fraction, subset)
     layout = layout or sniff_layout(source, "classification")
+    if layout in TESTED and fraction == "100%":
+        return TESTED[layout](source, split)
     if layout not in READERS:
         raise DataError(unknown("layout", layout, READERS))
     if fraction == "100%":

@@ -13,9 +13,9 @@ import numpy as np
 from twinbench.data import hints
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_sha256
-from twinbench.data.folders.own import layout_of
-from twinbench.data.labelled import LabelledImages, require_counts, require_same_classes
-from twinbench.data.layouts import read_labelled
+from twinbench.data.folders.own import layout_of, layout_of_tested
+from twinbench.data.labelled import LabelledImages, no_images, require_counts, require_same_classes
+from twinbench.data.layouts import read_images, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.pixels.read import read_pixels
@@ -47,7 +47,8 @@ class LabelledData:
         if partial:
             require_same_classes(self.source, self.train, self.test)
         else:
-            require_counts(self.source, self.train, self.test, data_set.images, data_set.classes)
+            images = (0, data_set.images[1]) if self.protocol.recipe.tests_only else data_set.images
+            require_counts(self.source, self.train, self.test, images, data_set.classes)
 
     def list_details(self, *, partial: bool) -> dict[str, object]:
         """Return what a result says of its list of training images; on ImageNet's classes it must be SimCLR's."""
@@ -71,10 +72,15 @@ def read_trial_data(protocol: Protocol, source: Source, subset: Path | None = No
     """Return both splits; DataError for labels of another task, or of another number of classes than the protocol's."""
     data_set = protocol.data_set
     source = with_validation(source, data_set, wanted=protocol.recipe.takes_validation)
-    layout = layout_of(data_set.layout, source)
-    train = read_labelled(layout, source, "train", data_set.subset, subset)
-    _require_classes(protocol, source, "train", train)
-    test = read_labelled(layout, source, "test", "100%", subset)
+    if protocol.recipe.tests_only:
+        layout = layout_of_tested(data_set.layout, source, protocol.recipe.own_layout)
+        test = read_images(layout, source, "test")
+        train = no_images(test)
+    else:
+        layout = layout_of(data_set.layout, source)
+        train = read_labelled(layout, source, "train", data_set.subset, subset)
+        _require_classes(protocol, source, "train", train)
+        test = read_labelled(layout, source, "test", "100%", subset)
     _require_classes(protocol, source, "test", test)
     task = "single-label" if train.targets.ndim == 1 else "multi-label"
     if task not in protocol.recipe.tasks:

@@ -10,10 +10,12 @@ from twinbench.protocols import (
     dense,
     detection,
     finetune12,
+    finetuning,
     heads,
     labels,
     linear12,
     neighbors,
+    robustness,
     segmentation,
 )
 from twinbench.protocols.datasets import DATA_SETS, DataSet
@@ -25,11 +27,13 @@ from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registr
 PROTOCOLS: dict[str, Protocol] = registry(
     classification.PROTOCOLS
     + neighbors.PROTOCOLS
+    + finetuning.PROTOCOLS
     + linear12.PROTOCOLS
     + labels.PROTOCOLS
     + heads.PROTOCOLS
     + attentive.PROTOCOLS
     + finetune12.PROTOCOLS
+    + robustness.PROTOCOLS
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
     + dense.PROTOCOLS

@@ -48,6 +48,15 @@ BT_SEMI = FineTuningRecipe(
     head="linear",
     head_init_std=0.01,  # BT code: weight N(0, .01), bias 0
     norm_groups=8,  # BT code: DDP without SyncBN, 256 // GPUs images each; how many GPUs it doesn't say: a node of 8
+    optimizer="sgd",  # BT code
+    decayed="all",  # BT code: whole groups, norms and biases too
+    smoothing=0.0,  # BT code: CrossEntropyLoss()
+    mixup=0.0,  # BT code: none
+    cutmix=0.0,  # BT code: none
+    train_interpolation="bilinear",  # BT code: RandomResizedCrop(224) and a flip
+    policy="",  # BT code: none
+    erasing=0.0,  # BT code: none
+    drop_last=False,  # BT code: DataLoader's default
 )
 BT_SEMI_STEPS = replace(
     BT_SEMI,

@@ -4,7 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twinbench.protocols import classification, dense, detection, finetune12, heads, labels, neighbors, segmentation
+from twinbench.protocols import (
+    classification,
+    dense,
+    detection,
+    finetune12,
+    finetuning,
+    heads,
+    labels,
+    neighbors,
+    robustness,
+    segmentation,
+)
 from twinbench.protocols.datasets import IMAGENET, SCENES
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.detector import DetectionRecipe
@@ -16,6 +27,7 @@ from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, FrozenRecipe, LayerProbeRecipe, ProbeRecipe, SgdRecipe
 from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.schema import Protocol
 
 WIDTH = 0.25  # a quarter of the channels: 16, 32, 64, 128
@@ -25,6 +37,7 @@ COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # those of them that the paper's protocol
 SHOTS = 5  # the smallest of the paper's
 BATCH_SIZE = 64
 PROBE_EPOCHS = 8
+TUNING_EPOCHS = 20  # the paper's of few labels
 # Of detectors, whose paper's rate is kept below it. Tried on scenes of seed 7, with a backbone pretrained there, never
 # on the demo's own of seed 0, one run each. 400 iterations brought the pretrained backbone to 11.4 AP on VOC at 0.05,
 # and to 7.7 at 0.03, where a random one had 4.6; on COCO, at its own 0.03, to 10.6 box-AP, and a random one to 5.6. A
@@ -142,6 +155,7 @@ def _scaled_fine_tuning(recipe: FineTuningRecipe) -> FineTuningRecipe:
     return replace(
         recipe,
         transform=CENTER_CROP,
+        epochs=min(recipe.epochs, TUNING_EPOCHS),
         batch_size=BATCH_SIZE,
         lr_head=_rate(recipe.lr_head, recipe),
         lr_backbone=_rate(recipe.lr_backbone, recipe),
@@ -257,10 +271,38 @@ ALIKE = ("places205-svm-lowshot-gap",)  # in small they pool as another does, wh
 _NEIGHBORS = tuple(paper for paper in neighbors.PROTOCOLS if paper.recipe.kind != KnnRecipe.kind)
 # Of a family the scenes are one data set.
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
+# The demo's backbones are ResNets, which leave no blocks out, as recipes for transformers want it.
+OF_RESNETS = tuple(paper for paper in finetuning.PROTOCOLS if paper.name.endswith("-lightly"))
 # Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
 HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
-_IMAGES = classification.PROTOCOLS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
+_IMAGES = classification.PROTOCOLS + OF_RESNETS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
 PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
-PROTOCOLS = tuple(  # the scenes have no keypoints
+_SCALED = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
 )
+
+
+def _tested(name: str) -> Protocol:
+    """Return the demo version of a test of a head: of that which the demo trains, on its own test images."""
+    [paper] = [entry for entry in robustness.PROTOCOLS if entry.name == name]
+    [head] = [entry for entry in _SCALED if entry.name == f"demo-{paper.recipe.trained_by}"]
+    recipe: Any = replace(
+        paper.recipe,  # type: ignore[type-var]
+        head=head_label(head.name, head.fingerprint),
+        transform=CENTER_CROP,
+    )
+    return replace(
+        paper,
+        name=f"demo-{name}",
+        title=f"{paper.title} [demo scenes]",
+        recipe=recipe,
+        data_set=head.data_set,
+        trials=head.trials,
+        source=f"{name}, scaled down",
+        published_as="",
+        width=WIDTH,
+        sets=(),
+    )
+
+
+PROTOCOLS = (*_SCALED, _tested("calibration-linear"))

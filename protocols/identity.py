@@ -13,6 +13,7 @@ from typing import Any
 _LINE = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # `json.dumps` makes one for each of a million lines
 NOT_RECORDED = ""  # an identity that a file of an older twinbench does not have: equal to nothing, not to itself
 SAMPLES = "samples"  # beside the splits: low-shot samples that come from files
+TRAINED_ON = "trained on"  # beside the split that is tested: the data identity of the trial that trained the head
 FRESH = "fresh"  # what a pretraining starts from
 
 

@@ -59,10 +59,11 @@ class Protocol:
                 f"{self.name}: nothing reads {self.data_set.name}'s labels yet; expected data that a recipe runs on;"
                 " see twinbench data list"
             )
-        if self.data_set.trains_on:
+        if self.data_set.trains_on and not self.recipe.tests_only:
             raise ProtocolError(
-                f"{self.name}: {self.data_set.name} only tests heads that were trained on {self.data_set.trains_on},"
-                " and no recipe does that yet; expected a data set with training images; see twinbench data list"
+                f"{self.name}: {self.data_set.name} only tests heads that were trained on {self.data_set.trains_on};"
+                f" expected a recipe that does that, such as robust-linear@{self.data_set.name}, or a data set with"
+                " training images; see twinbench data list"
             )
 
     @property

@@ -97,6 +97,7 @@ def expected_images(protocol: Protocol) -> dict[str, int]:
     Nothing for a split of which any number is complete.
     """
     train, test = protocol.images
+    train = 0 if protocol.recipe.tests_only else train
     return {split: count for split, count in (("train", train), ("test", test)) if count}
 
 

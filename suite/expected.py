@@ -6,10 +6,10 @@ differs from it.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-from twinbench.data.folders.own import layout_of
+from twinbench.data.folders.own import layout_of, layout_of_tested
 from twinbench.data.identity import identify
 from twinbench.data.objects.find import objects_layout
 from twinbench.data.required import require_fit
@@ -18,7 +18,7 @@ from twinbench.data.source import VALIDATION, Source
 from twinbench.data.validation import with_validation
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import UserError
-from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, data_identity
+from twinbench.protocols.identity import NOT_RECORDED, SAMPLES, TRAINED_ON, data_identity
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.protocols.schema import Protocol
 from twinbench.suite.content import content_sha256
@@ -41,13 +41,23 @@ class Expected:
 
     def trials(self, method: Method, measurement: Measurement) -> Parts:
         """Return the parts that the trials of a method and protocol have in common: all but the seed."""
-        protocol = measurement.protocol
-        source = self.suite.data[protocol.data_set.folder]
         return {
-            "recipe": protocol.fingerprint,
-            "data": self._identified(source, TrialData.of(protocol, measurement.inputs.files)),
+            "recipe": measurement.protocol.fingerprint,
+            "data": self._trial_data(measurement),
             "checkpoint": self._source(method),
         }
+
+    def _trial_data(self, measurement: Measurement) -> str:
+        """Return the identity of a protocol's data; of a test of a head with what the head is trained on."""
+        protocol = measurement.protocol
+        read = TrialData.of(protocol, measurement.inputs.files)
+        if protocol.recipe.trained_by:
+            [head] = [each for each in self.suite.measurements if each.protocol.name == protocol.recipe.trained_by]
+            trained_on = self._trial_data(head)
+            if trained_on == NOT_RECORDED:
+                return NOT_RECORDED
+            read = replace(read, trained_on=trained_on)
+        return self._identified(self.suite.data[protocol.data_set.folder], read)
 
     def pretraining(self, method: Method, recipe: PretrainRecipe) -> Parts:
         """Return the parts of a pretraining."""
@@ -94,14 +104,24 @@ class TrialData:
     room: str
     inputs: Inputs
     validated: bool = False  # a part of the training images chooses a setting
+    tested: bool = False  # nothing is trained
+    own_layout: str = ""  # of data that are tested and known by no name
+    trained_on: str = ""  # of a head that is tested: the identity of its data
 
     @classmethod
     def of(cls, protocol: Protocol, inputs: Inputs) -> "TrialData":
         """Return how a protocol's trials read their data."""
-        return cls(protocol.data_set, protocol.room, inputs, protocol.recipe.takes_validation)
+        recipe = protocol.recipe
+        return cls(
+            protocol.data_set, protocol.room, inputs, recipe.takes_validation, recipe.tests_only, recipe.own_layout
+        )
 
     def __call__(self, source: Source) -> str:
         """Return the identity of the splits at `source`, and of samples that come from a file."""
+        if self.tested:
+            layout = layout_of_tested(self.data_set.layout, source, self.own_layout)
+            splits = identify(layout, source, task="tested")
+            return data_identity(splits | ({TRAINED_ON: self.trained_on} if self.trained_on else {}))
         source = with_validation(source, self.data_set, wanted=self.validated)
         task, layout = _read_as(self.data_set, self.room, source)
         splits = identify(layout, source, fraction=self.data_set.subset, subset=self.inputs.list, task=task)

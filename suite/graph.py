@@ -1,4 +1,4 @@
-"""The jobs of a suite and what waits for what: (pretrain | convert) -> trials -> report.
+"""The jobs of a suite and what waits for what: (pretrain | convert) -> trials -> tests of their heads -> report.
 
 Of the SVM and k-NN trials that share features, the first extracts them; the others wait for it and read them. Linear
 probes take those of the test images from the same place, or put them there.
@@ -250,7 +250,8 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
 def _trials(suite: Suite, backbones: dict[str, Job], expected: Expected) -> Iterator[Job]:
     """Yield the trials, protocol by protocol, so that a column of the table fills before the next one begins."""
     first: dict[tuple[object, ...], str] = {}  # by what their features are of: the trials that extract them
-    for measurement in suite.measurements:
+    # What tests a head comes after what trains it.
+    for measurement in sorted(suite.measurements, key=lambda each: bool(each.protocol.recipe.trained_by)):
         for method in suite.methods:
             if not method.wants(measurement.protocol):
                 continue
@@ -304,13 +305,15 @@ def _cell(
         name = f"{method.name}/{protocol.name}/seed{seed}"
         features = _features(method, protocol, seed)
         extracts = first.setdefault(features, name) if features else name
+        trains = f"{method.name}/{protocol.recipe.trained_by}/seed{seed}" if protocol.recipe.trained_by else ""
+        head = ("--head", str(suite.root / trains)) if trains else ()
         yield Job(
             name,
             "trial",
-            (*argv, str(out), "--method", method.name, "--seed", str(seed), *told),
+            (*argv, str(out), "--method", method.name, "--seed", str(seed), *told, *head),
             out,
             partial(_with_seed, parts, seed),
-            needs=needs,
+            needs=(*needs, trains) if trains else needs,
             after=() if extracts == name else (extracts,),
             features=features,
             gpus=measurement.gpus,

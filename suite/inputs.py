@@ -12,12 +12,13 @@ from typing import Any
 
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import list_sha256
-from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import unknown
 from twinbench.protocols.kinds.detector import Evaluator
+from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.scaling import ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
-from twinbench.suite.entries import SuiteError, as_count, as_path
+from twinbench.suite.entries import SuiteError, as_count, as_path, is_text, shown
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ def _scaled(value: object, file: Path, where: str, protocol: Protocol) -> dict[s
         raise SuiteError(f"{where}.scale_to: {error}") from None
 
 
+def _head(value: object, file: Path, where: str, protocol: Protocol) -> dict[str, str]:
+    """Return the setting that names another protocol's head; of which recipe, the suite's own entry of it says."""
+    if not is_text(value):
+        raise SuiteError(f"{where}.head: is {shown(value)}, expected the name of the protocol that trains it")
+    return {"head": head_label(value, find_protocol(value, "transfer").fingerprint)}
+
+
 def _is_detector(protocol: Protocol) -> bool:
     """Say whether a protocol trains a detector."""
     return protocol.room == "detection"
@@ -109,6 +117,7 @@ KEYS = {
     "list": Key(_goes_by_a_list, _list),
     "targets": Key(lambda protocol: protocol.recipe.takes_samples, _samples),
     "evaluator": Key(_is_detector, _evaluator),
+    "head": Key(lambda protocol: bool(protocol.recipe.trained_by), _head, sets=True),
     "scale_to": Key(_is_detector, _scaled, sets=True),
 }
 

@@ -15,7 +15,7 @@ def missing_jobs(jobs: Sequence[Job], active: Iterable[str] = ()) -> list[Job]:
     needed: set[str] = set()
     for trial in trials:
         needed.update(trial.needs)
-    backbones = [job for job in jobs if job.name in needed - settled]
+    backbones = [job for job in jobs if job.kind != "trial" and job.name in needed - settled]
     changing = any(job.kind == "trial" and job.name not in done for job in jobs)
     reports = [job for job in jobs if job.kind == "report" and job.name not in (active if changing else settled)]
     return backbones + trials + reports

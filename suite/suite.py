@@ -38,6 +38,7 @@ from twinbench.suite.entries import (
     shown,
 )
 from twinbench.suite.families import members
+from twinbench.suite.heads import with_heads
 from twinbench.suite.measurements import Measurement, read_measurements
 from twinbench.suite.methods import Method, Series, read_methods
 from twinbench.suite.series import take
@@ -84,12 +85,13 @@ def read_suite(file: Path) -> Suite:
         protocols, names = members(file, protocols, data)
         root = as_path(content["root"], file, f"{file}: root")
         methods, series = read_methods(file, root, data, cluster, names, entries)
+        measurements = read_measurements(file, data, cluster, protocols, methods=len(methods))
         suite = Suite(
             name=as_name(content["name"], f"{file}: name"),
             file=file,
             root=root,
             methods=methods,
-            measurements=read_measurements(file, data, cluster, protocols, methods=len(methods)),
+            measurements=with_heads(file, measurements, dict(protocols), methods),
             data=data,
             protocol_files=own_files,
             cluster=cluster,

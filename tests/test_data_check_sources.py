@@ -204,7 +204,7 @@ def test_a_test_only_set_is_its_class_folders(own: Path, monkeypatch) -> None:
     assert (report.complete, report.counts) == (True, {"test": 2, "classes": 2})
 
 
-@pytest.mark.parametrize("name", ["nyuv2", "imagenet-real"])
+@pytest.mark.parametrize("name", ["nyuv2"])
 def test_what_nothing_reads_yet_is_said(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{name}: nothing here reads its labels yet .*twinbench data show {name}"):
         check(name, tmp_path)

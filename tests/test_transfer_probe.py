@@ -29,8 +29,9 @@ from twinbench.transfer.batches import EpochBatches, NormGroups, collated
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.classifier import Classifier
 from twinbench.transfer.features import feature_loader
-from twinbench.transfer.probe import NotFrozenError, Probe, rate_factor
+from twinbench.transfer.probe import NotFrozenError, Probe
 from twinbench.transfer.probe_checks import ProbeError
+from twinbench.transfer.schedule import rate_factor
 
 TINY = ImageTransform(resize=32, crop=32, shape="center-crop")
 LINEAR = replace(BT_LINEAR, transform=TINY, epochs=3, batch_size=8)
@@ -250,7 +251,7 @@ def test_test_features_have_the_probes_precision(backbone, splits, tmp_path, mon
 
 
 def test_precisions_that_cannot_be_are_refused(backbone, splits, tmp_path):
-    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained computes in fp32 or tf32"):
+    with pytest.raises(ProbeError, match="precision=bf16: a backbone that is trained by SGD computes in fp32 or tf32"):
         probe(backbone, splits, tmp_path, replace(TUNE, precision="bf16"))
     for recipe in (LINEAR, TUNE):
         with pytest.raises(PrecisionError, match="precision tf32 on cpu: expected a GPU"):

@@ -20,11 +20,26 @@ from twinbench.runtime.seeds import draw_seed
 
 
 class EpochBatches:
-    """The batches of one epoch after the other: shuffled by (seed, epoch), every image once, this process's part."""
+    """The batches of one epoch after the other: shuffled by (seed, epoch), every image once, this process's part.
 
-    def __init__(self, images: int, batch_size: int, seed: int, process: Process) -> None:
-        """Cut `images` into global batches of `batch_size`; the last one may be smaller."""
-        self.images, self.batch_size, self.seed, self.process = images, batch_size, seed, process
+    With `repeats` of 3, say, the crops of an image follow each other, three of them, and an epoch has a third of the
+    images (DeiT's repeated augmentation). A crop's key is then (epoch, image, which of them).
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        process: Process,
+        *,
+        repeats: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        """Cut `images` into global batches of `batch_size`; the last one may be smaller, or is dropped."""
+        self.all_images, self.repeats = images, repeats
+        self.images = images // batch_size * batch_size if drop_last else images  # crops an epoch
+        self.batch_size, self.seed, self.process = batch_size, seed, process
         self.epoch = self.first = 0  # which epoch, and from which of its batches on
         self.end = len(self)  # and up to which one, which is not among them
 
@@ -32,12 +47,17 @@ class EpochBatches:
         """Return the number of batches of a whole epoch."""
         return math.ceil(self.images / self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.images)
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        order = np.random.default_rng(draw_seed(self.seed, self.epoch)).permutation(self.all_images)
+        crops = np.repeat(order, self.repeats)
         end = min(self.end * self.batch_size, self.images)
         for start in range(self.first * self.batch_size, end, self.batch_size):
-            mine = order[start : start + self.batch_size][self.process.rank :: self.process.world]
-            yield [(self.epoch, index) for index in mine.tolist()]
+            places = range(start + self.process.rank, min(start + self.batch_size, end), self.process.world)
+            mine = crops[places.start : places.stop : places.step].tolist()
+            if self.repeats == 1:
+                yield [(self.epoch, index) for index in mine]
+            else:
+                yield [(self.epoch, index, place % self.repeats) for index, place in zip(mine, places, strict=True)]
 
 
 class StreamBatches(EpochBatches):
@@ -53,7 +73,7 @@ class StreamBatches(EpochBatches):
         self.among = images
         self._orders: dict[int, np.ndarray] = {}
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         size, before = self.batch_size, self.epoch * len(self)
         for step in range(self.first, self.end):
             start = (before + step) * size

@@ -1,5 +1,6 @@
 """A backbone with a linear head, or one on each of several layers, and what an optimizer does to either."""
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -8,6 +9,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from twinbench.convert.architectures.depth import layer_rates
 from twinbench.convert.architectures.trunk import Trunk
 from twinbench.protocols.kinds.base import Precision
 from twinbench.protocols.kinds.sgd import LAYERS, LayerHead, TrainedRecipe
@@ -16,9 +18,11 @@ from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import draw_seed
 from twinbench.transfer.batches import NormGroups
+from twinbench.transfer.drop_path import DropPaths
 from twinbench.transfer.features import pooled
 from twinbench.transfer.layers import LayerHeads, layer_maps, layer_rows
 
+NORM_EPSILON = 1e-6  # of a head's layer norm: that of timm's transformers
 FROZEN_IMAGES = 128  # through a frozen trunk at a time: the batch of a protocol need not fit
 
 
@@ -29,6 +33,9 @@ class OnTrunk(nn.Module):
     head: Any  # a module that maps (N, *shape) to logits; its subclasses know which
     shape: Size
     groups: NormGroups
+    part: int  # how many of its images a process takes at once, of a trunk that is trained
+    drops: DropPaths  # its blocks that are left out in training
+    has_norm: bool = True  # whether a trunk that is trained has batch norms
     trains_trunk: bool = False
     precision: Precision = "fp32"  # of a frozen trunk
 
@@ -99,7 +106,15 @@ class Classifier(OnTrunk):
             self.shape = shapes[0]
         self.fewest = _fewest_places(recipe, shapes)  # of a map of one image that a norm of a head sees
         trunk.requires_grad_(recipe.train_backbone)
-        self.groups = NormGroups.of(recipe, process) if recipe.train_backbone else NormGroups()
+        self.has_norm = has_batch_norm(trunk)
+        is_grouped = recipe.train_backbone and (self.has_norm or recipe.mixes)
+        self.groups = NormGroups.of(recipe, process) if is_grouped else NormGroups()
+        self.drops = DropPaths(trunk if recipe.train_backbone else nn.Identity())
+        self.part = self.groups.part(recipe)
+        if not is_grouped:
+            self.part = math.ceil(recipe.batch_size / process.world / recipe.accumulate)
+        if recipe.train_backbone:
+            trunk.fix_positions()
         if self.groups.shared:
             synchronize(trunk, torch.device(process.device), self.groups.others)
 
@@ -125,15 +140,25 @@ class Classifier(OnTrunk):
             side = self.recipe.transform.crop
             images = images.new_empty(0, 3, side, side)
         own = self.groups.own
-        if own == 1 or not self.training:
-            return pooled(self.trunk, images, self.recipe.feature)
-        first = pooled(self.trunk, images[::own], self.recipe.feature)
+        if own == 1 or not self.training or not self.has_norm:
+            return self._computed(images)
+        first = self._computed(images[::own])
         features = first.new_empty(len(images), *self.shape)
         features[::own] = first
         with _statistics_kept(self.trunk):
             for group in range(1, min(own, len(images))):
-                features[group::own] = pooled(self.trunk, images[group::own], self.recipe.feature)
+                features[group::own] = self._computed(images[group::own])
         return features
+
+    def _computed(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to features (N, C, h, w), in bf16 if the recipe says so.
+
+        Around all steps there is its other precision, which a backward pass needs too.
+        """
+        if self.recipe.precision != "bf16":
+            return pooled(self.trunk, images, self.recipe.feature)
+        with network_precision("bf16", images.device):
+            return pooled(self.trunk, images, self.recipe.feature).float()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the head's batch norm has no weight decay (VISSL), its bias has (BT code)."""
@@ -141,13 +166,33 @@ class Classifier(OnTrunk):
         heads = self.head.heads if isinstance(self.head, LayerHeads) else [self.head]
         norm = [parameter for head in heads for parameter in head[:-2].parameters()]
         linear = [parameter for head in heads for parameter in head[-1].parameters()]
+        if recipe.decayed == "weights":
+            norm += [parameter for parameter in linear if parameter.ndim == 1]
+            linear = [parameter for parameter in linear if parameter.ndim > 1]
         groups: list[dict[str, Any]] = [{"params": linear, "base": recipe.lr_head, "weight_decay": recipe.weight_decay}]
         if norm:
             groups.append({"params": norm, "base": recipe.lr_head, "weight_decay": 0.0})
-        if recipe.train_backbone:
-            trunk = list(self.trunk.parameters())
-            groups.append({"params": trunk, "base": recipe.lr_backbone, "weight_decay": recipe.weight_decay})
-        return groups
+        return groups + (self._trunk_groups() if recipe.train_backbone else [])
+
+    def _trunk_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of the backbone: by the rate of their depth, and by whether they have weight decay.
+
+        Weights are what modules call so and have more than one axis: matrices, no norms, no embeddings.
+        """
+        recipe = self.recipe
+        names = [name for name, _ in self.trunk.named_parameters()]
+        rates = layer_rates(names, recipe.layer_decay)
+        found: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for (name, parameter), rate in zip(self.trunk.named_parameters(), rates, strict=True):
+            has_decay = recipe.decayed == "all" or (name.endswith("weight") and parameter.ndim > 1)
+            key = recipe.lr_backbone * rate, recipe.weight_decay if has_decay else 0.0
+            found.setdefault(key, []).append(parameter)
+        return [{"params": params, "base": base, "weight_decay": decay} for (base, decay), params in found.items()]
+
+
+def has_batch_norm(trunk: nn.Module) -> bool:
+    """Say whether a backbone computes with statistics of a batch."""
+    return any(isinstance(module, _BatchNorm) for module in trunk.modules())
 
 
 def norm_momentum(batches: int) -> float:
@@ -162,8 +207,12 @@ def _linear_head(
     """Return a fresh classifier of maps (C, h, w), drawn from `seed`; its norm sees the images of all processes."""
     linear = nn.Linear(shape.numel(), classes)
     draw_linear(linear, recipe.head_init_std, torch.Generator().manual_seed(seed))
-    norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
-    norms = [norm(shape[0], affine=recipe.head != "standardized-linear")] if has_norm else []
+    norms: list[nn.Module] = []
+    if has_norm and recipe.has_batch_norm:
+        norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
+        norms.append(norm(shape[0], affine=recipe.head != "standardized-linear"))
+    elif has_norm:
+        norms.append(nn.LayerNorm(shape, eps=NORM_EPSILON))
     return nn.Sequential(*norms, nn.Flatten(), linear)
 
 
@@ -181,8 +230,8 @@ def _side_by_side(
 
 
 def _fewest_places(recipe: TrainedRecipe, shapes: Sequence[Size]) -> int:
-    """Return the fewest places of a map (C, h, w) that stands before a norm; 2, which are enough, where none does."""
-    normed = [head.has_norm for head in recipe.layer_heads] or [recipe.head != "linear"]
+    """Return the fewest places of a map (C, h, w) before a batch norm; 2, which are enough, where none stands."""
+    normed = [head.has_norm and recipe.has_batch_norm for head in recipe.layer_heads] or [recipe.has_batch_norm]
     places = [shape[1:].numel() for shape, has_norm in zip(shapes, normed, strict=True) if has_norm]
     return min(places, default=2)
 

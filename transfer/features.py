@@ -78,6 +78,8 @@ class Seen:
                     f"features {name} of {self.model.name}: it has {len(self.maps)} stages; expected four"
                 )
             return functional.adaptive_avg_pool2d(self.maps[wanted.stage - 6], 1)  # res5 is the last
+        if not wanted.norm:
+            return self.model.tokens(self.images, normed=False)[-1].patches.mean((2, 3), keepdim=True)
         rows = [_class_token(self.model, each) for each in self.tokens[-wanted.blocks :]] if wanted.blocks else []
         if wanted.patches:
             rows.append(self.patches.mean((2, 3)))

@@ -18,7 +18,7 @@ from twinbench.data.required import read_trial_data
 from twinbench.data.samples import DRAWN, PUBLISHED, Samples, TargetsError, fitting, read_samples, samples_sha256
 from twinbench.data.source import Source
 from twinbench.protocols.house import UserError, resolved, setting_values
-from twinbench.protocols.identity import SAMPLES, data_identity
+from twinbench.protocols.identity import SAMPLES, TRAINED_ON, data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
@@ -27,6 +27,7 @@ from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
+from twinbench.transfer.kept_heads import Head, open_head, require_same_head
 from twinbench.transfer.options import Options
 from twinbench.transfer.run import Run
 
@@ -52,7 +53,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     # The group before anything is read: what one process cannot read ends all.
     with deterministic(options.deterministic), process_group(process):
         backbone = _open(asked)
-        data = _Data(asked, options)
+        head = open_head(asked, options.head, backbone)
+        data = _Data(asked, options, head)
         splits = from_main(process, data.splits)  # it asks for the size of every file: once is enough
         identity = TrialData(protocol.data_set.name, data_identity(splits), splits)
         trial = Trial(
@@ -68,10 +70,11 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         log.info("data %s at %s, layout %s, identity %s", identity.name, asked.data, data.layout, identity.sha256)
         result = from_main(process, trial.finished)
         if result:
+            if head:
+                require_same_head(result, head, asked.out)
             log.info("%s: finished before", asked.out)
         else:
-            images = {"train": len(data.train.paths), "test": len(data.test.paths)}
-            require_equal(process, backbone=backbone.sha256, images=images)
+            require_equal(process, backbone=backbone.sha256, images=data.counts, head=head.sha256 if head else "")
             result = _run(trial, backbone, data, process, workers)
     if result and process.is_main and not options.cache:  # also of a trial that was killed right after its result
         shutil.rmtree(asked.out / FEATURES, ignore_errors=True)
@@ -81,8 +84,9 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
 class _Data:
     """The images and labels of a trial, and what else of others' making it rests on."""
 
-    def __init__(self, asked: Asked, options: Options) -> None:
+    def __init__(self, asked: Asked, options: Options, head: Head | None = None) -> None:
         self.protocol, self.source, self.options = asked.protocol, Source.of(asked.data), options
+        self.head = head
         self.samples: Samples | None = read_samples(options.targets) if options.targets else None
         self.images = read_trial_data(asked.protocol, self.source, options.list)
         self.source = self.images.source  # with the name of a validation split
@@ -91,8 +95,22 @@ class _Data:
             if left_out := told_left_out(images):
                 log.warning("%s: of the %s split left out: %s", self.source, split, left_out)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images each split has; a test of a head has no training images."""
+        test = {"test": len(self.test.paths)}
+        return test if self.protocol.recipe.tests_only else {"train": len(self.train.paths)} | test
+
     def splits(self) -> dict[str, str]:
-        """Return what the data identity is made of: both splits, and samples that come from files."""
+        """Return what the data identity is made of: both splits, and samples that come from files.
+
+        Of a test of a head: the test split, and what the head was trained on.
+        """
+        if self.protocol.recipe.tests_only:
+            splits = identify(self.layout, self.source, task="tested", read={"test": self.test}, anew=True)
+            if self.head and self.head.data_sha256:
+                splits[TRAINED_ON] = self.head.data_sha256
+            return splits
         read = {"train": self.train, "test": self.test}
         subset = {"fraction": self.protocol.data_set.subset, "subset": self.options.list}
         task = "classification" if self.images.validation is None else "validated"
@@ -122,6 +140,7 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
         options.solver,
         *_fitting_samples(data, train),
         validation=data.images.validation,
+        head=data.head,
     )
     function = resolved(trial.protocol.recipe.measured_by)
     try:
@@ -134,7 +153,7 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
     found["details"] = found.get("details", {}) | listed | backbone.details
     if options.deterministic:
         found["details"]["deterministic"] = True
-    result = trial.finish(images={"train": len(train.paths), "test": len(test.paths)}, **found)
+    result = trial.finish(images=data.counts, **found)
     for path in run.passing:
         path.unlink(missing_ok=True)
     return result

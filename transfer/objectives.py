@@ -40,10 +40,13 @@ class Objective(Protocol):
 class Accuracies:
     """Top-1 and top-5 of each of several heads, side by side."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        """Take names of metrics: those of the top-5s of all heads, then of the top-1s in the same order."""
+    def __init__(self, names: tuple[str, ...], smoothing: float = 0.0) -> None:
+        """Take names of metrics: those of the top-5s of all heads, then of the top-1s in the same order.
+
+        `smoothing` is what all classes share of the target of a class.
+        """
         self.half = len(names) // 2
-        self.names = names
+        self.names, self.smoothing = names, smoothing
 
     @property
     def headlines(self) -> tuple[str, ...]:
@@ -51,10 +54,15 @@ class Accuracies:
         return self.names[self.half :]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of logits (B, K) or (B, heads, K), summed over images and heads."""
+        """Return the cross-entropy of logits (B, K) or (B, heads, K), summed over images and heads.
+
+        Targets are classes (B,), or what each class has of an image (B, K).
+        """
         flat = logits.flatten(0, -2)
         heads = len(flat) // max(1, len(targets))
-        return functional.cross_entropy(flat, targets.repeat_interleave(heads), reduction="sum")
+        repeated = targets.repeat_interleave(heads, 0)
+        smoothing = 0.0 if repeated.is_floating_point() else self.smoothing  # what is mixed is smoothed already
+        return functional.cross_entropy(flat, repeated, reduction="sum", label_smoothing=smoothing)
 
     def measured(self, scored: Scored, targets: np.ndarray, process: Process) -> dict[str, float]:
         """Return the accuracies, top-1s first."""

@@ -37,6 +37,12 @@ class Options:
             "PATH",
         ),
     ] = None
+    head: Annotated[
+        Path | None,
+        Option(
+            "what tests a trained head: the folder of the finished trial that trained it, on this backbone", "TRIAL"
+        ),
+    ] = None
     deterministic: Annotated[
         bool,
         Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same numbers; slower"),

@@ -34,15 +34,17 @@ from twinbench.runtime.shared import is_there
 from twinbench.runtime.stopping import StopAsked, Stopper, ignore_signals
 from twinbench.transfer.batches import EpochBatches, collated
 from twinbench.transfer.cache import cached_features
-from twinbench.transfer.classifier import Classifier, OnTrunk, norm_momentum
+from twinbench.transfer.classifier import Classifier, OnTrunk, has_batch_norm, norm_momentum
 from twinbench.transfer.features import digest, feature_loader
+from twinbench.transfer.mixing import Mixing
 from twinbench.transfer.objectives import Accuracies, Objective, Scored
 from twinbench.transfer.probe_checks import DivergedError, ProbeError, require_possible, require_variance
-from twinbench.transfer.schedule import cosine
+from twinbench.transfer.schedule import rate_factor
 from twinbench.transfer.transforms import TrainImages, train_transform
 
 STATE = "checkpoint.pth"
 HEAD_IMAGES = 1024  # features of test images through the head at a time
+SECOND_BETA = 0.999  # of Adam, everywhere
 SAVE_SECONDS = 300  # between two checkpoints within an epoch
 
 
@@ -57,13 +59,6 @@ class ProbeOutcome:
     metrics: dict[str, float]  # percent; top1 and top5 of each head unless another objective is given
     curves: dict[str, list[list[float]]]  # the objective's headlines and the loss by epochs trained
     details: dict[str, Any]
-
-
-def rate_factor(recipe: TrainedRecipe, epoch: int) -> float:
-    """Return what every learning rate is multiplied by during `epoch`, counted from 0, where no steps are counted."""
-    if recipe.schedule == "cosine":
-        return cosine(epoch, recipe.epochs)
-    return recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
 
 
 class Probe:
@@ -91,9 +86,12 @@ class Probe:
         """
         self.recipe, self.backbone, self.test, self.identity, self.seed = recipe, backbone, test, identity, seed
         self.process, self.workers, self.path = process or Process(), workers, out / STATE
-        self.cache, self.objective = cache, objective or Accuracies(recipe.metrics())
+        self.cache, self.objective = cache, objective or Accuracies(recipe.metrics(), recipe.smoothing)
         self.process.share(recipe.batch_size, "batch_size")
         self.model = self._new_model(train).to(self.process.device).to(memory_format=torch.channels_last)
+        self.mixing = (
+            Mixing(recipe, len(train.classes), self.model.groups.own, seed, self.process) if recipe.mixes else None
+        )
         self.optimizer = self._new_optimizer()
         self.log = JsonLog(out / "log.jsonl" if self.process.is_main else None)
         self.batches = self._new_batches(len(train.paths))
@@ -103,7 +101,8 @@ class Probe:
         if recipe.norm_momentum == "by-epoch":
             self.model.set_norm_momentum(norm_momentum(len(self.batches)))
         self.inputs = Inputs(backbone.convention, self.process.device)
-        images = TrainImages(train.paths, train.targets, train_transform(recipe.transform, recipe.augmentation), seed)
+        transform = train_transform(recipe.transform, recipe.augmentation, backbone.convention)
+        images = TrainImages(train.paths, train.targets, transform, seed)
         self.loader = DataLoader(
             images,
             batch_sampler=self.batches,
@@ -120,19 +119,25 @@ class Probe:
 
     def _new_model(self, train: LabelledImages) -> OnTrunk:
         """Return the network with a fresh head for images like `train`; ProbeError for what it can't be trained on."""
-        require_possible(self.recipe, self.process.world)
-        model = Classifier(self.backbone.build(), len(train.classes), self.recipe, self.seed, self.process)
-        require_variance(self.recipe, len(train.paths), model.fewest)
+        trunk = self.backbone.build(self.recipe.drop_path)
+        require_possible(self.recipe, self.process.world, has_norm=has_batch_norm(trunk))
+        model = Classifier(trunk, len(train.classes), self.recipe, self.seed, self.process)
+        require_variance(self.recipe, len(train.paths), model.fewest, has_norm=model.has_norm)
         return model
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         """Return what trains the model."""
-        momentum, nesterov = self.recipe.momentum, self.recipe.nesterov
-        return torch.optim.SGD(self.model.parameter_groups(), lr=0.0, momentum=momentum, nesterov=nesterov)
+        recipe, groups = self.recipe, self.model.parameter_groups()
+        if recipe.optimizer == "adamw":
+            return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, SECOND_BETA))
+        return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
     def _new_batches(self, images: int) -> EpochBatches:
         """Return the batches of so many training images."""
-        return EpochBatches(images, self.recipe.batch_size, self.seed, self.process)
+        repeats, drop_last = self.recipe.repeats, self.recipe.drop_last
+        return EpochBatches(
+            images, self.recipe.batch_size, self.seed, self.process, repeats=repeats, drop_last=drop_last
+        )
 
     def _no_loss(self) -> Tensor:
         """Return what losses are added to."""
@@ -148,9 +153,10 @@ class Probe:
         if self.recipe.test_features and len(self.history) < self.epochs:
             _ = self._test_features  # before signals only set a flag: a kill costs a block of them at any time
         done = len(self.history)
-        # A trunk that is trained has convolutions only, and the head products; a frozen one sets its own precision.
-        trunk = self.recipe.precision if self.recipe.train_backbone else "fp32"
-        precision = network_precision(trunk, self.process.device, exact_products=True)
+        # A ResNet that is trained has convolutions only, and the head products, which stay exact; a transformer is made
+        # of products. A frozen trunk sets its own precision, and so does bf16, forwards.
+        trunk = self.recipe.precision if self.recipe.train_backbone and self.recipe.precision != "bf16" else "fp32"
+        precision = network_precision(trunk, self.process.device, exact_products=self.model.has_norm)
         progress = bar(range(self.steps), what="probe", start=done * len(self.batches) + self.step, unit="step")
         stopper = Stopper(self.process.world, self.process.device)
         with precision, progress, stopper:
@@ -203,9 +209,7 @@ class Probe:
 
     def _rate_factor(self, epoch: int, step: int) -> float:
         """Return what every learning rate is multiplied by in a step of an epoch, both counted from 0."""
-        if self.recipe.steps and self.recipe.schedule == "cosine":
-            return cosine(epoch * len(self.batches) + step, self.steps)
-        return rate_factor(self.recipe, epoch)
+        return rate_factor(self.recipe, epoch, step, len(self.batches), self.steps)
 
     def _is_tested(self, epoch: int) -> bool:
         """Say whether an epoch is followed by a test: where steps are counted, epochs may be a dozen of them."""
@@ -226,9 +230,18 @@ class Probe:
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.process.device)
         # A frozen trunk takes parts by itself, and no images are one part of none.
-        part = self.model.groups.part(self.recipe) if self.recipe.train_backbone else max(1, len(images))
-        for some, their_targets in zip(images.split(part), targets.split(part), strict=True):
-            logits, theirs = self.model(self.inputs(some)), their_targets.to(loss.device, non_blocking=True)
+        part = self.model.part if self.recipe.train_backbone else max(1, len(images))
+        epoch = len(self.history)
+        kept = self.model.drops.drawn(len(images), self.recipe.batch_size, (self.seed, epoch, self.step), self.process)
+        if self.mixing:
+            targets = targets.to(loss.device, non_blocking=True)
+            images, targets = self.mixing(self.inputs(images), targets, epoch, self.step)
+        for some, their_targets, factors in zip(
+            images.split(part), targets.split(part), kept.split(part, 1), strict=True
+        ):
+            self.model.drops.use(factors)
+            logits = self.model(some if self.mixing else self.inputs(some))
+            theirs = their_targets.to(loss.device, non_blocking=True)
             summed_loss = self.objective.loss(logits, theirs)
             summed_loss.backward()
             loss += summed_loss.detach()

@@ -15,6 +15,7 @@ from twinbench.runtime.distributed import meet
 from twinbench.runtime.process import Process
 from twinbench.transfer.cache import cached_features
 from twinbench.transfer.features import require_spread
+from twinbench.transfer.kept_heads import Head
 from twinbench.transfer.options import SolverName
 
 Fields = dict[str, Any]  # of a Result
@@ -36,6 +37,7 @@ class Run:
     samples: Samples | None = None  # low-shot: drawn by others; None: drawn from the seed
     samples_are: str = DRAWN  # where they come from, for the result
     validation: np.ndarray | None = None  # which training images an official split chooses a setting on, (N,) bool
+    head: Head | None = None  # of a trial that trains nothing: the classifier that it tests
     passing: list[Path] = field(
         default_factory=list[Path]
     )  # what only a run that goes on needs, of no use beside a result

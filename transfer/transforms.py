@@ -17,13 +17,16 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, functional
 
+from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.data.images import read_rgb
 from twinbench.data.items import ImageList
 from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
+from twinbench.protocols.kinds.augmentation import Augmentation
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.runtime.seeds import draw_seed
+from twinbench.transfer.draws import seeded
+from twinbench.transfer.noise import Erasing, policy_transform
 
 Transform = Callable[[Image], Tensor]
 PLAIN = Augmentation()
@@ -89,17 +92,24 @@ def _sides(height: int, width: int, short: int, whole: Callable[[float], int]) -
     return whole(short * height / width), short
 
 
-def train_transform(recipe: ImageTransform, augmentation: Augmentation = PLAIN) -> Transform:
-    """Return a random transform that draws from torch's global generator.
+def train_transform(
+    recipe: ImageTransform, augmentation: Augmentation = PLAIN, convention: InputConvention = IMAGENET
+) -> Transform:
+    """Return a random transform that draws from torch's global generator, timm's parts from Python's and numpy's too.
 
-    It gives uint8 as above; with lighting float32 of the same scale, which may leave 0 to 255, as the sources' does.
+    It gives uint8 as above; with lighting or erasing float32 of the same scale, which may leave 0 to 255, as the
+    sources' does. `convention` is the network's, which erasing needs.
     """
     steps = [*_train_crop(recipe, augmentation), transforms.RandomHorizontalFlip()]
+    if augmentation.policy:
+        steps.append(policy_transform(augmentation.policy, recipe.crop, augmentation.interpolation))
     if augmentation.jitter:
         steps.append(transforms.ColorJitter(augmentation.jitter, augmentation.jitter, augmentation.jitter))
     steps.append(transforms.PILToTensor())
     if augmentation.lighting:
         steps.append(partial(_lit, augmentation.lighting))
+    if augmentation.erasing:
+        steps.append(Erasing(augmentation.erasing, convention))
     return transforms.Compose(steps)
 
 
@@ -123,7 +133,10 @@ def _lit(deviation: float, image: Tensor) -> Tensor:
 
 
 class TrainImages(Dataset[tuple[Tensor, Any]]):
-    """Training crops by key (epoch, index) -> (input (3, crop, crop), target: a class index, or a row of labels)."""
+    """Training crops by key (epoch, index) -> (input (3, crop, crop), target: a class index, or a row of labels).
+
+    Further numbers of a key tell several crops of one image in an epoch apart.
+    """
 
     def __init__(self, paths: ImageList, targets: Sequence[int] | np.ndarray, transform: Transform, seed: int) -> None:
         """Take the images at `paths` with `targets` (N,) or (N, K); small sets are decoded at once."""
@@ -133,11 +146,10 @@ class TrainImages(Dataset[tuple[Tensor, Any]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Any]:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, ...]) -> tuple[Tensor, Any]:
+        index = key[1]
         image = self.decoded[index] if self.decoded else read_rgb(self.paths[index])
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
+        with seeded(draw_seed(self.seed, *key)):
             return self.transform(image), self.targets[index]
 
 

@@ -14,6 +14,7 @@ from twinbench.data.samples import DRAWN, Samples, samples_sha256
 from twinbench.protocols.kinds.knn import KnnRecipe
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.transfer.kept_heads import keep_head
 from twinbench.transfer.knn import knn_accuracy
 from twinbench.transfer.lowshot import LowShotResult, draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.lowshot_one_vs_rest import STATE as SAMPLES_STATE
@@ -190,10 +191,10 @@ def measure_knn(run: Run) -> Fields | None:
 
 
 def measure_probe(run: Run) -> Fields | None:
-    """Run a linear probe or a fine-tuning recipe; its log lies beside the result, and until then its checkpoint."""
+    """Run a linear probe or a fine-tuning recipe; log and head lie beside the result, until then its checkpoint."""
     recipe: TrainedRecipe = run.recipe
     run.passing.append(run.trial.out / STATE)
-    outcome = Probe(
+    probe = Probe(
         run.backbone,
         recipe,
         run.train,
@@ -204,7 +205,10 @@ def measure_probe(run: Run) -> Fields | None:
         seed=run.trial.seed,
         process=run.process,
         workers=run.workers,
-    ).run()
+    )
+    outcome = probe.run()
     if not run.process.is_main:
         return None
+    if recipe.leaves_head:
+        keep_head(run.trial, probe.model, run.train.classes)
     return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}

@@ -6,7 +6,7 @@ heads and timm's has 6, with tensors of the same shapes.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ from twinbench.convert.named import ModelError
 from twinbench.protocols.house import unknown
 
 Options = tuple[tuple[str, Any], ...]
+VITS = ("VisionTransformer", "Eva")  # timm's classes of vision transformers; DINOv3's is the second
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,31 @@ class LibraryNetwork(Network):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Return the forms of features of its trunk; ResNets can be trained, plain transformers rebuilt by ViTDet."""
-        trained = {TRAINING} if "layer4.0.conv1.weight" in self.shapes() else set[str]()
+        """Return the forms of features of its trunk; plain transformers can be rebuilt by ViTDet.
+
+        ResNets can be trained, since it is known whose statistics their batch norms see together, and timm's vision
+        transformers, which have none.
+        """
+        trained = {TRAINING} if self._is_resnet or self._is_vit else set[str]()
         rebuilt = {PLAIN} if self.plain else set[str]()
         return _empty(self).offers | trained | rebuilt
+
+    @property
+    def _is_resnet(self) -> bool:
+        return "layer4.0.conv1.weight" in self.shapes()
+
+    @property
+    def _is_vit(self) -> bool:
+        return self.library == "timm" and type(_model(_empty(self))).__name__ in VITS
+
+    def with_drop_path(self, rate: float) -> Network:
+        """Return it with blocks that are left out at a rate which rises to `rate`; ModelError where none can be."""
+        if not rate:
+            return self
+        if not self._is_vit:
+            raise self.has_no_drop_path(rate)
+        options = dict(self.options) | {"drop_path_rate": rate}
+        return replace(self, options=tuple(sorted(options.items())))
 
     @property
     def plain(self) -> PlainVit | None:

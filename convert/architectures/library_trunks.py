@@ -18,6 +18,7 @@ class LibraryTrunk(Trunk):
         super().__init__()
         self.model, self.name, self.positions = model, name, positions
         self._original: Tensor | None = None  # position embeddings as the file has them
+        self._are_fixed = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what enters the classifier (N, F)."""
@@ -50,7 +51,7 @@ class LibraryTrunk(Trunk):
 
         Where there is no rule of an origin's, timm's own is applied inside its forward pass.
         """
-        if self.positions is None:
+        if self.positions is None or self._are_fixed:
             return
         held: Any = self.model.pos_embed
         original = held.detach().clone() if self._original is None else self._original
@@ -61,6 +62,10 @@ class LibraryTrunk(Trunk):
         fitted = at_grid(original.to(held.device), grid, self.positions)
         if fitted.shape != held.shape or not torch.equal(fitted, held):
             self.model.pos_embed = nn.Parameter(fitted, requires_grad=held.requires_grad)
+
+    def fix_positions(self) -> None:
+        """Keep position embeddings as they are: fitted anew, they would lose in every step what they have learned."""
+        self._are_fixed = True
 
 
 class TimmTrunk(LibraryTrunk):
@@ -75,7 +80,7 @@ class TimmTrunk(LibraryTrunk):
     def tokens(self, images: Tensor, last: int = 1, *, normed: bool = True) -> Sequence[Tokens]:
         """Return the tokens after each of the `last` blocks, normalised by the final norm unless told otherwise."""
         if TOKENS not in self.offers:
-            return super().tokens(images, last)
+            return super().tokens(images, last, normed=normed)
         model: Any = self.model
         _require_blocks(self.name, len(model.blocks), last)
         found = self._run(lambda: self._intermediates(images, last, norm=normed, return_prefix_tokens=True), images)

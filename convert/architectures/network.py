@@ -13,6 +13,7 @@ from torch import Tensor
 from twinbench.convert.architectures.plain import PlainVit
 from twinbench.convert.architectures.shapes import COUNTER, Shapes, expected_shapes
 from twinbench.convert.architectures.trunk import DETECTOR, MAPS, POOLED, TRAINING, Trunk
+from twinbench.convert.named import ModelError
 
 RANDOM_SEED = 0
 
@@ -43,6 +44,16 @@ class Network(ABC):
     @abstractmethod
     def shapes(self) -> Shapes:
         """Return its tensors' names and shapes in the order of its state dict, which is what a file must hold."""
+
+    def with_drop_path(self, rate: float) -> "Network":
+        """Return it with blocks that are left out at a rate which rises to `rate`; ModelError where none can be."""
+        if not rate:
+            return self
+        raise self.has_no_drop_path(rate)
+
+    def has_no_drop_path(self, rate: float) -> ModelError:
+        """Return the error of who asks for it."""
+        return ModelError(f"drop_path={rate:g}: {self.name} has no blocks that can be left out; expected drop_path=0")
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a file's note keeps of it; empty where the tensors tell."""

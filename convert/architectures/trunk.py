@@ -51,6 +51,9 @@ class Trunk(nn.Module):
             return self.maps(images, last=1)[-1]
         raise self.lacks(PATCHES, "patches, neither tokens nor maps")
 
+    def fix_positions(self) -> None:
+        """Keep position embeddings as the last images had them, and train these: all further images are of one size."""
+
     @property
     def grain(self) -> int:
         """What the sides of its images must be multiples of, in pixels: a transformer's patches have no parts."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from twinbench.data.checking.targets import PARTS
 from twinbench.data.errors import DataError, unreadable
@@ -17,7 +16,7 @@ from twinbench.data.folders.imagenet import CLASSES, LISTS, LISTS_SHA256, list_s
 from twinbench.data.folders.pool import read_pool
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages, require_same_classes
-from twinbench.data.layouts import LAYOUTS, read_labelled
+from twinbench.data.layouts import LAYOUTS, TESTED, read_images, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.shapes import shows_an_area
 from twinbench.data.objects.split import Findings, ObjectSplit
@@ -230,13 +229,10 @@ def _pixels(layout: str, source: Source, findings: Survey) -> None:
                 findings.remarks.append(f"{name}: {unseen}")
 
 
-def _only_tests(source: Source, findings: Survey) -> None:
-    """Survey a folder of class folders that is only tested on: its images, which train nothing."""
-    folder = source.folder("a check of test images")
-    whole = Path(os.path.abspath(folder))
-    alone = Source(str(whole.parent), options={"train": whole.name, "test": whole.name})
+def _only_tests(layout: str, source: Source, findings: Survey) -> None:
+    """Survey a data set that is only tested on: its images, which train nothing."""
     with findings.noting("layout"):
-        images = read_labelled("imagenet", alone, "test")
+        images = read_images(layout, source, "test")
         findings.add("test", Split(images.paths, is_test=True), images.classes)
         findings.left_out |= {f"test: {why}": count for why, count in images.left_out.items()}
 
@@ -265,7 +261,7 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "inat": partial(_labelled, "inat", ("train", "val")),
     "places": partial(_labelled, "places", ("train", "val")),
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read
-    "only tests": _only_tests,
+    **{layout: partial(_only_tests, layout) for layout in TESTED},
     "pool": _pool,
     "boxes": _boxes,
 }

@@ -107,7 +107,7 @@ def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
         found = {"2007-trainval": train, "2007-test": test}
     elif way == "voc":
         found = {**dict(entry.about.splits), "trainval07+12": train, "2007-test": test}
-    elif way == "only tests":
+    elif entry.trains_on:
         found = {"test": test}
     return {**{name: count for name, count in found.items() if count}, "classes": entry.classes}
 
@@ -145,8 +145,6 @@ def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
         )
     if not source.is_folder:
         return source, "labelled"
-    if entry.trains_on:
-        return source, "only tests"
     if entry.layout == "voc":
         return source, "voc07" if entry.tasks == ("multi-label",) else "voc"
     if entry.layout:

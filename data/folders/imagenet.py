@@ -46,7 +46,7 @@ def read_imagenet(source: Source, split: str, fraction: str = "100%", subset: Pa
         return read_flat(source, folder, classes)
     walk = Walk(root)
     _require_classes(source, classes, walk.classes(folder), folder.name)
-    names, counts = _images(folder, classes, walk)
+    names, counts = class_images(folder, classes, walk)
     targets = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     sources = (train if train.is_dir() else folder, *walk.empty)  # whose folders are the classes; where images may come
     if fraction != "100%":
@@ -56,7 +56,7 @@ def read_imagenet(source: Source, split: str, fraction: str = "100%", subset: Pa
     return LabelledImages(names, targets, classes, root=root, sources=sources, left_out=dict(walk.left_out))
 
 
-def _images(folder: Path, classes: tuple[str, ...], walk: Walk) -> tuple[PathList, list[int]]:
+def class_images(folder: Path, classes: tuple[str, ...], walk: Walk) -> tuple[PathList, list[int]]:
     """Return the images of all classes, class by class, and how many each has; DataError for a class without."""
     counts = [0] * len(classes)
 

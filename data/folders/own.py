@@ -44,6 +44,17 @@ def layout_of(given: str, source: Source, task: str = "classification") -> str:
     return given or sniff_layout(source, task)
 
 
+def layout_of_tested(given: str, source: Source, own: str) -> str:
+    """Return the layout of a set that only tests: the `given` one; else as `layout_of` sees it, or else its `own`."""
+    if given or not source.is_folder:
+        return layout_of(given, source)
+    require_is_folder(source.path, "a data set for classification")
+    try:
+        return sniff_layout(source, "classification")
+    except DataError:
+        return own
+
+
 def sniff_layout(data: Path | Source, task: str) -> str:
     """Return the layout of the folder `data`, of those that hold data of `task`; DataError unless it is just one."""
     source = Source.of(data)

@@ -20,6 +20,10 @@ Layout = Literal[
     "cityscapes-pixels",
     "ade20k-pixels",
     "pixels",
+    "test-classes",
+    "test-numbers",
+    "imagenet-real",
+    "corruptions",
     "",
 ]
 Subset = Literal["100%", "10%", "5%", "2%", "1%"]  # of the training images, by a list

@@ -59,6 +59,7 @@ _HENDRYCKS = "https://people.eecs.berkeley.edu/~hendrycks/"
 IMAGENET_V2 = DataSet(
     "imagenet-v2",
     SINGLE,
+    "test-numbers",
     classes=1000,
     images=(0, 10_000),
     trains_on="imagenet",
@@ -81,17 +82,18 @@ IMAGENET_V2 = DataSet(
 IMAGENET_REAL = DataSet(
     "imagenet-real",
     ("multi-label",),
+    "imagenet-real",
+    "imagenet",
     classes=1000,
-    images=(0, 50_000),
-    is_read=False,
+    images=(0, 46_837),
     trains_on="imagenet",
     about=About(
         title="ImageNet's val with reassessed labels",
-        source="google-research/reassessed-imagenet, README.md",
-        splits=(("val", 50_000),),
+        source="google-research/reassessed-imagenet, README.md; the labels counted in real.json",
+        splits=(("val", 50_000), ("labelled", 46_837)),
         metric="top-1 among an image's labels; images without a label are left out",
         home="https://github.com/google-research/reassessed-imagenet",
-        get="the images are ImageNet's val",
+        get="the images are ImageNet's val; real.json lies beside it, or is named: FOLDER?labels=FILE",
         files=(  # TFDS url_checksums/imagenet2012_real.txt
             File(
                 "https://raw.githubusercontent.com/google-research/reassessed-imagenet/master/real.json",
@@ -103,6 +105,7 @@ IMAGENET_REAL = DataSet(
 IMAGENET_A = DataSet(
     "imagenet-a",
     SINGLE,
+    "test-classes",
     classes=200,
     images=(0, 7500),
     trains_on="imagenet",
@@ -123,6 +126,7 @@ IMAGENET_A = DataSet(
 IMAGENET_R = DataSet(
     "imagenet-r",
     SINGLE,
+    "test-classes",
     classes=200,
     images=(0, 30_000),
     trains_on="imagenet",
@@ -143,6 +147,7 @@ IMAGENET_R = DataSet(
 IMAGENET_SKETCH = DataSet(
     "imagenet-sketch",
     SINGLE,
+    "test-classes",
     classes=1000,
     images=(0, 50_000),
     trains_on="imagenet",
@@ -153,6 +158,24 @@ IMAGENET_SKETCH = DataSet(
         metric="top-1 of a head trained on ImageNet",
         home="https://github.com/HaohanWang/ImageNet-Sketch",
         get="a Google Drive link there, 7.8 GB",
+    ),
+)
+IMAGENET_C = DataSet(
+    "imagenet-c",
+    SINGLE,
+    "corruptions",
+    classes=1000,
+    images=(0, 3_750_000),
+    trains_on="imagenet",
+    about=About(
+        title="ImageNet-C, common corruptions",
+        source="arXiv:1903.12261, section 4.1: 15 corruptions, 5 severities each, of ImageNet's val",
+        splits=(("test", 3_750_000),),
+        metric="top-1, mean over 15 corruptions by 5 severities",
+        home="https://github.com/hendrycks/robustness",
+        get="blur.tar, digital.tar, noise.tar and weather.tar from zenodo.org/records/2235448, unpacked in one folder; "
+        "the four corruptions of extra.tar are left out",
+        note="its JPEGs are 224 pixels a side and are shown as they are",
     ),
 )
 
@@ -197,4 +220,4 @@ PLACES205 = DataSet(
 )
 
 PAPER = (IMAGENET, IMAGENET_10PCT, IMAGENET_1PCT, INAT18, PLACES205)
-SIBLINGS = (IMAGENET_V2, IMAGENET_REAL, IMAGENET_A, IMAGENET_R, IMAGENET_SKETCH)
+SIBLINGS = (IMAGENET_V2, IMAGENET_REAL, IMAGENET_A, IMAGENET_R, IMAGENET_SKETCH, IMAGENET_C)

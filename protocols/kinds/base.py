@@ -60,11 +60,19 @@ class Recipe:
     later: ClassVar[tuple[str, ...]] = ()  # fields younger than the kind: at their defaults no part of a fingerprint
     takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
     takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
+    tests_only: ClassVar[bool] = False  # trains nothing: a classifier that is there already is tested
+    leaves_head: ClassVar[bool] = False  # beside its result: a classifier that others may test
+    own_layout: ClassVar[str] = ""  # of what only tests: how data lie that are known by no name
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks whose data it runs on."""
         raise NotImplementedError
+
+    @property
+    def trained_by(self) -> str:
+        """The name of the protocol whose trial leaves the head that is tested; empty where there is none."""
+        return ""
 
     def metrics(self) -> tuple[str, ...]:
         """Return the names of what it measures, in percent.

@@ -7,6 +7,7 @@
 | `class-4` | those of the last 4 blocks (or any number), the last block's last | transformers |
 | `patches` | the mean of the last block's patches, or of the last stage's map | both |
 | `class+patches`, `class-4+patches` | the one before the other | transformers |
+| `prenorm-patches` | the same before the final norm: MAE's, for a head with a norm of its own | transformers |
 | `res2` to `res5` | the mean of a stage's map | networks with stages |
 | `res5-avg6` | 6 x 6 averages of res5's map, stride 1: VISSL's | networks with stages |
 """
@@ -21,10 +22,10 @@ from twinbench.protocols.ranges import Range
 # What of a backbone a recipe takes: a form of features, of which `patches` are a transformer's or a map's, or a use.
 Takes = Literal["pooled", "maps", "tokens", "patches", "training", "detector", "plain"]
 
-GAP, RES5_AVG6 = "gap", "res5-avg6"
+GAP, RES5_AVG6, PRENORM = "gap", "res5-avg6", "prenorm-patches"
 _TOKENS = re.compile(r"class(?:-([1-9]\d?))?(\+patches)?")
 _STAGES = {f"res{stage}": stage for stage in range(2, 6)}
-_WORDS = "gap, class, class-4, patches, class+patches, class-4+patches, res2 to res5, or res5-avg6"
+_WORDS = "gap, class, class-4, patches, class+patches, class-4+patches, prenorm-patches, res2 to res5, or res5-avg6"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Form:
     blocks: int = 0  # whose class tokens are taken
     patches: bool = False  # the mean of the last block's, or of the last map
     stage: int = 0  # whose map is averaged: 2 to 5
+    norm: bool = True  # a transformer's final one, before the mean
 
 
 @cache
@@ -44,6 +46,8 @@ def form(name: str) -> Form | None:
         return Form("pooled")
     if name == RES5_AVG6:
         return Form("maps")
+    if name == PRENORM:
+        return Form("tokens", patches=True, norm=False)
     if name == "patches":
         return Form("patches", patches=True)
     if name in _STAGES:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, ClassVar, Literal
 
+from twinbench.protocols.kinds.augmentation import Augmentation, Interpolation
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, Takes, rows, takes
 from twinbench.protocols.kinds.poolings import POOLING, pooling_form
-from twinbench.protocols.kinds.sgd import Augmentation, Interpolation, NormMomentum
+from twinbench.protocols.kinds.sgd import NormMomentum
 from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, Range
 
 PATCH = 16  # pixels a side: most transformers', which tells what their tokens take on disk
@@ -55,6 +56,10 @@ class HeadsRecipe(Recipe):
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
     steps: ClassVar[int] = 0
+    repeats: ClassVar[int] = 1
+    drop_last: ClassVar[bool] = False
+    smoothing: ClassVar[float] = 0.0
+    mixes: ClassVar[bool] = False
     norm_momentum: ClassVar[NormMomentum] = "torch"
 
     transform: ImageTransform

@@ -12,6 +12,7 @@ from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
+from twinbench.protocols.kinds.tested import CorruptionTestRecipe, HeadTestRecipe
 
 _CLASSES = (
     SvmRecipe,
@@ -31,6 +32,8 @@ _CLASSES = (
     FineTuningRecipe,
     HeadsRecipe,
     FineTuningSearchRecipe,
+    HeadTestRecipe,
+    CorruptionTestRecipe,
     DetectionRecipe,
     SegmentationRecipe,
     LinearSegmenterRecipe,

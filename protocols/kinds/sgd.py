@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from twinbench.protocols.kinds.augmentation import POLICY, Augmentation, Interpolation, TrainCrop
 from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import FEATURE, GAP, Takes, takes
-from twinbench.protocols.ranges import ABOVE_0, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, RISING, Range
+from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, RISING, Range
 
 STAGES = ("conv1", "res2", "res3", "res4", "res5")  # whose maps are pooled; conv1 is the stem before its own pooling
 AVERAGE, BARE = "res5avg", "res5avg-linear"  # res5's global average, and the same without a norm before the classifier
@@ -24,25 +25,11 @@ PADDINGS = Range(
     f"{len(STAGES)} whole numbers of at least 0, one {_EACH}",
 )
 
-TrainCrop = Literal["resized", "random", "none"]
-Interpolation = Literal["bilinear", "bicubic"]
 # The part that a batch has in the running statistics of a trained trunk's batch norms: PyTorch's tenth; or, of an epoch
 # of s batches, 10 / s where that is less.
 NormMomentum = Literal["torch", "by-epoch"]
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How a training image differs from a test image; each is mirrored half of the time.
-
-    `resized`: a crop of 8 to 100 % of the image, at any place. `random`: the test image's size before its crop, and of
-    that the crop at any place. `none`: as at test time.
-    """
-
-    crop: TrainCrop = "resized"
-    jitter: float = 0.0  # brightness, contrast and saturation by factors of 1 - jitter to 1 + jitter
-    lighting: float = 0.0  # deviation of AlexNet's shift along ImageNet's principal colours
-    interpolation: Interpolation = "bilinear"  # of resized crops; those of other crops are the transform's
+Optimizer = Literal["sgd", "adamw"]
+Decayed = Literal["all", "weights"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +57,11 @@ class SgdRecipe(Recipe):
     momentum: Annotated[float, MOMENTUM]
     nesterov: bool
     weight_decay: Annotated[float, FROM_0]
-    schedule: Literal["cosine", "steps"]  # both change once an epoch
+    schedule: Literal["cosine", "steps", "cosine-by-step", "cosine-met", "cosine-late"]  # see transfer/schedule.py
     milestones: Annotated[tuple[int, ...], RISING]  # epochs after which the rate drops (steps)
     gamma: Annotated[float, ABOVE_0]  # factor of a drop (steps)
-    # standardized: by a batch norm without scale and shift of its own
-    head: Literal["linear", "batchnorm-linear", "standardized-linear"]
+    # standardized: by a batch norm without scale and shift of its own; layernorm: of each image by itself
+    head: Literal["linear", "batchnorm-linear", "standardized-linear", "layernorm-linear"]
     head_init_std: Annotated[float, FROM_0]  # of a normal distribution, bias 0; 0: PyTorch's own draw, bias too
     precision: Precision = "fp32"  # of the network; no bf16 where it is trained; the head is float32
 
@@ -87,6 +74,11 @@ class SgdRecipe(Recipe):
     def augmentation(self) -> Augmentation:
         """What is done to training images: PyTorch's crop of ImageNet training."""
         return Augmentation()
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Say whether its head begins with a batch norm, which needs a whole batch."""
+        return self.head in ("batchnorm-linear", "standardized-linear")
 
     @property
     def layer_heads(self) -> tuple[LayerHead, ...]:
@@ -123,6 +115,19 @@ class FrozenRecipe(SgdRecipe):
     norm_groups: ClassVar[int] = 1
     steps: ClassVar[int] = 0
     norm_momentum: ClassVar[NormMomentum] = "torch"
+    optimizer: ClassVar[Optimizer] = "sgd"
+    warmup_epochs: ClassVar[int] = 0
+    warmup_start: ClassVar[float] = 0.0
+    rate_floor: ClassVar[float] = 0.0
+    layer_decay: ClassVar[float] = 1.0
+    decayed: ClassVar[Decayed] = "all"
+    drop_path: ClassVar[float] = 0.0
+    smoothing: ClassVar[float] = 0.0
+    mixup: ClassVar[float] = 0.0
+    cutmix: ClassVar[float] = 0.0
+    mixes: ClassVar[bool] = False
+    repeats: ClassVar[int] = 1
+    drop_last: ClassVar[bool] = False
 
     train_crop: TrainCrop = "resized"
     jitter: Annotated[float, FROM_0] = 0.0
@@ -147,6 +152,7 @@ class ProbeRecipe(FrozenRecipe):
     """A linear classifier on a frozen backbone."""
 
     kind: ClassVar[str] = "probe"
+    leaves_head: ClassVar[bool] = True
 
     feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
 
@@ -164,6 +170,11 @@ class ProbeRecipe(FrozenRecipe):
     def takes(self) -> Takes:
         """What its features are made of."""
         return takes(self.feature)
+
+    @property
+    def megabytes(self) -> float:
+        """The head that is kept, for 1000 classes."""
+        return 9.0
 
     @property
     def passing_megabytes(self) -> float:
@@ -227,17 +238,63 @@ class FineTuningRecipe(SgdRecipe):
     """A classifier and the backbone below it, trained together."""
 
     kind: ClassVar[str] = "fine-tuning"
-    later: ClassVar[tuple[str, ...]] = ("steps", "norm_momentum")
+    leaves_head: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = (
+        "steps",
+        "norm_momentum",
+        "optimizer",
+        "warmup_epochs",
+        "warmup_start",
+        "rate_floor",
+        "layer_decay",
+        "decayed",
+        "drop_path",
+        "smoothing",
+        "mixup",
+        "cutmix",
+        "train_interpolation",
+        "policy",
+        "erasing",
+        "repeats",
+        "drop_last",
+    )
     train_backbone: ClassVar[bool] = True
 
     feature: Annotated[str, FEATURE] = GAP  # by name: kinds/forms.py
     lr_backbone: Annotated[float, FROM_0]
     accumulate: Annotated[int, COUNT] = 1  # parts of each of norm_groups, one after the other
-    norm_groups: Annotated[int, COUNT] = 1  # of a batch, whose statistics the batch norm sees: the reference's GPUs
+    # Groups of a batch, the reference's GPUs: whose statistics the batch norm sees, and within which images are mixed.
+    norm_groups: Annotated[int, COUNT] = 1
     # Its epochs end after so many; a cosine then falls with each of them, and the last alone is followed by a test. 0:
     # all epochs, each followed by a test; a cosine falls with each epoch
     steps: Annotated[int, COUNT_OR_NONE] = 0
     norm_momentum: NormMomentum = "torch"
+    optimizer: Optimizer = "sgd"  # adamw: momentum is its first beta, the second is 0.999
+    warmup_epochs: Annotated[int, COUNT_OR_NONE] = 0  # over which a rate rises
+    warmup_start: Annotated[float, CHANCE] = 0.0  # from this part of it
+    rate_floor: Annotated[float, CHANCE] = 0.0  # the part of a rate that a cosine falls to
+    layer_decay: Annotated[float, ABOVE_0] = 1.0  # of the rate, from each block of the backbone to the one before it
+    decayed: Decayed = "all"  # by weight_decay; weights: no biases, norms, position embeddings or class tokens
+    drop_path: Annotated[float, MOMENTUM] = 0.0  # of a transformer's last block; rises linearly from 0
+    smoothing: Annotated[float, MOMENTUM] = 0.0  # of labels: what all classes share of a target
+    # Of the beta distribution that says how two images are mixed, once for each of norm_groups; both: one or the other.
+    mixup: Annotated[float, FROM_0] = 0.0
+    cutmix: Annotated[float, FROM_0] = 0.0
+    train_interpolation: Interpolation = "bilinear"  # of the training crops
+    policy: Annotated[str, POLICY] = ""  # RandAugment by timm's name
+    erasing: Annotated[float, CHANCE] = 0.0  # how often a rectangle of an image is noise
+    repeats: Annotated[int, COUNT] = 1  # crops of an image that follow each other; an epoch has fewer images then
+    drop_last: bool = False  # an epoch ends with its last whole batch
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training images."""
+        return Augmentation(interpolation=self.train_interpolation, policy=self.policy, erasing=self.erasing)
+
+    @property
+    def mixes(self) -> bool:
+        """Say whether training images are each two."""
+        return self.mixup > 0 or self.cutmix > 0
 
     @property
     def takes(self) -> Takes:
@@ -245,20 +302,31 @@ class FineTuningRecipe(SgdRecipe):
         return "training"
 
     @property
+    def megabytes(self) -> float:
+        """The network that is kept, for 1000 classes."""
+        return 103.0
+
+    @property
     def passing_megabytes(self) -> float:
-        """Backbone, head, momentum."""
-        return 300.0
+        """Backbone, head, momentum; with adamw, which few ResNets see, those of a ViT-B."""
+        return 1100.0 if self.optimizer == "adamw" else 300.0
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """Gradients of a trained trunk need more than bfloat16's eight bits.
+        """SGD's steps on a trained trunk need more than bfloat16's eight bits; Adam's are divided by their own size.
 
         Groups are of one size.
         """
         yield from super().rules()
-        if self.precision == "bf16":
-            yield "precision", "fp32 or tf32 where the backbone is trained"
+        if self.optimizer == "adamw" and self.nesterov:
+            yield "nesterov", "false where optimizer=adamw"
+        if self.optimizer == "sgd" and self.precision == "bf16":
+            yield "precision", "fp32 or tf32 where the backbone is trained by optimizer=sgd"
         if self.batch_size % self.norm_groups:
             yield "norm_groups", "a divisor of batch_size"
+        if self.schedule == "steps" and self.warmup_epochs:
+            yield "warmup_epochs", "0 where schedule=steps"
+        if self.warmup_epochs >= self.epochs:
+            yield "warmup_epochs", f"fewer than epochs={self.epochs}"
 
 
 TrainedRecipe = ProbeRecipe | LayerProbeRecipe | FineTuningRecipe
