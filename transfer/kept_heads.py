@@ -27,7 +27,7 @@ from twinbench.protocols.schema import ProtocolError
 from twinbench.report.asked import Asked
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial
-from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.classifier import Classifier, OnTrunk
 
 log = logging.getLogger(__name__)
 FILE, RESULT = "head.pth", "result.json"
@@ -59,10 +59,10 @@ class Head:
         return {"head": self.label, "head_sha256": self.sha256, "head_outputs": self.outputs}
 
 
-def keep_head(trial: Trial, network: Classifier, classes: tuple[str, ...]) -> None:
+def keep_head(trial: Trial, network: OnTrunk, classes: tuple[str, ...]) -> None:
     """Write the head of `network`, which a trial has trained, beside its result."""
-    recipe, protocol = network.recipe, trial.protocol
-    part = network if recipe.train_backbone else network.head
+    protocol = trial.protocol
+    part = network if network.trains_trunk else network.head
     held = {
         "format": 1,
         "protocol": protocol.name,
