@@ -186,3 +186,22 @@ def test_a_bias_is_not_foretold_to_shrink_with_the_penalty() -> None:
 def test_splits_of_row_numbers_count_each_row() -> None:
     splits = of_rows(3, torch.tensor([0, 2, 2]), torch.tensor([1]))
     assert splits.tolist() == [[1, 0], [0, 1], [2, 0]]
+
+
+@pytest.mark.parametrize("columns", [65, 513])
+def test_between_aligned_rows_are_zeros_whatever_memory_held_before(columns: int) -> None:
+    """Uninitialised, they made of bfloat16 products of an odd number of columns no numbers, by chance."""
+    whole = aligned(50, columns, torch.empty(0), torch.bfloat16)
+    beyond = torch.as_strided(whole, (50, whole.stride(0) - columns), (whole.stride(0), 1), columns)
+    assert beyond.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("axes", [64, 65])
+def test_rough_products_are_near_exact_ones_whatever_memory_held_before(axes: int) -> None:
+    x = torch.randn(300, axes, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        torch.full((300, 2 * axes), torch.nan)  # freed at once, and handed out again
+        rows = AxisRows.of(x, bias=True)
+    w = torch.randn(2, 3, axes + 1, generator=torch.Generator().manual_seed(1))
+    exact = rows.onto_rows(w)
+    assert (rows.onto_rows(w, rough=True) - exact).abs().max() < 0.02 * exact.abs().max()

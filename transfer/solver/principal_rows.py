@@ -102,13 +102,15 @@ def self_product(x: Tensor) -> Tensor:
 
 
 def aligned(rows: int, columns: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return an empty (rows, columns), on the device of `like`, whose rows begin at multiples of 64 bytes.
+    """Return zeros (rows, columns), on the device of `like`, whose rows begin at multiples of 64 bytes.
 
     Products with rows of 2049 numbers, one behind the other, take up to half as long again; so do those with rows a
-    power of two apart, which meet in the same places of the cache: the rows are an odd multiple apart.
+    power of two apart, which meet in the same places of the cache: the rows are an odd multiple apart. Between them are
+    zeros, too: a processor's bfloat16 products of an odd number of columns read one more, times 0, which of what
+    memory held before may be no number.
     """
     step = ALIGNED // dtype.itemsize
-    return like.new_empty(rows, step * (-(-columns // step) | 1), dtype=dtype)[:, :columns]
+    return like.new_zeros(rows, step * (-(-columns // step) | 1), dtype=dtype)[:, :columns]
 
 
 def rough_type(device: torch.device) -> torch.dtype:
