@@ -21,7 +21,7 @@ from twinbench.protocols.ranges import (
 
 STAGES = 4  # of a ResNet: res2 to res5
 DILATIONS = COUNT.of_each(
-    f"{STAGES} whole numbers of at least 1, one a stage, for example 1,1,2,4, or none", empty=True
+    f"{STAGES} whole numbers of at least 1, one a stage, for example 1,1,2,4; or nothing", empty=True
 )
 BETAS = MOMENTUM.of_each("two numbers of at least 0 and below 1")
 AREA = Range(lambda values: len(values) == 2 and 0 < values[0] <= values[1] <= 1, "")
