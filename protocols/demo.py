@@ -238,11 +238,10 @@ def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRe
     return replace(
         recipe,
         batch_size=8,
-        steps=tuple(step * LINEAR_ITERATIONS // recipe.iterations for step in recipe.steps),
         iterations=LINEAR_ITERATIONS,
-        long_side=384 if recipe.long_side else 0,
+        long_side=384,
         short_side=192,
-        crop=96 if recipe.train_crop == "scaled" else 192,
+        crop=96,
     )
 
 
@@ -276,7 +275,9 @@ OF_RESNETS = tuple(paper for paper in finetuning.PROTOCOLS if paper.name.endswit
 # Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
 HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
 _IMAGES = classification.PROTOCOLS + OF_RESNETS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
-PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + dense.PROTOCOLS
+# Not NeCo's: nothing normalises what its head is fed, which fits a transformer's patches, and the demo has none.
+DENSE = tuple(paper for paper in dense.PROTOCOLS if paper.name != "voc12-linear-neco")
+PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + DENSE
 _SCALED = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
 )
