@@ -27,7 +27,8 @@ demo: setup
 # Files by their names: by the number of their tests, which is the default, files of a few long tests are the last.
 # Training in forked processes goes by itself: torch refuses it once its autograd has threads, as some tests leave it.
 FORKING := $(addprefix tests/test_,data_sources.py dense_processes.py detection_parallel.py pretrain_parallel.py \
-    pretrain_run.py transfer_cache.py transfer_command.py transfer_processes.py)
+    pretrain_run.py transfer_attentive.py transfer_cache.py transfer_command.py transfer_finetune12.py \
+    transfer_finetuning.py transfer_heads.py transfer_processes.py)
 IN_PARALLEL := -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 test: setup
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(addprefix --ignore ,tests/slurm_cluster tests/gpu $(FORKING))
