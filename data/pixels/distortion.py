@@ -5,6 +5,8 @@ saturation by 0.5 to 1.5, hue up to 18 of OpenCV's 180 degrees. Contrast comes b
 Draws are from numpy's global generator, which the position in the stream seeds.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 BRIGHTNESS, HUE = 32, 18
@@ -12,22 +14,40 @@ LOWEST, HIGHEST = 0.5, 1.5  # of contrast and saturation
 SHIFT = 12  # OpenCV's 8-bit HSV divides by tables of whole numbers of this many bits
 
 
+Change = Callable[[np.ndarray], np.ndarray]  # of an image (H, W, 3), at random
+
+
 def distorted(image: np.ndarray) -> np.ndarray:
     """Return the RGB `image` (H, W, 3), uint8, distorted at random."""
+    return distorted_by(image, _other_saturation, _other_hue)
+
+
+def distorted_by(image: np.ndarray, other_saturation: Change, other_hue: Change) -> np.ndarray:
+    """Return what `distorted` does, with another library's saturation and hue."""
     if _coin():
         image = _scaled(image, 1.0, np.random.uniform(-BRIGHTNESS, BRIGHTNESS))
     contrast_first = _coin()
     if contrast_first:
         image = _contrast(image)
     if _coin():
-        hsv = to_hsv(image)
-        hsv[..., 1] = _scaled(hsv[..., 1], np.random.uniform(LOWEST, HIGHEST), 0.0)
-        image = to_rgb(hsv)
+        image = other_saturation(image)
     if _coin():
-        hsv = to_hsv(image)
-        hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-HUE, HUE)) % 180
-        image = to_rgb(hsv)
+        image = other_hue(image)
     return image if contrast_first else _contrast(image)
+
+
+def _other_saturation(image: np.ndarray) -> np.ndarray:
+    """Return the image with another saturation, as OpenCV has it."""
+    hsv = to_hsv(image)
+    hsv[..., 1] = _scaled(hsv[..., 1], np.random.uniform(LOWEST, HIGHEST), 0.0)
+    return to_rgb(hsv)
+
+
+def _other_hue(image: np.ndarray) -> np.ndarray:
+    """Return the image with another hue, as OpenCV has it."""
+    hsv = to_hsv(image)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-HUE, HUE)) % 180
+    return to_rgb(hsv)
 
 
 def _coin() -> bool:

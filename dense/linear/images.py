@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop, functio
 
 from twinbench.data.decode import read_upright
 from twinbench.data.objects.packed import Record, Records
-from twinbench.data.pixels.distortion import BRIGHTNESS, HIGHEST, LOWEST, distorted
+from twinbench.data.pixels.distortion import HIGHEST, LOWEST, distorted, distorted_by
 from twinbench.data.pixels.pairs import crop_place, nearest, new_size, read_labels
 from twinbench.data.pixels.split import Decode
 from twinbench.data.resize import resized
@@ -125,28 +125,17 @@ def _to_size(image: Image.Image, size: tuple[int, int], recipe: LinearSegmenterR
     return np.asarray(functional.resize(image, list(size), InterpolationMode.BILINEAR))  # type: ignore[arg-type]
 
 
-def _distorted_by_torchvision(pixels: np.ndarray) -> np.ndarray:
-    """Distort as DINOv3 does: brightness and contrast are MMSegmentation's, saturation and hue torchvision's."""
-    if np.random.randint(2):
-        pixels = _shifted(pixels, 1.0, np.random.uniform(-BRIGHTNESS, BRIGHTNESS))
-    contrast_first = np.random.randint(2) == 1
-    if contrast_first:
-        pixels = _contrast(pixels)
-    if np.random.randint(2):
-        pixels = _changed(pixels, functional.adjust_saturation, np.random.uniform(LOWEST, HIGHEST))
-    if np.random.randint(2):
-        pixels = _changed(pixels, functional.adjust_hue, np.random.uniform(-HUE, HUE))
-    return pixels if contrast_first else _contrast(pixels)
+def _by_torchvision(pixels: np.ndarray) -> np.ndarray:
+    """Distort as DINOv3 does: saturation and hue are torchvision's."""
+    return distorted_by(pixels, _other_saturation, _other_hue)
 
 
-def _contrast(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels with another contrast, in half of all cases."""
-    return _shifted(pixels, np.random.uniform(LOWEST, HIGHEST), 0.0) if np.random.randint(2) else pixels
+def _other_saturation(pixels: np.ndarray) -> np.ndarray:
+    return _changed(pixels, functional.adjust_saturation, np.random.uniform(LOWEST, HIGHEST))
 
 
-def _shifted(pixels: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """Return factor * pixels + offset within 0..255, cut to whole numbers."""
-    return np.clip(pixels.astype(np.float32) * factor + offset, 0, 255).astype(np.uint8)
+def _other_hue(pixels: np.ndarray) -> np.ndarray:
+    return _changed(pixels, functional.adjust_hue, np.random.uniform(-HUE, HUE))
 
 
 def _changed(pixels: np.ndarray, change: Callable[[Tensor, float], Tensor], by: float) -> np.ndarray:
@@ -167,5 +156,5 @@ def _as_it_is(pixels: np.ndarray) -> np.ndarray:
 DISTORTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": _as_it_is,
     "opencv": distorted,
-    "torchvision": _distorted_by_torchvision,
+    "torchvision": _by_torchvision,
 }

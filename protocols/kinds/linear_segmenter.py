@@ -16,7 +16,6 @@ from twinbench.protocols.ranges import (
     RISING,
     SIDE,
     SIDE_OR_NONE,
-    Range,
 )
 
 STAGES = 4  # of a ResNet: res2 to res5
@@ -24,7 +23,6 @@ DILATIONS = COUNT.of_each(
     f"{STAGES} whole numbers of at least 1, one a stage, for example 1,1,2,4; or nothing", empty=True
 )
 BETAS = MOMENTUM.of_each("two numbers of at least 0 and below 1")
-AREA = Range(lambda values: len(values) == 2 and 0 < values[0] <= values[1] <= 1, "")
 
 Norm = Literal["none", "before-dropout", "after-dropout"]
 Shape = Literal["fit", "short", "squash"]
@@ -53,10 +51,8 @@ class LinearSegmenterRecipe(Recipe):
     norm: Norm  # a batch norm over all images of a step
     dropout: Annotated[float, MOMENTUM]  # of whole channels
     head_init_std: Annotated[float, FROM_0]  # of a normal distribution, bias 0; 0: PyTorch's own draw, bias too
-    grid: Annotated[
-        int, SIDE_OR_NONE
-    ]  # side to which maps, and labels by the nearest pixel, are resized; 0: scores are
-    # resized to the labels' size
+    # side to which maps, and labels by the nearest pixel, are resized; 0: scores are resized to the labels' size
+    grid: Annotated[int, SIDE_OR_NONE]
     loss_mean: Literal["all", "labelled"]  # which pixels the summed cross-entropy is divided by
     optimizer: Optimizer
     momentum: Annotated[float, MOMENTUM]  # sgd
@@ -104,10 +100,10 @@ class LinearSegmenterRecipe(Recipe):
             yield "betas", BETAS.words
         if (self.shape == "fit") != bool(self.long_side):
             yield "long_side", "a number of pixels with shape=fit, and else 0"
-        if self.train_crop == "resized" and not AREA.holds(self.scale):
-            yield "scale", "the least and the largest part of the image's area with train_crop=resized, both up to 1"
         if len(self.scale) != 2:
             yield "scale", "the least and the largest scale, for example 0.5,2"
+        if self.train_crop == "resized" and max(self.scale) > 1:
+            yield "scale", "the least and the largest part of the image's area with train_crop=resized, both up to 1"
         if (self.schedule == "steps") != bool(self.steps):
             yield "steps", "rising whole numbers with schedule=steps, and else none"
         if self.schedule == "poly" and self.lr_end > self.lr:
