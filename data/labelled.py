@@ -25,6 +25,13 @@ class LabelledImages:
     sources: tuple[Path, ...] = ()  # the lists and folders, apart from the images' own, that say what is in the split
     left_out: dict[str, int] = field(default_factory=dict)  # what else lies there: why it is no image, how many
 
+    def part(self, chosen: np.ndarray) -> "LabelledImages":
+        """Return the split with the images that are `chosen`, (N,) bool, in their order."""
+        if chosen.all():
+            return self
+        places = np.flatnonzero(chosen)
+        return replace(self, paths=self.paths.select(places.tolist()), targets=self.targets[places])
+
 
 def no_images(like: LabelledImages) -> LabelledImages:
     """Return a split of the same classes with no image: what a set that only tests trains on."""

@@ -5,11 +5,9 @@ and in its tests: one pass over the images that choose and one over the test ima
 Heads whose scores are no numbers any more have diverged: they are told, never chosen, and the others go on.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,11 +54,11 @@ class ManyProbes(Probe):
         held = chooses(len(train.paths), recipe, seed)
         self.splits = {TEST: test}  # that are tested
         if held.any():
-            self.splits = {HELD_OUT: _part(train, held), TEST: test}
+            self.splits = {HELD_OUT: train.part(held), TEST: test}
         super().__init__(
             backbone,
             cast(Any, recipe),
-            _part(train, ~held),
+            train.part(~held),
             test,
             identity=identity,
             out=out,
@@ -190,14 +188,6 @@ class ManyProbes(Probe):
             chosen_on = f"{len(self.splits[HELD_OUT].paths)} images held out"
         details = found.details() | {"chosen_on": chosen_on, "frozen_backbone_digest": frozen}
         return ProbeOutcome(found.metrics(), found.curves(), details)
-
-
-def _part(images: LabelledImages, kept: np.ndarray) -> LabelledImages:
-    """Return the images of a split that are `kept`, (N,) bool."""
-    if kept.all():
-        return images
-    places = np.flatnonzero(kept)
-    return replace(images, paths=images.paths.select(places.tolist()), targets=images.targets[places])
 
 
 def measure_heads(run: Run) -> Fields | None:

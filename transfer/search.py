@@ -9,7 +9,7 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class Search:
         self.run, self.out = run, run.trial.out
         self.recipe: FineTuningSearchRecipe = run.recipe
         self.log = JsonLog(self.out / "log.jsonl" if run.process.is_main else None)
-        self.fitted, self.held = _part(run.train, ~held), _part(run.train, held)
+        self.fitted, self.held = run.train.part(~held), run.train.part(held)
         run.passing.extend([self.out / TRIED, self._folder(self.recipe.trainings) / STATE])
 
     def try_all(self) -> list[Tried]:
@@ -175,9 +175,3 @@ class Search:
         """Remove what a training that has its value would have gone on from."""
         if self.run.process.is_main:
             shutil.rmtree(self._folder(number), ignore_errors=True)
-
-
-def _part(images: LabelledImages, chosen: np.ndarray) -> LabelledImages:
-    """Return the images that are chosen, (N,) bool."""
-    places = np.flatnonzero(chosen)
-    return replace(images, paths=images.paths.select(places.tolist()), targets=images.targets[places])

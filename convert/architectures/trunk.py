@@ -43,14 +43,6 @@ class Trunk(nn.Module):
         """Return the maps (N, C, h, w) after each of the `last` stages, the smallest map last."""
         raise self.lacks(MAPS, "maps of several stages")
 
-    def patches(self, images: Tensor) -> Tensor:
-        """Return what the last block or stage gives for each place (N, C, h, w)."""
-        if TOKENS in self.offers:
-            return self.tokens(images)[-1].patches
-        if MAPS in self.offers:
-            return self.maps(images, last=1)[-1]
-        raise self.lacks(PATCHES, "patches, neither tokens nor maps")
-
     def fix_positions(self) -> None:
         """Keep position embeddings as the last images had them, and train these: all further images are of one size."""
 
