@@ -14,11 +14,9 @@ AIM's own code has the head and no training of it, so its head stands here as EP
 
 from dataclasses import replace
 
-from twinbench.protocols.datasets import IMAGENET
-from twinbench.protocols.heads import CAPI, ON_HELD_OUT
+from twinbench.protocols.heads import CAPI, ON_HELD_OUT, on_imagenet
 from twinbench.protocols.kinds.base import ImageTransform
 from twinbench.protocols.kinds.heads import HeadsRecipe
-from twinbench.protocols.schema import Protocol
 
 BICUBIC = ImageTransform(
     resize=256,  # EP: Resize(224 * 256 / 224)
@@ -123,27 +121,9 @@ BEST_REPORTED = "the reported split itself: the best of 90 epochs on it is what 
 NOTHING = "nothing: one head, its last epoch"
 
 
-def _probe(
-    name: str, title: str, recipe: HeadsRecipe, selected_on: str, source: str, published_as: str = ""
-) -> Protocol:
-    """Return a protocol on ImageNet."""
-    return Protocol(
-        name=name,
-        version=1,
-        title=title,
-        recipe=recipe,
-        data_set=IMAGENET,
-        metric="top1",
-        selected_on=selected_on,
-        trials=1,
-        source=source,
-        published_as=published_as,
-    )
-
-
 EPOCH_HELD_OUT = "chosen as CAPI chooses heads"
 PROTOCOLS = (
-    _probe(
+    on_imagenet(
         "imagenet-ep",
         "ImageNet efficient probing, 32 queries on patches, the best epoch on the reported split",
         EP,
@@ -151,14 +131,14 @@ PROTOCOLS = (
         "EP",
         published_as="imagenet_ep",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-heldout",
         "ImageNet efficient probing, 32 queries on patches, the epoch chosen on 10 % of the training images",
         EP_HELD_OUT,
         ON_HELD_OUT,
         f"EP; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-raw",
         "ImageNet efficient probing on patches before the last norm, the best epoch on the reported split",
         EP_RAW,
@@ -166,14 +146,14 @@ PROTOCOLS = (
         "EP, of encoders of its models_vit.py",
         published_as="imagenet_ep_raw",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-raw-heldout",
         "ImageNet efficient probing on patches before the last norm, the epoch chosen on 10 % of the training images",
         EP_RAW_HELD_OUT,
         ON_HELD_OUT,
         f"EP, of encoders of its models_vit.py; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-all",
         "ImageNet efficient probing on class token and patches, the best epoch on the reported split",
         EP_ALL,
@@ -181,14 +161,14 @@ PROTOCOLS = (
         "EP, ep_all",
         published_as="imagenet_ep_all",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-all-heldout",
         "ImageNet efficient probing on class token and patches, the epoch chosen on 10 % of the training images",
         EP_ALL_HELD_OUT,
         ON_HELD_OUT,
         f"EP, ep_all; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-all-raw",
         "ImageNet efficient probing on all tokens before the last norm, the best epoch on the reported split",
         EP_ALL_RAW,
@@ -196,14 +176,14 @@ PROTOCOLS = (
         "EP, ep_all, of encoders of its models_vit.py",
         published_as="imagenet_ep_all_raw",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-ep-all-raw-heldout",
         "ImageNet efficient probing on all tokens before the last norm, the epoch chosen on 10 % of training images",
         EP_ALL_RAW_HELD_OUT,
         ON_HELD_OUT,
         f"EP, ep_all, of encoders of its models_vit.py; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-linear-ep",
         "ImageNet linear probe of efficient probing's table: class token, batch norm, LARS, the best epoch",
         EP_LINEAR,
@@ -211,35 +191,35 @@ PROTOCOLS = (
         "EP, LP",
         published_as="imagenet_linear_ep",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-linear-ep-heldout",
         "ImageNet linear probe of efficient probing's table, the epoch chosen on 10 % of the training images",
         EP_LINEAR_HELD_OUT,
         ON_HELD_OUT,
         f"EP, LP; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-attentive-aim",
         "ImageNet attentive probe with AIM's pooling as efficient probing's code trains it, the best epoch",
         AIM,
         BEST_REPORTED,
         "EP, aim",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-attentive-aim-heldout",
         "ImageNet attentive probe with AIM's pooling, the epoch chosen on 10 % of the training images",
         AIM_HELD_OUT,
         ON_HELD_OUT,
         f"EP, aim; {EPOCH_HELD_OUT}",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-attentive-capi",
         "ImageNet attentive probes, CAPI's grid of 30 in one pass, chosen on 10 % of the training images",
         CAPI_ATTENTIVE,
         ON_HELD_OUT,
         "CAPI",
     ),
-    _probe(
+    on_imagenet(
         "imagenet-attentive-vjepa",
         "ImageNet attentive probe of V-JEPA's block, on crops and flips alone",
         JEPA,

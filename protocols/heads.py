@@ -117,10 +117,16 @@ ON_REPORTED = "the reported split itself: the best head on it is what is reporte
 ON_HELD_OUT = "10 % of the training images, which train nothing"
 
 
-def _heads(
-    name: str, title: str, recipe: HeadsRecipe, source: str, published_as: str = "", also: tuple[str, ...] = ()
+def on_imagenet(
+    name: str,
+    title: str,
+    recipe: HeadsRecipe,
+    selected_on: str,
+    source: str,
+    published_as: str = "",
+    also: tuple[str, ...] = (),
 ) -> Protocol:
-    """Return a protocol on ImageNet."""
+    """Return a protocol of many heads on ImageNet."""
     return Protocol(
         name=name,
         version=1,
@@ -128,44 +134,49 @@ def _heads(
         recipe=recipe,
         data_set=IMAGENET,
         metric="top1",
-        also=also,
-        selected_on=ON_REPORTED if recipe.chosen_on == "test" else ON_HELD_OUT,
+        selected_on=selected_on,
         trials=1,
         source=source,
         published_as=published_as,
+        also=also,
     )
 
 
 PROTOCOLS = (
-    _heads(
+    on_imagenet(
         "imagenet-linear-dinov2",
         "ImageNet linear heads, DINOv2's grid of 52 in one pass, the best on the reported split",
         DINOV2,
+        ON_REPORTED,
         "DINOv2",
         published_as="imagenet_linear_dinov2",
     ),
-    _heads(
+    on_imagenet(
         "imagenet-linear-dinov2-heldout",
         "ImageNet linear heads, DINOv2's grid of 52 in one pass, chosen on 10 % of the training images",
         DINOV2_HELD_OUT,
+        ON_HELD_OUT,
         "DINOv2; chosen as CAPI does",
     ),
-    _heads(
+    on_imagenet(
         "imagenet-linear-dinov3",
         "ImageNet linear heads, DINOv3's grid of 13 in one pass, the best on the reported split",
         DINOV3,
+        ON_REPORTED,
         "DINOv3",
     ),
-    _heads(
+    on_imagenet(
         "imagenet-linear-dinov3-heldout",
         "ImageNet linear heads, DINOv3's grid of 13 in one pass, chosen on 10 % of the training images",
         DINOV3_HELD_OUT,
+        ON_HELD_OUT,
         "DINOv3; chosen as CAPI does",
     ),
-    _heads(
+    on_imagenet(
         "imagenet-linear-capi",
         "ImageNet linear heads, CAPI's grid of 90 in one pass, chosen on 10 % of the training images",
         CAPI,
+        ON_HELD_OUT,
         "CAPI",
         also=tuple(f"top1-{name}" for name in CAPI.heads_on),  # CAPI reports each feature's best head
     ),
