@@ -16,8 +16,8 @@ from sklearn.metrics import balanced_accuracy_score
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import twinbench
+from tests.forks import launch
 from tests.probe_kills import interrupt_after
-from tests.test_transfer_processes import launch
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list

@@ -14,8 +14,8 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch.nn import functional
 
+from tests.forks import launch
 from tests.probe_kills import interrupt_after
-from tests.test_transfer_processes import launch
 from twinbench.convert import files
 from twinbench.convert.architectures.depth import depths, layer_rates
 from twinbench.convert.architectures.library import LibraryNetwork

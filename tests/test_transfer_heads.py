@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 import twinbench
+from tests.forks import launch
 from tests.probe_kills import interrupt_after
-from tests.test_transfer_processes import launch
 from twinbench.convert import files
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone

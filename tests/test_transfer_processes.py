@@ -1,11 +1,8 @@
 """Two processes against one: the same classifier, the same features, every image counted once."""
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +11,7 @@ import torch
 from PIL import Image
 
 import twinbench
+from tests.forks import launch, start
 from twinbench.convert import files
 from twinbench.convert.opening import open_backbone
 from twinbench.data.layouts import LabelledImages
@@ -48,7 +46,6 @@ RECIPES = {  # a recipe, and of how many images
     "norm, fine-tuned": (replace(TUNED, norm_groups=4, head="batchnorm-linear"), 11),
 }
 PROBES = list(RECIPES)
-FORK = multiprocessing.get_context("fork")  # importing torch takes seconds
 
 
 def train(folder, out, saves, *names):
@@ -74,33 +71,6 @@ def train(folder, out, saves, *names):
         wanted = Features(CROP, "gap", "fp32")
         features = cached_features(out / "cache", backbone, paths, wanted, process=process, workers=0)
     assert features.shape == (len(paths), 256), features.shape
-
-
-def start(world, out, work, *words):
-    """Start `work(*words)` in `world` processes, as torchrun would; what they say on stderr is in `out`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-
-    def child(rank):
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        sys.stderr = (out / f"said{rank}.txt").open("w", buffering=1)
-        sys.exit(work(*words))
-
-    out.mkdir(exist_ok=True)
-    runs = [FORK.Process(target=child, args=(rank,)) for rank in range(world)]
-    for run in runs:
-        run.start()
-    return runs
-
-
-def launch(world, out, work, *words, fails=False):
-    """Run `work(*words)` in `world` processes."""
-    for rank, run in enumerate(start(world, out, work, *words)):
-        run.join(240)
-        assert run.exitcode is not None
-        assert (run.exitcode != 0) == fails, (out / f"said{rank}.txt").read_text()[-2000:]
 
 
 def test_a_signal_to_one_process_stops_all_and_the_same_command_goes_on(scenes, tmp_path, monkeypatch):
