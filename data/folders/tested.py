@@ -27,7 +27,7 @@ from twinbench.protocols.text import TextError, read_json
 
 REAL = "real.json"
 EXTRA = frozenset({"speckle_noise", "gaussian_blur", "spatter", "saturate"})  # of extra.tar: in no mean of ImageNet-C's
-LEFT_OUT = "images of the corruptions of extra.tar, by severity and class"
+LEFT_OUT = "corruptions of extra.tar, with all of their images"
 UNLABELLED = "images without a reassessed label"
 _NUMBER = re.compile(r"_(\d{8})\.\w+$")  # ILSVRC2012_val_00000293.JPEG
 
