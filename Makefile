@@ -6,7 +6,7 @@ TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt references.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test test-slurm test-gpu rehearse-gpu check bench bench-gpu
+.PHONY: setup demo docs test test-slurm test-gpu rehearse-gpu check bench bench-gpu
 setup: $(STAMP)
 
 $(STAMP):
@@ -49,6 +49,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The docs as one site, build/site/index.html; fails where a link leads nowhere.
+docs: setup
+	$(BIN)/mkdocs build
 
 bench: setup
 	$(BIN)/python -m benchmarks
