@@ -59,9 +59,7 @@ def test_max_running_is_kept_and_its_places_are_filled(site):
         """Count the jobs on nodes but for the steward and those that are at their last act, of submitting others."""
         ids = {entry.slurm_id for entry in site.queued() if entry.state == "RUNNING"}
         latest = {name: slurm_id for name, (_, slurm_id) in Ledger(site.root).latest().items() if name != REPORT}
-        return sum(
-            slurm_id in ids and not read_end(site.root / name, slurm_id) for name, slurm_id in latest.items()
-        )
+        return sum(slurm_id in ids and not read_end(site.root / name, slurm_id) for name, slurm_id in latest.items())
 
     # beside a pretraining that takes its time, the other method gets on
     site.wait(lambda: all(site.result_exists(seed) for seed in range(4)))
