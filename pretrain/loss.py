@@ -69,7 +69,7 @@ def barlow_twins_loss(
     if form == "auto":
         form = choose_form(images, z1.shape[1], z1.device)
     with torch.autocast(z1.device.type, enabled=False):
-        loss = _BarlowTwinsLoss.apply(_at_least_float32(z1), _at_least_float32(z2), lambd, form, batch_size or images)
+        loss = _BarlowTwinsLoss.apply(at_least_float32(z1), at_least_float32(z2), lambd, form, batch_size or images)
     return cast(Tensor, loss)
 
 
@@ -96,8 +96,8 @@ def loss_floor(images: int, features: int, lambd: float) -> float:
 @torch.no_grad()
 def correlation_statistics(z1: Tensor, z2: Tensor) -> dict[str, float]:
     """Return `on_diagonal` (the loss's first term), `mean_cii` and `mean_abs_cij` of the global batch."""
-    a, _ = _normalize(_at_least_float32(z1))
-    b, _ = _normalize(_at_least_float32(z2))
+    a, _ = _normalize(at_least_float32(z1))
+    b, _ = _normalize(at_least_float32(z2))
     images, features = len(a) * _world(), a.shape[1]
     on = diagonal = off = 0.0
     for start in range(0, features, CHUNK):
@@ -133,10 +133,10 @@ class _BarlowTwinsLoss(torch.autograd.Function):
 
 def _gram(z1: Tensor, z2: Tensor, lambd: float, batch: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return the loss and the gradients (n, D) of z1 and z2 without making C."""
-    a, scale1 = _normalize(_gather(z1), summed=False)  # (N, D), (D,)
-    b, scale2 = _normalize(_gather(z2), summed=False)
-    images, n = len(a), len(z1)
-    own = slice(_rank() * n, (_rank() + 1) * n)
+    a, scale1 = _normalize(gather(z1), summed=False)  # (N, D), (D,)
+    b, scale2 = _normalize(gather(z2), summed=False)
+    images = len(a)
+    own = own_rows(z1)
     d = _column_dots(a, b) / batch  # (D,)
     h1 = (b[own] @ b.T) @ a  # K2 a: (n, N) (N, D) -> (n, D)
     h2 = (a[own] @ a.T) @ b  # K1 b
@@ -198,7 +198,7 @@ def _column_dots(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def _at_least_float32(z: Tensor) -> Tensor:
+def at_least_float32(z: Tensor) -> Tensor:
     """Return z in float32 unless it is more precise already."""
     return z if z.dtype == torch.float64 else z.float()
 
@@ -218,10 +218,15 @@ def _sum(x: Tensor) -> Tensor:
     return x
 
 
-def _gather(z: Tensor) -> Tensor:
+def gather(z: Tensor) -> Tensor:
     """Return all processes' rows (N, D), in the order of ranks."""
     if _world() == 1:
         return z
     everyone = z.new_empty(len(z) * _world(), z.shape[1])
     dist.all_gather(list(everyone.chunk(_world())), z.contiguous())
     return everyone
+
+
+def own_rows(z: Tensor) -> slice:
+    """Return where this process's rows z (n, D) stand among all processes' rows."""
+    return slice(_rank() * len(z), (_rank() + 1) * len(z))

@@ -21,6 +21,7 @@ from twinbench.protocols.text import TextError, read_json
 NAME = "pretrain.json"
 # Checkpoints of the first release: fields that recipes did not have yet, with what was done then.
 BEFORE = {"last_batch": "dropped"}
+YOUNGER = {field.name: field.default for field in fields(PretrainRecipe) if field.name in PretrainRecipe.later}
 MOST_SETTINGS = 4  # told one by one; recipes that differ in more are told by name
 REMEDY = "choose another OUT, or remove it to start again"
 
@@ -66,7 +67,8 @@ def read_record(out: Path) -> Record | None:
 def parse_record(found: Mapping[str, Any]) -> Record:
     """Return the record that `as_dict` wrote."""
     parts = {field.name: found[field.name] for field in fields(Record)}
-    return Record(**{**parts, "identity": Identity(**found["identity"])})
+    recipe = {**YOUNGER, **found["recipe"]}
+    return Record(**{**parts, "identity": Identity(**found["identity"]), "recipe": recipe})
 
 
 def write_record(record: Record, out: Path) -> None:

@@ -23,10 +23,11 @@ from twinbench.data.labelled import told_left_out
 from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
-from twinbench.pretrain.loss import Form, barlow_twins_loss, choose_form, correlation_statistics, loss_floor
+from twinbench.pretrain.loss import Form, choose_form, correlation_statistics, loss_floor
 from twinbench.pretrain.meter import Meter, tensorboard
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
+from twinbench.pretrain.objectives import objective
 from twinbench.pretrain.options import Options
 from twinbench.pretrain.record import Record
 from twinbench.pretrain.schedule import learning_rate
@@ -163,7 +164,8 @@ class Run:
             versions=provenance.versions(),
         )
         curves = tensorboard(out / "tensorboard", self.step) if options.tensorboard and process.is_main else None
-        self.meter = Meter(plan, self.log, loss_floor(recipe.batch_size, features, recipe.lambd), device, curves)
+        floor = loss_floor(recipe.batch_size, features, recipe.lambd) if recipe.objective == "barlow-twins" else 0.0
+        self.meter = Meter(plan, self.log, floor, device, curves)
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""
@@ -221,7 +223,7 @@ class Run:
         set_rates(self.optimizer, self.plan, self.step)
         with self.precision.forward():
             z1, z2 = self.network(view1, view2)
-        loss = barlow_twins_loss(z1, z2, recipe.lambd, form=self.form, batch_size=recipe.batch_size)
+        loss = objective(z1, z2, recipe, self.form)
         self.optimizer.zero_grad(set_to_none=True)
         # DistributedDataParallel averages gradients over processes, but the global loss's gradient is their sum.
         self.precision.step(loss * (self.process.world / recipe.reference_world), self.optimizer)

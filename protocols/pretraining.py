@@ -1,11 +1,12 @@
 """The pretraining recipes, each constant beside its source.
 
 Sources, abbreviated: BT = Barlow Twins, arXiv:2103.03230; BT code = its main.py at 8e8d284; BT 7, BT 9 = issues 7 and 9
-of facebookresearch/barlowtwins, answered by its first author.
+of facebookresearch/barlowtwins, answered by its first author. BT 4 = the paper's section 4, whose losses are told in
+words alone; SimCLR = google-research/simclr at 383d414, VICReg = facebookresearch/vicreg at 4e12602.
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.ranges import (
     ABOVE_0,
@@ -17,15 +18,23 @@ from twinbench.protocols.ranges import (
     HUE,
     MOMENTUM,
     SIDE,
+    TERMS,
+    WIDTHS,
     require_in_range,
 )
 from twinbench.protocols.schema import ProtocolError, fingerprint, registry
+
+Objective = Literal["barlow-twins", "redundancy", "covariance", "feature-norm", "cross-entropy", "vicreg", "simclr"]
 
 
 @dataclass(frozen=True)
 class PretrainRecipe:
     """A Barlow Twins run: every number that can move its result."""
 
+    # fields younger than the recipe: at their defaults no part of a fingerprint
+    later: ClassVar[tuple[str, ...]] = (
+        *("objective", "temperature", "terms", "projector_norm", "predictor", "stop_gradient"),
+    )
     name: str
     version: int
     source: str
@@ -65,6 +74,17 @@ class PretrainRecipe:
     blur: Annotated[tuple[float, ...], CHANCES] = (1.0, 0.1)  # BT code, probability in view 1 and view 2
     blur_sigma: tuple[float, ...] = (0.1, 2.0)  # BT code, range in pixels
     solarize: Annotated[tuple[float, ...], CHANCES] = (0.0, 0.2)  # BT code, probability in view 1 and view 2
+    # What is minimised, on the same views, network and optimiser: so that an objective and a recipe can be told apart.
+    objective: Objective = "barlow-twins"  # BT equation 1
+    temperature: Annotated[float, ABOVE_0] = 0.1  # SimCLR, run.py; of simclr, and of cross-entropy, where BT 4 has none
+    terms: Annotated[tuple[float, ...], TERMS] = (
+        25.0,
+        25.0,
+        1.0,
+    )  # VICReg, main_vicreg.py; of vicreg: similarity, variance, covariance
+    projector_norm: bool = True  # BT code; batch norm in the projector's hidden layers
+    predictor: Annotated[tuple[int, ...], WIDTHS] = ()  # BT code has none; sizes of one behind the projector of view 1
+    stop_gradient: bool = False  # BT code; of view 2's branch
 
     def __post_init__(self) -> None:
         """Refuse what --set can break: raises ProtocolError, or SettingError for a number out of its range."""
@@ -73,6 +93,10 @@ class PretrainRecipe:
                 raise ProtocolError(f"setting {name}={getattr(self, name)}: expected more than 0")
         if self.batch_size == 1:
             raise ProtocolError("setting batch_size=1: the loss correlates images, expected 2 or more")
+        if self.predictor and self.predictor[-1] != self.projector[-1]:
+            raise ProtocolError(
+                f"setting predictor={self.predictor}: expected sizes that end with the projector's {self.projector[-1]}"
+            )
         if not self.projector or min(self.projector) < 1:
             raise ProtocolError(f"setting projector={self.projector}: expected sizes, for example 8192,8192,8192")
         for name in ("blur", "solarize", "blur_sigma"):

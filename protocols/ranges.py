@@ -63,6 +63,10 @@ NEIGHBORS = COUNT.of_each("different whole numbers of at least 1, for example 10
 TRAIN_SIDES = SIDE.of_each(f"sizes of 1 to {PIXELS} pixels, for example 640,800")
 ANCHORS = COUNT.of_each("sizes of at least 1 pixel, for example 32,64,128,256,512")
 CHANCES = CHANCE.of_each("two numbers from 0 to 1")
+TERMS = Range(lambda values: len(values) == 3 and all(0 <= value < inf for value in values), "three numbers from 0")
+WIDTHS = Range(
+    lambda values: all(value >= 1 for value in values), "sizes of at least 1, for example 8192,8192, or none"
+)
 JITTER = Range(
     lambda values: not values or (len(values) == 2 and 0 < values[0] <= values[1] < inf),
     "the least and the largest scale, for example 0.1,2, or none",

@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -20,10 +21,13 @@ from torch import Tensor, nn
 import twinbench
 from twinbench.convert.files import load
 from twinbench.pretrain.loss import barlow_twins_loss, correlation_statistics
+from twinbench.pretrain.objectives import OTHERS, objective
+from twinbench.protocols.pretraining import RECIPES
 from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.runtime.progress import read_log
 
 FORK = get_context("fork")
+OBJECTIVES_OF = replace(RECIPES["barlow-twins"], batch_size=12)
 TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--log-steps", "1"]
 TINY += [f"--set={pair}" for pair in ("width=0.0625", "batch_size=8", "projector=16,16", "crop=16")]
 
@@ -38,6 +42,11 @@ def compute_part(folder: Path, rank: int, world: int, given: dict[str, Tensor], 
         loss = barlow_twins_loss(z1, z2, 0.02, form=form)
         loss.backward()
         found[form] = loss.detach(), z1.grad, z2.grad
+    for name in OTHERS:
+        z1.grad = z2.grad = None
+        loss = objective(z1, z2, replace(OBJECTIVES_OF, objective=name), "auto")
+        loss.backward()
+        found[name] = loss.detach(), z1.grad, z2.grad
     found["statistics"] = correlation_statistics(z1, z2)
     synced = GlobalBatchNorm.of(norm)
     y = synced(x)
@@ -79,6 +88,13 @@ def test_loss_and_batch_norm_of_the_global_batch(world: int, tmp_path: Path) -> 
         close([rank[form][0] for rank in found], [loss.detach()] * world)
         close(torch.cat([rank[form][1] for rank in found]), one.grad)
         close(torch.cat([rank[form][2] for rank in found]), two.grad)
+    for name in OTHERS:
+        one.grad = two.grad = None
+        loss = objective(one, two, replace(OBJECTIVES_OF, objective=name), "auto")
+        loss.backward()
+        close([rank[name][0] for rank in found], [loss.detach()] * world)
+        close(torch.cat([rank[name][1] for rank in found]), one.grad)
+        close(torch.cat([rank[name][2] for rank in found]), two.grad)
     for rank in found:
         assert rank["statistics"]["mean_cii"] == pytest.approx(float(c.diagonal().mean().detach()))
 
