@@ -20,10 +20,13 @@ from torch import Tensor, nn
 
 import twinbench
 from twinbench.convert.files import load
+from twinbench.pretrain import train
 from twinbench.pretrain.loss import barlow_twins_loss, correlation_statistics
+from twinbench.pretrain.monitor import Monitor
 from twinbench.pretrain.objectives import OTHERS, objective
 from twinbench.protocols.pretraining import RECIPES
 from twinbench.runtime.batchnorm import GlobalBatchNorm
+from twinbench.runtime.process import Process
 from twinbench.runtime.progress import read_log
 
 FORK = get_context("fork")
@@ -126,8 +129,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(data: Path, out: Path, *more: str, world: int = 2) -> list[ForkProcess]:
-    """Start the processes of one run, as torchrun would; forked, as importing torch takes seconds."""
+def start(data: Path, out: Path, *more: str, world: int = 2, dies_at: int = -1) -> list[ForkProcess]:
+    """Start the processes of one run, as torchrun would; forked, as importing torch takes seconds.
+
+    Each of them kills itself when it is about to make the step `dies_at`, counted from 0.
+    """
+    set_rates = train.set_rates
+
+    def set_rates_or_die(optimizer: torch.optim.Optimizer, plan: train.Plan, step: int) -> None:
+        if step == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        set_rates(optimizer, plan, step)
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -135,6 +148,7 @@ def start(data: Path, out: Path, *more: str, world: int = 2) -> list[ForkProcess
     def child(rank: int) -> None:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        train.set_rates = set_rates_or_die
         sys.exit(twinbench.main(["pretrain", str(data), str(out), *TINY, *more]))
 
     run = [FORK.Process(target=child, args=(rank,)) for rank in range(world)]
@@ -169,14 +183,10 @@ def weights(out: Path) -> dict[str, Tensor]:
 def test_two_processes_compute_what_one_does_even_when_killed(images: Path, tmp_path: Path) -> None:
     """One, two, and two killed with SIGKILL: the same losses; the latter two with the same bits."""
     for world, name in ((1, "one"), (2, "two")):
-        finish(start(images, tmp_path / name, "--set=epochs=4", world=world), 0)
-    killed = start(images, tmp_path / "killed", "--set=epochs=4", "--save-seconds=0")
-    until(lambda: len(steps(tmp_path / "killed")) > 3, killed)
-    for process in killed:
-        process.kill()
-        process.join()
-    assert not (tmp_path / "killed" / "resnet50.pth").exists()
-    finish(start(images, tmp_path / "killed", "--set=epochs=4"), 0)
+        finish(start(images, tmp_path / name, "--set=epochs=2", world=world), 0)
+    finish(start(images, tmp_path / "killed", "--set=epochs=2", "--save-seconds=0", dies_at=4), -signal.SIGKILL)
+    assert load(tmp_path / "killed" / "checkpoint.pth")["twinbench"]["step"] == 4
+    finish(start(images, tmp_path / "killed", "--set=epochs=2"), 0)
     two, again = weights(tmp_path / "two"), weights(tmp_path / "killed")
     assert all(torch.equal(two[name], again[name]) for name in two)
     logs = [[line for line in read_log(tmp_path / out / "log.jsonl") if "loss" in line] for out in ("one", "two")]
@@ -201,23 +211,37 @@ def test_a_run_goes_on_in_another_number_of_processes(images: Path, tmp_path: Pa
         assert other["loss"] == pytest.approx(one["loss"], rel=2e-3)
 
 
+def accuracy_in(folder: Path, meet: Path, rank: int, world: int) -> None:
+    """Save what one process of many finds with a backbone that all of them have."""
+    dist.init_process_group("gloo", init_method=f"file://{meet}/meet", rank=rank, world_size=world)
+    monitor = Monitor(folder, 16, Process(rank=rank, world=world), 0)
+    torch.save(monitor.accuracy(nn.Flatten(), torch.device("cpu")), meet / f"found{rank}.pt")
+    dist.destroy_process_group()
+
+
 def test_more_processes_than_monitored_images(images: Path, tmp_path: Path) -> None:
     """The fourth one has none of the three, and used to fail alone."""
     for name in ("class0/00.png", "class0/02.png", "class1/01.png"):
         few = tmp_path / "few" / name
         few.parent.mkdir(parents=True, exist_ok=True)
         few.write_bytes((images / "train" / name).read_bytes())
-    run = start(images, tmp_path, "--set=epochs=1", f"--monitor={tmp_path / 'few'}", "--monitor-epochs=1", world=4)
+    run = [FORK.Process(target=accuracy_in, args=(tmp_path / "few", tmp_path, rank, 4)) for rank in range(4)]
+    for process in run:
+        process.start()
     finish(run, 0)
-    assert [line["step"] for line in read_log(tmp_path / "log.jsonl") if line.get("event") == "monitor"] == [3]
+    alone = Monitor(tmp_path / "few", 16, Process(), 0).accuracy(nn.Flatten(), torch.device("cpu"))
+    assert [torch.load(tmp_path / f"found{rank}.pt") for rank in range(4)] == [alone] * 4
 
 
 def test_a_short_last_batch_is_the_same_in_two_processes(images: Path, tmp_path: Path) -> None:
-    """Batches of 10, 10 and 4 images; the latter's matrix is divided by 10 all the same."""
+    """Batches of 10, 10 and 4 images; the latter's matrix is divided by 10 all the same. Both are monitored."""
     more = ("--set=batch_size=10", "--set=last_batch=short", "--set=reference_world=2", "--set=epochs=2")
+    more += (f"--monitor={images / 'train'}", "--monitor-epochs=1")
     for world, name in ((1, "one"), (2, "two")):
         finish(start(images, tmp_path / name, *more, world=world), 0)
         assert steps(tmp_path / name) == [1, 2, 3, 4, 5, 6]
+        log = read_log(tmp_path / name / "log.jsonl")
+        assert [line["step"] for line in log if line.get("event") == "monitor"] == [3, 6]
     logs = [[line for line in read_log(tmp_path / out / "log.jsonl") if "loss" in line] for out in ("one", "two")]
     for one, other in zip(*logs, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=2e-3)
