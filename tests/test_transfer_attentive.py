@@ -13,6 +13,7 @@ from torch.nn import functional
 import twinbench
 from tests.forks import launch
 from tests.probe_kills import interrupt_after
+from tests.small_networks import small_vit
 from twinbench.convert import files
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
@@ -49,8 +50,8 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def vit():
-    """A transformer of twelve blocks, as initialised."""
-    return open_backbone("timm:vit_tiny_patch16_224=random")
+    """A transformer of four blocks, as initialised."""
+    return small_vit(depth=4)
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +434,7 @@ def test_a_killed_probe_ends_with_the_same_numbers(vit, splits, tmp_path, monkey
 def train(folder, out):
     """Train each probe in this process of a group; the last batch of eleven images leaves the second one image."""
     torch.set_num_threads(1)
-    process, backbone = current_process("cpu"), open_backbone("timm:vit_tiny_patch16_224=random")
+    process, backbone = current_process("cpu"), small_vit(depth=4)
     split = split_of(folder, range(11))
     with process_group(process):
         for name, recipe in EACH.items():

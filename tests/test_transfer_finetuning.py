@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from tests.forks import launch
 from tests.probe_kills import interrupt_after
+from tests.small_networks import small_vit
 from twinbench.convert import files
 from twinbench.convert.architectures.depth import depths, layer_rates
 from twinbench.convert.architectures.library import LibraryNetwork
@@ -71,8 +72,7 @@ def slim():
 
 
 def slim_backbone():
-    network = LibraryNetwork("timm", "vit_tiny_patch16_224", (("depth", 3), ("embed_dim", 48), ("num_heads", 3)))
-    return fresh_backbone(network, "slim", IMAGENET, "assumed")
+    return small_vit(depth=3, embed_dim=48, num_heads=3)
 
 
 def written(folder, count):
@@ -234,7 +234,7 @@ def test_maes_features_and_norm_are_timms_global_pool(backbone):
 
 def test_position_embeddings_of_an_origins_rule_are_trained(splits, tmp_path):
     """They are fitted to the image size once: fitted anew in each step they would stay as the file has them."""
-    network = LibraryNetwork("timm", "vit_tiny_patch16_224", (), DINOV2)
+    network = LibraryNetwork("timm", "vit_tiny_patch16_224", (("depth", 3),), DINOV2)
     backbone = fresh_backbone(network, "mine", IMAGENET, "assumed")
     run = probe(backbone, splits, tmp_path, replace(PLAIN, epochs=1))
     held = run.model.trunk.model.pos_embed
@@ -498,11 +498,11 @@ def test_the_last_batch_is_dropped_where_the_recipe_says_so():
 
 
 @pytest.mark.parametrize("name", ["mae", "deit"])
-def test_a_transformer_learns_by_each_recipe(backbone, splits, tmp_path, name):
+def test_a_transformer_learns_by_each_recipe(splits, tmp_path, name):
     """Eleven epochs of two or three steps, with everything on that both papers draw."""
     recipe = MAE if name == "mae" else replace(DEIT, **SMALL, norm_groups=2)
     recipe = replace(recipe, epochs=11, lr_head=2e-3, lr_backbone=2e-3)
-    outcome = probe(backbone, splits, tmp_path, recipe).run()
+    outcome = probe(small_vit(depth=4), splits, tmp_path, recipe).run()
     assert outcome.metrics["top1"] == 100
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 import twinbench
 from tests.forks import launch
 from tests.probe_kills import interrupt_after
+from tests.small_networks import small_vit
 from twinbench.convert import files
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
@@ -50,8 +51,8 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def vit():
-    """A transformer of twelve blocks, as initialised."""
-    return open_backbone("timm:vit_tiny_patch16_224=random")
+    """A transformer of four blocks, as initialised."""
+    return small_vit(depth=4)
 
 
 @pytest.fixture(scope="module")
