@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,8 +19,10 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 
 from twinbench.convert.files import load, save
+from twinbench.detection import work
 from twinbench.detection.models.norms import with_synchronized_norms
 from twinbench.detection.options import Options
+from twinbench.detection.pictures import draw_predictions
 from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.training.step import Trainer
 from twinbench.detection.trial import measure
@@ -31,6 +36,7 @@ from twinbench.runtime.stopping import EXIT_CODE, StopAsked
 SMALL = {"batch_size": 2, "iterations": 8, "steps": "6", "warmup_iterations": 2, "rois_per_image": 8}
 SMALL |= {"rpn_post_nms_test": 8, "min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2}
 SEGMENTER = {"batch_size": 4, "iterations": 6, "long_side": 128, "short_side": 64, "crop": 64}
+SEGMENTER |= {"head_channels": 16, "aux_channels": 8}
 FORK = multiprocessing.get_context("fork")  # importing torch and Detectron2 takes seconds
 
 
@@ -44,10 +50,12 @@ def trial(data, out, ends_at, number, settings):
         step(self)
 
     SimpleTrainer.run_step = step_or_die
+    work.draw_predictions = partial(draw_predictions, images=1)
     torch.set_num_threads(1)
     protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings)
     if data.name == "masks":
         protocol = find_protocol("demo-voc12aug-fcn-20k").with_settings(SEGMENTER | settings)
+    protocol = replace(protocol, width=0.125)
     asked = Asked(protocol, "random", data, out, device="cpu", workers=0)
     try:
         measure(asked, Options(checkpoint_seconds=1e9 if number == signal.SIGTERM else 0.0))
@@ -95,15 +103,22 @@ def finish(processes, out):
     assert ended(processes) == [0] * len(processes), "".join(path.read_text() for path in said)
 
 
-def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(scenes, tmp_path):
-    data, whole, broken = scenes / "VOCdevkit", tmp_path / "whole", tmp_path / "broken"
+@pytest.fixture(scope="module")
+def whole(scenes, tmp_path_factory):
+    """A detector that two processes trained without a break."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    finish(start(scenes / "VOCdevkit", out), out)
+    return out
+
+
+def test_a_pair_that_was_killed_and_then_told_to_stop_ends_with_the_same_bits(scenes, tmp_path, whole):
+    data, broken = scenes / "VOCdevkit", tmp_path / "broken"
     assert ended(start(data, broken, ends_at=(3, 3))) == [-signal.SIGKILL] * 2
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000003"
     told = start(data, broken, ends_at=(-1, 4), number=signal.SIGTERM)  # one of them is told, both stop
     assert ended(told) == [75, 75], (broken / "said0.txt").read_text()
     assert checkpoints(broken / "checkpoints")[-1].stem == "iteration_0000005"
     finish(start(data, broken), broken)
-    finish(start(data, whole), whole)
     ours, theirs = (load(out / "model_final.pth")["model"] for out in (broken, whole))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     found, expected = read_result(broken / "result.json"), read_result(whole / "result.json")
@@ -148,9 +163,8 @@ def test_norms_of_each_processs_own_images_are_not_moved_to_other_processes(scen
     assert words in (out / "said0.txt").read_text()
 
 
-def test_a_finished_training_is_measured_on_any_number_of_processes(scenes, tmp_path):
-    data, out = scenes / "VOCdevkit", tmp_path / "out"
-    finish(start(data, out), out)
+def test_a_finished_training_is_measured_on_any_number_of_processes(scenes, tmp_path, whole):
+    data, out = scenes / "VOCdevkit", shutil.copytree(whole, tmp_path / "out")
     trained, metrics = load(out / "model_final.pth")["model"], read_result(out / "result.json").metrics
     (out / "result.json").unlink()
     finish(start(data, out, [-1]), out)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ import torch
 from detectron2.engine import SimpleTrainer
 from PIL import Image
 
-from twinbench.detection import command
+from tests.small_networks import NARROW
+from twinbench.detection import command, work
+from twinbench.detection.config import bases
 from twinbench.detection.evaluation.evaluate import scored
 from twinbench.detection.evaluation.predictions import predict_all
 from twinbench.detection.kinds import PICTURE
+from twinbench.detection.pictures import draw_predictions
 from twinbench.detection.training import train as training
 from twinbench.detection.training.checkpoint import checkpoints
 from twinbench.detection.trial import measure
@@ -104,6 +108,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def one_picture(monkeypatch):
+    """Twelve take as long as all else in a trial of one iteration."""
+    monkeypatch.setattr(work, "draw_predictions", partial(draw_predictions, images=1))
+
+
 def test_voc_learns_and_says_so(voc, tmp_path, capsys):
     start = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "start", iterations=1))
     result = measure(wanted("demo-voc0712-frcnn-c4", voc, tmp_path / "end"))
@@ -129,8 +139,9 @@ def test_coco_learns_boxes_and_masks(coco, tmp_path):
         assert result.metrics[f"{kind}-AP50"] > start.metrics[f"{kind}-AP50"] + 40
 
 
-def test_fpn_learns_with_its_norms(coco, tmp_path):
-    sizes = {"anchor_sizes": "8,16,32,64,128", "lr": 0.02, "rois_per_image": 4}  # its heads are not scaled by width
+def test_fpn_learns_with_its_norms(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr(bases, "FPN", bases.FPN | NARROW)  # its heads are not scaled by width
+    sizes = {"anchor_sizes": "8,16,32,64,128", "lr": 0.02, "rois_per_image": 4}
     start = measure(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "start", iterations=1, **sizes))
     result = measure(wanted("demo-coco-mrcnn-fpn-1x", coco, tmp_path / "end", iterations=100, steps="80", **sizes))
     for kind in ("box", "mask"):

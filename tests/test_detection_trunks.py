@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,19 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import nn
 
+from tests.small_networks import NARROW
 from twinbench.convert.files import load
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
+from twinbench.detection import work
+from twinbench.detection.config import bases
 from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.config.detector import detectron2_config
 from twinbench.detection.models.norms import ProcessorSyncBatchNorm, with_synchronized_norms
 from twinbench.detection.models.trunks import TrunkBackbone
 from twinbench.detection.models.weights import WeightsError, build_detector, fill
 from twinbench.detection.options import Options
+from twinbench.detection.pictures import draw_predictions
 from twinbench.detection.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.asked import Asked
@@ -41,6 +46,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """What stands on the networks is not what these tests are of."""
+    monkeypatch.setattr(bases, "FPN", bases.FPN | NARROW)
+    monkeypatch.setattr(work, "draw_predictions", partial(draw_predictions, images=1))
 
 
 def random(name):
