@@ -11,8 +11,8 @@ from twinbench.data.checking.checks import check
 from twinbench.data.errors import DataError
 from twinbench.data.folders.own import sniff_layout
 from twinbench.data.identity import identify
-from twinbench.data.pixels.folders import read_classes
 from twinbench.data.pixels.masks import require_masks, seen_classes
+from twinbench.data.pixels.numbers import read_classes
 from twinbench.data.pixels.read import read_pixels
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.source import Source
@@ -107,6 +107,25 @@ def test_a_list_with_numbers_says_what_each_means(mine: Path) -> None:
     assert decoded(found)[0].tolist() == [255, 0, 1, 2, 0, 0]
 
 
+def test_numbers_of_one_train_id_are_one_class(mine: Path) -> None:
+    """Beside classes.txt the map counts: it says more."""
+    (mine / "labels.csv").write_text(
+        "id,name,trainId\n0,unlabeled,ignore\n255,far,1\n7,road,1\n300,void,ignore\n8,walk,0\n"
+    )
+    write(mine / "masks" / "train" / "a.png", np.array([[0, 7, 255, 300, 8, 7]] * SIDE[1], np.uint16))
+    found = read(mine)
+    assert found.classes == ("walk", "road")
+    assert decoded(found)[0].tolist() == [255, 1, 1, 255, 0, 1]
+
+
+def test_another_map_of_the_same_masks_is_other_data(mine: Path) -> None:
+    (mine / "labels.csv").write_text("0,background,0\n1,cell wall,1\n")
+    before = identify("", mine, task="segmentation")
+    (mine / "labels.csv").write_text("0,background,0\n1,cell wall,1\n2,gap,ignore\n")
+    after = identify("", mine, task="segmentation")
+    assert all(before[split] != after[split] for split in before)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I;16"])
 def test_numbers_of_any_width_are_read(mine: Path, mode: str) -> None:
     numbers = mask(1, np.uint16 if mode == "I;16" else np.uint8)
@@ -130,6 +149,12 @@ def test_numbers_of_any_width_are_read(mine: Path, mode: str) -> None:
         ("value,name\n", "an empty list; expected a number and a name a line"),
         ("0,a\n1,\n", "1 classes; expected 2 to 255"),
         ("\n".join(f"{number},c{number}" for number in range(300)), "300 classes; expected 2 to 255"),
+        ("0,a,0\n1,b,1\n2,c,255\n", "train id 255, and 3 of them; expected 0 to 2, .*what has no label is `ignore`"),
+        ("0,a,1\n1,b,2\n", "train id 1, and 2 of them; expected 0 to 1"),
+        ("0,a,0\n1,b\n", "line 2: '1,b'; expected a number .*, and a train id or `ignore`: 0,background,0"),
+        ("0,a,0\n1,b,-1\n", "line 2: '1,b,-1'; expected a number"),
+        ("0,a,0\n1,,1\n", "line 2: '1,,1'; expected a number"),
+        ("0,a,0\n1,a,1\n", "class 'a' twice; .* or give its numbers one train id"),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:

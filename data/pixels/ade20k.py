@@ -6,12 +6,11 @@ in objectInfo150.txt: a number, shares of pixels and images, and a name a line, 
 
 from pathlib import Path
 
-import numpy as np
-
 from twinbench.data.errors import DataError, read_text
 from twinbench.data.paths import PathList
 from twinbench.data.pixels.colours import palette
-from twinbench.data.pixels.split import IGNORED, PixelImages, read_mask
+from twinbench.data.pixels.numbers import decode_from_1
+from twinbench.data.pixels.split import PixelImages
 from twinbench.data.source import Source
 
 CLASSES = 150
@@ -51,17 +50,9 @@ def read_ade20k(source: Source, split: str) -> PixelImages:
         PathList(root, (f"annotations/{part}/{stem}.png" for stem in stems)),
         _classes(names),
         palette(CLASSES),
-        decode_ade20k,
+        decode_from_1(CLASSES),
         lists=(names,) if names.is_file() else (),
     )
-
-
-def decode_ade20k(path: Path) -> np.ndarray:
-    """Return the classes of a mask, (H, W) uint8, from 0, IGNORED where it has a 0; DataError for more than 150."""
-    mask = read_mask(path)
-    if mask.max(initial=0) > CLASSES:
-        raise DataError(f"{path}: number {mask.max()} in a mask; expected 0 for no class, or 1 to {CLASSES}")
-    return np.where(mask == 0, IGNORED, mask - 1).astype(np.uint8)
 
 
 def _classes(path: Path) -> tuple[str, ...]:
