@@ -54,11 +54,6 @@ class Protocol:
                 f"{self.name}: a recipe of kind {self.recipe.kind} runs on {' or '.join(self.recipe.tasks)} data, but "
                 f"{self.data_set.name} is {' or '.join(self.data_set.tasks)}; see twinbench protocols"
             )
-        if not self.data_set.is_read:
-            raise ProtocolError(
-                f"{self.name}: nothing reads {self.data_set.name}'s labels yet; expected data that a recipe runs on;"
-                " see twinbench data list"
-            )
         if self.data_set.trains_on and not self.recipe.tests_only:
             raise ProtocolError(
                 f"{self.name}: {self.data_set.name} only tests heads that were trained on {self.data_set.trains_on};"

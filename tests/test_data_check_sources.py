@@ -204,12 +204,6 @@ def test_a_test_only_set_is_its_class_folders(own: Path, monkeypatch) -> None:
     assert (report.complete, report.counts) == (True, {"test": 2, "classes": 2})
 
 
-@pytest.mark.parametrize("name", ["nyuv2"])
-def test_what_nothing_reads_yet_is_said(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{name}: nothing here reads its labels yet .*twinbench data show {name}"):
-        check(name, tmp_path)
-
-
 def test_a_subset_needs_its_list(scenes: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(scenes / "imagenet", tmp_path / "imagenet"))
     (root / "scenes.json").unlink()

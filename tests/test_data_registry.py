@@ -136,7 +136,6 @@ def test_a_recipe_runs_on_a_set_of_the_registry_with_its_counts():
     [
         ("imagenet-linear@imagenet-v2", "imagenet-v2 only tests heads that were trained on imagenet; expected"),
         ("imagenet-linear@ade20k", "runs on single-label data, but ade20k is pixels"),
-        ("voc12aug-fcn-20k@nyuv2", "nothing reads nyuv2's labels yet"),
     ],
 )
 def test_what_no_recipe_measures_yet_is_refused(pair, why):

@@ -29,13 +29,12 @@ def protocols_on(entry: DataSet) -> tuple[list[str], list[str]]:
     """Return the protocols that are named for a data set, and those whose recipe runs on its task."""
     named = [name for name, protocol in PROTOCOLS.items() if protocol.data_set.name == entry.name]
     others: list[str] = []
-    if entry.is_read:
-        for name, protocol in PROTOCOLS.items():
-            fits = set(protocol.recipe.tasks) & set(entry.tasks)
-            if protocol.recipe.tests_only != bool(entry.trains_on):
-                continue
-            if fits and name not in named and not name.startswith("demo-"):
-                others.append(name)
+    for name, protocol in PROTOCOLS.items():
+        fits = set(protocol.recipe.tasks) & set(entry.tasks)
+        if protocol.recipe.tests_only != bool(entry.trains_on):
+            continue
+        if fits and name not in named and not name.startswith("demo-"):
+            others.append(name)
     return named, others
 
 
@@ -99,8 +98,6 @@ def _words(entry: DataSet) -> Iterator[tuple[str, str]]:
 def _recipes(entry: DataSet) -> str:
     """Say which protocols measure it."""
     named, others = protocols_on(entry)
-    if not entry.is_read:
-        return "none yet: nothing here reads its labels"
     words = [", ".join(named)] if named else []
     if others:
         words.append(f"RECIPE@{entry.name} with RECIPE one of {', '.join(others)}")

@@ -137,12 +137,7 @@ def _layout_of(source: Source, task: str) -> str:
 
 
 def _read_by(entry: DataSet, source: Source) -> tuple[Source, str]:
-    """Return where the copy of a data set is read from, and by which survey; DataError where nothing reads it yet."""
-    if not entry.is_read:
-        raise DataError(
-            f"{entry.name}: nothing here reads its labels yet ({entry.tasks[0]}); expected a data set that a recipe"
-            f" runs on; what is known of this one: twinbench data show {entry.name}"
-        )
+    """Return where the copy of a data set is read from, and by which survey."""
     if not source.is_folder:
         return source, "labelled"
     if entry.layout == "voc":

@@ -7,7 +7,9 @@ from twinbench.data.folders import voc
 from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.lists.suggest import suggested
 from twinbench.data.pixels.ade20k import is_ade20k
+from twinbench.data.pixels.coco_stuff import is_coco_stuff
 from twinbench.data.pixels.folders import find_folders
+from twinbench.data.pixels.nyuv2 import is_nyuv2
 from twinbench.data.pixels.voc import find_lists
 from twinbench.data.source import Source
 from twinbench.protocols.house import unknown
@@ -32,6 +34,8 @@ KNOWN_BY = {
         "voc-pixels": "VOC2012/ or a folder itself with ImageSets/Segmentation",
         "cityscapes-pixels": "leftImg8bit/ beside gtFine/",
         "ade20k-pixels": "objectInfo150.txt with images/training/ and annotations/training/",
+        "coco-stuff-pixels": "[images/]train2017/ beside annotations/train2017/ or stuffthingmaps/train2017/",
+        "nyuv2-pixels": "train.txt with RGB/ and Label/, or train/rgb/ beside train/labels_40/",
         "pixels": "images/train/ beside masks/train/, train/images/ beside train/masks/, or NAME_mask.png in train/",
     },
 }
@@ -167,6 +171,8 @@ _SNIFFERS = {
         "voc-pixels": _is_voc_pixels,
         "cityscapes-pixels": _is_cityscapes,
         "ade20k-pixels": is_ade20k,
+        "coco-stuff-pixels": is_coco_stuff,
+        "nyuv2-pixels": is_nyuv2,
         "pixels": _is_pixels,
     },
 }

@@ -6,7 +6,9 @@ from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders.own import sniff_layout
 from twinbench.data.pixels.ade20k import read_ade20k
 from twinbench.data.pixels.cityscapes import read_cityscapes
+from twinbench.data.pixels.coco_stuff import read_coco_stuff, read_coco_stuff27
 from twinbench.data.pixels.folders import read_folders
+from twinbench.data.pixels.nyuv2 import read_nyuv2
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.pixels.voc import read_voc, read_voc_aug
 from twinbench.data.source import Source
@@ -17,6 +19,9 @@ READERS: dict[str, Callable[[Source, str], PixelImages]] = {
     "voc-pixels-aug": read_voc_aug,
     "cityscapes-pixels": read_cityscapes,
     "ade20k-pixels": read_ade20k,
+    "coco-stuff-pixels": read_coco_stuff,
+    "coco-stuff27-pixels": read_coco_stuff27,
+    "nyuv2-pixels": read_nyuv2,
     "pixels": read_folders,
 }
 

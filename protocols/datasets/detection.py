@@ -1,4 +1,4 @@
-"""Data sets with boxes, masks or a class a pixel: VOC, COCO, LVIS; Cityscapes, ADE20K, NYUv2."""
+"""Data sets with boxes, masks or a class a pixel: VOC, COCO, LVIS; Cityscapes, ADE20K, COCO-Stuff, NYUv2."""
 
 from dataclasses import replace
 
@@ -174,12 +174,47 @@ ADE20K = DataSet(
         note="0 in a mask is no class; the full ADE20K is another data set",
     ),
 )
+COCO_STUFF = DataSet(
+    "coco-stuff",
+    PIXELS,
+    "coco-stuff-pixels",
+    "coco-stuff",
+    171,
+    (118_287, 5000),
+    about=About(
+        title="COCO-Stuff, 164k",
+        source="nightrome/cocostuff, README.md and labels.txt; images: COCO 2017's lists",
+        splits=(("train2017", 118_287), ("val2017", 5000)),
+        metric="mIoU on val2017",
+        home="https://github.com/nightrome/cocostuff",
+        files=(
+            *(replace(file, folder="images") for file in _COCO_IMAGES),
+            File(
+                "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip",
+                folder="annotations",
+            ),
+        ),
+        note="80 classes of things and 91 of stuff; the 10k release and the stuff challenge are other data sets",
+    ),
+)
+COCO_STUFF27 = replace(
+    COCO_STUFF,
+    name="coco-stuff27",
+    layout="coco-stuff27-pixels",
+    classes=27,
+    about=replace(
+        COCO_STUFF.about,
+        title="COCO-Stuff, 27 groups",
+        source="janghyuncho/PiCIE, fine_to_coarse_dict.pickle; images: COCO 2017's lists",
+        note="published numbers of unsupervised segmentation are of PiCIE's lists of its images, cropped to squares",
+    ),
+)
 NYUV2 = DataSet(
     "nyuv2",
     PIXELS,
+    "nyuv2-pixels",
     classes=40,
     images=(795, 654),
-    is_read=False,
     about=About(
         title="NYU Depth v2, labelled",
         source="FCN, arXiv:1411.4038, section 5",
@@ -187,7 +222,8 @@ NYUV2 = DataSet(
         metric="mIoU of 40 classes, or RMSE of depth",
         home="https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
         files=(File("http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"),),
-        note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own",
+        get="convert the .mat: ESANet's src/datasets/nyuv2/prepare_dataset.py does; or take DFormer's copy",
+        note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own; 0 in a mask is no class",
     ),
 )
 CITYSCAPES_INSTANCES = replace(
@@ -238,4 +274,16 @@ VOC12AUG_SEG = replace(
 
 PAPER = (VOC07, VOC0712, COCO17)
 PARTS = (COCO17_1PCT, COCO17_2PCT, COCO17_5PCT, COCO17_10PCT)
-DENSE = (COCO17_KEYPOINTS, *PARTS, LVIS, CITYSCAPES, CITYSCAPES_INSTANCES, ADE20K, NYUV2, VOC12_SEG, VOC12AUG_SEG)
+DENSE = (
+    COCO17_KEYPOINTS,
+    *PARTS,
+    LVIS,
+    CITYSCAPES,
+    CITYSCAPES_INSTANCES,
+    ADE20K,
+    COCO_STUFF,
+    COCO_STUFF27,
+    NYUV2,
+    VOC12_SEG,
+    VOC12AUG_SEG,
+)

@@ -19,6 +19,9 @@ Layout = Literal[
     "voc-pixels-aug",
     "cityscapes-pixels",
     "ade20k-pixels",
+    "coco-stuff-pixels",
+    "coco-stuff27-pixels",
+    "nyuv2-pixels",
     "pixels",
     "test-classes",
     "test-numbers",
@@ -86,7 +89,6 @@ class DataSet:
     classes: int = 0
     images: tuple[int, int] = (0, 0)  # training, test
     subset: Subset = "100%"
-    is_read: bool = True  # whether anything here reads its labels
     validation: str = ""  # official split among the training images that a penalty is chosen on; empty: none
     headline: str = ""  # what is reported on it of a recipe with several metrics; empty: top-1
     trains_on: str = ""  # of a set that only tests: the data set whose training images its head learns from
