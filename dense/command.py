@@ -8,7 +8,7 @@ Examples:
     twinbench dense ade20k-linear-dinov3@mine timm:vit_small_patch16_224=FILE masks/ results/mine
     torchrun --nproc-per-node 8 -m twinbench dense ade20k-linear-dinov3 FILE /datasets/ADEChallengeData2016 results/a
 
-OUT gets result.json (last), predictions.png, log.jsonl and head.pth.
+OUT gets result.json (last), predictions.png, confusion.png, log.jsonl and head.pth.
 """
 
 import argparse

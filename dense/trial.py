@@ -14,6 +14,7 @@ from twinbench.convert.backbone import Backbone
 from twinbench.convert.finding.find import Wanted
 from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
+from twinbench.data.pixels.matrix import MATRIX, draw_confusion
 from twinbench.data.pixels.opened import PixelData, open_pixels
 from twinbench.data.source import Source
 from twinbench.dense.options import Options
@@ -125,11 +126,14 @@ def _finish(run: Run, measured: Measured, options: Options) -> Result:
         notes.append(f"partial data: {data.images} images, {run.trial.protocol.name} expects {expected}")
     for note in notes:
         print(f"twinbench dense: {note}", file=sys.stderr)
+    draw_confusion(scores.table, data.classes, run.out / MATRIX)
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     details |= run.backbone.details | measured.details
     if options.deterministic:
         details["deterministic"] = True
-    return run.trial.finish(scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE], details=details)
+    return run.trial.finish(
+        scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE, MATRIX], details=details
+    )
 
 
 def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> str:

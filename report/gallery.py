@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE = 640  # longer side, pixels
+SIDE = 640  # width, pixels; a sheet of images in rows may be twice as high
 BUDGET = 1_200_000  # bytes of all pictures together, as they stand in the page
 
 
@@ -43,7 +43,7 @@ def _picture(caption: str, folder: Path, name: str) -> Picture:
         return Picture(f"{caption} (not shown: not beside its result)")
     try:
         image = Image.open(folder / name)
-        image.thumbnail((SIDE, SIDE))
+        image.thumbnail((SIDE, 2 * SIDE))
         image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Picture(f"{caption} (not shown: {type(error).__name__})")

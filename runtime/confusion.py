@@ -32,6 +32,7 @@ class PixelScores:
     metrics: dict[str, float]  # aAcc, mAcc, mIoU
     per_class: dict[str, dict[str, float]]  # IoU and Acc, by class; one without what it is divided by is left out
     notes: list[str]  # what a reader must know
+    table: np.ndarray  # the counts themselves (classes, classes)
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -78,7 +79,7 @@ def scores_of(table: np.ndarray, names: Sequence[str]) -> PixelScores:
         }
     absent = [name for name, count in zip(names, true, strict=True) if not count]
     told = f"no test pixel of {', '.join(absent)}: left out of mAcc, and of mIoU unless some pixel was taken for it"
-    return PixelScores(metrics, per_class, [told] if absent else [])
+    return PixelScores(metrics, per_class, [told] if absent else [], table)
 
 
 def image_scores(cells: Sequence[Cells], names: Sequence[str]) -> list[float]:

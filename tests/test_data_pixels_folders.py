@@ -232,6 +232,15 @@ def test_masks_of_0_and_255_are_told_before_they_teach_nothing(mine: Path) -> No
         require_masks(Source.of(str(mine)), "", "train", read(mine))
 
 
+def test_tests_without_a_label_are_told_before_anything_trains(mine: Path) -> None:
+    """They ended in a traceback after the training: no pixel, no number."""
+    for path in (mine / "masks" / "val").rglob("*.png"):
+        write(path, np.full((SIDE[1], SIDE[0]), 255, np.uint8))
+    told = "no mask shows 2 of 2 classes: background, cell wall .*; expected masks with classes to test on"
+    with pytest.raises(DataError, match=told):
+        require_masks(Source.of(str(mine)), "", "test", read(mine, "test"))
+
+
 def test_classes_that_nothing_shows_are_noted(mine: Path) -> None:
     (mine / "classes.txt").write_text("background\ncell wall\nnucleus\n")
     (note,) = require_masks(Source.of(str(mine)), "", "train", read(mine))

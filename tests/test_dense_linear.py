@@ -19,6 +19,7 @@ from twinbench.convert.architectures.library import LibraryNetwork
 from twinbench.convert.files import load
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
+from twinbench.data.pixels.matrix import MATRIX
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.dense.linear import images as pairs
 from twinbench.dense.linear.images import TrainPairs, test_size, train_pair
@@ -298,7 +299,9 @@ def test_it_learns_and_says_so(voc, tmp_path, name):
     assert losses[-1] < 1.5
     with Image.open(tmp_path / "end" / PICTURE) as picture:
         assert picture.width > 10 * SIDE
-    assert {path.name for path in (tmp_path / "end").iterdir()} == {"result.json", "head.pth", "log.jsonl", PICTURE}
+    assert result.pictures == [PICTURE, MATRIX]
+    found = {path.name for path in (tmp_path / "end").iterdir()}
+    assert found == {"result.json", "head.pth", "log.jsonl", PICTURE, MATRIX}
 
 
 def test_a_transformer_is_measured_by_the_same_recipe(voc, tmp_path):

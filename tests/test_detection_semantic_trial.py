@@ -17,6 +17,7 @@ import twinbench
 from tests.coloured_shapes import SIDE, TEST, TRAIN, make_voc
 from twinbench.convert.files import load
 from twinbench.data.identity import identify
+from twinbench.data.pixels.matrix import MATRIX
 from twinbench.detection import command
 from twinbench.detection.kinds import PICTURE
 from twinbench.detection.semantic.images import TrainImages
@@ -68,6 +69,8 @@ def test_it_learns_and_says_so(voc, tmp_path, capsys):
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
     with Image.open(tmp_path / "end" / PICTURE) as picture:
         assert picture.width > 10 * SIDE
+    assert result.pictures == [PICTURE, MATRIX]
+    assert (tmp_path / "end" / MATRIX).is_file()
     assert {path.name for path in (tmp_path / "end").iterdir()} >= {"config.yaml", "model_final.pth", "log.jsonl"}
     assert not (tmp_path / "end" / "confusions").exists()
     predicted_as_measured(voc, tmp_path / "end", tmp_path, result, capsys)

@@ -219,6 +219,13 @@ def test_pictures_are_carried_along_and_never_read_from_elsewhere(write, tmp_pat
     assert (images[0]["width"], images[0]["height"]) == ("640", "320")
 
 
+def test_a_sheet_of_images_in_rows_keeps_its_width(write, tmp_path):
+    write(tmp_path, "m", "voc12-linear-vicregl", [30.0], pictures=["predictions.png"])
+    Image.new("RGB", (750, 1300)).save(next(tmp_path.rglob("result.json")).parent / "predictions.png")
+    (image,) = [attrs for tag, attrs in Reader(html.render(read([tmp_path]))).tags if tag == "img"]
+    assert (image["width"], image["height"]) == ("640", "1109")
+
+
 def test_curves_are_averaged_where_all_trials_have_a_point():
     points = average([[[1, 10], [2, 20], [3, 30]], [[2, 22], [1, 12]]])
     assert [(point.x, point.y) for point in points] == [(1, 11), (2, 21)]

@@ -39,6 +39,8 @@ def require_masks(source: Source, identity: str, split: str, images: PixelImages
             hints.keep(question, kept, (), began)
     seen = np.array(kept, bool)
     unseen = told_unseen(images, seen)
+    if not seen.any():
+        raise DataError(f"{source}: {unseen}; expected masks with classes to {split} on")
     if split == "train" and seen.sum() < 2:
         raise DataError(f"{source}: {unseen}; expected masks of two classes or more to train on")
     return [f"train: {unseen}"] if unseen and split == "train" else []  # of tests the evaluation tells

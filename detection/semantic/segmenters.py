@@ -9,6 +9,7 @@ from torch import nn
 
 from twinbench.convert.backbone import Backbone
 from twinbench.data.objects.packed import Record
+from twinbench.data.pixels.matrix import MATRIX, draw_confusion
 from twinbench.data.pixels.opened import PixelData, open_pixels
 from twinbench.data.source import Source
 from twinbench.detection.evaluation.scores import Scores
@@ -75,7 +76,8 @@ class Segmenters:
         found = scores_of(table_of(cells, len(data.classes)), data.classes)
         scores = Scores(found.metrics, found.per_class, notes=found.notes)
         draw_segments(config, model, data, cells, out / PICTURE)
-        return Measured(scores, [PICTURE], CONFUSIONS)
+        draw_confusion(found.table, data.classes, out / MATRIX)
+        return Measured(scores, [PICTURE, MATRIX], CONFUSIONS)
 
     def share(self, recipe: SegmentationRecipe, images: int) -> str:
         """The recipes put 2 or 4 images on each of 4 GPUs."""
