@@ -11,7 +11,7 @@ from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.protocols.house import replacing
 
 SHOWN = 3  # best and as many worst images
-TILE, MARGIN, LINE, LEGEND_COLUMN = 240, 6, 16, 150  # pixels
+TILE, MARGIN, LINE, LEGEND_COLUMN = 240, 6, 16, 150  # pixels; a column is wider where a name is
 NOT_LABELLED = (224, 224, 224)
 WIDTH = 3 * (TILE + MARGIN) + MARGIN
 
@@ -83,12 +83,14 @@ def _painted(labels: np.ndarray, colours: Colours) -> Image.Image:
 def _legend(classes: Sequence[str], colours: Colours, numbers: Sequence[int]) -> Image.Image:
     """Return the colours of the classes of these numbers with their names, and that of pixels without a label."""
     entries = [(classes[number], colours[number]) for number in numbers] + [("no label", NOT_LABELLED)]
-    columns = WIDTH // LEGEND_COLUMN
+    longest = max(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(name) for name, _ in entries)
+    width = min(max(LEGEND_COLUMN, int(longest) + 17 + MARGIN), WIDTH)
+    columns = WIDTH // width
     legend = Image.new("RGB", (WIDTH, -(-len(entries) // columns) * LINE + MARGIN), "white")
     pen = ImageDraw.Draw(legend)
     for place, (name, colour) in enumerate(entries):
         row, column = divmod(place, columns)
-        left, top = MARGIN + column * LEGEND_COLUMN, row * LINE
+        left, top = MARGIN + column * width, row * LINE
         pen.rectangle((left, top + 2, left + 11, top + 13), fill=colour, outline="black")
         pen.text((left + 17, top), name, fill="black")
     return legend

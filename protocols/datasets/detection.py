@@ -222,7 +222,7 @@ NYUV2 = DataSet(
         metric="mIoU of 40 classes, or RMSE of depth",
         home="https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
         files=(File("http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"),),
-        get="convert the .mat: ESANet's src/datasets/nyuv2/prepare_dataset.py does; or take DFormer's copy",
+        get="DFormer's copy, or the .mat converted by ESANet's src/datasets/nyuv2/prepare_dataset.py",
         note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own; 0 in a mask is no class",
     ),
 )
