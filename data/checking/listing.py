@@ -40,13 +40,12 @@ def protocols_on(entry: DataSet) -> tuple[list[str], list[str]]:
 
 def as_table() -> str:
     """Return a line a data set."""
-    rows = [("name", "task", "classes", "train", "test", "metric", "fetched", "recipes")]
+    rows = [("name", "task", "classes", "train", "test", "metric", "fetched")]
     for entry in listed():
         train, test = (f"{count:,}" if count else "-" for count in entry.images)
-        runs = "yes" if any(protocols_on(entry)) else "none yet"
         fetched = "yes" if entry.about.files else "no"
         metric = entry.about.metric.partition(":")[0].partition(";")[0]
-        rows.append((entry.name, entry.tasks[0], f"{entry.classes:,}", train, test, metric, fetched, runs))
+        rows.append((entry.name, entry.tasks[0], f"{entry.classes:,}", train, test, metric, fetched))
     return "\n".join(aligned(rows))
 
 
@@ -101,4 +100,4 @@ def _recipes(entry: DataSet) -> str:
     words = [", ".join(named)] if named else []
     if others:
         words.append(f"RECIPE@{entry.name} with RECIPE one of {', '.join(others)}")
-    return "; ".join(words) or "none yet"
+    return "; ".join(words)
