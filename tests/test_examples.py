@@ -1,12 +1,18 @@
 """The examples run as a user runs them: from a folder of one's own, against a clone that is not installed."""
 
+import json
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from twinbench.data.pixels.read import read_pixels
+from twinbench.data.source import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -56,6 +62,21 @@ def test_rows_come_from_results(with_own_protocol):
     rows = {tuple(line.split()[:3]) for line in printed.splitlines()}
     assert ("demo-imagenet-knn@digits", "top1-k20", "mine") in rows
     assert ("digits-mean", "top1", "random") in rows
+
+
+def test_coco_s_things_become_masks_whose_classes_are_its_groups(scenes, tmp_path, monkeypatch):
+    coco, out = scenes / "coco", tmp_path / "things"
+    monkeypatch.setattr(sys, "argv", ["coco_masks.py", str(coco), str(out)])
+    runpy.run_path(str(EXAMPLES / "coco_masks.py"), run_name="__main__")
+    found = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
+    images = read_pixels("", Source.of(str(out)), "test")
+    assert (len(images.paths), len(images.classes)) == (len(found["images"]), 13)
+    for index, image in enumerate(sorted(found["images"], key=lambda image: image["file_name"])):
+        things = [thing for thing in found["annotations"] if thing["image_id"] == image["id"]]
+        shown = {255 if thing["iscrowd"] else thing["category_id"] for thing in things}
+        numbers = np.asarray(Image.open(images.masks.one(index)))
+        assert {0} | shown >= set(numbers.ravel().tolist()) > {0}
+        assert set(np.unique(images.decode(images.masks.one(index)))) <= {0, 1, 2, 3, 255}  # ids to 10: three groups
 
 
 def test_the_page_shows_the_protocol_of_the_example():
