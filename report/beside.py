@@ -38,7 +38,8 @@ def add(table: Table, options: Options) -> Table:
     if options.published:
         table = _with_published(table, options)
     if options.baseline:
-        table = replace(table, contrasts=(*table.contrasts, _against_baseline(table, options.baseline)))
+        contrasts = (*table.contrasts, _against_baseline(table, options.baseline))
+        table = replace(table, contrasts=contrasts, baseline=options.baseline)
     return table
 
 
@@ -61,8 +62,12 @@ def _with_published(table: Table, options: Options) -> Table:
             raise OptionError(f"a measured method is called '{label}', like a published row; give it another --method")
         rows[label] = entry.method
         cells[label, column] = _published_cell(cells.get((label, column)), entry)
-    methods = _beside_their_own(table.methods, rows, options)
-    table = replace(table, methods=methods, cells=cells, published=frozenset(rows))
+    own = _of_measured(table.methods, rows, options)
+    methods: dict[str, None] = {}
+    for method in table.methods:
+        methods |= dict.fromkeys([method, *(label for label in rows if own.get(label) == method)])
+    methods |= dict.fromkeys(rows)
+    table = replace(table, methods=tuple(methods), cells=cells, published=frozenset(rows), own_published=own)
     return replace(table, contrasts=(*table.contrasts, *_against_published(table, rows, options)))
 
 
@@ -76,17 +81,12 @@ def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
     return found
 
 
-def _beside_their_own(methods: Sequence[str], rows: Mapping[str, str], options: Options) -> tuple[str, ...]:
-    """Return the measured methods, each followed by its published rows, and the other rows last.
-
-    `rows` are the published ones: label -> name.
-    """
-    order: list[str] = []
+def _of_measured(methods: Sequence[str], rows: Mapping[str, str], options: Options) -> dict[str, str]:
+    """Return published row -> the first measured method of its name; `rows` are label -> name."""
+    names: dict[str, str] = {}  # plain -> method
     for method in methods:
-        name = _plain(options.same.get(method, method))
-        order.append(method)
-        order += [label for label, published in rows.items() if _plain(published) == name]
-    return tuple(dict.fromkeys([*order, *rows]))
+        names.setdefault(_plain(options.same.get(method, method)), method)
+    return {label: names[_plain(name)] for label, name in rows.items() if _plain(name) in names}
 
 
 def _published_cell(earlier: Cell | None, entry: Published) -> Cell:

@@ -178,8 +178,12 @@ class Table:
     cells: Mapping[tuple[str, Column], Cell]
     footnotes: tuple[tuple[str, str], ...] = ()  # (mark, text)
     published: frozenset[str] = frozenset()  # rows that hold published numbers
+    own_published: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # those of a measured method -> that method
     ranks: tuple[tuple[str, float], ...] = ()  # (method, average over the tasks that all finished)
     ranked_tasks: int = 0
+    baseline: str = ""  # the method that one of the contrasts subtracts from the others
     contrasts: tuple[Contrast, ...] = ()
     means: tuple[Mean, ...] = ()
 

@@ -15,24 +15,24 @@ def point(method: str) -> tuple[str, int] | None:
     return (found["name"], int(found["number"])) if found else None
 
 
+def group(method: str) -> tuple[str, bool]:
+    """Return what the points of a curve have in common, and no other method has."""
+    found = point(method)
+    return (found[0], True) if found else (method, False)
+
+
 def arranged(methods: Iterable[str]) -> tuple[str, ...]:
     """Return the methods with the points of a curve side by side by their numbers, where the first of them stood."""
     groups: dict[object, list[str]] = {}
     for method in dict.fromkeys(methods):
-        groups.setdefault(_group(method), []).append(method)
-    return tuple(method for group in groups.values() for method in sorted(group, key=_number))
+        groups.setdefault(group(method), []).append(method)
+    return tuple(method for points in groups.values() for method in sorted(points, key=_number))
 
 
 def latest(methods: Iterable[str]) -> Iterator[str]:
     """Yield, of arranged methods, those that are no points, and the last point of each curve."""
-    last = {_group(method): method for method in methods}
+    last = {group(method): method for method in methods}
     yield from last.values()
-
-
-def _group(method: str) -> tuple[str, bool]:
-    """Return what the points of a curve have in common, and no other method has."""
-    found = point(method)
-    return (found[0], True) if found else (method, False)
 
 
 def _number(method: str) -> int:

@@ -19,9 +19,10 @@ from twinbench.report.beside import Options, add
 from twinbench.report.files import Absent, Found, Located, find
 from twinbench.report.grid import Cell, Column, Table, catalogued
 from twinbench.report.means import family_means
+from twinbench.report.ranking import ranked
 from twinbench.report.result import Result, ResultError, convention_words
 from twinbench.report.series import arranged
-from twinbench.report.statistics import independent, mean, places, shared_ranks
+from twinbench.report.statistics import independent
 
 Cells = Mapping[tuple[str, Column], Cell]
 
@@ -56,8 +57,8 @@ def build(found: Found, options: Options | None = None, wanted: Sequence[Column]
         columns = _wanted(wanted, columns)
     cells = _not_recorded(methods, columns, cells) | cells
     table = add(Table(methods, tuple(columns), cells), options or Options())
-    table = _ranked(table, with_published=bool(options and options.rank_published))
-    return _footnoted(replace(table, means=family_means(table)))
+    table = ranked(table, with_published=bool(options and options.rank_published))
+    return footnoted(replace(table, means=family_means(table)))
 
 
 def _subjects(results: Sequence[Located]) -> list[Column]:
@@ -244,54 +245,7 @@ def order(column: Column) -> tuple[object, ...]:
     return place, pair, column.version, variant, column.fingerprint, data, metric, column.metric
 
 
-def _ranked(table: Table, *, with_published: bool) -> Table:
-    """Return the table with the places in each column and the average rank over tasks."""
-    cells = dict(table.cells)
-    for column in table.columns:
-        rivals = _rivals(table, column, with_published=with_published)
-        if len(rivals) < 2:  # alone, it is not the best
-            continue
-        ranked = places([cell.mean for cell in rivals.values()])
-        for method, place in zip(rivals, ranked, strict=True):
-            cells[method, column] = replace(rivals[method], place=place)
-    ranks, tasks = _average_ranks(table)
-    return replace(table, cells=cells, ranks=ranks, ranked_tasks=tasks)
-
-
-def _rivals(table: Table, column: Column, *, with_published: bool = False) -> dict[str, Cell]:
-    """Return the cells of a column that may be ranked against each other."""
-    found: dict[str, Cell] = {}
-    for method in table.methods:
-        cell = table.cell(method, column)
-        if cell.values and cell.comparable and (with_published or not cell.published):
-            found[method] = cell
-    return found
-
-
-def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
-    """Return each measured method's rank averaged over the tasks that all finished, and their number.
-
-    A task is a recipe, ranked by its headline metric; none are returned for fewer than two methods or tasks.
-    """
-    gathered: dict[str, list[float]] = defaultdict(list)
-    for column in table.columns:
-        rivals = _rivals(table, column)
-        if list(rivals) != table.measured:
-            continue
-        headlines: set[str] = set()
-        for cell in rivals.values():
-            headlines.update(trial.result.headline for trial in cell.trials)
-        if headlines == {column.metric}:
-            ranks = shared_ranks([cell.mean for cell in rivals.values()])
-            for method, rank in zip(rivals, ranks, strict=True):
-                gathered[method].append(rank)
-    tasks = max(map(len, gathered.values()), default=0)
-    if len(table.measured) < 2 or tasks < 2:
-        return (), 0
-    return tuple((method, mean(ranks)) for method, ranks in gathered.items()), tasks
-
-
-def _footnoted(table: Table) -> Table:
+def footnoted(table: Table) -> Table:
     """Return the table with a mark for each different note, in reading order."""
     texts: dict[str, None] = {}  # each once
     for method, column in itertools.product(table.methods, table.columns):

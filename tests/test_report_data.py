@@ -228,8 +228,8 @@ trial.finish({{"top1-k10": 40.0, "top1-k5": 39.0}}, {{"train": 7, "test": 3}})
     report = [sys.executable, "-m", "twinbench", "report", str(tmp_path / "r"), "--format", "html"]
     known = subprocess.run([*report, *own], capture_output=True, text=True, check=True).stdout
     unknown = subprocess.run(report, capture_output=True, text=True, check=True).stdout
-    assert "<dt>neighbors</dt><dd>5,10</dd>" in known
-    assert "<dt>neighbors</dt>" not in unknown
+    assert '<th scope="row">neighbors</th><td>5,10</td>' in known
+    assert '<th scope="row">neighbors</th>' not in unknown
     assert "pets-knn" in unknown
 
 

@@ -18,6 +18,7 @@ from twinbench.report.beside import Options
 from twinbench.report.result import Result
 from twinbench.report.table import read
 
+RIGHT, DOWN, ESCAPE = "\ue014", "\ue015", "\ue00c"  # WebDriver's names of keys
 HOSTILE = "<img src=x onerror=\"document.title='obeyed'\"><script>document.title='obeyed'</script>"
 
 
@@ -57,6 +58,15 @@ class Browser:
 
     def picture(self, path):
         Path(path).write_bytes(base64.b64decode(self.send("GET", "/screenshot")))
+
+    def press(self, key):
+        actions = [
+            {"type": "key", "id": "keys", "actions": [{"type": way, "value": key} for way in ("keyDown", "keyUp")]}
+        ]
+        self.send("POST", "/actions", {"actions": actions})
+
+    def tip(self):
+        return self.run("const tip = document.getElementById('tip'); return tip.hidden ? null : tip.textContent")
 
     def method_order(self):
         script = "return [...document.querySelectorAll('#comparison tbody tr')].filter(r => !r.hidden)"
@@ -171,6 +181,60 @@ def test_a_click_on_a_header_sorts_and_missing_numbers_stay_below(browser, page)
     assert names == sorted(names, reverse=True)
 
 
+def test_the_page_comes_best_first_and_a_rank_sorts_from_the_lowest(browser, page):
+    browser.open(page)
+    assert [name for name in browser.method_order() if "published" not in name] == ["barlow-twins", HOSTILE, "random"]
+    at = browser.run(
+        "return [...document.querySelectorAll('#comparison th[scope=col]')].findIndex(h => h.dataset.best)"
+    )
+    browser.run("document.querySelectorAll('#comparison thead button')[arguments[0]].click()", at)
+    sorted_as = "return document.querySelectorAll('#comparison th[scope=col]')[arguments[0]].getAttribute('aria-sort')"
+    assert browser.run(sorted_as, at) == "ascending"
+    values = "return [...document.querySelectorAll('#comparison tbody tr')].map(r => r.cells[arguments[0]].textContent)"
+    ranks = browser.run(values, at)
+    assert ranks[:3] == sorted(ranks[:3])
+    assert set(ranks[3:]) == {""}
+
+
+def test_values_are_told_to_a_pointer_and_to_the_keyboard(browser, page):
+    browser.open(page)
+    place = """const found = document.querySelector('.overview .value'), box = found.getBoundingClientRect();
+        return [box.left + box.width / 2, box.top + box.height / 2].map(Math.round)"""
+    x, y = browser.run(place)
+    move = {"type": "pointerMove", "duration": 0, "x": x, "y": y}
+    browser.send("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
+    assert browser.tip() == "random: 50.2 ±0.1 (3)"
+    browser.run("document.querySelector('figure.chart[data-x]').focus()")
+    browser.press(RIGHT)
+    assert browser.tip() == "barlow-twins, epoch 1: 44.1 ±1"  # half of 86.2, and the seed's number more
+    browser.press(RIGHT)
+    assert browser.tip() == "barlow-twins, epoch 2: 86.2"
+    assert browser.run("return document.activeElement.getAttribute('aria-label')") == browser.tip()
+    browser.press(DOWN)
+    assert browser.tip() == f"{HOSTILE}, epoch 2: 70.4"
+    browser.press(ESCAPE)
+    assert browser.tip() is None
+    assert browser.complaints() == []
+
+
+def test_the_page_can_be_dark_whatever_the_system_says(browser, page):
+    browser.open(page)
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    before = browser.run(ground)
+    browser.run("document.getElementById('theme').click()")
+    assert {before, browser.run(ground)} == {"rgb(255, 255, 255)", "rgb(13, 17, 23)"}
+
+
+def test_a_column_leads_to_its_recipe_with_sources_and_commands(browser, page):
+    browser.open(page)
+    browser.run("document.querySelector('#comparison a.how').click()")
+    told = browser.run("return document.querySelector('details.recipe[open]').innerText")
+    assert "twinbench protocols voc07-svm" in told
+    assert "twinbench transfer voc07-svm BACKBONE DATA OUT" in told
+    assert "VISSL svm_trainer.py: class_weight {1: 2, -1: 1}" in told
+    assert told.count("copy") == 2
+
+
 def test_filters_hide_rows_and_columns(browser, page):
     browser.open(page)
     fill = (
@@ -197,7 +261,7 @@ def test_a_cell_opens_its_trials_with_command_curves_and_recipe(browser, page, t
     assert "code unknown; device cpu" in inside  # the environment itself, not only its number
     assert "mAP 86.400" in inside
     assert "ignored_in_training" in inside
-    assert browser.run("return document.querySelectorAll('#cell svg').length") == 1
+    assert browser.run("return document.querySelectorAll('#cell figure').length") == 1
     browser.picture(tmp_path / "cell.png")
     colors = Image.open(tmp_path / "cell.png").convert("L").getextrema()
     assert colors[1] - colors[0] > 100  # something is drawn
@@ -213,12 +277,12 @@ def test_an_address_with_a_cell_opens_it(browser, page):
 
 
 def test_a_phone_shows_the_page_without_sideways_scrolling(driver_port, page):
-    phone = Browser(driver_port, mobileEmulation={"deviceMetrics": {"width": 390, "height": 800, "pixelRatio": 1}})
+    phone = Browser(driver_port, mobileEmulation={"deviceMetrics": {"width": 360, "height": 800, "pixelRatio": 1}})
     try:
         phone.open(page)
-        assert phone.run("return window.innerWidth") == 390
-        assert phone.run("return document.documentElement.scrollWidth") == 390
+        assert phone.run("return window.innerWidth") == 360
+        assert phone.run("return document.documentElement.scrollWidth") == 360
         phone.run("document.querySelector('#comparison tbody a.open').click()")
-        assert phone.run("return document.getElementById('cell').getBoundingClientRect().right") <= 390
+        assert phone.run("return document.getElementById('cell').getBoundingClientRect().right") <= 360
     finally:
         phone.send("DELETE", "")

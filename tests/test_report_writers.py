@@ -14,7 +14,6 @@ from PIL import Image
 import twinbench
 from twinbench.report import csvfile, html, jsonfile, latex, markdown, text
 from twinbench.report.beside import Options
-from twinbench.report.plot import average, chart, parallel
 from twinbench.report.table import read
 
 HOSTILE = '<script>alert("x")</script> | **b** \x1b[31mred\nline =1+1'
@@ -224,53 +223,6 @@ def test_a_sheet_of_images_in_rows_keeps_its_width(write, tmp_path):
     Image.new("RGB", (750, 1300)).save(next(tmp_path.rglob("result.json")).parent / "predictions.png")
     (image,) = [attrs for tag, attrs in Reader(html.render(read([tmp_path]))).tags if tag == "img"]
     assert (image["width"], image["height"]) == ("640", "1109")
-
-
-def test_curves_are_averaged_where_all_trials_have_a_point():
-    points = average([[[1, 10], [2, 20], [3, 30]], [[2, 22], [1, 12]]])
-    assert [(point.x, point.y) for point in points] == [(1, 11), (2, 21)]
-    assert points[0].std == pytest.approx(2**0.5)
-
-
-def test_a_trial_may_know_its_own_spread():
-    """As a low-shot SVM does, which draws its images several times in one trial."""
-    points = average([[[2, 20, 1.5], [1, 10, 2.5]]])
-    assert [(point.x, point.y, point.std) for point in points] == [(1, 10, 2.5), (2, 20, 1.5)]
-
-
-def test_a_chart_spans_its_axes_and_doubling_steps_are_even():
-    shots = [1, 2, 4, 8]
-    drawn = chart("low-shot", {"m": [[[k, 10 * i] for i, k in enumerate(shots)]]}, {"m": 0})
-    places = [float(point.split(",")[0]) for point in drawn.lines[0].points.split()]
-    gaps = [after - before for before, after in zip(places, places[1:], strict=False)]
-    assert gaps == pytest.approx([gaps[0]] * 3, abs=0.2)
-    assert [text for _, text in drawn.x_ticks] == ["1", "2", "4", "8"]
-    low, high = (float(drawn.lines[0].points.split()[index].split(",")[1]) for index in (0, -1))
-    assert low > high  # larger values stand higher, where y is smaller
-    assert [text for _, text in drawn.y_ticks][0] == "0"
-    assert [text for _, text in drawn.y_ticks][-1] == "30"
-
-
-def test_a_single_point_is_no_curve():
-    assert chart("t", {"m": [[[1, 1]]]}, {"m": 0}) is None
-
-
-def test_a_run_that_diverged_beyond_all_numbers_is_not_drawn():
-    assert chart("t", {"m": [[[1, 1], [2, 1e308]]]}, {"m": 0}) is None
-
-
-def test_parallel_axes_run_from_the_lowest_to_the_highest_number():
-    values = {"a": [10.0, 80.0, None], "b": [30.0, 60.0, 5.0], "c": [20.0, 70.0, 6.0]}
-    drawn = parallel(["x", "y", "z"], values, {"a": 0, "b": 1, "c": 2})
-    assert [axis[1:] for axis in drawn.axes] == [("x", "10.0", "30.0"), ("y", "60.0", "80.0"), ("z", "5.0", "6.0")]
-    heights = {line.label: [float(point.split(",")[1]) for point in line.points.split()] for line in drawn.lines}
-    middle = (drawn.top + drawn.bottom) / 2
-    assert heights == {
-        "a": [drawn.bottom, drawn.top],  # a missing number leaves a gap, not a zero
-        "b": [drawn.top, drawn.bottom, drawn.bottom],
-        "c": [middle, middle, drawn.top],
-    }
-    assert parallel(["x", "y"], values, {}) is None
 
 
 def test_the_command_writes_each_format_and_replaces_files_whole(results, capsys):
