@@ -5,6 +5,7 @@ twinbench report demo                                        the table on the te
 twinbench report demo --format html --out report.html        one page with trials, curves and pictures
 twinbench report suite --published --same mine="Barlow Twins"    published numbers beside the measured ones
 twinbench report suite --baseline random                     differences, with their 95 % intervals
+twinbench report suite --serve                               the page, live over a running suite, for this machine only
 twinbench report suite --fail-below mine/voc07-svm=85.0      for CI: exit code 1 if it is not reached
 """
 
@@ -38,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
     parser.add_argument("--title", default="twinbench", help="heading of the page (html)")
+    parser.add_argument(
+        "--serve", action="store_true", help="serve the page to this machine, made anew as results come; Ctrl-C ends it"
+    )
+    parser.add_argument("--port", type=int, metavar="N", help="of --serve; default: a free one")
     beside = parser.add_argument_group("beside the measured numbers")
     beside.add_argument(
         "--published", action="store_true", help="rows of published numbers, and measured minus published"
@@ -74,6 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     from twinbench.report.gate import failures, parse_gates
 
     load_own(arguments.protocols)
+    if arguments.serve:
+        return _serve(arguments)
+    if arguments.port is not None:
+        raise ReportError(f"--port {arguments.port}: nothing to listen for; expected it beside --serve")
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None
@@ -91,6 +100,32 @@ def run(arguments: argparse.Namespace) -> int:
     for line in failed:
         print(f"twinbench report: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """Serve the page of the results until it is interrupted."""
+    from twinbench.report import html
+    from twinbench.report.files import find
+    from twinbench.report.serve import serve
+    from twinbench.report.table import build
+
+    unfit = {"--out": arguments.out, "--fail-below": arguments.fail_below, "--paper": arguments.paper}
+    unfit["--format"] = arguments.format not in ("html", "text")  # text is the default
+    for name, given in unfit.items():
+        if given:
+            raise ReportError(f"{name} and --serve: a page that is served is not written; expected one of them")
+    paths: list[Path] = arguments.results
+    for path in paths:
+        if not path.exists():
+            raise ReportError(f"{path}: no such file or folder; expected a result.json or a folder of them")
+    if not paths:
+        raise ReportError("no RESULTS given; expected result.json files or folders of them")
+    port = arguments.port or 0
+    if not 0 <= port < 1 << 16:
+        raise ReportError(f"--port {port}: expected a number from 1 to 65535, or leave it out for a free one")
+    options = options_of(arguments)
+    serve(paths, lambda edition: html.render(build(find(paths), options), arguments.title, live=edition), port)
+    return 0
 
 
 def _write(path: Path, answer: str) -> None:

@@ -1,11 +1,14 @@
 """The page in a real browser: Chromium, headless, spoken to through chromedriver's HTTP interface."""
 
 import base64
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.report import html
 from twinbench.report.beside import Options
 from twinbench.report.result import Result
+from twinbench.report.serve import Live, Server
 from twinbench.report.table import read
 
 RIGHT, DOWN, ESCAPE = "\ue014", "\ue015", "\ue00c"  # WebDriver's names of keys
@@ -286,3 +290,32 @@ def test_a_phone_shows_the_page_without_sideways_scrolling(driver_port, page):
         assert phone.run("return document.getElementById('cell').getBoundingClientRect().right") <= 360
     finally:
         phone.send("DELETE", "")
+
+
+def test_a_live_page_loads_itself_anew_and_comes_back_as_it_was(browser, write, tmp_path):
+    write(tmp_path, "a", "voc07-svm", [50.0])
+    write(tmp_path, "b", "voc07-svm", [60.0])
+    paces = itertools.count(0, 60)  # each look is a minute after the last
+    live = Live([tmp_path], lambda edition: html.render(read([tmp_path]), live=edition), lambda: next(paces))
+    with Server(live, 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            browser.open(server.address)
+            click = "document.querySelectorAll('#comparison thead button')[1].click()"
+            browser.run(f"{click}; {click}; document.getElementById('theme').click()")
+            theme = browser.run("return document.documentElement.dataset.theme")
+            assert browser.method_order() == ["a", "b"]  # the lowest first, as asked
+            browser.run("document.querySelector('#trials details').open = true")
+            write(tmp_path, "c", "voc07-svm", [40.0])
+            until = time.monotonic() + 30
+            while len(browser.method_order()) < 3 and time.monotonic() < until:
+                time.sleep(0.2)
+            assert browser.method_order() == ["c", "a", "b"]
+            assert browser.run("return document.documentElement.dataset.theme") == theme
+            assert browser.run("return document.querySelector('#trials details').open")
+            assert browser.complaints() == []
+        finally:
+            server.shutdown()
+            thread.join()
+    browser.open("about:blank")
