@@ -1,7 +1,7 @@
 """The drawings of a table: curves and bars of each recipe, trainings over their checkpoints, numbers by class."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from twinbench.report.bars import Bars, bars
@@ -47,8 +47,8 @@ def curve_charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int,
         for told, curves in _curves(table, column, series).items():
             title, what = told
             if what.in_bars:
-                averaged = {method: average(trials) for method, trials in curves.items()}
-                found = bars(f"{name}: {title}", _best_first(table, column, averaged), series, what.y, what.x)
+                values = _best_first(table, column, _percents(curves))
+                found = bars(f"{name}: {title}", values, series, what.y, what.x) if values else None
             else:
                 found = chart(f"{name}: {title}", curves, series, what)
             if found:
@@ -70,6 +70,15 @@ def _curves(
             for name, curve in trial.result.curves.items():
                 what = meaning(name, trial.result.metrics, [at[0] for at in curve], unit=unit)
                 found[name, what][method].append(curve)
+    return found
+
+
+def _percents(curves: Mapping[str, Sequence[Curve]]) -> dict[str, list[Point]]:
+    """Return the points of averaged curves that are percents, by method: no curve is checked for being one."""
+    found: dict[str, list[Point]] = {}
+    for method, trials in curves.items():
+        if points := [at for at in average(trials) if 0 <= at.y <= 100]:
+            found[method] = points
     return found
 
 

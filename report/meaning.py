@@ -34,7 +34,7 @@ def meaning(name: str, metrics: Collection[str], xs: Collection[float], *, unit:
         return Meaning(x, f"{what}, percent", setting == "epoch", most=100.0, in_bars=setting == "k")
     if name == "on images held out":
         return Meaning("penalty", f"{name}, percent", most=100.0)
-    if all(f"{name}-k{x:g}" in metrics for x in xs):
+    if xs and all(f"{name}-k{x:g}" in metrics for x in xs):
         return Meaning(SETTINGS["k"], f"{name}, percent", most=100.0, in_bars=True)
     if any(metric == name or metric.startswith(f"{name}-") for metric in metrics):
         return Meaning(unit, f"{name}, percent", of_training=True, most=100.0)

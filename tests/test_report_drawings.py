@@ -152,7 +152,9 @@ def test_knn_is_drawn_as_bars_best_first_and_so_is_what_has_no_curve(write, tmp_
             headline="top1-k20",
         )
         write(tmp_path, method, "voc07-svm", [value])
-    drawn = [found for _, found in curve_charts(read([tmp_path]), {"a": 0, "b": 1})]
+    hostile = [[10, -1e300], [20, 1e308]]
+    write(tmp_path, "c", "imagenet-knn", [metrics], curves={"top1": hostile}, headline="top1-k20")
+    drawn = [found for _, found in curve_charts(read([tmp_path]), {"a": 0, "b": 1, "c": 2})]
     svm, knn = drawn
     assert [group.label for group in svm.groups] == [group.label for group in knn.groups] == ["b", "a"]
     assert [bar.words for bar in knn.groups[0].bars] == ["b, k=10: 61.0", "b, k=20: 60.0"]
