@@ -253,4 +253,4 @@ def test_the_demos_suites_are_valid(content, tmp_path):
         (tmp_path / "demo/scenes" / folder).mkdir(parents=True)
     jobs = build_jobs(read_suite(file))
     assert {job.kind for job in jobs} == {"pretrain", "trial", "report"}
-    assert len(jobs) == (1 + 2 * 11 + 1 if content is SUITE else 1 + 2 * 5 + 1)
+    assert len(jobs) == (1 + 2 * 11 + 1 if content is SUITE else 1 + 2 * 3 + 1)
