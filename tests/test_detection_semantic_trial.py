@@ -54,7 +54,7 @@ def wanted(data, out, name="voc12aug-fcn-20k", **settings):
 
 def test_it_learns_and_says_so(voc, tmp_path, capsys):
     start = measure(wanted(voc, tmp_path / "start", iterations=1))
-    result = measure(wanted(voc, tmp_path / "end"))
+    result = measure(wanted(voc, tmp_path / "end", iterations=120))  # 60 sufficed on some processors alone
     assert start.metrics["mIoU"] < 35
     assert result.metrics["mIoU"] > start.metrics["mIoU"] + 30
     assert result.metrics.keys() == {"aAcc", "mAcc", "mIoU"}
