@@ -112,6 +112,18 @@ def resolved(place: Any) -> Any:
     return getattr(importlib.import_module(f"twinbench.{module}"), name)
 
 
+def optional(package: str, extra: str, who: str) -> Any:
+    """Return a package that an extra of twinbench brings; UserError, which `who` begins, if it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:  # there, but without what it needs itself
+            raise
+        raise UserError(
+            f"{who}: needs the package {package}, which is not installed; run: pip install 'twinbench[{extra}]'"
+        ) from None
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of cells as lines whose columns stand below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -6,6 +6,7 @@ twinbench report demo --format html --out report.html        one page with trial
 twinbench report suite --published --same mine="Barlow Twins"    published numbers beside the measured ones
 twinbench report suite --baseline random                     differences, with their 95 % intervals
 twinbench report suite --serve                               the page, live over a running suite, for this machine only
+twinbench report suite --format parquet --out trials.parquet     every trial and metric, for pandas
 twinbench report suite --fail-below mine/voc07-svm=85.0      for CI: exit code 1 if it is not reached
 """
 
@@ -19,9 +20,10 @@ from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.published import BARLOW_TWINS
 from twinbench.report.beside import Options
 from twinbench.report.grid import Table
+from twinbench.report.result import read_results
 
 PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
-FORMATS = (*PEOPLE, "csv", "json", "html")
+FORMATS = (*PEOPLE, "csv", "json", "html", "parquet")
 
 
 class ReportError(UserError):
@@ -83,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     if arguments.port is not None:
         raise ReportError(f"--port {arguments.port}: nothing to listen for; expected it beside --serve")
+    if arguments.format == "parquet":
+        return _parquet(arguments)
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None
@@ -125,6 +129,27 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise ReportError(f"--port {port}: expected a number from 1 to 65535, or leave it out for a free one")
     options = options_of(arguments)
     serve(paths, lambda edition: html.render(build(find(paths), options), arguments.title, live=edition), port)
+    return 0
+
+
+def _parquet(arguments: argparse.Namespace) -> int:
+    """Write the single trials as a Parquet file."""
+    from twinbench.report.frame import write_parquet
+
+    asked = {"--published": arguments.published, "--baseline": arguments.baseline, "--paper": arguments.paper}
+    asked["--fail-below"] = arguments.fail_below
+    for option, value in asked.items():
+        if value:
+            raise ReportError(f"{option} says nothing with --format parquet, which holds single trials; leave one out")
+    if not arguments.results or arguments.out is None:
+        what = "--out FILE" if arguments.results else "RESULTS"
+        raise ReportError(f"--format parquet writes results to a file, but there is no {what}; name it")
+    try:
+        write_parquet(read_results(arguments.results), arguments.out)
+    except OSError as error:
+        raise ReportError(
+            f"--out {arguments.out}: cannot be written ({error.strerror}); expected a file's name"
+        ) from None
     return 0
 
 

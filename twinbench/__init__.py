@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from twinbench.convert.write import write_backbone
     from twinbench.protocols.catalogue import load_own as load_protocols
     from twinbench.protocols.house import UserError
+    from twinbench.report.frame import frame
     from twinbench.report.result import Result, read_results
     from twinbench.report.rows import table
 
@@ -28,6 +29,7 @@ _HOMES = {  # public name -> where it is: MODULE:NAME below twinbench
     "evaluate": "api:evaluate",
     "read_results": "report.result:read_results",
     "table": "report.rows:table",
+    "frame": "report.frame:frame",
     "load_backbone": "convert.load:load_backbone",
     "write_backbone": "convert.write:write_backbone",
     "load_protocols": "protocols.catalogue:load_own",
@@ -44,6 +46,7 @@ __all__ = [
     "Result",
     "UserError",
     "evaluate",
+    "frame",
     "load_backbone",
     "load_protocols",
     "main",
