@@ -1,14 +1,20 @@
-"""Results out of other programs' logs, so that runs made elsewhere can join a table; they stay marked as imported.
+"""Results out of other programs' logs and tables, so that runs made elsewhere can join a table; they stay marked.
 
 Examples:
   twinbench import runs/linear/metrics.json results/swav --protocol imagenet-linear --method swav --layer res5
   twinbench import output/metrics.json results/moco --protocol coco-mrcnn-c4-1x --method moco-v2 --seed 1
+  twinbench import results.csv results/efficient-probing
+  twinbench import results-imagenet.csv results/timm --only resnet50
 
-Reads the JSON lines of VISSL (metrics.json), MMSelfSup (*.log.json, vis_data/scalars.json) and Detectron2
-(metrics.json) and takes the last evaluation. That the run followed the protocol is your word; the table says so.
+With --protocol and --method, reads the JSON lines of VISSL (metrics.json), MMSelfSup (*.log.json,
+vis_data/scalars.json) and Detectron2 (metrics.json) and takes the last evaluation. That the run followed the protocol is your word; the table says so.
+
+Without them, reads a whole table, whose rows say by themselves what they are: results.csv of efficient-probing,
+all_results.csv of SSL-Risk, timm's results-*.csv, VisBench's JSON lines. Each number is marked with where it stands.
 """
 
 import argparse
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,35 +79,76 @@ class Found:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `twinbench import` takes."""
-    parser.add_argument("log", metavar="LOG", type=Path, help="file of JSON lines")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json")
-    parser.add_argument("--protocol", required=True, metavar="NAME", help="the protocol that the run followed")
+    parser.add_argument("log", metavar="FILE", type=Path, help="log of a run, or another benchmark's whole table")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json; of a table for one each")
+    parser.add_argument("--protocol", metavar="NAME", help="of a log: the protocol that the run followed")
     parser.add_argument(
         "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
     )
-    parser.add_argument("--method", type=as_label, required=True, metavar="LABEL", help="row of the table")
+    parser.add_argument("--method", type=as_label, metavar="LABEL", help="of a log: row of the table")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--layer", default="", help="which layer, head or test set, where the log evaluates several")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting in which the run differed"
     )
+    parser.add_argument("--only", default="", metavar="TEXT", help="of a table: methods whose name holds TEXT")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the result and say what was read."""
+    """Write the result, or those of a table, and say what was read."""
     load_own(arguments.protocols)
+    if arguments.protocol is None and arguments.method is None:
+        return _run_table(arguments)
+    if arguments.protocol is None or arguments.method is None or arguments.only:
+        raise ImportingError("a log takes --protocol and --method, a whole table neither; --only is of tables")
     protocol = find_protocol(arguments.protocol).with_settings(parse_settings(arguments.set))
     result = imported(arguments.log, protocol, arguments.method, arguments.seed, arguments.layer)
-    path = arguments.out / "result.json"
+    path = _write(result, arguments.out)
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
+    print(f"{path}: {result.method} on {result.protocol}, from {result.imported}: {shown}")
+    return 0
+
+
+def _run_table(arguments: argparse.Namespace) -> int:
+    """Write the results of a whole table, each in a folder of its own."""
+    from twinbench.report.foreign import results
+    from twinbench.report.programs import PROGRAMS
+
+    for option, value in {"--layer": arguments.layer, "--set": arguments.set, "--seed": arguments.seed}.items():
+        if value:
+            raise ImportingError(f"{option} says nothing of a whole table; it is of a log with --protocol and --method")
+    found = results(arguments.log, PROGRAMS)
+    kept = [result for result in found if arguments.only.casefold() in result.method.casefold()]
+    if not kept:
+        raise ImportingError(f"{arguments.log}: --only {arguments.only} is in none of {len(found)} methods' names")
+    for result in kept:
+        _write(result, arguments.out / _folder(result.method) / _recipe_folder(result) / f"seed{result.seed}")
+    protocols = sorted({result.protocol for result in kept})
+    print(f"{arguments.out}: {len(kept)} results of {kept[0].imported}, on {', '.join(protocols)}")
+    return 0
+
+
+def _folder(method: str) -> str:
+    """Return a name for a method's folder that no other method has."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", method).strip("-.")[:60]
+    return f"{plain}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
+
+
+def _recipe_folder(result: Result) -> str:
+    """Return a name for what a result is a number of, which no other recipe and no other data have."""
+    data = f"-{hashlib.sha256(result.data_sha256.encode()).hexdigest()[:6]}" if result.data_sha256 else ""
+    return f"{_folder(result.protocol)}-{result.fingerprint}{data}"
+
+
+def _write(result: Result, folder: Path) -> Path:
+    """Write an imported result; ImportingError where another one lies, which may have been measured."""
+    path = folder / "result.json"
     if path.exists():
         earlier = read_result(path)
         same = (earlier.method, earlier.protocol, earlier.seed) == (result.method, result.protocol, result.seed)
         if not (earlier.imported and same):
             raise ImportingError(f"{path}: holds another result; choose another OUT or remove it")
-    result.write(arguments.out)
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
-    print(f"{path}: {result.method} on {result.protocol}, from {result.imported}: {shown}")
-    return 0
+    return result.write(folder)
 
 
 def imported(log: Path, protocol: Protocol, method: str, seed: int, layer: str = "") -> Result:

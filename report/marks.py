@@ -32,10 +32,7 @@ def notes(result: Result) -> list[str]:
         kept = _classes(result, "ap")
         found.append(f"{result.headline} averages {kept} of {kept + left} classes; the others have too few images")
     if result.imported:
-        found.append(
-            f"imported from a log of {result.imported}: that it followed the protocol, on its data, is the importer's "
-            "word"
-        )
+        found += _imported(result)
     if not result.converged:
         found.append("a chosen solver stopped at its iteration limit before it converged")
     return found
@@ -54,6 +51,17 @@ def is_on_other_images(result: Result) -> bool:
 def has_other_list(result: Result) -> bool:
     """Say whether a result was trained on another choice of ImageNet's images than SimCLR's 1 % or 10 %."""
     return result.details.get("list_is_simclrs") is False
+
+
+def _imported(result: Result) -> list[str]:
+    """Say where an imported number stands, what its source leaves unsaid, and what it adds of this one."""
+    program, details = result.imported, result.details
+    if "table" not in details:
+        return [f"imported from a log of {program}: that it followed the protocol, on its data, is the importer's word"]
+    version = f" {details['program_version']}" if "program_version" in details else ""
+    unsaid = f"; not stated there: {details['unsaid']}" if details.get("unsaid") else ""
+    found = [f"not measured here: imported from {program}{version}, {details['table']}{unsaid}"]
+    return [*found, f"{program} says: {details['told']}"] if details.get("told") else found
 
 
 def _other_backbone(result: Result) -> str:

@@ -26,7 +26,7 @@ COMMANDS = {
     "detection": ("detection.command", "one detection trial of a backbone (needs Detectron2)"),
     "predict": ("detection.predict", "draw what a finished detection trial finds on any images"),
     "suite": ("suite.command", "methods x protocols x seeds from one YAML file; run again to resume"),
-    "import": ("report.importing", "results out of VISSL, MMSelfSup or Detectron2 logs, marked as imported"),
+    "import": ("report.importing", "results out of other programs' logs and tables, marked as imported"),
     "compare": ("report.compare", "two methods against each other, with a verdict on each task"),
     "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }
