@@ -7,6 +7,7 @@ twinbench report suite --published --same mine="Barlow Twins"    published numbe
 twinbench report suite --baseline random                     differences, with their 95 % intervals
 twinbench report suite --serve                               the page, live over a running suite, for this machine only
 twinbench report suite --format parquet --out trials.parquet     every trial and metric, for pandas
+twinbench report suite --format hub --out hub --leaderboard me/probes     .eval_results/*.yaml for the Hub
 twinbench report suite --fail-below mine/voc07-svm=85.0      for CI: exit code 1 if it is not reached
 """
 
@@ -23,7 +24,7 @@ from twinbench.report.grid import Table
 from twinbench.report.result import read_results
 
 PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
-FORMATS = (*PEOPLE, "csv", "json", "html", "parquet")
+FORMATS = (*PEOPLE, "csv", "json", "html", "parquet", "hub")
 
 
 class ReportError(UserError):
@@ -39,7 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
     )
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing; of hub a folder")
+    parser.add_argument(
+        "--leaderboard",
+        action="append",
+        default=[],
+        metavar="[PROTOCOL=]ORG/NAME[:TASK]",
+        help="of hub: the data set that keeps a protocol's leaderboard, and the task there (default: the protocol)",
+    )
     parser.add_argument("--title", default="twinbench", help="heading of the page (html)")
     parser.add_argument(
         "--serve", action="store_true", help="serve the page to this machine, made anew as results come; Ctrl-C ends it"
@@ -85,8 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     if arguments.port is not None:
         raise ReportError(f"--port {arguments.port}: nothing to listen for; expected it beside --serve")
-    if arguments.format == "parquet":
-        return _parquet(arguments)
+    if arguments.format in ("parquet", "hub"):
+        return _trials(arguments)
+    if arguments.leaderboard:
+        raise ReportError("--leaderboard says nothing without --format hub; leave it out")
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None
@@ -132,20 +142,28 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parquet(arguments: argparse.Namespace) -> int:
-    """Write the single trials as a Parquet file."""
-    from twinbench.report.frame import write_parquet
+def _trials(arguments: argparse.Namespace) -> int:
+    """Write the trials by themselves, without anything beside them: as Parquet, or as entries for the Hub."""
+    from twinbench.report import frame, hub
+    from twinbench.report.files import find
+    from twinbench.report.table import build
 
     asked = {"--published": arguments.published, "--baseline": arguments.baseline, "--paper": arguments.paper}
     asked["--fail-below"] = arguments.fail_below
     for option, value in asked.items():
         if value:
-            raise ReportError(f"{option} says nothing with --format parquet, which holds single trials; leave one out")
+            raise ReportError(f"{option} says nothing with --format {arguments.format}; leave one out")
     if not arguments.results or arguments.out is None:
-        what = "--out FILE" if arguments.results else "RESULTS"
-        raise ReportError(f"--format parquet writes results to a file, but there is no {what}; name it")
+        what = "--out" if arguments.results else "RESULTS"
+        raise ReportError(
+            f"--format {arguments.format} writes results to a file or folder, but there is no {what}; name it"
+        )
     try:
-        write_parquet(read_results(arguments.results), arguments.out)
+        if arguments.format == "parquet":
+            frame.write_parquet(read_results(arguments.results), arguments.out)
+        else:
+            places = hub.parse_leaderboards(arguments.leaderboard)
+            print("\n".join(hub.write(build(find(arguments.results)), places, arguments.out)))
     except OSError as error:
         raise ReportError(
             f"--out {arguments.out}: cannot be written ({error.strerror}); expected a file's name"

@@ -5,6 +5,7 @@ reason in its first line; `job.json` says in `state` whether the trial is runnin
 started.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -93,3 +94,9 @@ def _state(folder: Path) -> object:
         return record["state"]
     except (TextError, KeyError, TypeError):  # no watcher, or its file is another program's
         return None
+
+
+def folder_name(text: str) -> str:
+    """Return a name for a folder of `text`, which no other text has."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

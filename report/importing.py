@@ -7,14 +7,15 @@ Examples:
   twinbench import results-imagenet.csv results/timm --only resnet50
 
 With --protocol and --method, reads the JSON lines of VISSL (metrics.json), MMSelfSup (*.log.json,
-vis_data/scalars.json) and Detectron2 (metrics.json) and takes the last evaluation. That the run followed the protocol is your word; the table says so.
+vis_data/scalars.json) and Detectron2 (metrics.json) and takes the last evaluation. That the run followed the protocol
+is your word; the table says so.
 
 Without them, reads a whole table, whose rows say by themselves what they are: results.csv of efficient-probing,
-all_results.csv of SSL-Risk, timm's results-*.csv, VisBench's JSON lines. Each number is marked with where it stands.
+all_results.csv of SSL-Risk, timm's results-*.csv, VisBench's JSON lines, and .eval_results/*.yaml of the Hub where
+twinbench has written them. Each number is marked with where it stands.
 """
 
 import argparse
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.schema import Protocol
 from twinbench.protocols.text import TextError, parse_json, read_text
 from twinbench.report import provenance
+from twinbench.report.files import folder_name
 from twinbench.report.result import Result, read_result
 from twinbench.report.trial import as_label
 
@@ -111,33 +113,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_table(arguments: argparse.Namespace) -> int:
     """Write the results of a whole table, each in a folder of its own."""
+    from twinbench.report import hub
     from twinbench.report.foreign import results
     from twinbench.report.programs import PROGRAMS
 
     for option, value in {"--layer": arguments.layer, "--set": arguments.set, "--seed": arguments.seed}.items():
         if value:
             raise ImportingError(f"{option} says nothing of a whole table; it is of a log with --protocol and --method")
-    found = results(arguments.log, PROGRAMS)
+    if arguments.log.suffix in (".yaml", ".yml"):
+        found = hub.read(arguments.log)
+    else:
+        found = results(arguments.log, PROGRAMS)
     kept = [result for result in found if arguments.only.casefold() in result.method.casefold()]
     if not kept:
         raise ImportingError(f"{arguments.log}: --only {arguments.only} is in none of {len(found)} methods' names")
     for result in kept:
-        _write(result, arguments.out / _folder(result.method) / _recipe_folder(result) / f"seed{result.seed}")
+        _write(result, arguments.out / folder_name(result.method) / _recipe_folder(result) / f"seed{result.seed}")
     protocols = sorted({result.protocol for result in kept})
     print(f"{arguments.out}: {len(kept)} results of {kept[0].imported}, on {', '.join(protocols)}")
     return 0
 
 
-def _folder(method: str) -> str:
-    """Return a name for a method's folder that no other method has."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", method).strip("-.")[:60]
-    return f"{plain}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
-
-
 def _recipe_folder(result: Result) -> str:
     """Return a name for what a result is a number of, which no other recipe and no other data have."""
-    data = f"-{hashlib.sha256(result.data_sha256.encode()).hexdigest()[:6]}" if result.data_sha256 else ""
-    return f"{_folder(result.protocol)}-{result.fingerprint}{data}"
+    return folder_name("-".join(filter(None, (result.protocol, result.fingerprint, result.data_sha256))))
 
 
 def _write(result: Result, folder: Path) -> Path:

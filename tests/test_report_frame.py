@@ -65,7 +65,7 @@ def test_parquet_and_csv_give_back_what_was_written(results, tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ([], "there is no --out FILE; name it"),
+        ([], "there is no --out; name it"),
         (["--out", "x", "--published"], "--published says nothing with --format parquet"),
         (["--out", "/dev/null/x"], "--out /dev/null/x: cannot be written"),
     ],
