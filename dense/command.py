@@ -14,7 +14,7 @@ OUT gets result.json (last), predictions.png, confusion.png, log.jsonl and head.
 import argparse
 
 from twinbench.dense.options import Options
-from twinbench.report.asked import Asked
+from twinbench.report.asked import Asked, tracked_trial
 from twinbench.report.trial import add_trial_arguments, asked_protocol
 from twinbench.runtime.options import add_options, read_options
 
@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     protocol = asked_protocol(arguments, "dense")
     from twinbench.dense.trial import measure
 
-    result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
+    with tracked_trial(protocol, arguments):
+        result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
     if result:
         print(result.line)
     return 0

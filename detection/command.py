@@ -21,7 +21,7 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.scaling import GPUS, ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
-from twinbench.report.asked import Asked
+from twinbench.report.asked import Asked, tracked_trial
 from twinbench.report.trial import add_trial_arguments, trial_protocol
 from twinbench.runtime.options import add_options, read_options
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     _require_packages(arguments.evaluator)
     from twinbench.detection.chatter import chatter_to
 
-    with chatter_to(arguments.out / "log.txt"):
+    with tracked_trial(protocol, arguments), chatter_to(arguments.out / "log.txt"):
         from twinbench.detection.trial import measure
 
         result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))

@@ -23,6 +23,7 @@ from twinbench.protocols.pretraining import RECIPES
 from twinbench.protocols.schema import look_up
 from twinbench.report.trial import as_seed
 from twinbench.runtime.options import add_options, read_options
+from twinbench.runtime.tracking import tracked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = read_options(Options, arguments)
     process = current_process(arguments.device)
+    config = {"recipe": recipe.name, "fingerprint": recipe.fingerprint, "data": arguments.data, "seed": arguments.seed}
     try:
-        path = pretrain(Source.of(arguments.data), arguments.out, recipe, arguments.seed, options, process)
+        with tracked(options.trackers, arguments.out, f"pretrain {arguments.out.name}", config | settings):
+            path = pretrain(Source.of(arguments.data), arguments.out, recipe, arguments.seed, options, process)
     except OSError as error:  # a full disk under the log, a file system that went away
         print(f"twinbench pretrain: {error}; run the same command again when it is mended", file=sys.stderr)
         return 1

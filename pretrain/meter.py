@@ -1,26 +1,20 @@
 """What a run says about itself: speed, share of time spent waiting for images, and the line of the log."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from twinbench.pretrain.images import Plan
-from twinbench.protocols.house import UserError
 from twinbench.runtime.progress import JsonLog
-
-
-class MeterError(UserError):
-    """TensorBoard was asked for and is not installed."""
 
 
 class Meter:
     """Measures steps as they pass and writes a line of the log when asked."""
 
-    def __init__(self, plan: Plan, log: JsonLog, floor: float, device: torch.device, curves: Any = None) -> None:
-        """Write to `log`, and to the TensorBoard writer `curves` if there is one."""
-        self.plan, self.log, self.floor, self.device, self.curves = plan, log, floor, device, curves
+    def __init__(self, plan: Plan, log: JsonLog, floor: float, device: torch.device) -> None:
+        """Write to `log`."""
+        self.plan, self.log, self.floor, self.device = plan, log, floor, device
         self.last: dict[str, Any] = {}  # the last line
         self.restart()
 
@@ -59,7 +53,6 @@ class Meter:
         if self.device.type == "cuda":
             line["memory_gib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**30, 2)
         self.log.write(**line)
-        self._draw(line, step)
         self.last = line
         self.restart()
         self._steps = -1  # step_is_done() is still to come for this step
@@ -69,13 +62,6 @@ class Meter:
         """Log the monitor's finding after `step` steps."""
         line = {"epoch": (step - 1) // self.plan.steps_per_epoch, "step": step, "knn_accuracy": accuracy}
         self.log.write(event="monitor", **line)
-        self._draw(line, step)
-
-    def _draw(self, line: dict[str, Any], step: int) -> None:
-        if self.curves:
-            for name, value in line.items():
-                if name not in ("step", "eta_s") and value is not None:
-                    self.curves.add_scalar(name, value, step)
 
     def describe_last(self) -> str:
         """Return the last line's statistics for a message."""
@@ -86,14 +72,3 @@ class Meter:
             f"; at step {line['step']} it was {line['loss']:.4g}, mean C_ii {line['mean_cii']:.3f}, "
             f"mean |C_ij| {line['mean_abs_cij']:.4f}"
         )
-
-
-def tensorboard(folder: Path, step: int) -> Any:
-    """Return a TensorBoard writer to `folder` that drops what a killed run drew after `step`."""
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:
-        raise MeterError(
-            "--tensorboard needs the package tensorboard, which is not installed; run: make setup"
-        ) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from twinbench.protocols.house import UserError
 from twinbench.runtime.options import Option
+from twinbench.runtime.tracking import TRACKERS, parse_trackers
 
 
 class OptionsError(UserError):
@@ -35,7 +36,13 @@ class Options:
         Path | None, Option("log k-NN accuracy on this folder of class folders, leave-one-out", "DIR")
     ] = None
     monitor_epochs: Annotated[int, Option("how often", "E", least=1)] = 10
-    tensorboard: Annotated[bool, Option("draw the log's numbers in OUT/tensorboard too")] = False
+    tensorboard: Annotated[bool, Option("short for --track tensorboard: curves in OUT/tensorboard")] = False
+    track: Annotated[str, Option(f"show the log's numbers to trackers, too: {', '.join(TRACKERS)}", "NAME[,NAME]")] = ""
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Who is shown the log's numbers."""
+        return tuple(dict.fromkeys([*(("tensorboard",) if self.tensorboard else ()), *parse_trackers(self.track)]))
 
     def __post_init__(self) -> None:
         """Raise OptionsError for what cannot be promised together."""

@@ -24,7 +24,7 @@ from twinbench.data.source import Source
 from twinbench.pretrain import state
 from twinbench.pretrain.images import Corrupt, Plan, Views, decode_all, views_from_files, views_from_memory
 from twinbench.pretrain.loss import Form, choose_form, correlation_statistics, loss_floor
-from twinbench.pretrain.meter import Meter, tensorboard
+from twinbench.pretrain.meter import Meter
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
 from twinbench.pretrain.objectives import objective
@@ -163,9 +163,8 @@ class Run:
             code=provenance.code(),
             versions=provenance.versions(),
         )
-        curves = tensorboard(out / "tensorboard", self.step) if options.tensorboard and process.is_main else None
         floor = loss_floor(recipe.batch_size, features, recipe.lambd) if recipe.objective == "barlow-twins" else 0.0
-        self.meter = Meter(plan, self.log, floor, device, curves)
+        self.meter = Meter(plan, self.log, floor, device)
 
     def _restore(self) -> int:
         """Put a checkpoint's state back, if there is one; return the steps it had made."""

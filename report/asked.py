@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, cast
 from twinbench.protocols.house import unknown
 from twinbench.protocols.schema import Protocol
 from twinbench.report.trial import TrialError
+from twinbench.runtime.tracking import tracked
 
 OptionsT = TypeVar("OptionsT")
 
@@ -42,3 +44,11 @@ def options_of(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
         if name not in known:
             raise TrialError(unknown("option", name, known))
     return options(**given)
+
+
+def tracked_trial(protocol: Protocol, arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """Return the block in which a trial is shown to the trackers that its command line names."""
+    told = {name: getattr(arguments, name) for name in ("backbone", "data", "method", "seed")}
+    config = {"protocol": protocol.name, "fingerprint": protocol.fingerprint, **told, **dict(protocol.overrides)}
+    name = f"{arguments.method or arguments.backbone} {protocol.name} seed{arguments.seed}"
+    return tracked(arguments.track, arguments.out, name, config)

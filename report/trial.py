@@ -14,6 +14,8 @@ from twinbench.protocols.kinds.base import Room
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
 from twinbench.report.result import Result, convention_words, read_result
+from twinbench.runtime import tracking
+from twinbench.runtime.tracking import TRACKERS, parse_trackers
 
 DIGITS = 12  # of a sha256 in a message
 
@@ -77,6 +79,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument(
+        "--track",
+        type=parse_trackers,
+        default=(),
+        metavar="NAME[,NAME]",
+        help=f"show the log's numbers to trackers, too: {', '.join(TRACKERS)}",
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -272,6 +281,7 @@ class Trial:
             **more,
         )
         result.write(self.out)
+        tracking.conclude(self.out, result.metrics)
         return result
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from twinbench.protocols.house import replacing
 from twinbench.protocols.text import TextError, parse_json
+from twinbench.runtime import tracking
 
 ItemT = TypeVar("ItemT")
 
@@ -49,6 +50,7 @@ class JsonLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             if self.durable:
                 os.fsync(file.fileno())
+        tracking.show(self.path, fields)
 
     def cut(self, key: str, end: int) -> None:
         """Drop the lines whose `key` is `end` or more, and a last line a kill left half-written: a resumed run

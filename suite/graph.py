@@ -235,7 +235,7 @@ def _pretrain_job(suite: Suite, method: Method, expected: Expected) -> Job:
     return Job(
         name,
         "pretrain",
-        (*argv, *_set_flags(plan.settings), *keeping),
+        (*argv, *_set_flags(plan.settings), *keeping, *_track_flags(suite)),
         out,
         cache(partial(expected.pretraining, method, recipe)),
         gpus=cluster.gpus_per_node * cluster.nodes,
@@ -293,7 +293,7 @@ def _cell(
     complete = ("--partial",) if measurement.partial and protocol.room == "transfer" else ()  # detection always goes on
     own = tuple(word for path in suite.protocol_files for word in ("--protocols", str(path)))
     reading = () if backbone else method.flags
-    flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags, *reading)
+    flags = (*own, *_set_flags(protocol.overrides), *measurement.inputs.flags, *reading, *_track_flags(suite))
     shares = protocol.recipe.shares_test_features
     cached = ("--cache", str(suite.root / FEATURES)) if shares else ()  # a requeued trial has them, too
     told = (*flags, *complete, *cached)
@@ -339,6 +339,11 @@ def _features(method: Method, protocol: Protocol, seed: int) -> tuple[object, ..
     drawn = protocol.recipe.drawn(protocol.classes)
     images = (drawn, seed) if drawn else ()  # only of what the seed draws
     return (method.name, protocol.data_set.folder, protocol.width, features, *images)
+
+
+def _track_flags(suite: Suite) -> tuple[str, ...]:
+    """Return whom jobs show their numbers to, as the words of a command line."""
+    return ("--track", ",".join(suite.track)) if suite.track else ()
 
 
 def _set_flags(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.datasets import DATA_SETS
 from twinbench.protocols.house import SettingError, unknown
 from twinbench.protocols.schema import ProtocolError
+from twinbench.runtime.tracking import TrackError, parse_trackers
 from twinbench.suite.cluster import Cluster, ClusterError, read_cluster, report_cluster
 from twinbench.suite.entries import (
     SuiteError,
@@ -61,6 +62,7 @@ class Suite:
     cluster: Cluster = field(default_factory=Cluster)
     report: Cluster = field(default_factory=Cluster)  # of the job that writes the table
     series: tuple[Series, ...] = ()
+    track: tuple[str, ...] = ()  # trackers that every pretraining and trial shows its numbers to
 
 
 def read_suite(file: Path) -> Suite:
@@ -99,6 +101,7 @@ def read_suite(file: Path) -> Suite:
                 content.get("report"), report_cluster(cluster), f"{file}: report", without=("max_running", "nodes")
             ),
             series=series,
+            track=_trackers(file, content.get("track") or ""),
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
@@ -130,6 +133,16 @@ def _require_one_random(suite: Suite) -> None:
                 f"{suite.file}: methods.{method.name}: a random backbone has the width of its protocol, and these have "
                 f"{told}; keep to protocols of one width, or make a suite of each"
             )
+
+
+def _trackers(file: Path, value: object) -> tuple[str, ...]:
+    """Return the trackers that a suite names; whether they are installed, its jobs find out."""
+    if not isinstance(value, str):
+        raise SuiteError(f"{file}: track: is {shown(value)}, expected names, such as tensorboard,wandb")
+    try:
+        return parse_trackers(value)
+    except TrackError as error:
+        raise SuiteError(f"{file}: track: {error}") from None
 
 
 def _protocol_files(file: Path, value: object) -> tuple[Path, ...]:

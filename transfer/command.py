@@ -12,7 +12,7 @@ Examples:
 import argparse
 
 from twinbench.data.usage import sources_help
-from twinbench.report.asked import Asked
+from twinbench.report.asked import Asked, tracked_trial
 from twinbench.report.trial import add_trial_arguments, asked_protocol
 from twinbench.runtime.options import add_options, read_options
 from twinbench.transfer.options import Options
@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     protocol = asked_protocol(arguments, "transfer")
     from twinbench.transfer.measure import measure
 
-    result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
+    with tracked_trial(protocol, arguments):
+        result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
     if result:
         print(result.line)
     return 0
