@@ -132,6 +132,7 @@ def _visbench(row: Row, path: Path) -> Iterator[Number]:
     identity = row.get("dataset_fingerprint")
     procedure = {name: row.get(name) for name in VISBENCH_RECIPE}
     procedure["pooling"] = row.get("pooling_requested") or row.get("pooling")  # v6 and earlier have the resolved one
+    procedure["classes_scored"] = scores.get("classes_scored")  # VISBENCH GUARD_METRICS: what a mean is over
     if not isinstance(identity, str) or not identity:  # then the name alone tells the data apart
         identity, procedure["dataset"] = "", row.get("dataset")
     yield Number(

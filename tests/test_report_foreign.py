@@ -176,6 +176,7 @@ def test_visbenchs_record_is_a_protocol_of_its_own(imported):
         {"finetune": {"blocks": 2, "backbone_lr": 0.1}},
         {"layer": 5},
         {"split": "test"},
+        {"metrics": {"top1": 0.5, "classes_scored": 9.0}},
     ],
 )
 def test_whatever_is_recipe_moves_visbenchs_fingerprint(imported, changes):
