@@ -28,7 +28,7 @@ from twinbench.protocols.text import TextError, parse_json, read_json
 LOG = "log.jsonl"  # below OUT: the log whose numbers are shown
 FILE = "track.json"  # below OUT
 COUNTERS = ("step", "iteration", "training", "epoch", "classes", "draws")  # the first that a line has is its place
-PROJECT = "twinbench"  # where none is named by the tracker's own variable
+PROJECT = "twinbench"  # where the tracker's own variable names none
 LEFT_OUT = ("eta_s",)  # says nothing later
 
 
@@ -140,15 +140,14 @@ class MLflow:
 
 
 class Trackio:
-    """trackio, which goes on with a run by its name."""
+    """trackio, which goes on with a run by its name; TRACKIO_SPACE_ID and the like are its own."""
 
     def __init__(self, about: About) -> None:
         import trackio  # type: ignore[import-not-found]
 
         self.trackio = trackio
         name = f"{about.name} {about.known()['id']}"
-        project = os.environ.get("TRACKIO_PROJECT", PROJECT)
-        trackio.init(project=project, name=name, config=dict(about.config), resume="allow")
+        trackio.init(project=PROJECT, name=name, config=dict(about.config), resume="allow")
 
     def show(self, values: dict[str, float], step: int) -> None:
         """Log numbers."""
