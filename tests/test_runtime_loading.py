@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from twinbench.protocols.house import UserError
-from twinbench.runtime.loading import batches_of
+from twinbench.runtime import loading
+from twinbench.runtime.loading import Pace, batches_of
 from twinbench.runtime.stopping import ignore_signals
 
 
@@ -54,3 +55,21 @@ def test_no_process_outlives_an_error_that_somebody_holds(uncollected: None, bro
 def test_batches_come_in_their_order() -> None:
     loader = DataLoader(Images(-1), 4, num_workers=2, worker_init_fn=ignore_signals)
     assert torch.cat(list(batches_of(loader))).tolist() == list(range(40))
+
+
+def test_the_share_of_waiting_is_the_loader_s_part_of_the_time(monkeypatch):
+    """Three batches that each take two seconds to come and three to be used, and one second that the end takes."""
+    now = [100.0]
+    monkeypatch.setattr(loading.time, "monotonic", lambda: now[0])
+
+    def slow() -> Iterator[int]:
+        for batch in range(3):
+            now[0] += 2
+            yield batch
+
+    pace = Pace(slow())
+    for _ in pace:
+        now[0] += 3
+    now[0] += 1
+    assert pace.batches == 3
+    assert pace.told(48) == {"images_per_s": 3.0, "waiting": 0.375}

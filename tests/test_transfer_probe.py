@@ -472,6 +472,7 @@ def test_killed_between_the_first_epochs_line_and_its_checkpoint_logs_it_once(ba
     probe(backbone, splits, tmp_path).run()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(line["images_per_s"] > 0 and 0 <= line["waiting"] <= 1 for line in lines)
 
 
 def test_another_trials_checkpoint_is_refused(backbone, splits, tmp_path):

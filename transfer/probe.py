@@ -26,7 +26,7 @@ from twinbench.convert.inputs import Inputs
 from twinbench.data.layouts import LabelledImages
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers
-from twinbench.runtime.loading import batches_of
+from twinbench.runtime.loading import Pace
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import JsonLog, bar
@@ -115,6 +115,7 @@ class Probe:
         self.history: list[dict[str, Any]] = []
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
         self.loss = self._no_loss()
+        self.pace: dict[str, Any] = {}  # of the last epoch, for the log
         self.saved = time.monotonic()
 
     def _new_model(self, train: LabelledImages) -> OnTrunk:
@@ -166,7 +167,7 @@ class Probe:
                 self.step = 0
                 self.loss.zero_()
                 self.history.append({"epoch": epoch + 1, "loss": loss} | tested)
-                self.log.write(**self.history[-1], rate=self._rate_factor(epoch, 0))
+                self.log.write(**self.history[-1], rate=self._rate_factor(epoch, 0), **self.pace)
                 if tested or self._is_due():
                     self._save()
         if frozen and digest(self.model.trunk) != frozen:
@@ -178,7 +179,8 @@ class Probe:
         self.model.train()
         end = min(len(self.batches), self.steps - epoch * len(self.batches))
         self.batches.epoch, self.batches.first, self.batches.end = epoch, self.step, end
-        for images, targets in batches_of(self.loader):
+        pace = Pace(self.loader)
+        for images, targets in pace:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["base"] * self._rate_factor(epoch, self.step)
             self.loss += self._step(images, targets)
@@ -188,7 +190,9 @@ class Probe:
                 self._stop(epoch)
             if self.step < end and self._is_due():
                 self._save()
-        mean = self._mean_loss(epoch, min(end * self.recipe.batch_size, self.batches.images))
+        seen = min(end * self.recipe.batch_size, self.batches.images)
+        mean = self._mean_loss(epoch, seen)
+        self.pace = pace.told(seen - min(self.batches.first * self.recipe.batch_size, seen)) if pace.batches else {}
         if stopper.agreed_now():
             self._stop(epoch)
         # is its evaluation: longer than who stops a job waits
