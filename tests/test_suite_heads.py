@@ -98,6 +98,12 @@ def test_a_test_names_another_head(write):
     assert read_suite(path).measurements[0].protocol.recipe.head == label
 
 
+@pytest.mark.parametrize("name", ["imagenet-linear-dinov2-heldout", "imagenet-ep"])
+def test_the_head_that_was_chosen_of_many_is_one(write, name):
+    jobs = jobs_by_name(write({"robust-linear": V2 | {"head": name}, name: {}}))
+    assert jobs["mine/robust-linear@imagenet-v2/seed0"].needs == (f"mine/{name}/seed0",)
+
+
 def test_a_head_that_the_suite_does_not_train_is_told(write):
     with pytest.raises(SuiteError, match="tests the head of imagenet-linear, which the suite does not train; add it"):
         read_suite(write({"robust-linear": V2}))

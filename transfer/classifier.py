@@ -73,6 +73,17 @@ class OnTrunk(nn.Module):
         """Return the optimizer's groups; `base` is what their rate is multiplied from."""
         raise NotImplementedError
 
+    @property
+    def trained(self) -> nn.Module:
+        """The part of it that training changes, whose tensors are what a state holds."""
+        return self if self.trains_trunk else self.head
+
+    @property
+    def surrounding(self) -> Precision:
+        """The precision that is set around it: a frozen trunk sets its own, and so does one that is trained in bf16,
+        forwards."""
+        return self.precision if self.trains_trunk and self.precision != "bf16" else "fp32"
+
 
 class Classifier(OnTrunk):
     """A backbone with a linear head, frozen or trained."""

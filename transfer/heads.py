@@ -19,8 +19,9 @@ from twinbench.runtime.distributed import average_gradients, share_buffers, summ
 from twinbench.runtime.lars import LARS
 from twinbench.runtime.process import Process
 from twinbench.transfer.batches import EpochBatches, StreamBatches
-from twinbench.transfer.heads_choice import HELD_OUT, TEST, Chosen, Values, chooses, numbers
+from twinbench.transfer.heads_choice import HELD_OUT, TEST, Chosen, Values, choose, chooses, numbers
 from twinbench.transfer.heads_model import ManyHeads
+from twinbench.transfer.kept_heads import keep_head
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError
 from twinbench.transfer.run import Fields, Run
@@ -155,7 +156,18 @@ class ManyProbes(Probe):
         self.model.eval()
         share_buffers(self.model, self.process)
         found: dict[str, Any] = {"losses": numbers(self.loss / self.batches.images)}
-        return found | {name: self._accuracies(images) for name, images in self.splits.items()}
+        found |= {name: self._accuracies(images) for name, images in self.splits.items()}
+        self._keep_best(found)
+        return found
+
+    def _keep_best(self, tested: dict[str, Any]) -> None:
+        """Keep the head that is chosen if no later epoch's is better, as it is now."""
+        epoch, heads = len(self.history) + 1, self.many.heads
+        best = choose([*self.history, {"epoch": epoch} | tested], self.many.chosen_on, range(len(heads)))
+        if best and best.epoch == epoch:
+            state = self.model.head.heads[best.head].state_dict()
+            kept = {name: values.detach().cpu().clone() for name, values in state.items()}
+            self.best = {"head": vars(heads[best.head]), "state": kept}
 
     def _accuracies(self, images: LabelledImages) -> dict[str, Values]:
         """Return the top-1 and top-5 of all heads on a split."""
@@ -191,9 +203,9 @@ class ManyProbes(Probe):
 
 
 def measure_heads(run: Run) -> Fields | None:
-    """Run a recipe of many heads; its log lies beside the result, and until then its checkpoint."""
+    """Run a recipe of many heads; log and chosen head lie beside the result, and until then its checkpoint."""
     run.passing.append(run.trial.out / STATE)
-    outcome = ManyProbes(
+    probes = ManyProbes(
         run.backbone,
         run.recipe,
         run.train,
@@ -204,7 +216,10 @@ def measure_heads(run: Run) -> Fields | None:
         seed=run.trial.seed,
         process=run.process,
         workers=run.workers,
-    ).run()
+    )
+    outcome = probes.run()
     if not run.process.is_main:
         return None
+    if probes.best:  # a state of before November 27, 2026, has none
+        keep_head(run.trial, run.train.classes, **probes.best)
     return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}

@@ -1,8 +1,9 @@
 """Classifiers that outlive their trial: `head.pth` beside its result, and what a test needs of one.
 
-The file holds the head alone where the backbone stayed frozen, else the whole network. What it is of stands in it: the
-four parts of the trial's identity, and the classes in the order of the outputs. Nothing else is needed but the
-backbone, since the recipe that built it is found by its name and proven by its fingerprint.
+The file holds the head alone where the backbone stayed frozen, else the whole network; of many heads side by side the
+one that was chosen, and which of them it is. What it is of stands in it: the four parts of the trial's identity, and
+the classes in the order of the outputs. Nothing else is needed but the backbone, since the recipe that built it is
+found by its name and proven by its fingerprint.
 """
 
 import logging
@@ -21,13 +22,16 @@ from twinbench.convert.released import released_classifier
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform, Precision
+from twinbench.protocols.kinds.heads import Head as ManyHead
+from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.tested import RELEASED, HeadTestRecipe, head_label
 from twinbench.protocols.schema import ProtocolError
 from twinbench.report.asked import Asked
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial
-from twinbench.transfer.classifier import Classifier, OnTrunk
+from twinbench.transfer.classifier import Classifier
+from twinbench.transfer.heads_model import ManyHeads
 
 log = logging.getLogger(__name__)
 FILE, RESULT = "head.pth", "result.json"
@@ -50,7 +54,7 @@ class Head:
     data_sha256: str = ""  # of the data that it was trained on; empty: not told
     backbone: str = ""  # the identity of the one that it was trained on; empty: not told
     seed: int = 0
-    precision: Precision = "fp32"
+    precision: Precision = "fp32"  # of the backbone
     transform: ImageTransform | None = None  # of the test images in its own trial
 
     @property
@@ -59,10 +63,11 @@ class Head:
         return {"head": self.label, "head_sha256": self.sha256, "head_outputs": self.outputs}
 
 
-def keep_head(trial: Trial, network: OnTrunk, classes: tuple[str, ...]) -> None:
-    """Write the head of `network`, which a trial has trained, beside its result."""
+def keep_head(
+    trial: Trial, classes: tuple[str, ...], state: Mapping[str, Tensor], head: Mapping[str, Any] | None = None
+) -> None:
+    """Write the tensors that a trial has trained beside its result, with what was chosen of many: `head`'s fields."""
     protocol = trial.protocol
-    part = network if network.trains_trunk else network.head
     held = {
         "format": 1,
         "protocol": protocol.name,
@@ -73,8 +78,10 @@ def keep_head(trial: Trial, network: OnTrunk, classes: tuple[str, ...]) -> None:
         "data": trial.data.name,
         "data_sha256": trial.data.sha256,
         "classes": list(classes),
-        "state": {name: values.detach().cpu() for name, values in part.state_dict().items()},
+        "state": {name: values.detach().cpu() for name, values in state.items()},
     }
+    if head is not None:
+        held["head"] = dict(head)
     files.save(held, trial.out / FILE)
 
 
@@ -85,8 +92,8 @@ def read_head(place: Path) -> Head:
         raise HeadError(f"{place}: no {RESULT} in it; expected the folder of a finished trial; finish it first")
     if not path.is_file():
         raise HeadError(
-            f"{path}: no such file; expected the head of that trial: linear probes and fine-tuning keep one beside "
-            f"their result since November 2026; remove {RESULT} and run the trial again"
+            f"{path}: no such file; expected the head of that trial: probes and fine-tuning keep one beside their "
+            f"result since November 2026; remove {RESULT} and run the trial again"
         )
     held: Any = files.load(path)
     try:
@@ -109,20 +116,25 @@ def _head(path: Path, held: Mapping[str, Any]) -> Head:
             f"{path}: trained by another recipe of {name} ({fingerprint}) than today's ({protocol.fingerprint}); train "
             "it again"
         )
-    recipe = cast("TrainedRecipe", protocol.recipe)
+    recipe = cast("TrainedRecipe | HeadsRecipe", protocol.recipe)
     state = cast("dict[str, Tensor]", held["state"])
     classes = tuple(map(str, held["classes"]))
 
     def build(backbone: Backbone) -> nn.Module:
-        network = Classifier(backbone.build(), len(classes), recipe, seed=0)
-        part = network if recipe.train_backbone else network.head
+        trunk = backbone.build()
+        if isinstance(recipe, HeadsRecipe):
+            network = ManyHeads(trunk, len(classes), recipe.alone(ManyHead(**held["head"])), seed=0)
+            scores, trained = nn.Sequential(network, nn.Flatten(0, 1)), network.head.heads[0]  # (N, 1, K): one head
+        else:
+            scores = network = Classifier(trunk, len(classes), recipe, seed=0)
+            trained = network.trained
         try:
-            part.load_state_dict(state)
+            trained.load_state_dict(state)
         except RuntimeError as error:
             raise HeadError(
                 f"{path}: does not fit {backbone.architecture} ({error!s:.200}); run the trial again"
             ) from None
-        return network.eval()
+        return scores.eval()
 
     return Head(
         head_label(name, fingerprint),
@@ -197,13 +209,27 @@ def _require_asked(head: Head, place: Path, asked: Asked, recipe: HeadTestRecipe
         raise HeadError(
             f"{place}: a head of seed {head.seed}; expected seed {asked.seed}, as this trial's; say --seed {head.seed}"
         )
-    if head.transform and head.transform.crop != recipe.transform.crop:
+    _warn_of_other_images(head, place, name, recipe.transform)
+
+
+def _warn_of_other_images(head: Head, place: Path, name: str, shown: ImageTransform) -> None:
+    """Tell where the images of a test are made otherwise than those that the head was tested on in its own trial."""
+    if head.transform and head.transform.crop != shown.crop:
         log.warning(
             "%s: its own test images had %d pixels a side, those of %s have %d",
             place,
             head.transform.crop,
             name,
-            recipe.transform.crop,
+            shown.crop,
+        )
+    if head.transform and head.transform.interpolation != shown.interpolation:
+        log.warning(
+            "%s: its own test images were resized %s, those of %s %s; as they were: --set transform.interpolation=%s",
+            place,
+            head.transform.interpolation,
+            name,
+            shown.interpolation,
+            head.transform.interpolation,
         )
 
 

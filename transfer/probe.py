@@ -113,6 +113,7 @@ class Probe:
             worker_init_fn=ignore_signals,
         )
         self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}  # of heads of which one is chosen, the one that would be by now
         self.step = 0  # of the present epoch, and the loss summed over the images seen in it
         self.loss = self._no_loss()
         self.pace: dict[str, Any] = {}  # of the last epoch, for the log
@@ -155,9 +156,8 @@ class Probe:
             _ = self._test_features  # before signals only set a flag: a kill costs a block of them at any time
         done = len(self.history)
         # A ResNet that is trained has convolutions only, and the head products, which stay exact; a transformer is made
-        # of products. A frozen trunk sets its own precision, and so does bf16, forwards.
-        trunk = self.recipe.precision if self.recipe.train_backbone and self.recipe.precision != "bf16" else "fp32"
-        precision = network_precision(trunk, self.process.device, exact_products=self.model.has_norm)
+        # of products.
+        precision = network_precision(self.model.surrounding, self.process.device, exact_products=self.model.has_norm)
         progress = bar(range(self.steps), what="probe", start=done * len(self.batches) + self.step, unit="step")
         stopper = Stopper(self.process.world, self.process.device)
         with precision, progress, stopper:
@@ -296,9 +296,8 @@ class Probe:
         """Write the state after a step or an epoch; of a frozen trunk only its head, of a diverged epoch nothing."""
         self.saved, loss = time.monotonic(), self.loss.tolist()
         if self.process.is_main and bool(self.loss.isfinite().any()):
-            part = self.model if self.recipe.train_backbone else self.model.head
-            state = {"model": part.state_dict(), "optimizer": self.optimizer.state_dict()}
-            place = {"history": self.history, "step": self.step, "loss": loss}
+            state = {"model": self.model.trained.state_dict(), "optimizer": self.optimizer.state_dict()}
+            place = {"history": self.history, "step": self.step, "loss": loss, "best": self.best}
             files.save({"identity": self.identity, **place, **state}, self.path)
 
     def _restore(self) -> None:
@@ -312,10 +311,9 @@ class Probe:
                 f"{self.path}: belongs to {state.get('identity')}, but this is {self.identity}; "
                 "choose another OUT or remove it"
             )
-        part = self.model if self.recipe.train_backbone else self.model.head
-        part.load_state_dict(state["model"])
+        self.model.trained.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.step = state["history"], state["step"]
+        self.history, self.step, self.best = state["history"], state["step"], state.get("best", {})
         self.loss.copy_(torch.tensor(state["loss"], dtype=self.loss.dtype))
         self.log.cut("epoch", len(self.history) + 1)
 

@@ -31,6 +31,7 @@ from twinbench.runtime.stopping import StopAsked, Stopper
 from twinbench.transfer.cache import BLOCK, CPU_BLOCK
 from twinbench.transfer.calibration import calibration_error, scaled_error
 from twinbench.transfer.class_maps import outputs_of
+from twinbench.transfer.classifier import OnTrunk
 from twinbench.transfer.features import feature_loader
 from twinbench.transfer.run import Fields, Run
 
@@ -158,8 +159,9 @@ def measure_head(run: Run) -> Fields | None:
     columns = outputs_of(run.test.classes, head.classes, head.outputs)
     groups = _groups(run) if isinstance(recipe, CorruptionTestRecipe) else None  # before the pass: it may fail
     run.passing.append(run.trial.out / STATE)
+    network = head.build(run.backbone)
     test = HeadTest(
-        head.build(run.backbone),
+        network,
         run.test,
         columns,
         recipe,
@@ -169,7 +171,9 @@ def measure_head(run: Run) -> Fields | None:
         process=run.process,
         workers=run.workers,
     )
-    with network_precision(head.precision, run.process.device, exact_products=True):
+    # As in the head's own trial: once its bf16 was set around all, and a frozen trunk's float32 head computed in it.
+    surrounding, has_norm = (network.surrounding, network.has_norm) if isinstance(network, OnTrunk) else ("fp32", True)
+    with network_precision(surrounding, run.process.device, exact_products=has_norm):
         rows, scores = test.run()
     if not run.process.is_main:
         return None

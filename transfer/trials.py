@@ -210,5 +210,5 @@ def measure_probe(run: Run) -> Fields | None:
     if not run.process.is_main:
         return None
     if recipe.leaves_head:
-        keep_head(run.trial, probe.model, run.train.classes)
+        keep_head(run.trial, run.train.classes, probe.model.trained.state_dict())
     return {"metrics": outcome.metrics, "curves": outcome.curves, "details": outcome.details}

@@ -4,7 +4,7 @@ The one that did best on a named split is reported.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, ClassVar, Literal
 
@@ -52,6 +52,7 @@ class HeadsRecipe(Recipe):
     kind: ClassVar[str] = "heads"
     room: ClassVar[Room] = "transfer"
     measured_by: ClassVar[str] = "transfer.heads:measure_heads"
+    leaves_head: ClassVar[bool] = True
     train_backbone: ClassVar[bool] = False
     accumulate: ClassVar[int] = 1
     norm_groups: ClassVar[int] = 1
@@ -107,6 +108,10 @@ class HeadsRecipe(Recipe):
     def heads(self) -> tuple[Head, ...]:
         """All heads in the order in which the first of equals is chosen."""
         return tuple(Head(*each) for each in product(self.heads_on, self.rates, self.decays))
+
+    def alone(self, head: Head) -> "HeadsRecipe":
+        """Return the recipe of one of its heads."""
+        return replace(self, heads_on=(head.feature,), rates=(head.rate,), decays=(head.decay,))
 
     @property
     def scale(self) -> float:
@@ -173,13 +178,25 @@ class HeadsRecipe(Recipe):
         return "epoch", self.epochs
 
     @property
+    def megabytes(self) -> float:
+        """The head that is kept, at most."""
+        return max(map(_megabytes, self.heads_on))
+
+    @property
     def passing_megabytes(self) -> float:
         """Heads of 2,048 numbers to 1,000 classes for each row of a feature, and what the optimizer keeps of each.
 
         A pooling's matrices are 2,048 by 2,048.
         """
-        each = 0.0
-        for name in self.heads_on:
-            pooling = pooling_form(name)
-            each += 8.2 * rows(name) + (16.8 * pooling.products if pooling else 0.0)
-        return each * len(self.rates) * len(self.decays) * (3 if self.optimizer == "adamw" else 2)
+        return (
+            sum(map(_megabytes, self.heads_on))
+            * len(self.rates)
+            * len(self.decays)
+            * (3 if self.optimizer == "adamw" else 2)
+        )
+
+
+def _megabytes(feature: str) -> float:
+    """Return what a head on a feature takes, of a network that is 2,048 wide, for 1,000 classes."""
+    pooling = pooling_form(feature)
+    return 8.2 * rows(feature) + (16.8 * pooling.products if pooling else 0.0)
