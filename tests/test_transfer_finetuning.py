@@ -616,13 +616,15 @@ def test_settings_that_do_not_go_together_are_refused(protocol, setting, value, 
         PROTOCOLS[protocol].with_settings({setting: value})
 
 
-@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:resnet18", "torchvision:resnet18"])
+@pytest.mark.parametrize(
+    "name", ["timm:vit_tiny_patch16_224", "timm:resnet18", "torchvision:resnet18", "torchvision:vit_b_16"]
+)
 def test_what_can_be_trained(name):
     library, _, model = name.partition(":")
     assert "training" in LibraryNetwork(library, model).offers
 
 
-@pytest.mark.parametrize("name", ["timm:convnext_atto", "torchvision:vit_b_16", "timm:efficientnet_b0"])
+@pytest.mark.parametrize("name", ["timm:convnext_atto", "torchvision:swin_t", "timm:efficientnet_b0"])
 def test_what_cannot_be_trained(name):
     library, _, model = name.partition(":")
     assert "training" not in LibraryNetwork(library, model).offers

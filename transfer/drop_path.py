@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import generator
 
+RATES = {"DropPath": "drop_prob", "StochasticDepth": "p"}  # by timm's and torchvision's class, where its rate stands
 DROPPING = 2  # what these draws are for, among a trial's
 
 
@@ -35,12 +36,12 @@ class DropPaths:
     """All of them in a trunk, in its order."""
 
     def __init__(self, trunk: nn.Module) -> None:
-        """Put ours in the places of timm's."""
+        """Put ours in the places of timm's and torchvision's."""
         self.paths: list[DropPath] = []
         for name, module in list(trunk.named_modules()):
-            if type(module).__name__ == "DropPath":
+            if type(module).__name__ in RATES:
                 parent, _, attribute = name.rpartition(".")
-                self.paths.append(DropPath(float(getattr(module, "drop_prob", 0.0))))
+                self.paths.append(DropPath(float(getattr(module, RATES[type(module).__name__]))))
                 setattr(trunk.get_submodule(parent), attribute, self.paths[-1])
 
     def drawn(self, images: int, batch_size: int, place: tuple[int, int, int], process: Process) -> Tensor:

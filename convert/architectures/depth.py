@@ -1,14 +1,14 @@
 """Learning rates that fall with depth (ELECTRA's, BEiT's, MAE's): of each parameter by the block that it belongs to.
 
-Blocks are a transformer's, which timm calls `blocks.N`, or a ResNet's, `layerS.N` in both libraries and ours. Modules
-are registered in the order in which they are called, so that what stands before the first block is the stem: patch
-embedding, positions, class token.
+Blocks are a transformer's, which timm calls `blocks.N` and torchvision `encoder_layer_N`, or a ResNet's, `layerS.N` in
+both libraries and ours. Modules are registered in the order in which they are called, so that what stands before the
+first block is the stem: patch embedding, positions, class token.
 """
 
 import re
 from collections.abc import Sequence
 
-_BLOCK = re.compile(r"(?:^|\.)(blocks\.\d+|layer\d+\.\d+)\.")
+_BLOCK = re.compile(r"(?:^|\.)(blocks\.\d+|encoder_layer_\d+|layer\d+\.\d+)\.")
 
 
 def depths(names: Sequence[str]) -> tuple[list[int], int]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from twinbench.convert.architectures.library_trunks import TimmTrunk, TorchvisionTrunk
+from twinbench.convert.architectures.library_trunks import TimmTrunk, TorchvisionTrunk, leave_out_blocks
 from twinbench.convert.architectures.network import Network
 from twinbench.convert.architectures.plain import PlainVit, plain_vit
 from twinbench.convert.architectures.positions import POSITIONS, Positions
@@ -25,7 +25,8 @@ from twinbench.convert.named import ModelError
 from twinbench.protocols.house import unknown
 
 Options = tuple[tuple[str, Any], ...]
-VITS = ("VisionTransformer", "Eva")  # timm's classes of vision transformers; DINOv3's is the second
+VITS = ("VisionTransformer", "Eva")  # classes of vision transformers: both libraries', and timm's of DINOv3
+DROP_PATH = "drop_path_rate"  # timm's option of constructors
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class LibraryNetwork(Network):
     def offers(self) -> frozenset[str]:
         """Return the forms of features of its trunk; plain transformers can be rebuilt by ViTDet.
 
-        ResNets can be trained, since it is known whose statistics their batch norms see together, and timm's vision
-        transformers, which have none.
+        ResNets can be trained, since it is known whose statistics their batch norms see together, and vision
+        transformers, which have none. Not Swins and ConvNeXts: they leave out blocks unasked, by draws of their own.
         """
         trained = {TRAINING} if self._is_resnet or self._is_vit else set[str]()
         rebuilt = {PLAIN} if self.plain else set[str]()
@@ -62,7 +63,7 @@ class LibraryNetwork(Network):
 
     @property
     def _is_vit(self) -> bool:
-        return self.library == "timm" and type(_model(_empty(self))).__name__ in VITS
+        return type(_model(_empty(self))).__name__ in VITS
 
     def with_drop_path(self, rate: float) -> Network:
         """Return it with blocks that are left out at a rate which rises to `rate`; ModelError where none can be."""
@@ -70,7 +71,7 @@ class LibraryNetwork(Network):
             return self
         if not self._is_vit:
             raise self.has_no_drop_path(rate)
-        options = dict(self.options) | {"drop_path_rate": rate}
+        options = dict(self.options) | {DROP_PATH: rate}
         return replace(self, options=tuple(sorted(options.items())))
 
     @property
@@ -183,7 +184,11 @@ def make_torchvision(name: str, options: Mapping[str, Any], pretrained: bool) ->
     """Return torchvision's model without its last linear layer."""
     require_model("torchvision", name)
     models = importlib.import_module("torchvision.models")
-    model = _made(lambda: models.get_model(name, weights="DEFAULT" if pretrained else None, **options), name)
+    given = dict(options)
+    rate = given.pop(DROP_PATH, 0.0)
+    model = _made(lambda: models.get_model(name, weights="DEFAULT" if pretrained else None, **given), name)
+    if rate:
+        leave_out_blocks(model, rate)
     last = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not last:
         raise ModelError(f"torchvision:{name}: has no linear classifier to take off; choose another model")

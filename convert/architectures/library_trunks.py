@@ -1,5 +1,6 @@
 """What timm's and torchvision's models give: their forward pass in the forms of features that every trunk has."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -190,6 +191,19 @@ class TorchvisionTrunk(LibraryTrunk):
         if type(model).__name__ in ("ConvNeXt", "SwinTransformer"):  # the stem, then stages and what halves their maps
             return [(step, number % 2 == 1) for number, step in enumerate(model.features)]
         return []
+
+
+def leave_out_blocks(model: Any, rate: float) -> None:
+    """Have both branches of the blocks of torchvision's vision transformer be left out as timm's are, which has it not.
+
+    The rate rises linearly from 0, of the first block, to that of the last. No tensor's name changes.
+    """
+    ops = importlib.import_module("torchvision.ops")
+    blocks = list(model.encoder.layers)
+    for number, block in enumerate(blocks[1:], 1):
+        own = rate * number / (len(blocks) - 1)
+        block.dropout = nn.Sequential(block.dropout, ops.StochasticDepth(own, "row"))
+        block.mlp[-1] = nn.Sequential(block.mlp[-1], ops.StochasticDepth(own, "row"))
 
 
 def _told(found: Any) -> str:
