@@ -42,16 +42,20 @@ def released_classifier(spec: str, layout: str | None = None) -> Released:
     contents, found = search(spec, Wanted(layout))
     network = network_named(named) if named else found.network
     place = _place(network, spec)
-    weight, bias = (_stored(found, f"{place}.{name}", contents.name) for name in ("weight", "bias"))
+    weight, bias = (_stored(found, place, name, contents.name) for name in ("weight", "bias"))
     return _checked(weight, bias, spec)
 
 
-def _stored(found: Found, name: str, file: str) -> Tensor:
-    """Return a tensor that lies beside the trunk, under the trunk's prefix."""
-    tensor = found.place.stored.get(f"{found.place.prefix}{name}")
+def _stored(found: Found, place: str, part: str, file: str) -> Tensor:
+    """Return a tensor of the layer that its library calls `place`.
+
+    It lies beside the trunk, under the trunk's prefix, unless the file's layout has a name of its own for it.
+    """
+    own = found.layout.classifier
+    tensor = found.place.stored.get(f"{own or found.place.prefix + place}.{part}")
     if tensor is None:
         raise ModelError(
-            f"{file}: holds no {found.prefix}{name}; expected the classifier of {found.network.name} beside its trunk; "
+            f"{file}: holds no {own or found.prefix + place}.{part}; expected the classifier of {found.network.name} beside its trunk; "
             "train a head with imagenet-linear and test that with robust-linear"
         )
     return tensor.fetch().to(torch.float32, copy=True)

@@ -16,6 +16,7 @@ from twinbench.convert.architectures.recognized import recognized
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.convention import CLIP, HALF, IMAGENET
 from twinbench.convert.opening import open_backbone
+from twinbench.convert.released import released_classifier
 
 timm = pytest.importorskip("timm")
 
@@ -184,8 +185,12 @@ def test_efficientnet_lite_of_its_package_is_padded_as_tensorflow_does(tmp_path:
         (r"(_blocks\.\d+)\.conv_pwl\.", r"\1._project_conv."),
         (r"(_blocks\.\d+)\.bn3\.", r"\1._bn2."),
     )
-    named = renamed(original.state_dict(), *first, *block_0, *later) | {"_fc.weight": torch.ones(10, 1280)}
+    head = {"_fc.weight": torch.randn(10, 1280), "_fc.bias": torch.randn(10)}
+    named = renamed(original.state_dict(), *first, *block_0, *later) | head
     torch.save(named, tmp_path / "lite.pth")
     found = open_backbone(tmp_path / "lite.pth")
     assert (found.architecture, found.convention) == ("timm:tf_efficientnet_lite0", HALF)
     assert_gives(found, expected)
+    classifier = released_classifier(str(tmp_path / "lite.pth"))
+    assert torch.equal(classifier.weight, head["_fc.weight"])
+    assert torch.equal(classifier.bias, head["_fc.bias"])

@@ -43,6 +43,7 @@ def _convs() -> Iterator[Layout]:
         naming=EFFICIENTNET_LITE,
         convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
         variant="tensorflow",  # utils.py: get_same_padding_conv2d
+        classifier="_fc",
     )
     yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP_RESNET, convention=None)
     for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS, *REGNETS_TRANSFORMERS):

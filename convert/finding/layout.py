@@ -39,6 +39,7 @@ class Layout:
     convention: InputConvention | None = IMAGENET  # None: such files come with several
     folded: bool = False  # batch-norm statistics may be folded into weight and bias
     variant: str = ""  # of networks with the same tensors, the one that its authors build (`architectures.recognized`)
+    classifier: str = ""  # the linear layer on its trunk, where such files call it otherwise than the network's library
 
     @property
     def label(self) -> str:
