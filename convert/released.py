@@ -55,8 +55,8 @@ def _stored(found: Found, place: str, part: str, file: str) -> Tensor:
     tensor = found.place.stored.get(f"{own or found.place.prefix + place}.{part}")
     if tensor is None:
         raise ModelError(
-            f"{file}: holds no {own or found.prefix + place}.{part}; expected the classifier of {found.network.name} beside its trunk; "
-            "train a head with imagenet-linear and test that with robust-linear"
+            f"{file}: holds no {own or found.prefix + place}.{part}; expected the classifier of {found.network.name} "
+            "beside its trunk; train a head with imagenet-linear and test that with robust-linear"
         )
     return tensor.fetch().to(torch.float32, copy=True)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from twinbench.protocols import (
+    attentive,
     classification,
     dense,
     detection,
@@ -176,8 +177,9 @@ def _scaled_search(recipe: FineTuningSearchRecipe) -> FineTuningSearchRecipe:
 
 
 def _scaled_heads(recipe: HeadsRecipe) -> HeadsRecipe:
-    """Return two hundred steps of heads on what a ResNet has in place of tokens."""
-    return replace(recipe, transform=CENTER_CROP, heads_on=("gap", "res4"), batch_size=BATCH_SIZE, epoch_steps=20)
+    """Return two hundred steps of heads; of those on four blocks, which are for ResNets here, on what these have."""
+    on = ("gap", "res4") if "class-4" in recipe.heads_on else recipe.heads_on
+    return replace(recipe, transform=CENTER_CROP, heads_on=on, batch_size=BATCH_SIZE, epoch_steps=20)
 
 
 def _rate(paper: float, recipe: SgdRecipe) -> float:
@@ -272,8 +274,13 @@ _NEIGHBORS = tuple(paper for paper in neighbors.PROTOCOLS if paper.recipe.kind !
 FAMILIES = tuple(replace(family, data_set=IMAGENET, sets=()) for family in finetune12.PROTOCOLS)
 # The demo's backbones are ResNets, which leave no blocks out, as recipes for transformers want it.
 OF_RESNETS = tuple(paper for paper in finetuning.PROTOCOLS if paper.name.endswith("-lightly"))
-# Of many heads one, which is honest: the others are on tokens, too, and the demo's networks have none.
-HEADS = tuple(paper for paper in heads.PROTOCOLS if paper.name == "imagenet-linear-dinov2-heldout")
+# Of many heads three, which are honest: one on what the demo's ResNets have, a grid and an attentive probe on tokens,
+# which the demo itself does not run, for who has a transformer: timm:vit_tiny_patch16_224=random.
+HEADS = tuple(
+    paper
+    for paper in heads.PROTOCOLS + attentive.PROTOCOLS
+    if paper.name in ("imagenet-linear-dinov2-heldout", "imagenet-linear-dinov3-heldout", "imagenet-attentive-capi")
+)
 _IMAGES = classification.PROTOCOLS + OF_RESNETS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
 # Not NeCo's: nothing normalises what its head is fed, which fits a transformer's patches, and the demo has none.
 DENSE = tuple(paper for paper in dense.PROTOCOLS if paper.name != "voc12-linear-neco")

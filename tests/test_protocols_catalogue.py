@@ -12,8 +12,9 @@ from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 PAPER = [entry for entry in PROTOCOLS.values() if not entry.name.startswith("demo-")]
 IDS = [entry.name for entry in PAPER]
-# Of many heads on a transformer's tokens, which the demo's networks have none of, one stands for all.
-ON_TOKENS = {entry.name for entry in PAPER if entry.recipe.kind == "heads"} - {"imagenet-linear-dinov2-heldout"}
+# Of many heads one for ResNets stands for all, and of those on a transformer's tokens a grid and an attentive probe.
+IN_SMALL = {"imagenet-linear-dinov2-heldout", "imagenet-linear-dinov3-heldout", "imagenet-attentive-capi"}
+ON_TOKENS = {entry.name for entry in PAPER if entry.recipe.kind == "heads"} - IN_SMALL
 TRANSFORMERS = {"imagenet-finetune-deit", "imagenet-finetune-mae", "imagenet-finetune-mae-large"}
 WITHOUT = ON_TOKENS | TRANSFORMERS | set(demo.ALIKE)
 # Of a test of a head the demo's tests the demo's head.
