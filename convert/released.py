@@ -82,7 +82,10 @@ def _place(network: Network, spec: str) -> str:
     """Return the name of the linear layer that stands on a network's trunk."""
     if not isinstance(network, LibraryNetwork):
         return "fc"  # our ResNet-50 has torchvision's names
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            whole = _whole(network, pretrained=False)
+    except ModelError:  # torchvision's RegNets compute their channels with tensors, which must have values for it
         whole = _whole(network, pretrained=False)
     trunk = {network.key(name).removeprefix("model.") for name in network.shapes()}
     beside = sorted(whole.state_dict().keys() - trunk)

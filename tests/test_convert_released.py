@@ -35,6 +35,7 @@ MODELS = [
     ("timm", "mobilenetv3_small_050"),
     ("torchvision", "resnet50"),
     ("torchvision", "convnext_tiny"),
+    ("torchvision", "regnet_y_400mf"),
 ]
 
 
@@ -48,6 +49,34 @@ def test_trunk_and_classifier_are_the_library_s_model(library, name, tmp_path):
     with torch.no_grad():
         scores = functional.linear(trunk(images), found.weight, found.bias)
         torch.testing.assert_close(scores, model(images), rtol=1e-4, atol=1e-5)
+
+
+OF_TRANSFORMERS = {  # the smallest of each whose network timm or torchvision has
+    "ViT": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "layer_norm_eps": 1e-6},
+    "ResNet": {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]},
+    "ConvNext": {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]},
+    "Swin": {},
+    "RegNet": {"hidden_sizes": [48, 104, 208, 440], "depths": [1, 3, 6, 6], "groups_width": 8, "layer_type": "y"},
+}
+
+
+@pytest.mark.parametrize("name", OF_TRANSFORMERS)
+def test_trunk_and_classifier_are_transformers_model(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{name}Config")(num_labels=7, **OF_TRANSFORMERS[name])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{name}ForImageClassification")(config).eval()
+        for key, values in model.state_dict().items():
+            if values.ndim == 1 and values.is_floating_point():
+                values.add_(torch.rand(values.shape) * (0.5 if "var" in key else 0.05))
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    trunk, found = open_backbone(file, convention=IMAGENET).build(), released_classifier(str(file))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores = functional.linear(trunk(images), found.weight, found.bias)
+        torch.testing.assert_close(scores, model(images).logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture

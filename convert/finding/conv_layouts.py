@@ -48,7 +48,9 @@ def _convs() -> Iterator[Layout]:
     yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP_RESNET, convention=None)
     for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS, *REGNETS_TRANSFORMERS):
         # All that is published so saw ImageNet's mean and std.
-        yield Layout("transformers", "transformers", None, None, ("classifier.*", "decoder.*"), naming=naming)
+        heads = ("classifier.*", "decoder.*")
+        layer = "classifier.1" if naming in (TRANSFORMERS, *REGNETS_TRANSFORMERS) else "classifier"  # behind a Flatten
+        yield Layout("transformers", "transformers", None, None, heads, naming=naming, classifier=layer)
 
 
 CONV_LAYOUTS = tuple(_convs())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from twinbench.convert.finding.layout import Layout
 from twinbench.convert.finding.vit_names import CLIP, TIMM, VITS
-from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS
+from twinbench.convert.finding.vit_names_transformers import SIGLIP, TRANSFORMERS_VITS, VIT
 
 _HEADS = ("head.*", "pre_logits.*")
 _TRANSFORMERS_HEADS = ("pooler.*", "classifier.*", "decoder.*", "visual_projection.*", "text_*", "logit_*")
@@ -29,8 +29,17 @@ def _vits() -> Iterator[Layout]:
     for naming in TRANSFORMERS_VITS:
         # SigLIP was trained with the tanh form of GELU, and transformers computes it so.
         variant = "gelu-tanh" if naming is SIGLIP else ""
-        heads = _TRANSFORMERS_HEADS
-        yield Layout("transformers", "transformers", None, None, heads, naming=naming, convention=None, variant=variant)
+        yield Layout(
+            "transformers",
+            "transformers",
+            None,
+            None,
+            _TRANSFORMERS_HEADS,
+            naming=naming,
+            convention=None,
+            variant=variant,
+            classifier="classifier" if naming is VIT else "",  # DINOv2's is on the mean of patches, too
+        )
 
 
 VIT_LAYOUTS = tuple(_vits())
