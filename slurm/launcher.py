@@ -38,6 +38,11 @@ class SlurmLauncher:
         """Say whether jobs can be submitted from here."""
         return scheduler.has_slurm()
 
+    def about(self) -> list[str]:
+        """Return Slurm's version and its partitions; SchedulerError where it does not answer."""
+        (version, *_) = scheduler.ask("sbatch", "--version")
+        return [version, *(partition.words for name, partition in scheduler.partitions().items() if name)]
+
     def problems(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
         """Return what the cluster does not offer."""
         return preflight.problems(suite, jobs)

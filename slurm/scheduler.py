@@ -1,5 +1,6 @@
 """Everything that is asked of Slurm's own programs, and what their answers mean. Submitting is launch.py's."""
 
+import math
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinbench.protocols.house import UserError
+from twinbench.runtime.duration import duration
 from twinbench.slurm import outside
 
 ANSWER_SECONDS = 30  # a controller that is down lets its clients wait for about 9 s
@@ -51,6 +53,13 @@ class Partition:
     minutes: float  # longest time limit; infinite if there is none
     nodes: int
     gpus_per_node: int
+
+    @property
+    def words(self) -> str:
+        """The partition for people."""
+        gpus = f" of {self.gpus_per_node} GPUs" if self.gpus_per_node else ""
+        limit = "no time limit" if math.isinf(self.minutes) else f"at most {duration(60 * self.minutes)}"
+        return f"partition {self.name}: {self.nodes} nodes{gpus}, {limit}"
 
 
 NEVER = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twinbench.suite.graph import Job
 from twinbench.suite.launcher import Submission, View
-from twinbench.suite.local import CANCEL, run_missing
+from twinbench.suite.local import CANCEL, run_missing, this_machine
 from twinbench.suite.lock import running_holder
 from twinbench.suite.suite import Suite, SuiteError
 
@@ -26,6 +26,10 @@ class LocalLauncher:
     def available(self) -> bool:
         """Say that a machine is there."""
         return True
+
+    def about(self) -> list[str]:
+        """Tell how much it does at once."""
+        return [f"{len(this_machine(self.parallel).slots)} jobs at once"]
 
     def problems(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
         """Find nothing that the suite has not found itself."""

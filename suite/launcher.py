@@ -60,6 +60,10 @@ class Launcher(Protocol):
         """Say whether jobs can be started from here."""
         ...
 
+    def about(self) -> list[str]:
+        """Return its version and what it offers, a line each, for bug reports; UserError where it does not answer."""
+        ...
+
     def problems(self, suite: Suite, jobs: Sequence[Job]) -> list[str]:
         """Return what would keep the jobs from running, each with what to do."""
         ...

@@ -20,8 +20,9 @@ import twinbench
 from twinbench.convert import CheckpointError
 from twinbench.convert.opening import local_file
 from twinbench.convert.reading import hub
-from twinbench.convert.reading.hub import cache_folder, cached_folder, licence, wanted
+from twinbench.convert.reading.hub import cached_folder, licence, wanted
 from twinbench.convert.reading.reader import open_checkpoint
+from twinbench.runtime.cache import hub_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -95,7 +96,7 @@ def test_the_cache_is_where_the_library_has_it(monkeypatch: pytest.MonkeyPatch) 
             monkeypatch.delenv(name, raising=False)
         for name, value in place.items():
             monkeypatch.setenv(name, value)
-        assert str(cache_folder()) == run.communicate()[0].strip()
+        assert str(hub_folder()) == run.communicate()[0].strip()
 
 
 @pytest.mark.parametrize(

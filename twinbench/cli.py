@@ -28,6 +28,10 @@ COMMANDS = {
     "suite": ("suite.command", "methods x protocols x seeds from one YAML file; run again to resume"),
     "import": ("report.importing", "results out of other programs' logs and tables, marked as imported"),
     "compare": ("report.compare", "two methods against each other, with a verdict on each task"),
+    "doctor": (
+        "suite.doctor.command",
+        "versions, devices, Detectron2's origin, caches, disk, Slurm: what is wrong here",
+    ),
     "report": ("report.command", "the comparison table, as text, Markdown, LaTeX, CSV, JSON or a page"),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.folder import HINTS, INDEX, WEIGHT_ENDINGS, WEIGHTS
 from twinbench.convert.reading.parts import names_in, text_start
+from twinbench.runtime.cache import hub_folder
 
 PREFIX = "hf:"
 CARD = "README.md"
@@ -33,15 +34,7 @@ class HubModel:
     @property
     def folder(self) -> Path:
         """The model's folder in the cache."""
-        return cache_folder() / f"models--{self.model.replace('/', '--')}"
-
-
-def cache_folder() -> Path:
-    """Return where Hugging Face's library caches: $HF_HUB_CACHE, or `hub` in $HF_HOME or ~/.cache/huggingface."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    older = os.environ.get("HUGGINGFACE_HUB_CACHE")
-    hub = os.environ.get("HF_HUB_CACHE") or older or os.path.join(home, "hub")
-    return Path(os.path.expandvars(hub)).expanduser()
+        return hub_folder() / f"models--{self.model.replace('/', '--')}"
 
 
 def cached_folder(spec: str) -> Path:
@@ -53,7 +46,7 @@ def cached_folder(spec: str) -> Path:
     commit = text_start(named.folder / "refs" / named.revision, MAX_REF).strip() or named.revision
     snapshot = named.folder / "snapshots" / commit
     if not _COMMIT.fullmatch(commit) or not os.path.isdir(snapshot):
-        raise CheckpointError(f"{spec}: not in {cache_folder()}; fetch it: twinbench zoo {spec} --fetch")
+        raise CheckpointError(f"{spec}: not in {hub_folder()}; fetch it: twinbench zoo {spec} --fetch")
     if not any(name.endswith((INDEX, *WEIGHT_ENDINGS)) for name in names_in(snapshot)):
         raise CheckpointError(f"{spec}: {snapshot} has no weights in it; fetch them: twinbench zoo {spec} --fetch")
     return snapshot

@@ -1,0 +1,1 @@
+"""What this machine, its packages and its places are to twinbench, told in one page."""
