@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from twinbench.data.folders.voc import MAX_XML_BYTES
 from twinbench.data.items import ImageList
 from twinbench.data.labelled import LabelledImages
 from twinbench.data.layouts import read_images, read_labelled
+from twinbench.data.limit import mark
 from twinbench.data.objects.find import find_objects
 from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.paths import PathList
@@ -76,6 +77,7 @@ def contents(
     asked = source.absolute()  # two folders may each have a train.txt
     place = os.path.realpath(asked.place) if source.is_folder else asked.place
     question = [VERSION, task, layout, source.form, place, *sorted(map("=".join, asked.options.items())), fraction]
+    question += [str(source.limit)] if source.limit else []
     question.append(os.path.realpath(subset) if subset else "")
     kept = _recall(question)
     if kept and not anew:
@@ -85,7 +87,7 @@ def contents(
     watched: set[Path] = {source.path} if source.is_folder else set()
     for split in splits:
         part = reader(_Split(layout, source, split, fraction if split == "train" else "100%", subset, read or {}))
-        found[split] = Contents(split_identity(part.items), len(part.paths), len(part.classes))
+        found[split] = Contents(split_identity(chain(mark(source), part.items)), len(part.paths), len(part.classes))
         watched |= _watched(source, part)
     if kept != found:
         hints.forget(question)

@@ -27,6 +27,7 @@ from twinbench.data.folders.subset import below_class, places_on
 from twinbench.data.folders.tested import read_corruptions, read_real, read_test_classes, read_test_numbers
 from twinbench.data.folders.voc_labels import read_voc
 from twinbench.data.labelled import LabelledImages, require_both_sides, require_counts, require_same_classes
+from twinbench.data.limit import limited_labels
 from twinbench.data.source import FORMS, Source
 from twinbench.protocols.house import unknown
 
@@ -63,15 +64,20 @@ def read_labelled(
     path or by their list. DataError names what does not fit.
     """
     source = Source.of(data)
-    images = read_images(layout, source, split, fraction, subset)
+    images = _read_whole(layout, source, split, fraction, subset)
     require_both_sides(source, split, images)
-    return images
+    return limited_labels(images, source)
 
 
 def read_images(
     layout: str, source: Source, split: str, fraction: str = "100%", subset: Path | None = None
 ) -> LabelledImages:
     """Return what `read_labelled` does for whom labels do not matter: a class may have no positives or no negatives."""
+    return limited_labels(_read_whole(layout, source, split, fraction, subset), source)
+
+
+def _read_whole(layout: str, source: Source, split: str, fraction: str, subset: Path | None) -> LabelledImages:
+    """Return the images of a split, the source's limit left aside, with the classes to keep."""
     if split not in ("train", "test"):
         raise DataError(unknown("split", split, ("train", "test")))
     try:

@@ -44,7 +44,7 @@ class LabelledData:
     def require_complete(self, *, partial: bool) -> None:
         """Raise DataError unless the images are all of the data set, or, if `partial`, of one set of classes."""
         data_set = self.protocol.data_set
-        if partial:
+        if partial or self.source.limit:
             require_same_classes(self.source, self.train, self.test)
         else:
             images = (0, data_set.images[1]) if self.protocol.recipe.tests_only else data_set.images
@@ -59,7 +59,7 @@ class LabelledData:
         sha256 = list_sha256(path)
         if data_set.classes != CLASSES:
             return {"list_sha256": sha256}
-        if sha256 != LISTS_SHA256[name] and not partial:
+        if sha256 != LISTS_SHA256[name] and not (partial or self.source.limit):
             raise DataError(
                 f"{path}: sha256 {sha256[:12]}..., but {self.protocol.name} rests on SimCLR's {name}, "
                 f"{LISTS_SHA256[name][:12]}...; fetch it with `twinbench data lists FOLDER` and name it with --list, "

@@ -5,7 +5,8 @@
     FORM:PLACE                               one of FORMS, each with a reader of its own
 
 Options follow a question mark: `train=NAME`, `test=NAME` name the splits, `validation=NAME` the part of the training
-images that a setting is chosen on, `classes=FILE` lists the classes to keep.
+images that a setting is chosen on, `classes=FILE` lists the classes to keep, `limit=N` takes N images of each split,
+for a trial run: see limit.py.
 """
 
 import os
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 FOLDER = "folder"
 SPLITS = ("train", "test")
 VALIDATION = "validation"
-COMMON = (*SPLITS, VALIDATION, "classes")  # options that every form takes
+LIMIT = "limit"
+COMMON = (*SPLITS, VALIDATION, "classes", LIMIT)  # options that every form takes
+
+
+MOST_IMAGES = 1_000_000_000  # of a limit
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ class Source:
     place: str
     form: str = FOLDER
     options: dict[str, str] = field(default_factory=dict)
+    limit: int = 0  # the most images that are taken of a split, see limit.py; 0: all. No reader's concern
 
     @classmethod
     def of(cls, data: "str | os.PathLike[str] | Source", base: Path | None = None) -> "Source":
@@ -136,7 +142,8 @@ class Source:
             raise DataError(f"DATA {data!r}: names no place; expected a folder or FORM:PLACE, such as {_examples()}")
         if form != FOLDER and form not in FORMS:
             raise DataError(f"DATA {data}: {unknown('form of data', form, FORMS)}; or is it a folder? give ./{data}")
-        return cls(place, form, _options(data, form, query) if mark else {})._below(base)
+        options = _options(data, form, query) if mark else {}
+        return cls(place, form, options, int(options.pop(LIMIT, 0)))._below(base)
 
     @property
     def is_folder(self) -> bool:
@@ -176,7 +183,7 @@ class Source:
             place = ",".join(_joined(base, part) for part in self._parts(base))
         elif form.absolute:
             place = resolved(form.absolute)(base, place)
-        return Source(place, self.form, options)
+        return Source(place, self.form, options, self.limit)
 
     @property
     def places(self) -> tuple[Path, ...]:
@@ -193,7 +200,8 @@ class Source:
     def __str__(self) -> str:
         """Return the source as DATA is typed."""
         lead = "" if self.is_folder else f"{self.form}:"
-        query = f"?{urlencode(self.options, safe='/+,:[]', quote_via=quote)}" if self.options else ""
+        options = {**self.options, LIMIT: self.limit} if self.limit else self.options
+        query = f"?{urlencode(options, safe='/+,:[]', quote_via=quote)}" if options else ""
         return f"{lead}{self.place}{query}"
 
     def __hash__(self) -> int:
@@ -215,6 +223,8 @@ def _options(data: str, form: str, query: str) -> dict[str, str]:
             raise DataError(f"DATA {data}: {unknown('option', name, known)}")
         if not value or name in options:
             raise DataError(f"DATA {data}: option {name} is {'empty' if not value else 'given twice'}; give one value")
+        if name == LIMIT and not (value.isdecimal() and 0 < int(value) <= MOST_IMAGES):
+            raise DataError(f"DATA {data}: limit={value}; expected a number of images from 1, such as ?limit=100")
         options[name] = value
     if not options:
         raise DataError(f"DATA {data}: nothing after the ?; expected options such as ?train=trainval&test=test")

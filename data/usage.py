@@ -6,7 +6,8 @@ from twinbench.data.source import COMMON, FORMS
 
 WIDTH, INDENT = 116, 6
 COMMON_MEANING = (
-    "?train=NAME&test=NAME name the splits, ?classes=FILE lists the classes to keep (quote ? and & in a shell)"
+    "?train=NAME&test=NAME name the splits, ?classes=FILE lists the classes to keep, ?limit=N is a "
+    "trial run on N images of each split (quote ? and & in a shell)"
 )
 
 

@@ -23,11 +23,12 @@ def with_validation(source: Source, data_set: DataSet, *, wanted: bool) -> Sourc
 
 
 def validation_images(layout: str, source: Source) -> LabelledImages:
-    """Return the split that a source's `validation` names; it is read as another training split would be."""
+    """Return the split that a source's `validation` names, whole; it is read as another training split would be."""
     split = source.named(VALIDATION)
-    options = {name: value for name, value in source.options.items() if name != VALIDATION} | {"train": split}
+    options = {name: value for name, value in source.options.items() if name != VALIDATION}
+    options["train"] = split
     try:
-        return read_labelled(layout, replace(source, options=options), "train")
+        return read_labelled(layout, replace(source, options=options, limit=0), "train")
     except DataError as error:
         raise DataError(f"validation split {split}: {error}") from None
 
@@ -41,6 +42,10 @@ def official(layout: str, source: Source, train: LabelledImages) -> np.ndarray |
     if not split:
         return None
     wanted = set(_keys(source, validation_images(layout, source).paths))
+    if source.limit:
+        wanted &= set(_keys(source, train.paths))
+    if not wanted:
+        raise DataError(f"{source}: none of the {len(train.paths)} training images is of {split}; raise the limit")
     found = np.array([key in wanted for key in _keys(source, train.paths)], bool)
     if found.sum() < len(wanted):
         raise DataError(

@@ -64,7 +64,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             asked.method or backbone.source,
             asked.seed,
             TrialBackbone(backbone.sha256, backbone.architecture, backbone.convention.as_dict()),
-            TrialData(asked.protocol.data_set.name, data_sha256),
+            TrialData(asked.protocol.data_set.name, data_sha256, limit=Source.of(asked.data).limit),
             _device(process.device),
             asked.out,
         )

@@ -34,6 +34,8 @@ class Asked:
     def of(cls, protocol: Protocol, arguments: argparse.Namespace) -> "Asked":
         """Return what a command line asks for; its arguments have the names of the fields."""
         given: dict[str, Any] = {**vars(arguments), "protocol": protocol}
+        if arguments.limit:
+            given["data"] = f"{arguments.data}{'&' if '?' in arguments.data else '?'}limit={arguments.limit}"
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
 

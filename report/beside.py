@@ -75,10 +75,15 @@ def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
     """Return the published numbers of each column that holds the recipe of the protocol's name."""
     found: list[tuple[Column, Published]] = []
     for column in table.columns:
-        if column.is_named_recipe and column.named:
+        if column.is_named_recipe and column.named and not _is_limited(table, column):
             entries = published_for(column.named, source)
             found += [(column, entry) for entry in entries if entry.metric == column.metric]
     return found
+
+
+def _is_limited(table: Table, column: Column) -> bool:
+    """Say whether a column is of trial runs on few images; one is of nothing else, as its data are not the whole."""
+    return any(trial.result.limit for method in table.methods for trial in table.cell(method, column).trials)
 
 
 def _of_measured(methods: Sequence[str], rows: Mapping[str, str], options: Options) -> dict[str, str]:

@@ -22,7 +22,9 @@ def notes(result: Result) -> list[str]:
         found.append(f"the backbone is {backbone}")
     if not (result.data_sha256 or result.imported):
         found.append(NO_DATA)
-    if is_partial(result):
+    if result.limit:
+        found.append(f"limited: a trial run on at most {result.limit} images of each split, no result of the protocol")
+    elif is_partial(result):
         found.append(f"partial data: {_counts(result)}")
     if has_other_list(result):
         found.append("trained on another list of images than SimCLR's")
@@ -45,7 +47,7 @@ def is_partial(result: Result) -> bool:
 
 def is_on_other_images(result: Result) -> bool:
     """Say whether a result is of other images than the protocol's, so that it takes no part in a ranking."""
-    return is_partial(result) or has_other_list(result)
+    return bool(result.limit) or is_partial(result) or has_other_list(result)
 
 
 def has_other_list(result: Result) -> bool:

@@ -45,6 +45,7 @@ class Result:
     overrides: dict[str, str] = field(default_factory=dict[str, str])  # settings that differ from the named protocol
     images: dict[str, int] = field(default_factory=dict[str, int])  # split -> images that were really used
     images_expected: dict[str, int] = field(default_factory=dict[str, int])  # split -> images of the complete data set
+    limit: int = 0  # the most images that were taken of each split, of a trial run; 0: all
     selected_on: str = ""  # what the recipe's own choices were made on
     converged: bool = True  # false if a chosen solver stopped at its iteration limit
     # For plots: name -> [[x, y], ...], or [[x, y, std], ...]

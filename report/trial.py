@@ -34,6 +34,13 @@ def as_seed(text: str) -> int:
     return int(text)
 
 
+def as_limit(text: str) -> int:
+    """Return a number of images; TrialError unless it is a whole one from 1."""
+    if not text.isdecimal() or not int(text):
+        raise TrialError(f"--limit {text}: expected a number of images from 1")
+    return int(text)
+
+
 def as_label(text: str) -> str:
     """Return the name of a method; TrialError unless it can be read in a table."""
     if not text.strip() or not text.isprintable():
@@ -77,6 +84,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=as_seed, default=0, metavar="N", help="default 0")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
+    )
+    parser.add_argument(
+        "--limit",
+        type=as_limit,
+        metavar="N",
+        help="a trial run on N images of each split, spread evenly; steps and epochs stay the recipe's. The result is "
+        "marked and never that of the whole data (the same: DATA?limit=N)",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument(
@@ -136,6 +150,7 @@ class TrialData:
     name: str
     sha256: str  # of protocols.identity.data_identity
     splits: Mapping[str, str] = field(default_factory=dict[str, str])  # what that is made of, where it is known
+    limit: int = 0  # the most images of each split; 0: all
 
     def with_samples(self, sha256: str) -> str:
         """Return the identity of the same images with other low-shot samples; with `""` none come from files."""
@@ -271,6 +286,7 @@ class Trial:
             overrides=dict(protocol.overrides),
             images=images,
             images_expected=expected_images(protocol),
+            limit=self.data.limit,
             selected_on=protocol.selected_on,
             wall_seconds=round(time.monotonic() - self.started, 3),
             device=self.device,

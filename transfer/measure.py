@@ -56,7 +56,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         head = open_head(asked, options.head, backbone)
         data = _Data(asked, options, head)
         splits = from_main(process, data.splits)  # it asks for the size of every file: once is enough
-        identity = TrialData(protocol.data_set.name, data_identity(splits), splits)
+        identity = TrialData(protocol.data_set.name, data_identity(splits), splits, data.source.limit)
         trial = Trial(
             protocol,
             asked.method or backbone.source,
@@ -136,7 +136,7 @@ def _run(trial: Trial, backbone: Backbone, data: _Data, process: Process, worker
         process,
         workers,
         options.cache or trial.out / FEATURES,
-        options.partial,
+        options.partial or data.source.limit > 0,
         options.solver,
         *_fitting_samples(data, train),
         validation=data.images.validation,

@@ -25,6 +25,8 @@ def read_pool(data: Path | Source) -> LabelledImages:
     forms say themselves; a list of the classes to keep needs labels.
     """
     source = Source.of(data)
+    if source.limit:
+        raise DataError(f"{source}: limit is for trials; pretraining takes every image: leave it out, or name a folder")
     try:
         if not source.is_folder and "classes" not in source.options:
             return FORMS[source.form].read_pool(source)

@@ -5,6 +5,7 @@ from functools import partial
 
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.limit import limited_objects
 from twinbench.data.objects.cityscapes import find_cityscapes
 from twinbench.data.objects.coco import find_coco
 from twinbench.data.objects.lvis import find_lvis
@@ -43,6 +44,8 @@ def find_objects(layout: str, source: Source, split: str, fraction: str = "100%"
         raise DataError(unknown("layout with boxes", layout, FINDERS))
     try:
         found = FINDERS[layout](source, split)
-        return found if fraction == "100%" or split != "train" else training_part(found, source, fraction)
+        if fraction != "100%" and split == "train":
+            found = training_part(found, source, fraction)
+        return limited_objects(found, source)
     except OSError as error:
         raise unreadable(error) from None

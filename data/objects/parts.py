@@ -5,15 +5,14 @@ show an object, as Detectron2 loads them. The draw is that of its configurations
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twinbench.data.errors import DataError, read_text
 from twinbench.data.folders.json_lists import by_id, read_json_lists
-from twinbench.data.objects.packed import Record
-from twinbench.data.objects.split import Findings, ObjectSplit
+from twinbench.data.limit import part_of
+from twinbench.data.objects.split import ObjectSplit
 from twinbench.data.source import Source
 
 FILE = "COCO_supervision.txt"
@@ -33,14 +32,7 @@ def training_part(found: ObjectSplit, source: Source, fraction: str) -> ObjectSp
             "COCO's train2017, of which it is a part"
         )
     chosen = sorted({shown[number] for number in numbers})
-
-    def read(findings: Findings, measures: tuple[str, ...]) -> Iterator[Record]:
-        wanted = set(chosen)
-        for index, record in enumerate(found.read(findings, measures)):
-            if index in wanted:
-                yield record
-
-    return replace(found, paths=found.paths.select(chosen), read=read, lists=(path,))
+    return replace(part_of(found, chosen), lists=(path,))
 
 
 def _list_file(source: Source) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from twinbench.data.errors import DataError, unreadable
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.limit import limited_pixels
 from twinbench.data.pixels.ade20k import read_ade20k
 from twinbench.data.pixels.cityscapes import read_cityscapes
 from twinbench.data.pixels.coco_stuff import read_coco_stuff, read_coco_stuff27
@@ -37,6 +38,6 @@ def read_pixels(layout: str, source: Source, split: str) -> PixelImages:
     if layout not in READERS:
         raise DataError(unknown("layout with masks", layout, READERS))
     try:
-        return READERS[layout](source, split)
+        return limited_pixels(READERS[layout](source, split), source)
     except OSError as error:
         raise unreadable(error) from None
