@@ -1,6 +1,7 @@
 """What every room keeps to: how an error speaks, how a file is replaced, how a setting is changed.
 
-This module needs nothing but the standard library, so that tables and plans work on a login node.
+This module needs nothing but the standard library, and on a terminal termcolor, so that tables and plans work on a
+login node.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import typing
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 RecipeT = TypeVar("RecipeT")
 LONGEST = 5000  # letters of a message; all protocols by name take half of that
@@ -51,6 +52,15 @@ class RunEnded(Exception):
 
 class SettingError(UserError):
     """A setting that does not exist, or a value that does not fit it."""
+
+
+def coloured(text: str, colour: str, stream: TextIO) -> str:
+    """Return a text in a colour where it is written to a terminal, unless NO_COLOR is set."""
+    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+        return text
+    from termcolor import colored
+
+    return colored(text, colour)  # which asks NO_COLOR, FORCE_COLOR and TERM
 
 
 def unknown(kind: str, found: str, known: Iterable[str]) -> str:

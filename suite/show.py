@@ -5,10 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from twinbench.protocols.house import coloured
 from twinbench.suite.standing import UNTOLD, count_causes
-from twinbench.suite.status import JobStatus, describe_counts
+from twinbench.suite.status import JobStatus, State, describe_counts
 from twinbench.suite.suite import Suite
 
+COLOURS: dict[State, str] = {
+    "done": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "waiting": "blue",
+    "failed": "red",
+    "blocked": "red",
+    "stale": "yellow",
+}
 WATCH_SECONDS = 5.0  # between two looks at the files; a cluster is asked more seldom
 
 
@@ -34,7 +44,8 @@ def status_lines(suite: Suite, statuses: Sequence[JobStatus], problem: str = "")
         finished = all(status.state == "done" for status in members)
         if finished and len(members) > 1:
             group = f"{method}/{step}"
-            lines.append(f"  {group:{width}}  done     all {len(members)}")
+            done = coloured(f"{'done':7}", COLOURS["done"], sys.stdout)
+            lines.append(f"  {group:{width}}  {done}  all {len(members)}")
         else:
             lines += [_job_line(status, width) for status in members]
     return lines
@@ -68,7 +79,8 @@ def _job_line(status: JobStatus, width: int) -> str:
         words.append(f"started {status.record.starts} times")
     if status.job_id and status.state != "done":
         words.append(f"job {status.job_id}")
-    return f"  {status.job.name:{width}}  {status.state:7}  {'; '.join(words)}".rstrip()
+    state = coloured(f"{status.state:7}", COLOURS[status.state], sys.stdout)
+    return f"  {status.job.name:{width}}  {state}  {'; '.join(words)}".rstrip()
 
 
 def watch(screen: Callable[[], tuple[list[str], bool]]) -> None:

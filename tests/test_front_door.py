@@ -149,3 +149,61 @@ def test_a_reader_that_has_gone_is_no_error(command: str) -> None:
     for _ in range(3):
         run = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
         assert run.stderr == ""
+
+
+def on_a_terminal(*words, **environment):
+    """Return what a command prints on a terminal, stdout and stderr together."""
+    master, slave = os.openpty()
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    command = [sys.executable, "-m", "twinbench", *words]
+    subprocess.run(command, cwd=ROOT, env={**kept, "TERM": "xterm", **environment}, stdout=slave, stderr=slave)
+    os.close(slave)
+    said = b""
+    with open(master, "rb", buffering=0) as terminal:
+        while True:
+            try:
+                said += terminal.read(65536)
+            except OSError:  # Linux's end of a terminal that nobody writes to any more
+                return said.decode()
+
+
+def test_a_mistake_is_red_on_a_terminal_unless_no_color_is_set():
+    assert on_a_terminal("tranfser").startswith("\x1b[31mtwinbench tranfser:\x1b[0m unknown command")
+    assert on_a_terminal("tranfser", NO_COLOR="1").startswith("twinbench tranfser: unknown command")
+    assert on_a_terminal("tranfser", TERM="dumb").startswith("twinbench tranfser: unknown command")
+
+
+def completed(line, tmp_path):
+    """Return what a shell is told that a line may go on with."""
+    told = tmp_path / "told"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    environment = {**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(told)}
+    code = "import sys; sys.modules['torch'] = None; from twinbench.cli import script; script()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    return told.read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("twinbench tra", {"transfer"}),
+        ("twinbench suite pl", {"plan"}),
+        ("twinbench dense voc12-linear-v", {"voc12-linear-vicregl"}),
+        ("twinbench transfer coco-mrcnn", set()),  # another room's
+        ("twinbench data show oxford-p", {"oxford-pets"}),
+        ("twinbench report --format h", {"html"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names_without_torch(line, words, tmp_path):
+    assert set(completed(line, tmp_path)) == words
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_asks_twinbench(shell, capsys):
+    assert twinbench.main(["--completion", shell]) == 0
+    assert "twinbench" in capsys.readouterr().out
+
+
+def test_a_shell_that_is_not_known_is_named(capsys):
+    assert twinbench.main(["--completion", "tcsh"]) == 2
+    assert "unknown shell 'tcsh'. Known: bash, fish, zsh" in capsys.readouterr().err

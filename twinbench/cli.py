@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from twinbench import __version__
-from twinbench.protocols.house import RunEnded, UserError, unknown
+from twinbench.protocols.house import RunEnded, UserError, coloured, unknown
 
 COMMANDS = {
     # name: (module with add_arguments(parser) and run(arguments) -> exit code, one line for --help)
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print the complaint and where help is, and exit with code 2."""
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        _complain(self.prog, f"{message}; see {self.prog} --help")
         raise SystemExit(2)
 
 
@@ -63,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if arguments else 2
         if name == "--version":
             print(f"twinbench {__version__}")
+            return 0
+        if name == "--completion":
+            from twinbench.completion import script_for
+
+            print(script_for(arguments[1:]))
             return 0
         if name not in COMMANDS:
             raise UserError(f"{unknown('command', name, COMMANDS)}; see twinbench --help")
@@ -82,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that has gone is understood
         return code
     except UserError as error:
-        print(f"twinbench {name}: {error}", file=sys.stderr)
+        _complain(f"twinbench {name}", f"{error}")
         return 2
     except RunEnded as error:
-        print(f"twinbench {name}: {error}", file=sys.stderr)
+        _complain(f"twinbench {name}", f"{error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"twinbench {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        _complain(f"twinbench {name}", "interrupted; the same command goes on from here")
         return 130
     except BrokenPipeError:  # the reader of our output, say `head`, has gone; the interpreter's end writes once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,8 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in CANNOT_WRITE:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"twinbench {name}: {where}{error.strerror}; make room or name another place", file=sys.stderr)
+        _complain(f"twinbench {name}", f"{where}{error.strerror}; make room or name another place")
         return 2
+
+
+def _complain(who: str, message: str) -> None:
+    """Print a line on stderr; on a terminal its beginning is red."""
+    print(f"{coloured(f'{who}:', 'red', sys.stderr)} {message}", file=sys.stderr)
 
 
 def _tell_on_stderr() -> None:
@@ -111,7 +121,11 @@ def _tell_on_stderr() -> None:
 
 
 def script() -> NoReturn:
-    """Run `main` as a program of its own."""
+    """Run `main` as a program of its own; to a shell that completes a line it answers what may follow."""
+    if "_ARGCOMPLETE" in os.environ:
+        from twinbench.completion import answer
+
+        answer(COMMANDS)
     sys.exit(main())
 
 
@@ -141,5 +155,7 @@ def _help() -> str:
             "",
             "  twinbench demo              try it: a quarter of an hour on two cores, ends with a table and a page",
             "  twinbench COMMAND --help    what a command takes",
+            "  twinbench doctor            what is installed here, and what is wrong with it",
+            "  twinbench --version, --completion bash|zsh|fish",
         ]
     )

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import twinbench
+from twinbench.protocols.house import coloured
 from twinbench.report.provenance import code
 from twinbench.runtime.duration import disk_space
 from twinbench.suite.doctor import machine
@@ -154,6 +155,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     rows += [("Slurm", line) for line in slurm.get("about", [])] if slurm["there"] else [("Slurm", "not here")]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]
-    lines += [f"note: {note}" for note in found["notes"]]
-    lines += [f"problem: {problem}" for problem in found["problems"]]
+    note, problem = coloured("note:", "yellow", sys.stdout), coloured("problem:", "red", sys.stdout)
+    lines += [f"{note} {text}" for text in found["notes"]]
+    lines += [f"{problem} {text}" for text in found["problems"]]
     return [*lines, f"{len(found['problems'])} problems" if found["problems"] else "no problem found"]

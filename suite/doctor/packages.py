@@ -10,6 +10,7 @@ from pathlib import Path
 
 # As pyproject.toml has them (a test compares): the oldest version that works, empty for any.
 REQUIRED = {
+    "argcomplete": "",
     "jinja2": "",
     "kornia": "",
     "numpy": "",
@@ -19,6 +20,7 @@ REQUIRED = {
     "scikit-learn": "",
     "scipy": "",
     "submitit": "",
+    "termcolor": "",
     "torch": "2.6",
     "torchvision": "0.21",
     "tqdm": "",
