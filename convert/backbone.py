@@ -27,6 +27,8 @@ _OTHERWISE = {
     PLAIN: "choose a detector on a pyramid, such as coco-mrcnn-fpn-1x, for a network with maps",
 }
 _POOLED = "choose a protocol on pooled features, such as voc07-svm-gap or imagenet-linear"
+_ON_PATCHES = "choose a protocol on patches, such as ade20k-linear-dinov3"
+_WITH_PLACES = "choose a transformer, or a network whose stages give maps, or a protocol on pooled features"
 _VITDET = ", and for a detector one of ViTDet, such as coco-mrcnn-vitdet-100ep"
 
 
@@ -72,17 +74,19 @@ class Backbone:
             told |= {"backbone": self.source if is_random else self.architecture, "source": self.source}
         return told
 
-    def require(self, what: str, who: str) -> None:
-        """Raise ModelError unless the architecture offers `what`, which `who` takes."""
+    def require(self, what: str, who: str, room: str = "") -> None:
+        """Raise ModelError unless the architecture offers `what`, which `who` takes, a protocol of a `room`."""
         if not _EITHER.get(what, {what}) & self.network.offers:
             raise ModelError(
                 f"{who} on {self.source}: {_TAKES.get(what, f'takes {what}')}, which {self.architecture} does not "
-                f"offer; it has {', '.join(sorted(self.network.offers))}; {self._otherwise(what)}"
+                f"offer; it has {', '.join(sorted(self.network.offers))}; {self._otherwise(what, room)}"
             )
 
-    def _otherwise(self, what: str) -> str:
-        """Return what to do where the network does not offer `what`."""
-        by_vitdet = what == MAPS and PLAIN in self.network.offers
+    def _otherwise(self, what: str, room: str) -> str:
+        """Return what to do where the network does not offer `what` to a protocol of a `room`."""
+        if room == "dense":
+            return _ON_PATCHES if TOKENS in self.network.offers else _WITH_PLACES
+        by_vitdet = room == "detection" and what == MAPS and PLAIN in self.network.offers
         return f"{_OTHERWISE.get(what, _POOLED)}{_VITDET if by_vitdet else ''}"
 
     @property

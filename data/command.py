@@ -106,7 +106,7 @@ def show(arguments: argparse.Namespace) -> int:
     from twinbench.protocols.datasets import DATA_SETS
     from twinbench.protocols.schema import look_up
 
-    entry = look_up(DATA_SETS, arguments.name, "data set")
+    entry = look_up(DATA_SETS, arguments.name, "data set", "twinbench data list")
     print(json.dumps(listing.as_json(entry), indent=1) if arguments.json else listing.as_text(entry))
     return 0
 

@@ -23,7 +23,7 @@ from twinbench.protocols.house import resolved
 from twinbench.protocols.identity import data_identity
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData, expected_images
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, expected_images, leaving_nothing
 from twinbench.runtime.confusion import PixelScores
 from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
@@ -79,9 +79,9 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     protocol, options = asked.protocol, options or Options()
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
-    with deterministic(options.deterministic), process_group(process):
+    with leaving_nothing(asked.out, DATA), deterministic(options.deterministic), process_group(process):
         backbone = open_backbone(asked.backbone, protocol.width, asked.convention, Wanted(asked.layout))
-        backbone.require(protocol.recipe.takes, protocol.name)
+        backbone.require(protocol.recipe.takes, protocol.name, protocol.room)
         data_sha256 = from_main(process, lambda: _data_sha256(asked))
         trial = Trial(
             protocol,

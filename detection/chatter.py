@@ -5,8 +5,6 @@ import logging
 from collections.abc import Generator
 from pathlib import Path
 
-from twinbench.protocols.house import UserError
-
 LOGGERS = ("detectron2", "fvcore", "py.warnings", "torch.fx")
 
 
@@ -14,10 +12,8 @@ LOGGERS = ("detectron2", "fvcore", "py.warnings", "torch.fx")
 def chatter_to(path: Path) -> Generator[None]:
     """Send the libraries' logs, warnings and prints to the end of `path` for the length of the block.
 
-    stdout is for our answer alone; stderr, with the progress bar, is left as it is. Where the block refuses its input
-    before anything else was written to the folder, the folder goes as well.
+    stdout is for our answer alone; stderr, with the progress bar, is left as it is.
     """
-    is_new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
@@ -31,11 +27,6 @@ def chatter_to(path: Path) -> Generator[None]:
     try:
         with path.open("a") as file, contextlib.redirect_stdout(file):
             yield
-    except UserError:
-        if is_new and list(path.parent.iterdir()) == [path]:
-            path.unlink()
-            path.parent.rmdir()
-        raise
     finally:
         logging.captureWarnings(False)
         for logger, (level, propagate) in zip(loggers, before, strict=True):

@@ -15,14 +15,14 @@ config.yaml, model_final.pth and, while it trains, the newest checkpoints.
 import argparse
 import importlib.util
 
-from twinbench.detection.options import Options
+from twinbench.detection.options import BEFORE_TRAINING, Options
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.scaling import GPUS, ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, tracked_trial
-from twinbench.report.trial import add_trial_arguments, trial_protocol
+from twinbench.report.trial import add_trial_arguments, leaving_nothing, trial_protocol
 from twinbench.runtime.options import add_options, read_options
 
 
@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     _require_packages(arguments.evaluator)
     from twinbench.detection.chatter import chatter_to
 
-    with tracked_trial(protocol, arguments), chatter_to(arguments.out / "log.txt"):
+    refused = leaving_nothing(arguments.out, *BEFORE_TRAINING)
+    with refused, tracked_trial(protocol, arguments), chatter_to(arguments.out / "log.txt"):
         from twinbench.detection.trial import measure
 
         result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))

@@ -6,6 +6,7 @@ from typing import Annotated
 from twinbench.protocols.kinds.detector import Evaluator
 from twinbench.runtime.options import Option
 
+BEFORE_TRAINING = ("log.txt", "data", "config.yaml", "backbone.pth")  # what OUT holds until something is learned
 SECONDS = 300.0  # at most this much work is lost to what comes without a warning, such as a kill -9
 
 

@@ -17,7 +17,7 @@ from twinbench.detection.config.backbone import yaml_of
 from twinbench.detection.evaluation.scores import Scores
 from twinbench.detection.kinds import DATA, Measured, Opened, Work
 from twinbench.detection.models.roialign import repeatable_roi_align
-from twinbench.detection.options import Options
+from twinbench.detection.options import BEFORE_TRAINING, Options
 from twinbench.detection.training.step import HALVES, Steps
 from twinbench.detection.training.train import FINAL, Run, train
 from twinbench.detection.work import WORK
@@ -25,7 +25,7 @@ from twinbench.protocols.house import replacing
 from twinbench.protocols.identity import data_identity
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, expected_images, leaving_nothing
 from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.download import digest
@@ -36,7 +36,8 @@ from twinbench.runtime.progress import read_log
 
 def evaluate_protocol(asked: Asked, given: Mapping[str, Any]) -> Result | None:
     """Run a trial as `twinbench.evaluate` asks for it; `given` are fields of Options."""
-    return measure(asked, options_of(Options, given))
+    with leaving_nothing(asked.out, *BEFORE_TRAINING):
+        return measure(asked, options_of(Options, given))
 
 
 def measure(asked: Asked, options: Options | None = None) -> Result | None:
@@ -57,7 +58,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     repeatable = options.deterministic
     with deterministic(repeatable), repeatable_roi_align(repeatable), precision, process_group(process):
         backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
-        backbone.require(recipe.takes, asked.protocol.name)
+        backbone.require(recipe.takes, asked.protocol.name, asked.protocol.room)
         data_sha256 = from_main(process, lambda: _data_sha256(work, asked))
         trial = Trial(
             asked.protocol,

@@ -18,9 +18,10 @@ from pathlib import Path
 from twinbench.data.source import Source
 from twinbench.data.usage import sources_help
 from twinbench.pretrain.options import Options
+from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import parse_settings, with_settings
-from twinbench.protocols.pretraining import RECIPES
-from twinbench.protocols.schema import look_up
+from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
+from twinbench.protocols.schema import ProtocolError, look_up
 from twinbench.report.trial import as_seed
 from twinbench.runtime.options import add_options, read_options
 from twinbench.runtime.tracking import tracked
@@ -51,12 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, Options)
 
 
+def _recipe(name: str) -> PretrainRecipe:
+    """Return a recipe; ProtocolError for a benchmark's name says which command runs that."""
+    if name not in RECIPES and name in PROTOCOLS:
+        room = PROTOCOLS[name].room
+        raise ProtocolError(f"--recipe {name}: is a {room} protocol; run it with: twinbench {room} {name} ...")
+    return look_up(RECIPES, name, "recipe")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the path of the backbone."""
     settings = parse_settings(arguments.set)
     if arguments.precision:
         settings["precision"] = arguments.precision
-    recipe = with_settings(look_up(RECIPES, arguments.recipe, "recipe"), settings)
+    recipe = with_settings(_recipe(arguments.recipe), settings)
     from twinbench.pretrain.train import pretrain
     from twinbench.runtime.process import current_process
 

@@ -29,11 +29,12 @@ from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
 from twinbench.pretrain.objectives import objective
 from twinbench.pretrain.options import Options
-from twinbench.pretrain.record import Record
+from twinbench.pretrain.record import NAME, Record
 from twinbench.pretrain.schedule import learning_rate
 from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_start
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
+from twinbench.report.trial import leaving_nothing
 from twinbench.runtime.batchnorm import synchronize
 from twinbench.runtime.determinism import deterministic, fastest_kernels
 from twinbench.runtime.distributed import from_main, meet, require_equal
@@ -57,7 +58,7 @@ def pretrain(data: Source, out: Path, recipe: PretrainRecipe, seed: int, options
     process.share(recipe.batch_size, "batch_size")
     kernels = deterministic() if options.deterministic else fastest_kernels()
     # All that is not the network computes in exact float32.
-    with kernels, process_group(process) as device, network_precision("fp32", device):
+    with leaving_nothing(out, NAME), kernels, process_group(process) as device, network_precision("fp32", device):
         split = read_pool(data)
         _log.info("%d images found in %s", len(split.paths), data)
         if left_out := told_left_out(split):

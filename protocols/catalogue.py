@@ -19,9 +19,11 @@ from twinbench.protocols import (
     segmentation,
 )
 from twinbench.protocols.datasets import DATA_SETS, DataSet
+from twinbench.protocols.house import nearest
 from twinbench.protocols.kinds.base import Task
 from twinbench.protocols.kinds.registry import KINDS
 from twinbench.protocols.own import Registries
+from twinbench.protocols.pretraining import RECIPES
 from twinbench.protocols.schema import Protocol, ProtocolError, look_up, registry
 
 PROTOCOLS: dict[str, Protocol] = registry(
@@ -72,8 +74,18 @@ def find_entry(name: str, room: str = "") -> Protocol:
     if room and recipe in PROTOCOLS and PROTOCOLS[recipe].room != room:
         other = PROTOCOLS[recipe].room
         raise ProtocolError(f"{name} is a {other} protocol; run it with: twinbench {other} {name} ...")
+    if room and recipe in RECIPES:
+        raise ProtocolError(f"{name} is a pretraining recipe; run it with: twinbench pretrain DATA OUT --recipe {name}")
     known = {key: entry for key, entry in PROTOCOLS.items() if not room or entry.room == room}
-    found = look_up(known, recipe, f"{room} protocol".strip())
+    near = nearest(recipe, list(PROTOCOLS))
+    is_part = any(recipe in key for key in known)
+    if near and near[0] not in known and not is_part:  # a slip in the name of another room's
+        other = PROTOCOLS[near[0]].room
+        raise ProtocolError(
+            f"unknown {room} protocol '{recipe}'. Did you mean '{near[0]}'? That is run with: twinbench {other} "
+            f"{near[0]} ..."
+        )
+    found = look_up(known, recipe, f"{room} protocol".strip(), "twinbench protocols")
     if not at:
         return found
     return found.on(DATA_SETS.get(data) or own_data(data, found.recipe.tasks))

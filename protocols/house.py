@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 RecipeT = TypeVar("RecipeT")
-LONGEST = 5000  # letters of a message; all protocols by name take half of that
+LONGEST = 5000  # letters of a message
+MANY = 40  # names: more are not listed in a message
 
 
 class UserError(Exception):
@@ -63,12 +64,32 @@ def coloured(text: str, colour: str, stream: TextIO) -> str:
     return colored(text, colour)  # which asks NO_COLOR, FORCE_COLOR and TERM
 
 
-def unknown(kind: str, found: str, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest known one first, then all of them."""
+def unknown(kind: str, found: str, known: Iterable[str], listed_by: str = "") -> str:
+    """Return the message for an unknown name: the nearest known ones first, then all, or of MANY how many.
+
+    `listed_by` is the command that prints them.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(found, names, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{found}'.{hint} Known: {', '.join(names)}"
+    is_long = len(names) > MANY
+    near = [f"'{name}'" for name in nearest(found, names, 3 if is_long else 1)]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    if not is_long:
+        return f"unknown {kind} '{found}'.{hint} Known: {', '.join(names)}"
+    told = f"; see: {listed_by}" if listed_by else ""
+    return f"unknown {kind} '{found}'.{hint} {len(names):,} are known{told}"
+
+
+def nearest(found: str, names: Sequence[str], most: int = 1) -> list[str]:
+    """Return the names that hold what was found, if that has three letters, then those that are most like it."""
+    holding = [name for name in names if len(found) > 2 and found.casefold() in name.casefold()]
+    alike = difflib.get_close_matches(found, names, n=most)
+    return list(dict.fromkeys([*sorted(holding, key=len), *alike]))[:most]
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Return names with commas between, of more than `most` the first, and how many others there are."""
+    others = len(names) - most
+    return ", ".join(names) if others <= 1 else f"{', '.join(names[:most])} and {others} others"
 
 
 @contextmanager

@@ -176,8 +176,8 @@ def require_new(kind: str, name: str, known: Mapping[str, object]) -> None:
         raise ProtocolError(f"a {kind} called {name} exists already; give yours another name")
 
 
-def look_up(entries: Mapping[str, EntryT], name: str, kind: str) -> EntryT:
+def look_up(entries: Mapping[str, EntryT], name: str, kind: str, listed_by: str = "") -> EntryT:
     """Return the entry called `name`, or raise ProtocolError with the nearest and all known names."""
     if name not in entries:
-        raise ProtocolError(unknown(kind, name, entries))
+        raise ProtocolError(unknown(kind, name, entries, listed_by))
     return entries[name]

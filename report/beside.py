@@ -43,6 +43,21 @@ def add(table: Table, options: Options) -> Table:
     return table
 
 
+def require_matches(table: Table, options: Options) -> None:
+    """Raise OptionError for a `source` or a published name that was asked for and is nowhere in a table's columns."""
+    found = _published(table, options.source)
+    if not found and options.source not in ("", BARLOW_TWINS):
+        papers = {entry.paper for _, entry in _published(table, "")}
+        if not papers:
+            raise OptionError(f"--source {options.source}: no number is published for the columns of this table")
+        raise OptionError(f"--source {options.source}: {unknown('paper, place or method', options.source, papers)}")
+    names = {entry.method for _, entry in found}
+    for method, name in options.same.items():
+        if _plain(name) not in map(_plain, names):
+            which = f" in {options.source}, which --source names" if options.source else ""
+            raise OptionError(f"--same {method}={name}: {unknown('published method', name, names)}{which}")
+
+
 def _with_published(table: Table, options: Options) -> Table:
     """Add a row for each published method and the differences, measured minus published.
 

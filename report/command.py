@@ -19,7 +19,7 @@ from pathlib import Path
 from twinbench.protocols.catalogue import load_own
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.published import BARLOW_TWINS
-from twinbench.report.beside import Options
+from twinbench.report.beside import Options, require_matches
 from twinbench.report.grid import Table
 from twinbench.report.result import read_results
 
@@ -190,11 +190,19 @@ def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
         raise ReportError("no RESULTS given; expected result.json files or folders of them, or --paper for a skeleton")
     found = find(arguments.results) if arguments.results else Found(())
     options = options_of(arguments)
+    shows_published = arguments.published or arguments.paper
+    if arguments.same and not shows_published:
+        raise ReportError(f"--same {arguments.same[0]}: names a published row, and none is shown; add --published")
+    if arguments.source != BARLOW_TWINS and not shows_published:
+        raise ReportError(f"--source {arguments.source}: is of published rows, and none is shown; add --published")
+    table = paper.one_table(found, options) if arguments.paper else build(found, options)
+    if shows_published:
+        require_matches(table, options)
     if not arguments.paper:
-        return [("", build(found, options))]
+        return [("", table)]
     if arguments.format in PEOPLE and not arguments.fail_below:
         return list(paper.tables(found, options))
-    return [("", paper.one_table(found, options))]
+    return [("", table)]
 
 
 def options_of(arguments: argparse.Namespace) -> Options:

@@ -1,8 +1,10 @@
 """A trial from its command line to its result: what every measuring room says and writes alike."""
 
 import argparse
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,19 @@ def expected_images(protocol: Protocol) -> dict[str, int]:
 def trial_protocol(protocol: Protocol, settings: list[str]) -> Protocol:
     """Return the protocol with the --set pairs applied."""
     return protocol.with_settings(parse_settings(settings))
+
+
+@contextmanager
+def leaving_nothing(out: Path, *passing: str) -> Generator[None]:
+    """Have a call that is refused leave no OUT behind that it has made itself, of which nothing or only files called as
+    in `passing` is there: those that are made before any work is done."""
+    was_there = out.exists()
+    try:
+        yield
+    except UserError:
+        if not was_there and out.is_dir() and {path.name for path in out.iterdir()} <= set(passing):
+            shutil.rmtree(out, ignore_errors=True)  # of several processes, each may come to it first
+        raise
 
 
 @dataclass(frozen=True)

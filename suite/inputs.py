@@ -13,7 +13,7 @@ from typing import Any
 from twinbench.data.errors import DataError
 from twinbench.data.folders.imagenet import list_sha256
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
-from twinbench.protocols.house import unknown
+from twinbench.protocols.house import some_of, unknown
 from twinbench.protocols.kinds.detector import Evaluator
 from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.scaling import ScalingError, linear_rule
@@ -135,7 +135,7 @@ def read_inputs(
         if name not in entry:
             continue
         if not key.takes(protocol):
-            known = ", ".join(name for name, other in PROTOCOLS.items() if key.takes(other))
+            known = some_of([name for name, other in PROTOCOLS.items() if key.takes(other)])
             raise SuiteError(f"{where}: takes no {name}; leave it out; these do: {known}")
         value = key.read(entry[name], file, where, protocol)
         if key.sets:

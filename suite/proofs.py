@@ -65,7 +65,7 @@ def require_offers(method: Method, protocols: Iterable[Protocol]) -> None:
     began = hints.now()
     backbone = _opened(method)
     for protocol in protocols:
-        backbone.require(protocol.recipe.takes, protocol.name)
+        backbone.require(protocol.recipe.takes, protocol.name, protocol.room)
     vectors = [
         len(tensor) for tensor in backbone.state_dict.values() if tensor.ndim == 1
     ]  # the last norm's, at the end

@@ -138,7 +138,7 @@ def test_a_network_that_makes_no_pyramid_is_refused_in_one_line(name, why):
 
 def test_a_network_of_tokens_is_told_of_vitdet_by_what_it_offers():
     with pytest.raises(ModelError, match="does not offer; it has plain, .* for a detector one of ViTDet, such as"):
-        open_backbone("timm:vit_tiny_patch16_224=random").require("maps", FPN)
+        open_backbone("timm:vit_tiny_patch16_224=random").require("maps", FPN, "detection")
 
 
 def test_a_c4_head_is_told_to_be_a_resnet50s():

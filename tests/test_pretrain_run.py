@@ -236,6 +236,10 @@ def test_wrong_input_takes_one_line(images: Path, tmp_path: Path, capsys: pytest
     says("projector=8192-8192: expected int values with commas between")(
         pretrain(images, out, "--set=projector=8192-8192")
     )
+    says("run it with: twinbench detection coco-mrcnn-c4-1x")(
+        twinbench.main(["pretrain", str(images), str(out), "--recipe", "coco-mrcnn-c4-1x"])
+    )
+    assert not out.exists()  # a call that is refused leaves nothing
     says("projector", "8192,8192,8192")(pretrain(images, out, "--set=projector="))
     says("expected more than 0")(pretrain(images, out, "--set=epochs=0"))
     says("expected 0 to 1")(pretrain(images, out, "--set=flip=1.5"))

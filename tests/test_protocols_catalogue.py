@@ -182,8 +182,9 @@ def test_settings_change_the_recipe_and_are_kept():
     assert named.with_settings({}) is named
 
 
-def test_an_unknown_protocol_names_the_nearest_and_all_of_the_room():
-    with pytest.raises(ProtocolError, match="unknown protocol 'voc07-swm'. Did you mean 'voc07-svm'.*imagenet-knn"):
+def test_an_unknown_protocol_names_the_nearest_and_how_many_there_are():
+    known = f"{len(PROTOCOLS)} are known; see: twinbench protocols"
+    with pytest.raises(ProtocolError, match=f"unknown protocol 'voc07-swm'. Did you mean 'voc07-svm'.*{known}"):
         find_protocol("voc07-swm")
     with pytest.raises(ProtocolError, match="unknown detection protocol 'voc0712-frcn-c4'") as caught:
         find_protocol("voc0712-frcn-c4", room="detection")
@@ -193,6 +194,22 @@ def test_an_unknown_protocol_names_the_nearest_and_all_of_the_room():
 def test_a_protocol_of_another_room_names_its_command():
     with pytest.raises(ProtocolError, match="voc07-svm is a transfer protocol; run it with: twinbench transfer voc07-"):
         find_protocol("voc07-svm", room="detection")
+
+
+@pytest.mark.parametrize("room", ["transfer", "dense", "detection"])
+@pytest.mark.parametrize("name", ["voc07-svm", "voc12-linear-vicregl", "coco-mrcnn-c4-1x", "barlow-twins"])
+def test_each_room_names_the_command_of_anothers_protocol(name, room):
+    own = PROTOCOLS[name].room if name in PROTOCOLS else "pretrain"
+    if own == room:
+        assert find_protocol(name, room).name == name
+        return
+    with pytest.raises(ProtocolError, match=f"run it with: twinbench {own} "):
+        find_protocol(name, room)
+
+
+def test_a_slip_in_the_name_of_another_rooms_protocol_names_its_command():
+    with pytest.raises(ProtocolError, match="Did you mean 'coco-mrcnn-c4-1x'. That is run with: twinbench detection"):
+        find_protocol("coco-mrcn-c4-1x", "transfer")
 
 
 def test_a_pair_is_the_recipe_on_other_data():

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from twinbench.protocols.house import SettingError, parse_settings, replacing, unknown, with_settings
+from twinbench.protocols.house import SettingError, parse_settings, replacing, some_of, unknown, with_settings
 
 
 @dataclass(frozen=True)
@@ -111,3 +111,16 @@ def test_two_writers_of_one_file_never_share_what_lies_beside_it(tmp_path):
     # the outer block ends last
     assert path.read_text() == "first"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_of_many_names_the_nearest_are_told_and_how_many_there_are():
+    names = [f"recipe-{number}" for number in range(1000)] + ["other-part", "part-of-it"]
+    told = unknown("protocol", "part", names, "twinbench protocols")
+    assert told.startswith("unknown protocol 'part'. Did you mean 'other-part' or 'part-of-it'")
+    assert told.endswith("1,002 are known; see: twinbench protocols")
+    assert len(told) < 200
+
+
+def test_a_list_in_a_message_has_an_end():
+    assert some_of(["a", "b", "c"], 2) == "a, b, c"
+    assert some_of(["a", "b", "c", "d"], 2) == "a, b and 2 others"

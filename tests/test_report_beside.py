@@ -224,3 +224,28 @@ def test_the_command_fails_below_a_threshold(tmp_path, capsys):
     assert twinbench.main([*command, "--fail-below", "voc08-svm=85.0"]) == 2
     assert twinbench.main(["report", str(tmp_path), "--same", "a"]) == 2
     assert "expected METHOD=NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--published --source mocco", "--source mocco: unknown paper, place or method 'mocco'. Known: arXiv:"),
+        ("--published --same a=Barlo", "--same a=Barlo: unknown published method 'Barlo'. Did you mean 'Barlow Twins'"),
+        ("--paper --same a=Barlo", "--same a=Barlo: unknown published method 'Barlo'. Did you mean 'Barlow Twins'"),
+        ("--same a=SwAV", "--same a=SwAV: names a published row, and none is shown; add --published"),
+        ("--source moco", "--source moco: is of published rows, and none is shown; add --published"),
+    ],
+)
+def test_what_matches_no_published_number_is_a_mistake(words, said, tmp_path, capsys):
+    for entry in located(tmp_path, "a", "voc07-svm", [60.0]):
+        entry.result.write(entry.path.parent)
+    assert twinbench.main(["report", str(tmp_path), *words.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_source_where_nothing_is_published_is_a_mistake(tmp_path, capsys):
+    for entry in located(tmp_path, "a", "demo-voc07-svm", [60.0]):
+        entry.result.write(entry.path.parent)
+    assert twinbench.main(["report", str(tmp_path), "--published"]) == 0
+    assert twinbench.main(["report", str(tmp_path), "--published", "--source", "moco"]) == 2
+    assert "no number is published for the columns of this table" in capsys.readouterr().err

@@ -12,7 +12,15 @@ from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.identity import data_identity
 from twinbench.report import provenance
 from twinbench.report.result import read_result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData, TrialError, add_trial_arguments, trial_protocol
+from twinbench.report.trial import (
+    Trial,
+    TrialBackbone,
+    TrialData,
+    TrialError,
+    add_trial_arguments,
+    leaving_nothing,
+    trial_protocol,
+)
 
 KNN = PROTOCOLS["imagenet-knn"]
 
@@ -253,3 +261,26 @@ def test_a_label_that_no_table_shows_is_refused(tmp_path, label):
     with pytest.raises(TrialError, match="^method label '.*': expected printable"):
         a_trial(tmp_path, method=label)  # of a checkpoint's file name
     assert parsed("--method", "Barlow Twins, é").method == "Barlow Twins, é"
+
+
+@pytest.mark.parametrize(
+    ("before", "made", "left"),
+    [
+        (None, [], None),
+        (None, ["data"], None),  # made before any work is done
+        (None, ["data", "log.jsonl"], {"data", "log.jsonl"}),
+        ([], ["data"], {"data"}),
+        (["mine"], ["data"], {"mine", "data"}),
+    ],
+)
+def test_a_call_that_is_refused_leaves_no_folder_that_it_made(before, made, left, tmp_path):
+    out = tmp_path / "out"
+    for name in before or []:
+        (out / name).mkdir(parents=True)
+    if before == []:
+        out.mkdir()
+    with pytest.raises(TrialError), leaving_nothing(out, "data"):
+        for name in made:
+            (out / name).mkdir(parents=True)
+        raise TrialError("refused")
+    assert ({path.name for path in out.iterdir()} if out.exists() else None) == left

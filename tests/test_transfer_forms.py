@@ -118,6 +118,13 @@ def test_a_resnet_has_no_class_token():
         open_backbone("random").require(recipe.takes, "imagenet-knn")
 
 
+def test_a_dense_protocol_speaks_of_no_detector():
+    vit = fresh_backbone(LibraryNetwork("timm", "vit_tiny_patch16_224", ()), "vit", IMAGENET, "test")
+    with pytest.raises(ModelError, match="choose a protocol on patches, such as ade20k-linear-dinov3") as told:
+        vit.require("maps", "voc12-linear-vicregl", "dense")
+    assert "detector" not in str(told.value)
+
+
 def test_networks_with_tokens_and_with_maps_have_patches():
     vit = fresh_backbone(LibraryNetwork("timm", "vit_tiny_patch16_224", ()), "vit", IMAGENET, "test")
     for backbone in (vit, open_backbone("random", 0.125)):

@@ -22,7 +22,7 @@ from twinbench.protocols.identity import SAMPLES, TRAINED_ON, data_identity
 from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
-from twinbench.report.trial import Trial, TrialBackbone, TrialData
+from twinbench.report.trial import Trial, TrialBackbone, TrialData, leaving_nothing
 from twinbench.runtime.determinism import deterministic
 from twinbench.runtime.distributed import from_main, require_equal
 from twinbench.runtime.precision import network_precision
@@ -51,7 +51,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     # The group before anything is read: what one process cannot read ends all.
-    with deterministic(options.deterministic), process_group(process):
+    with leaving_nothing(asked.out), deterministic(options.deterministic), process_group(process):
         backbone = _open(asked)
         head = open_head(asked, options.head, backbone)
         data = _Data(asked, options, head)
@@ -193,5 +193,5 @@ def _refuse_foreign_options(protocol: Protocol, options: Options) -> None:
 def _open(asked: Asked) -> Backbone:
     """Open the backbone and have it refuse what its architecture lacks."""
     backbone = open_backbone(asked.backbone, asked.protocol.width, asked.convention, Wanted(asked.layout))
-    backbone.require(asked.protocol.recipe.takes, asked.protocol.name)
+    backbone.require(asked.protocol.recipe.takes, asked.protocol.name, asked.protocol.room)
     return backbone

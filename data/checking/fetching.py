@@ -33,7 +33,8 @@ def fetch(what: str, folder: Path | None) -> Fetched:
     if form in LIBRARIES and form in FORMS:
         return Fetched(_by_library(what, folder))
     if what not in DATA_SETS:
-        raise DataError(f"{unknown('data set', what, DATA_SETS)}; or give {', '.join(f'{f}:NAME' for f in LIBRARIES)}")
+        forms = ", ".join(f"{form}:NAME" for form in LIBRARIES)
+        raise DataError(f"{unknown('data set', what, DATA_SETS, 'twinbench data list')}; or give {forms}")
     if folder is None:
         raise DataError(f"{what}: no folder given; expected where to: twinbench data fetch {what} FOLDER")
     entry = DATA_SETS[what]

@@ -78,7 +78,9 @@ def target(what: str, source: Source) -> Target:
         return Target(f"masks in {layout} layout", source, layout)
     if what not in LAYOUTS and what not in DATA_SETS:
         if what:
-            raise DataError(unknown("layout or data set", what, {POOL, BOXES, PIXELS, *LAYOUTS, *DATA_SETS}))
+            raise DataError(
+                unknown("layout or data set", what, {POOL, BOXES, PIXELS, *LAYOUTS, *DATA_SETS}, "twinbench data list")
+            )
         return _seen(source)
     entry = DATA_SETS[LAYOUTS.get(what, what)]
     source, way = _read_by(entry, source)
