@@ -1,6 +1,7 @@
 """Methods x protocols x seeds from one YAML file; run again to resume.
 
 Examples:
+    twinbench suite validate suite.yaml       every mistake in the file at once; reads no data, asks no scheduler
     twinbench suite plan suite.yaml           every job, what is done, what the rest may cost, and what is wrong
     twinbench suite run suite.yaml            run what is missing (on Slurm where it is), then write the table
     twinbench suite run suite.yaml --watch    go on as checkpoints of a running pretraining appear
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added = {
         name: actions.add_parser(name, help=line, description=line, allow_abbrev=False)
         for name, line in (
+            ("validate", "every mistake in the file and in the places that it names, in a second"),
             ("plan", "every job, what is done, what the rest may cost, and what is wrong"),
             ("run", "run what is missing, then write the table"),
             ("status", "where each trial stands, and why"),
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for action in added.values():
         action.add_argument("suite", type=Path, metavar="SUITE.yaml")
-    for name in ("plan", "status"):
+    for name in ("validate", "plan", "status"):
         added[name].add_argument("--json", action="store_true", help="for programs")
     for name in ("plan", "run"):
         added[name].add_argument("--local", action="store_true", help="on this machine, even where Slurm is")
@@ -77,6 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked of a suite."""
+    if arguments.action == "validate":
+        from twinbench.suite.validate import print_mistakes
+
+        return print_mistakes(arguments.suite, as_json=arguments.json)
     suite = read_suite(arguments.suite)
     jobs = build_jobs(suite)
     match arguments.action:

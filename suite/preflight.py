@@ -35,7 +35,7 @@ def problems(suite: Suite, jobs: Sequence[Job], launcher: Launcher) -> list[str]
     """Return what would keep the suite from running, each with what to do."""
     missing = [job for job in jobs if not job.is_there()]
     found = [
-        *_root(suite),
+        *root_problems(suite),
         *_checkpoints(_part(suite, missing, points=False)),
         *_data(suite, missing),
     ]
@@ -64,7 +64,7 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _root(suite: Suite) -> Iterator[str]:
+def root_problems(suite: Suite) -> Iterator[str]:
     """Yield what is wrong with the folder everything is written to."""
     place = existing(suite.root)
     if not place.is_dir():

@@ -46,6 +46,8 @@ from twinbench.suite.series import take
 
 # What a suite keeps in a method's folder beside its trials'.
 OURS_IN_METHOD = ("pretrain", "backbone")
+# How the keys of a file differ from the fields of a Suite.
+KEYS = {"without": ("file", "measurements", "series"), "plus": ("protocols", "site")}
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,16 @@ class Suite:
 def read_suite(file: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the place in it and what was expected there."""
     file = Path(os.path.abspath(file))
-    content = as_mapping(
-        parsed(file), f"{file}", Suite, without=("file", "measurements", "series"), plus=("protocols", "site")
-    )
-    if not isinstance(content.get("site", True), bool):
-        raise SuiteError(f"{file}: site: is {shown(content['site'])}, expected true or false")
-    missing = [key for key in ("name", "root", "methods", "protocols") if key not in content]
-    if missing:
-        raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
+    content = as_mapping(parsed(file), f"{file}", Suite, **KEYS)
+    require_keys(file, content)
     try:
         cluster = read_cluster(content.get("cluster") or {}, site=content.get("site", True))
-        own_files = _protocol_files(file, content.get("protocol_files") or [])
+        own_files = protocol_files(file, content.get("protocol_files") or [])
         load_own(own_files)
         protocols = as_entries(content["protocols"], f"{file}: protocols")
         _require_free(file, [name for name, _ in protocols])
         entries = as_entries(content["methods"], f"{file}: methods")
-        data = _data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
+        data = read_data(file, content.get("data") or {}, own=[name.partition("@")[2] for name, _ in protocols])
         protocols, names = members(file, protocols, data)
         root = as_path(content["root"], file, f"{file}: root")
         methods, series = read_methods(file, root, data, cluster, names, entries)
@@ -97,16 +93,29 @@ def read_suite(file: Path) -> Suite:
             data=data,
             protocol_files=own_files,
             cluster=cluster,
-            report=as_cluster(
-                content.get("report"), report_cluster(cluster), f"{file}: report", without=("max_running", "nodes")
-            ),
+            report=read_report(file, content, cluster),
             series=series,
-            track=_trackers(file, content.get("track") or ""),
+            track=read_trackers(file, content.get("track") or ""),
         )
     except (ProtocolError, SettingError, ClusterError) as error:
         raise SuiteError(f"{file}: {error}") from None
     _require_one_random(suite)
     return suite
+
+
+def require_keys(file: Path, content: Mapping[str, object]) -> None:
+    """Raise SuiteError for a file without a key that each suite has, and for a `site` that is no truth."""
+    if not isinstance(content.get("site", True), bool):
+        raise SuiteError(f"{file}: site: is {shown(content['site'])}, expected true or false")
+    missing = [key for key in ("name", "root", "methods", "protocols") if key not in content]
+    if missing:
+        raise SuiteError(f"{file}: lacks {', '.join(missing)}; see docs/clusters.md for a whole suite")
+
+
+def read_report(file: Path, content: Mapping[str, object], cluster: Cluster) -> Cluster:
+    """Return the options of the job that writes the table."""
+    given, over = content.get("report"), report_cluster(cluster)
+    return as_cluster(given, over, f"{file}: report", without=("max_running", "nodes"))
 
 
 def take_checkpoints(suite: Suite) -> None:
@@ -135,7 +144,7 @@ def _require_one_random(suite: Suite) -> None:
             )
 
 
-def _trackers(file: Path, value: object) -> tuple[str, ...]:
+def read_trackers(file: Path, value: object) -> tuple[str, ...]:
     """Return the trackers that a suite names; whether they are installed, its jobs find out."""
     if not isinstance(value, str):
         raise SuiteError(f"{file}: track: is {shown(value)}, expected names, such as tensorboard,wandb")
@@ -145,14 +154,14 @@ def _trackers(file: Path, value: object) -> tuple[str, ...]:
         raise SuiteError(f"{file}: track: {error}") from None
 
 
-def _protocol_files(file: Path, value: object) -> tuple[Path, ...]:
+def protocol_files(file: Path, value: object) -> tuple[Path, ...]:
     """Return the files of own protocols."""
     if not isinstance(value, list):
         raise SuiteError(f"{file}: protocol_files: is {shown(value)}, expected a list of files")
     return tuple(as_path(path, file, f"{file}: protocol_files") for path in value)
 
 
-def _data(file: Path, value: object, own: Iterable[str]) -> dict[str, Source]:
+def read_data(file: Path, value: object, own: Iterable[str]) -> dict[str, Source]:
     """Return the data by name, a published set's or one of `own` as in RECIPE@NAME; what has a place must be there."""
     known = {*(data_set.folder for data_set in DATA_SETS.values()), *filter(None, own)}
     if not isinstance(value, dict):
