@@ -70,8 +70,8 @@ def _broken(errors: dict[str, str]) -> list[str]:
     """Return what is installed but cannot be imported."""
     advice = {
         "torch": "install it anew: pip install --force-reinstall torch torchvision",
-        "torchvision": "torch and torchvision must be of one release: pip install --upgrade torch torchvision",
-        "detectron2.layers": "see docs/detection.md, Detectron2 on today's machines; all but detection works without",
+        "torchvision": "it must be of torch's release and built for the same device: install both anew, by one command",
+        "detectron2.layers": "see docs/detection.md, Which Detectron2; all but detection works without",
         "detectron2._C": "it was built for another torch: build it again, or remove the file; see docs/detection.md",
     }
     return [f"{name}: {error}; {advice[name]}" for name, error in errors.items() if error]
