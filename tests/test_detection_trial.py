@@ -362,3 +362,14 @@ def test_a_users_mistakes_are_one_line_and_leave_no_result(voc, scenes, tmp_path
         run_command(*(word.format(data=voc, scenes=scenes, out=tmp_path / "out") for word in words))
     assert "\n" not in str(found.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_annotations_that_are_refused_while_they_are_packed_leave_nothing(scenes, tmp_path):
+    data = shutil.copytree(scenes / "coco", tmp_path / "coco")
+    (file,) = data.glob("annotations/instances_train*.json")
+    lists = json.loads(file.read_text())
+    lists["annotations"][-1]["bbox"] = [0, 0, "x", 3]  # the last one: all others are packed before it
+    file.write_text(json.dumps(lists))
+    with pytest.raises(UserError, match="expected left, top, width and height"):
+        run_command("demo-coco-mrcnn-c4-1x", "random", data, tmp_path / "out", "--device", "cpu")
+    assert not (tmp_path / "out").exists()
