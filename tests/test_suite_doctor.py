@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import twinbench
-from twinbench.suite.doctor import machine, packages
+from twinbench.suite.doctor import machine
 from twinbench.suite.doctor.packages import OPTIONAL, REQUIRED, find_detectron2, unfit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,21 +120,32 @@ ORIGINS = {
 
 
 @pytest.mark.parametrize("case", ORIGINS)
-def test_the_origin_of_detectron2_is_what_its_installer_wrote_down(site, case, monkeypatch):
+def test_the_origin_of_detectron2_is_what_its_installer_wrote_down(site, case):  # another is installed here, too
     direct, words = ORIGINS[case]
     build(site, direct)
-    monkeypatch.setattr(packages, "PINNED", ("of-no-name", ""))  # which is installed here, too
     found = find_detectron2()
     assert found.origin == words
     assert found.place == str(site / "detectron2")
 
 
-def test_a_compiled_part_fits_or_is_for_another_python(site, monkeypatch):
-    monkeypatch.setattr(packages, "PINNED", ("of-no-name", ""))
+def test_a_compiled_part_fits_or_is_for_another_python(site):
     build(site, compiled="_C.cpython-310-x86_64-linux-gnu.so")
     assert not find_detectron2().fits
     (site / "detectron2" / "_C.abi3.so").touch()
     assert find_detectron2().fits
+
+
+def test_an_editable_one_lies_where_it_was_installed_from_and_a_bare_folder_is_nobodys(site, tmp_path_factory):
+    source = tmp_path_factory.mktemp("source")
+    build(site, {"url": f"file://{source}", "dir_info": {"editable": True}})
+    (site / "detectron2").rename(source / "detectron2")
+    sys.path.insert(0, str(source))
+    try:
+        assert find_detectron2().origin == f"a source build of the folder {source}, editable"
+        (site / "detectron2-0.6.dist-info" / "direct_url.json").unlink()
+        assert find_detectron2().origin == "a folder on the path, which no installed package owns"
+    finally:
+        sys.path.remove(str(source))
 
 
 def test_a_clone_beside_the_run_is_no_detectron2(site, monkeypatch):

@@ -146,7 +146,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     detectron2 = found["detectron2"]
     if detectron2["place"]:
         version = f"{detectron2['version']}, " if detectron2["version"] else ""
-        rows.append(("detectron2", f"{version}{detectron2['origin']}, {detectron2['place']}"))
+        loads = ", its compiled part loads" if found["imports"].get("detectron2._C") == "" else ""
+        rows.append(("detectron2", f"{version}{detectron2['origin']}, {detectron2['place']}{loads}"))
     rows += list(found["packages"].items())
     for place in found["places"]:
         there = "" if place["there"] else ", not there yet"
@@ -158,4 +159,5 @@ def _lines(found: dict[str, Any]) -> list[str]:
     note, problem = coloured("note:", "yellow", sys.stdout), coloured("problem:", "red", sys.stdout)
     lines += [f"{note} {text}" for text in found["notes"]]
     lines += [f"{problem} {text}" for text in found["problems"]]
-    return [*lines, f"{len(found['problems'])} problems" if found["problems"] else "no problem found"]
+    count = len(found["problems"])
+    return [*lines, f"{count} problem{'s' * (count > 1)}" if count else "no problem found"]

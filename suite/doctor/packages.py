@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 # As pyproject.toml has them (a test compares): the oldest version that works, empty for any.
 REQUIRED = {
@@ -82,20 +83,33 @@ def find_detectron2() -> Detectron2:
         return Detectron2()
     place = Path(spec.origin).parent
     compiled = tuple(sorted(path.name for path in place.glob("_C*") if path.suffix in (".so", ".pyd")))
-    for name in (PINNED[0], "detectron2", *importlib.metadata.packages_distributions().get("detectron2", ())):
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        return Detectron2(str(place), f"{name} {distribution.version}", _origin(distribution), compiled)
+    names = {PINNED[0], "detectron2", *importlib.metadata.packages_distributions().get("detectron2", ())}
+    for distribution in (each for name in sorted(names) for each in importlib.metadata.distributions(name=name)):
+        if _owns(distribution, place):
+            version = f"{distribution.name} {distribution.version}"
+            return Detectron2(str(place), version, _origin(distribution), compiled)
     return Detectron2(str(place), "", "a folder on the path, which no installed package owns", compiled)
 
 
+def _owns(distribution: importlib.metadata.Distribution, place: Path) -> bool:
+    """Say whether a folder is an installed package's: of several on the path the first is imported, which need not be
+    the one that was installed last. An editable one's lies in the folder that it was installed from."""
+    if Path(str(distribution.locate_file("detectron2"))).resolve() == place.resolve():
+        return True
+    direct = _direct_url(distribution)
+    return "dir_info" in direct and place.resolve().is_relative_to(direct["url"].removeprefix("file://"))
+
+
+def _direct_url(distribution: importlib.metadata.Distribution) -> dict[str, Any]:
+    """Return what its installer wrote down of where it came from (PEP 610); nothing of an index."""
+    return json.loads(distribution.read_text("direct_url.json") or "{}")
+
+
 def _origin(distribution: importlib.metadata.Distribution) -> str:
-    """Say where an installed Detectron2 came from, by what its installer wrote down (PEP 610)."""
+    """Say where an installed Detectron2 came from."""
     if (distribution.name, distribution.version) == PINNED:
         return "the pinned wheel (its Python part)"
-    direct = json.loads(distribution.read_text("direct_url.json") or "{}")
+    direct = _direct_url(distribution)
     if "vcs_info" in direct:
         return f"a source build of {direct['url']} at {direct['vcs_info'].get('commit_id', '?')[:12]}"
     if "dir_info" in direct:
