@@ -191,7 +191,7 @@ def completed(line, tmp_path):
         ("twinbench dense voc12-linear-v", {"voc12-linear-vicregl"}),
         ("twinbench transfer coco-mrcnn", set()),  # another room's
         ("twinbench data show oxford-p", {"oxford-pets"}),
-        ("twinbench report --format h", {"html"}),
+        ("twinbench report --format ht", {"html"}),
     ],
 )
 def test_a_shell_completes_commands_options_and_names_without_torch(line, words, tmp_path):
