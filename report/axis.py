@@ -9,6 +9,7 @@ from dataclasses import dataclass
 FLATTEST = 8.0  # how many times the better half's range all curves together may span before the rest leaves the frame
 NARROW = 0.05  # of the most that a value can be: a narrower range is none to zoom in on
 TRIMMED = 0.05  # of a curve's points at either end of its range
+LINE, LETTER = 14, 6  # of a mark's text, in user units: its height, the width of one of its letters
 
 Ticks = tuple[tuple[float, str], ...]  # (position, text)
 Range = tuple[float, float]
@@ -54,8 +55,12 @@ class Axis:
         millions = max(map(abs, self.marks)) >= 1e6
         for mark in self.marks:
             position = self.place(mark)
-            if not shown or abs(position - shown[-1][0]) >= 14:
-                shown.append((position, f"{mark / 1e6:g}M" if millions and mark else f"{mark:g}"))
+            text = f"{mark / 1e6:g}M" if millions and mark else f"{mark:.3g}" if self.logarithmic else f"{mark:g}"
+            apart = LINE
+            if shown and self.logarithmic:  # marks of values as they are, of any number and length, on a level axis
+                apart += LETTER * (len(text) + len(shown[-1][1])) / 2
+            if not shown or abs(position - shown[-1][0]) >= apart:
+                shown.append((position, text))
         return tuple(shown)
 
 

@@ -1,5 +1,6 @@
 """What the page draws: curves, bars, the overview, numbers by class, and in which order and colors."""
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from twinbench.report import html
-from twinbench.report.axis import frame
+from twinbench.report.axis import Axis, frame
 from twinbench.report.beside import Options
 from twinbench.report.drawings import class_tables, curve_charts
 from twinbench.report.meaning import Meaning
@@ -211,3 +212,13 @@ def oklab(linear):
         ]
     )
     return np.cbrt(linear @ cones.T) @ lab.T
+
+
+def test_marks_of_many_penalties_do_not_overlap():
+    """The 45 of BYOL's grid, whose texts are long: each has the room of its letters."""
+    axis = Axis.over([10 ** (-6 + 11 * step / 44) for step in range(45)], 58, 386, logarithmic=True)
+    shown = axis.ticks()
+    assert axis.logarithmic
+    assert 3 <= len(shown) < 10
+    for (left, before), (right, after) in itertools.pairwise(shown):
+        assert right - left >= 6 * (len(before) + len(after)) / 2
