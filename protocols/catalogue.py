@@ -14,6 +14,7 @@ from twinbench.protocols import (
     heads,
     labels,
     linear12,
+    nearest_patches,
     neighbors,
     robustness,
     segmentation,
@@ -39,6 +40,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + detection.PROTOCOLS
     + segmentation.PROTOCOLS
     + dense.PROTOCOLS
+    + nearest_patches.PROTOCOLS
     + demo.PROTOCOLS
 )
 

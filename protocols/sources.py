@@ -34,6 +34,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "detection/vitdet.py",
     "segmentation.py",
     "dense.py",
+    "nearest_patches.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from twinbench.protocols.house import UserError
 from twinbench.runtime.distributed import from_main, meet
@@ -80,6 +81,17 @@ def scores_of(table: np.ndarray, names: Sequence[str]) -> PixelScores:
     absent = [name for name, count in zip(names, true, strict=True) if not count]
     told = f"no test pixel of {', '.join(absent)}: left out of mAcc, and of mIoU unless some pixel was taken for it"
     return PixelScores(metrics, per_class, [told] if absent else [], table)
+
+
+def matched_iou(table: np.ndarray) -> float:
+    """Return the mean IoU in percent after predicted classes are matched to true ones, so that the sum is highest.
+
+    As clusterings are judged: classes are matched by the very pixels that are counted. A class without a pixel, true or
+    taken for it, counts as 0.
+    """
+    either = table.sum(axis=1)[:, None] + table.sum(axis=0)[None] - table
+    iou = table / np.maximum(either, 1)  # (true, predicted)
+    return 100.0 * float(iou[linear_sum_assignment(iou, maximize=True)].mean())
 
 
 def image_scores(cells: Sequence[Cells], names: Sequence[str]) -> list[float]:

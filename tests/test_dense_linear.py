@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 from torchvision.models import resnet50
+from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tf
 
 import twinbench
@@ -21,7 +22,6 @@ from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
 from twinbench.data.pixels.matrix import MATRIX
 from twinbench.data.pixels.pairs import UNLABELLED
-from twinbench.dense.linear import images as pairs
 from twinbench.dense.linear.images import TrainPairs, test_size, train_pair
 from twinbench.dense.linear.model import LinearSegmenter, reduced
 from twinbench.dense.linear.train import Batches, rate
@@ -141,7 +141,7 @@ def photograph(width=90, height=60):
 
 def test_image_and_labels_of_a_part_are_torchvisions_resized_crop(monkeypatch):
     image, labels = photograph()
-    monkeypatch.setattr(pairs.RandomResizedCrop, "get_params", lambda image, scale, ratio: (5, 7, 40, 50))
+    monkeypatch.setattr(RandomResizedCrop, "get_params", lambda image, scale, ratio: (5, 7, 40, 50))
     recipe = replace(VOC12_LINEAR_NECO, crop=32, flip=0.0)
     pixels, found = train_pair(image, labels, recipe)
     expected = tf.resized_crop(image, 5, 7, 40, 50, [32, 32], tf.InterpolationMode.BILINEAR)

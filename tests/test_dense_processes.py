@@ -1,4 +1,4 @@
-"""A linear head trained by two processes is the one that one process trains, to rounding."""
+"""A linear head trained by two processes is the one that one process trains, to rounding; a bank is the very same."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,9 @@ import torch
 
 from tests.coloured_shapes import make_voc
 from tests.forks import launch
+from tests.patch_colours import asked, write_noise
 from twinbench.convert.files import load
+from twinbench.dense.nearest import bank
 from twinbench.dense.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.asked import Asked
@@ -17,6 +19,7 @@ SETTINGS = {
     "ade20k-linear-dinov3": {"warmup_iterations": 2, "test_crop": 64, "test_stride": 48, "norm": "none"},
     "voc12-linear-neco": {"grid": 16, "steps": 3},
 }
+NEAREST = ("voc12-hummingbird", "ade20k-knn-capi")
 SMALL = {"batch_size": 4, "iterations": 4, "short_side": 64, "crop": 64}
 
 
@@ -38,3 +41,21 @@ def test_two_processes_train_and_count_as_one(tmp_path):
             torch.testing.assert_close(two[key], values, rtol=1e-4, atol=1e-5, msg=f"{name} {key}")
         first, second = (json.loads((tmp_path / world / name / "result.json").read_text()) for world in ("1", "2"))
         assert abs(first["metrics"]["aAcc"] - second["metrics"]["aAcc"]) < 0.1, name
+
+
+def search(data, out):
+    """Measure both recipes of nearest patches, a few images a piece of the bank."""
+    torch.set_num_threads(1)
+    bank.IMAGES = 3
+    for name in NEAREST:
+        measure(asked(data, out / name, name, side=64))
+
+
+def test_two_processes_fill_and_search_a_bank_as_one(tmp_path):
+    data = write_noise(tmp_path / "data")
+    for world in (1, 2):
+        launch(world, tmp_path / str(world), search, data, tmp_path / str(world))
+    for name in NEAREST:
+        first, second = (json.loads((tmp_path / world / name / "result.json").read_text()) for world in ("1", "2"))
+        assert first["metrics"] == second["metrics"], name
+        assert first["curves"] == second["curves"], name

@@ -34,11 +34,14 @@ def new_size(size: tuple[int, ...], long_side: int, short_side: int, scale: floa
     return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
 
-def nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return labels (h, w) as (height, width), each new pixel the old one that its upper left corner lies in."""
-    rows = np.floor(np.arange(height) * (labels.shape[0] / height)).astype(int).clip(max=labels.shape[0] - 1)
-    columns = np.floor(np.arange(width) * (labels.shape[1] / width)).astype(int).clip(max=labels.shape[1] - 1)
-    return labels[rows[:, None], columns]
+def nearest(labels: np.ndarray, height: int, width: int, point: float = 0.0) -> np.ndarray:
+    """Return labels (h, w) as (height, width), each new pixel the old one that its upper left corner lies in.
+
+    With `point` 0.5 that in which its centre lies, as Pillow has it.
+    """
+    rows = np.floor((np.arange(height) + point) * (labels.shape[0] / height)).astype(int).clip(max=labels.shape[0] - 1)
+    columns = np.floor((np.arange(width) + point) * (labels.shape[1] / width)).astype(int)
+    return labels[rows[:, None], columns.clip(max=labels.shape[1] - 1)]
 
 
 def crop_place(labels: np.ndarray, crop: int, most: float) -> tuple[slice, slice]:

@@ -3,31 +3,26 @@
 Random choices are from numpy's and torch's global generators, which a pair's place in the stream of images seeds.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, RandomResizedCrop, functional
+from torchvision.transforms import InterpolationMode, functional
 
-from twinbench.data.decode import read_upright
-from twinbench.data.objects.packed import Record, Records
+from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.distortion import HIGHEST, LOWEST, distorted, distorted_by
-from twinbench.data.pixels.pairs import crop_place, nearest, new_size, read_labels
+from twinbench.data.pixels.pairs import crop_place, nearest, new_size
 from twinbench.data.pixels.split import Decode
 from twinbench.data.resize import resized
+from twinbench.dense.images import Pair, as_tensor, image_of, labels_of, random_part, seeded
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.runtime.seeds import draw_seed
 
-RATIO = (3 / 4, 4 / 3)  # of the sides of a part of an image
 HUE = 0.5  # torchvision's adjust_hue, either way: half of the circle (dinov3/eval/segmentation/transforms.py)
-
-Pair = tuple[Tensor, Tensor]  # RGB (3, h, w) uint8, and labels (h, w) int64
 
 
 @dataclass(frozen=True)
@@ -42,10 +37,10 @@ class TrainPairs(Dataset[Pair]):
     def __getitem__(self, key: tuple[int, int]) -> Pair:
         epoch, index = key
         record = self.records[index]
-        image, labels = image_of(record), read_labels(Path(record["sem_seg_file_name"]), self.decode)
-        with _seeded(draw_seed(self.seed, epoch, index)):
+        image, labels = image_of(record), labels_of(record, self.decode)
+        with seeded(draw_seed(self.seed, epoch, index)):
             pixels, labels = train_pair(image, labels, self.recipe)
-        return _tensor(pixels), torch.from_numpy(np.ascontiguousarray(labels))
+        return as_tensor(pixels), torch.from_numpy(np.ascontiguousarray(labels))
 
 
 @dataclass(frozen=True)
@@ -60,31 +55,13 @@ class TestImages(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         image = image_of(self.records[index])
-        return _tensor(_to_size(image, test_size(image.size, self.recipe), self.recipe))
-
-
-def image_of(record: Record) -> Image.Image:
-    """Return a record's image, RGB and upright."""
-    return read_upright(Path(record["file_name"]))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed numpy's and torch's global generators, and give both back as they were."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)
+        return as_tensor(_to_size(image, test_size(image.size, self.recipe), self.recipe))
 
 
 def train_pair(image: Image.Image, labels: np.ndarray, recipe: LinearSegmenterRecipe) -> tuple[np.ndarray, np.ndarray]:
     """Return an image (H, W, 3), uint8, and its labels (H, W), augmented; sides are the crop's, or shorter."""
     if recipe.train_crop == "resized":
-        pixels, labels = _part(image, labels, recipe)
+        pixels, labels = random_part(image, labels, recipe.scale, recipe.crop)
     else:
         low, high = recipe.scale
         size = test_size(image.size, recipe, np.random.random_sample() * (high - low) + low)
@@ -95,14 +72,6 @@ def train_pair(image: Image.Image, labels: np.ndarray, recipe: LinearSegmenterRe
     if np.random.random_sample() < recipe.flip:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     return DISTORTIONS[recipe.distortion](pixels), labels
-
-
-def _part(image: Image.Image, labels: np.ndarray, recipe: LinearSegmenterRecipe) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random part of an image and of its labels, as large as the crop, as torchvision draws it."""
-    top, left, height, width = RandomResizedCrop.get_params(image, list(recipe.scale), list(RATIO))  # type: ignore[arg-type]
-    size = [recipe.crop, recipe.crop]
-    part = functional.resized_crop(image, top, left, height, width, size, InterpolationMode.BILINEAR)  # type: ignore[arg-type]
-    return np.asarray(part), nearest(labels[top : top + height, left : left + width], *size)
 
 
 def test_size(size: tuple[int, int], recipe: LinearSegmenterRecipe, scale: float = 1.0) -> tuple[int, int]:
@@ -140,12 +109,7 @@ def _other_hue(pixels: np.ndarray) -> np.ndarray:
 
 def _changed(pixels: np.ndarray, change: Callable[[Tensor, float], Tensor], by: float) -> np.ndarray:
     """Return pixels (H, W, 3) changed by a function of torchvision's."""
-    return change(_tensor(pixels), by).permute(1, 2, 0).numpy()
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    """Return (H, W, 3) as (3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return change(as_tensor(pixels), by).permute(1, 2, 0).numpy()
 
 
 def _as_it_is(pixels: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ from twinbench.convert.inputs import Inputs
 from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.data.pixels.split import Decode
-from twinbench.dense.linear.images import Pair, TrainPairs
+from twinbench.dense.images import Pair
+from twinbench.dense.linear.images import TrainPairs
 from twinbench.dense.linear.model import LinearSegmenter
 from twinbench.dense.places import DenseError
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe

@@ -8,6 +8,7 @@ from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRe
 from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
+from twinbench.protocols.kinds.nearest_patches import NearestPatchesGridRecipe, NearestPatchesRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
 from twinbench.protocols.kinds.sgd import FineTuningRecipe, LayerProbeRecipe, ProbeRecipe
@@ -37,5 +38,7 @@ _CLASSES = (
     DetectionRecipe,
     SegmentationRecipe,
     LinearSegmenterRecipe,
+    NearestPatchesRecipe,
+    NearestPatchesGridRecipe,
 )
 KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}

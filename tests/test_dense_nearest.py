@@ -1,0 +1,363 @@
+"""Nearest patches: draws, labels by patch, whole trials against a few lines of numpy, kills, mistakes."""
+
+import itertools
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.preprocessing import StandardScaler
+from torchvision.transforms import functional as tf
+
+import twinbench
+from tests.coloured_shapes import make_voc
+from tests.patch_colours import GRAIN, SIDE, WHOLE, Colours, asked, striped, write_masks, write_noise
+from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
+from twinbench.dense.nearest import grid, patches, trial
+from twinbench.dense.nearest.images import Squares, augmented
+from twinbench.dense.places import DenseError
+from twinbench.dense.trial import measure
+from twinbench.protocols.catalogue import find_protocol
+from twinbench.protocols.house import SettingError
+from twinbench.protocols.nearest_patches import ADE20K_KNN_CAPI, VOC12_HUMMINGBIRD
+from twinbench.runtime.confusion import matched_iou
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def colours(monkeypatch):
+    monkeypatch.setattr(patches, "Places", Colours)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    return write_noise(tmp_path_factory.mktemp("noise"))
+
+
+# ------------------------------------------------------------------------------------------------------ known answers
+
+
+def test_patches_whose_label_is_their_colour_are_all_found(tmp_path, colours):
+    data = write_masks(tmp_path / "data", [striped(0, 1), striped(1, 2), striped(2, 0)], [striped(0, 1, 2)])
+    for name in ("voc12-hummingbird", "ade20k-knn-capi"):
+        settings = {"held_out": 0.4} if name == "ade20k-knn-capi" else {}
+        result = measure(asked(data, tmp_path / name, name, **settings))
+        assert result.metrics["mIoU"] == 100.0, name
+
+
+def test_a_class_that_the_bank_lacks_is_never_answered(tmp_path, colours):
+    data = write_masks(tmp_path / "data", [striped(0, 1), striped(1, 0)], [striped(0, 2)])
+    result = measure(asked(data, tmp_path / "out"))
+    assert result.details["per_class"]["IoU"]["blue"] == 0.0
+    assert result.details["per_class"]["Acc"]["red"] == 100.0
+
+
+@pytest.mark.parametrize(("unlabelled", "patches_taken"), [("class-0", 32), ("own-class", 32), ("left-out", 16)])
+def test_an_image_without_labels_gives_what_the_recipe_makes_of_it(tmp_path, colours, unlabelled, patches_taken):
+    none = (striped(2)[0], np.full((SIDE, SIDE), 255))
+    data = write_masks(tmp_path / "data", [striped(0, 1), none], [striped(0, 1), none, striped(2)])
+    result = measure(asked(data, tmp_path / "out", unlabelled=unlabelled))
+    assert result.details["patches"] == patches_taken
+    iou = result.details["per_class"]["IoU"]
+    if unlabelled == "class-0":  # blue was learnt as red
+        assert iou == {"red": pytest.approx(100 / 3), "green": 100.0, "blue": 0.0}
+    if unlabelled == "own-class":  # blue was learnt as no label, which is wrong where there is one
+        assert iou == {"red": 100.0, "green": 100.0, "blue": 0.0, trial.NO_LABEL: 0.0}
+    assert result.metrics["aAcc"] < 100
+
+
+def test_of_one_neighbour_among_equals_the_earlier_patch_answers(tmp_path, colours):
+    image, mask = striped(0)
+    data = write_masks(tmp_path / "data", [(image, mask + 1), (image, mask)], [(image, mask + 1)])
+    result = measure(asked(data, tmp_path / "out", neighbors=1))
+    assert result.metrics["aAcc"] == 100.0
+
+
+# -------------------------------------------------------------------------------- whole procedures, from the sources
+
+
+def read(data, split):
+    for path in sorted((data / "images" / split).glob("*.png")):
+        mask = np.asarray(Image.open(data / "masks" / split / path.name)).astype(int)
+        yield np.asarray(Image.open(path)).astype(float), np.where(mask == 255, -1, mask)
+
+
+def cells_of(array):
+    """Return (SIDE, SIDE, ...) as (patches, pixels of a patch, ...)."""
+    count = SIDE // GRAIN
+    parts = array.reshape(count, GRAIN, count, GRAIN, *array.shape[2:]).swapaxes(1, 2)
+    return parts.reshape(count * count, GRAIN * GRAIN, *array.shape[2:])
+
+
+def colour_rows(image):
+    return cells_of((image / 255 - IMAGENET_MEAN) / IMAGENET_STD).mean(1)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def enlarged(scores):
+    """Return (count, count, C) at SIDE by bilinear weights of the distance to patches' centres."""
+    count = SIDE // GRAIN
+    at = ((np.arange(SIDE) + 0.5) / GRAIN - 0.5).clip(0, count - 1)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(count)))  # (SIDE, count)
+    return np.einsum("yi,xj,ijc->yxc", weights, weights, scores)
+
+
+def mean_iou(pairs, classes):
+    ious = []
+    for c in range(classes):
+        both = sum(((t == c) & (p == c)).sum() for t, p in pairs)
+        either = sum((((t == c) | (p == c)) & (t >= 0)).sum() for t, p in pairs)
+        if either:
+            ious.append(both / either)
+    return 100 * float(np.mean(ious))
+
+
+@pytest.mark.parametrize("unlabelled", ["class-0", "own-class", "left-out"])
+def test_the_whole_retrieval_is_a_few_lines_of_numpy(noise, tmp_path, colours, unlabelled):
+    rows, shares = [], []
+    for image, mask in read(noise, "train"):
+        rows.append(unit(colour_rows(image)))
+        if unlabelled == "class-0":
+            mask = np.where(mask < 0, 0, mask)
+        counts = np.stack([(cells_of(mask) == c).sum(1) for c in (0, 1, 2, -1)], 1).astype(float)
+        counts = counts if unlabelled == "own-class" else counts[:, :3]
+        shares.append(counts / counts.sum(1, keepdims=True))
+    keys, values = np.concatenate(rows), np.concatenate(shares)
+    pairs = []
+    for image, mask in read(noise, "val"):
+        cosines = unit(colour_rows(image)) @ keys.T
+        near = np.argsort(-cosines, 1)[:, :4]
+        attention = np.exp(np.take_along_axis(cosines, near, 1) / 0.02)
+        attention /= attention.sum(1, keepdims=True)
+        scores = (attention[..., None] * values[near]).sum(1)
+        count = SIDE // GRAIN
+        pairs.append((mask, enlarged(scores.reshape(count, count, -1)).argmax(2)))
+    result = measure(asked(noise, tmp_path, unlabelled=unlabelled))
+    assert result.metrics["mIoU"] == pytest.approx(mean_iou(pairs, 4), abs=1e-9)
+    assert 20 < result.metrics["mIoU"] < 90
+
+
+def voted(labels):
+    """Return the most frequent of (patches, k, pixels) along k, the lowest of equal ones; -1 is the lowest."""
+    counts = np.stack([(labels == c).sum(1) for c in (-1, 0, 1, 2)])
+    return counts.argmax(0) - 1
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_whole_grid_is_a_few_lines_of_numpy(noise, tmp_path, colours, standardize):
+    train = list(read(noise, "train"))
+    kept, held = grid.split(12, 0.25, 0)
+    assert (len(kept), len(held)) == (9, 3)
+    scaler = StandardScaler().fit(np.concatenate([colour_rows(train[i][0]) for i in kept]))
+
+    def prepared(image):
+        return scaler.transform(colour_rows(image)) if standardize else colour_rows(image)
+
+    def predict(images, pairs, k, distance):
+        keys = np.concatenate([prepared(image) for image, _ in pairs])
+        labels = np.concatenate([cells_of(mask) for _, mask in pairs])
+        taken = voted(labels[:, :, None])[:, 0] >= 0
+        keys, labels = keys[taken], labels[taken]
+        for image, mask in images:
+            q = prepared(image)
+            apart = 1 - unit(q) @ unit(keys).T if distance == "cosine" else np.linalg.norm(q[:, None] - keys, axis=2)
+            yield cells_of(mask), voted(labels[np.argsort(apart, 1, kind="stable")[:, :k]])
+
+    def score(images, pairs, cell):
+        found = [(t, np.where(p < 0, 3, p)) for t, p in predict(images, pairs, *cell)]
+        return mean_iou(found, 4)
+
+    neighbours, choosing = ([train[i] for i in part] for part in (kept, held))
+    tried = {cell: score(choosing, neighbours, cell) for cell in itertools.product((1, 3), ("cosine", "l2"))}
+    best = max(tried, key=tried.get)
+    result = measure(asked(noise, tmp_path, "ade20k-knn-capi", standardize=standardize))
+    assert (result.details["neighbors"], result.details["distance"]) == best
+    for (k, distance), value in tried.items():
+        assert dict(result.curves[f"mIoU by k, {distance}"])[k] == pytest.approx(value, abs=1e-9)
+    expected = score(list(read(noise, "val")), neighbours + choosing, best)
+    assert result.metrics["mIoU"] == pytest.approx(expected, abs=1e-9)
+    assert result.details["chosen_on"] == "3 training images"
+
+
+# ---------------------------------------------------------------------------------------------------- draws and labels
+
+
+def test_patches_are_taken_by_the_frequency_of_their_classes_times_noise():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (20, 6)))
+    recipe = replace(VOC12_HUMMINGBIRD, unlabelled="left-out")
+    frequency = {c: sum(c in row for row in labels.tolist()) for c in range(3)}
+    taken = trial.chosen((1, 2), labels, classes=3, recipe=recipe, most=7, seed=5)
+    draws = torch.rand(20, generator=torch.Generator().manual_seed(trial.draw_seed(5, 1, 2, trial.NOISE))).tolist()
+    scores = [
+        sum(frequency[c] for c in set(row) - {3}) * draw for row, draw in zip(labels.tolist(), draws, strict=True)
+    ]
+    assert taken.tolist() == sorted(sorted(range(20), key=scores.__getitem__)[:7])
+
+
+def test_patches_of_an_image_depend_on_seed_pass_and_image_alone():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (50, 6)))
+
+    def taken(key, seed):
+        return trial.chosen(key, labels, classes=4, recipe=VOC12_HUMMINGBIRD, most=5, seed=seed).tolist()
+
+    first = taken((0, 3), 0)
+    torch.rand(3)
+    assert taken((0, 3), 0) == first
+    assert len({tuple(taken(key, seed)) for key in ((0, 3), (1, 3), (0, 4)) for seed in (0, 1)}) == 6
+
+
+def test_a_bounded_bank_holds_an_equal_number_of_each_image_and_pass(noise, tmp_path, colours):
+    result = measure(asked(noise, tmp_path, memory_size=12 * 2 * 3 + 5, augmentation_epochs=2, scale="0.5,2"))
+    assert result.details["patches"] == 12 * 2 * 3
+
+
+def test_votes_are_torchs_mode_with_no_label_below_all_classes():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (300, 7, 4)))  # 5: no label
+    expected = torch.where(labels == 5, -1, labels).mode(dim=1).values
+    found = grid.votes(labels, 5)
+    assert torch.equal(torch.where(found == 5, -1, found), expected)
+
+
+@pytest.mark.parametrize("size", [(30, 50), (64, 48), (32, 32), (7, 100)])
+def test_stretched_labels_are_torchs_or_pillows_nearest(size):
+    labels = np.random.default_rng(0).integers(0, 200, size)
+    corner, centre = (Squares(recipe, 32).labels(labels) for recipe in (VOC12_HUMMINGBIRD, ADE20K_KNN_CAPI))
+    theirs = tf.resize(torch.from_numpy(labels)[None], [32, 32], tf.InterpolationMode.NEAREST)[0]
+    np.testing.assert_array_equal(corner, theirs.numpy())
+    pillows = Image.fromarray(labels.astype(np.uint8)).resize((32, 32), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(centre, np.asarray(pillows))
+
+
+def test_labels_by_patch_come_back_as_they_were():
+    labels = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+    squares = Squares(VOC12_HUMMINGBIRD, SIDE)
+    by_patch = squares.by_patch(labels, GRAIN)
+    assert by_patch[1, 0] == GRAIN
+    assert by_patch[SIDE // GRAIN, 1] == GRAIN * SIDE + 1
+    np.testing.assert_array_equal(squares.from_patches(by_patch, GRAIN), labels)
+
+
+def test_an_augmented_pair_is_changed_in_colour_and_cut():
+    image, labels = Image.fromarray(striped(0, 1, 2)[0]), striped(0, 1, 2)[1]
+    squares = Squares(VOC12_HUMMINGBIRD, SIDE)
+    torch.manual_seed(0)
+    plain = replace(VOC12_HUMMINGBIRD, jitter=0.0, scale=())
+    pixels, same = augmented(image, labels, plain, squares)
+    np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image))
+    np.testing.assert_array_equal(same.numpy(), labels)
+    coloured, same = augmented(image, labels, replace(plain, jitter=0.1, jitter_chance=1.0), squares)
+    assert 0 < (coloured.int() - pixels.int()).abs().max() < 120
+    np.testing.assert_array_equal(same.numpy(), labels)
+    part, cut = augmented(image, labels, replace(plain, scale=(0.5, 0.6)), squares)
+    assert part.shape == (3, SIDE, SIDE)
+    assert not np.array_equal(cut.numpy(), labels)
+
+
+def test_matched_classes_have_the_highest_sum_of_ious():
+    table = np.random.default_rng(0).integers(0, 50, (4, 4))
+    either = table.sum(1)[:, None] + table.sum(0)[None] - table
+    best = max(sum(table[i, p[i]] / either[i, p[i]] for i in range(4)) / 4 for p in itertools.permutations(range(4)))
+    assert matched_iou(table) == pytest.approx(100 * best)
+    assert matched_iou(np.diag([5, 3, 0])) == pytest.approx(100 * 2 / 3)
+    assert matched_iou(np.array([[0, 5], [3, 0]])) == 100.0
+
+
+# ------------------------------------------------------------------------------------------------- learning, mistakes
+
+
+def test_it_learns_from_a_transformers_and_a_resnets_places(tmp_path):
+    voc = make_voc(tmp_path)
+    seen = {"side": 64, "neighbors": 10, "memory_size": 300}
+    result = measure(asked(voc, tmp_path / "vit", backbone="timm:vit_tiny_patch16_224=random", **seen))
+    assert result.metrics["mIoU"] > 50
+    assert result.headline == "mIoU"
+    assert result.details["features"] == 192
+    assert result.details["side"] == 64
+    resnet = measure(asked(voc, tmp_path / "resnet", **(seen | {"memory_size": 0})))
+    assert resnet.details["patches"] == 12 * 4
+    assert resnet.details["features"] == 256
+
+
+def test_the_side_is_rounded_down_to_whole_patches(noise, tmp_path, colours):
+    assert measure(asked(noise, tmp_path, side=39)).details["side"] == 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"neighbors": 2000}, "neighbors=2000: the bank has 192 labelled patches; expected at least as many"),
+        ({"side": 7}, "side=7: less than a patch of resnet50-w0.125, 8 px a side; expected one at least"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(noise, tmp_path, colours, settings, message):
+    with pytest.raises(DenseError, match=message):
+        measure(asked(noise, tmp_path, **settings))
+
+
+def test_no_image_to_choose_on_is_told(noise, tmp_path, colours):
+    with pytest.raises(DenseError, match="held_out=0.05: 0 of 12 training images would choose k and distance"):
+        measure(asked(noise, tmp_path, "ade20k-knn-capi", held_out=0.05))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "voc12-hummingbird",
+            {"memory_size": "20"},
+            "memory_size=20: expected 0 .all patches., or at least neighbors=30",
+        ),
+        ("voc12-hummingbird", {"temperature": "0"}, "temperature=0.0: expected a number above 0"),
+        ("voc12-hummingbird", {"jitter_chance": "0"}, "jitter_chance=0.0: expected a number above 0 where jitter"),
+        ("voc12-hummingbird", {"unlabelled": "none"}, "unlabelled"),
+        ("ade20k-knn-capi", {"distances": "l1"}, "distances=l1: expected cosine, l2 or both"),
+        ("ade20k-knn-capi", {"held_out": "1"}, "held_out=1.0: expected a number above 0 and below 1"),
+    ],
+)
+def test_settings_that_no_run_can_mean_are_told(name, settings, message):
+    with pytest.raises(SettingError, match=message):
+        find_protocol(name).with_settings(settings)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_made(noise, tmp_path, monkeypatch, colours):
+    class Full:
+        free = 1000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Full)
+    with pytest.raises(DenseError, match="bank: the bank takes 0.0 GB, .* expected room for it: choose another OUT"):
+        measure(asked(noise, tmp_path))
+
+
+def test_a_backbone_that_gives_no_numbers_is_told(noise, tmp_path, monkeypatch, colours):
+    monkeypatch.setattr(Colours, "forward", lambda self, images: torch.full((len(images), 3, 4, 4), torch.nan))
+    with pytest.raises(DenseError, match="features are not finite; expected numbers"):
+        measure(asked(noise, tmp_path))
+
+
+def test_the_command_measures(noise, tmp_path, capsys):
+    words = [
+        "dense",
+        "voc12-hummingbird@noise",
+        "random",
+        str(noise),
+        str(tmp_path),
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    settings = [word for name, value in (WHOLE | {"side": 64}).items() for word in ("--set", f"{name}={value}")]
+    assert twinbench.main([*words, *settings]) == 0
+    assert "mIoU" in capsys.readouterr().out
