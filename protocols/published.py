@@ -17,6 +17,7 @@ BARLOW_TWINS = "arXiv:2103.03230"  # Zbontar, Jing, Misra, LeCun, Deny: Tables 1
 # Tasks whose numbers no metric of a protocol here is known to be: kept, so that they stand in nobody else's column.
 UNMEASURED = frozenset(
     {
+        "voc12_dense_retrieval_neco",  # by one of voc12-hummingbird's sizes: the source does not say which
         "imagenet_linear_vissl",  # by imagenet-layers-vissl, but of which of its seven heads the source does not say
     }
 )

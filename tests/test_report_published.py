@@ -91,3 +91,29 @@ def test_a_source_gives_a_method_one_number_of_a_kind_or_says_what_sets_the_othe
     """Two numbers of one method in one source differ in where they stand or in what is noted."""
     keys = Counter((e.task, e.metric, e.method, e.paper, e.where, e.unsaid, e.note) for e in published())
     assert [key for key, count in keys.items() if count > 1] == []
+
+
+# README.md of open-hummingbird-eval 2.0.0: mIoU with 1024 * 10^2, 10^3 and 10^4 patches
+HUMMINGBIRD = {
+    "DINO ViT-S/16": (37.2, 43.1, 46.6),
+    "DINO ViT-B/16": (44.9, 50.8, 55.7),
+    "DINOv2 ViT-S/14": (70.2, 74.9, 77.0),
+    "DINOv2 ViT-B/14": (69.1, 74.6, 76.9),
+    "DINOv2 ViT-L/14": (64.6, 71.7, 74.8),
+    "DINOv2 ViT-g/14": (62.3, 69.9, 73.6),
+}
+
+
+def test_hummingbirds_table_stands_by_size_beside_the_metric_that_it_counts():
+    found: dict[str, list[float]] = {}
+    for size in ("-100k", "-1m", ""):
+        protocol = PROTOCOLS[f"voc12-hummingbird{size}"]
+        for entry in published_for(protocol):
+            assert entry.metric in protocol.also
+            found.setdefault(entry.method, []).append(entry.value)
+    assert {method: tuple(values) for method, values in found.items()} == HUMMINGBIRD
+
+
+def test_capis_k_nn_stands_beside_its_grid():
+    found = {entry.method: entry.value for entry in published_for(PROTOCOLS["ade20k-knn-capi"])}
+    assert list(found.values()) == [35.2, 32.1, 29.7, 29.2]

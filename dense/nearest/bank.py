@@ -136,10 +136,9 @@ class OpenBank:
 
     def __init__(self, bank: Bank, pieces: Sequence[int], device: str) -> None:
         self.device = device
-        self._features = [_mapped(bank.path("features", piece)) for piece in pieces]
-        self._labels = [_mapped(bank.path("labels", piece)) for piece in pieces]
-        sizes = [len(rows) for rows in self._features]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._paths = [bank.path("features", piece) for piece in pieces]
+        self._labels = [np.load(bank.path("labels", piece), mmap_mode="c") for piece in pieces]
+        self._starts = np.concatenate([[0], np.cumsum([len(labels) for labels in self._labels])])
 
     def __len__(self) -> int:
         """Return the number of patches."""
@@ -156,12 +155,12 @@ class OpenBank:
         if not self.device.startswith("cuda"):
             return []
         free, _ = torch.cuda.mem_get_info(self.device)
-        fits = sum(rows.nbytes for rows in self._features) <= KEPT * free
-        return [self._block(piece) for piece in range(len(self._features))] if fits else []
+        fits = sum(path.stat().st_size for path in self._paths) <= KEPT * free
+        return [self._block(piece) for piece in range(len(self._paths))] if fits else []
 
     def _block(self, piece: int) -> Tensor:
         """Return a piece's features on the device."""
-        return torch.from_numpy(self._features[piece]).to(self.device)
+        return torch.from_numpy(np.load(self._paths[piece])).to(self.device)
 
     def labels(self, rows: Tensor) -> Tensor:
         """Return the labels (Q, k, L) of rows (Q, k) of the bank, on the CPU."""
@@ -172,11 +171,6 @@ class OpenBank:
             here = piece == number
             found[here] = self._labels[number][wanted[here] - self._starts[number]]
         return torch.from_numpy(found)
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """Return an array that lies on the disk; nobody's writing changes the file."""
-    return np.load(path, mmap_mode="c")
 
 
 Chosen = Callable[[Key, Tensor], Tensor]  # key and labels (P, L) of an image to the numbers of its patches to take

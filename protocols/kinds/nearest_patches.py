@@ -22,6 +22,9 @@ DISTANCES = Range(
     lambda values: bool(values) and set(values) <= {"cosine", "l2"} and len(set(values)) == len(values),
     "cosine, l2 or both",
 )
+GRAIN = 16  # ViT-B/16: pixels a side of a patch
+PLACE = 4 * 768 + GRAIN**2  # and its bytes in a bank: features, and the class of each pixel
+ADE20K_IMAGES = 20_210  # that train
 PART = Range(lambda value: 0 < value < 1, "a number above 0 and below 1")
 
 Unlabelled = Literal[
@@ -95,8 +98,8 @@ class NearestPatchesRecipe(PatchesRecipe):
 
     @property
     def passing_megabytes(self) -> float:
-        """The bank, of a network of RESNET_PLACE numbers a place."""
-        return self.memory_size * (4 * RESNET_PLACE + LABELS) / 1e6
+        """The bank, of ViT-B/16; a trial tells its own before it makes it."""
+        return self.memory_size * PLACE / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +126,5 @@ class NearestPatchesGridRecipe(PatchesRecipe):
 
     @property
     def passing_megabytes(self) -> float:
-        """The bank of ADE20K's images, of a network of RESNET_PLACE numbers a place."""
-        places = (self.side // RESNET_GRAIN) ** 2 * ADE20K_IMAGES
-        return places * (4 * RESNET_PLACE + LABELS) / 1e6
-
-
-RESNET_PLACE, RESNET_GRAIN, LABELS = 2048, 32, 1024  # a ResNet-50's last map: numbers, pixels a side, labels
-ADE20K_IMAGES = 20_210
+        """The bank of ADE20K's images, of ViT-B/16; a trial tells its own before it makes it."""
+        return (self.side // GRAIN) ** 2 * ADE20K_IMAGES * PLACE / 1e6
