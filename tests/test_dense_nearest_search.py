@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from twinbench.dense.nearest.search import QUERIES, Nearest
+from twinbench.dense.nearest.search import QUERIES, Keys, Nearest
 
 
 def rows(count, width=8, seed=0):
@@ -14,7 +14,7 @@ def rows(count, width=8, seed=0):
 def searched(queries, bank, k, distance="cosine", block=7):
     found = Nearest(queries, k, distance)
     for start in range(0, len(bank), block):
-        found.add(bank[start : start + block], start)
+        found.add(Keys.of(bank[start : start + block], distance), start)
     return found
 
 

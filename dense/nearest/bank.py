@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from twinbench.runtime.process import Process
 from twinbench.runtime.shared import is_there
 
 BANK = "bank"  # the folder's name
-ROWS, IMAGES = 1 << 15, 512  # at most of a piece, unless one image has more patches; as much is lost to a kill
+ROWS, IMAGES = 1 << 15, 256  # at most of a piece, unless one image has more patches; as much is lost to a kill
 KEPT = 0.5  # of a GPU's free memory: a smaller bank stays there, a larger one is copied there piece by piece
 
 Key = tuple[int, int]  # pass over the images, and image
@@ -111,13 +111,7 @@ class Bank:
 
         The deviation of what is constant is 1, as scikit-learn's StandardScaler has it.
         """
-        count, mean, squares = np.load(self.path("moments", 0))
-        for piece in range(1, pieces):
-            more, other, its = np.load(self.path("moments", piece))
-            total, apart = count + more, other - mean
-            squares = squares + its + apart**2 * (count * more / total)
-            mean = mean + apart * (more / total)
-            count = total
+        count, mean, squares = reduce(joined, (np.load(self.path("moments", piece)) for piece in range(pieces)))
         variance, epsilon = squares / count, np.finfo(np.float64).eps
         constant = variance <= count * epsilon * variance + (count * mean * epsilon) ** 2
         return torch.from_numpy(mean), torch.from_numpy(np.where(constant, 1.0, np.sqrt(variance)))
@@ -129,6 +123,13 @@ def moments_of(features: Tensor) -> np.ndarray:
     mean = rows.mean(0)
     squares = (rows - mean).square().sum(0)
     return torch.stack([torch.full_like(mean, len(rows)), mean, squares]).cpu().numpy()
+
+
+def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the moments (3, F) of the rows of two."""
+    total, apart = one[0] + other[0], other[1] - one[1]
+    share = other[0] / total
+    return np.stack([total, one[1] + apart * share, one[2] + other[2] + apart**2 * (one[0] * share)])
 
 
 class OpenBank:
@@ -154,6 +155,7 @@ class OpenBank:
         """All blocks, if they are on a GPU with room for them."""
         if not self.device.startswith("cuda"):
             return []
+        torch.cuda.empty_cache()  # what another bank left there
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = sum(path.stat().st_size for path in self._paths) <= KEPT * free
         return [self._block(piece) for piece in range(len(self._paths))] if fits else []

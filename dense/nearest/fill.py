@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.dense.images import Pair
-from twinbench.dense.nearest.bank import BANK, Bank, Chosen, Key, Piece, cut, moments_of
+from twinbench.dense.nearest.bank import BANK, Bank, Chosen, Piece, cut, joined, moments_of
 from twinbench.dense.nearest.images import BankPairs
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.trial import Run
@@ -39,9 +40,9 @@ def filled(
     log.info("%s", words)
     from_main(process, lambda: bank.require_room(planned))
     missing = bank.missing(process)
-    seen = _seen(run, patches, [pieces[number] for number in missing])
-    for number, found in zip(missing, seen, strict=True):
-        bank.write(number, _piece(pieces[number], found, len(run.data.classes), patches, chosen, moments=moments))
+    made = _made(run, patches, [pieces[number] for number in missing], chosen, moments=moments)
+    for number, arrays in zip(missing, made, strict=True):
+        bank.write(number, arrays)
     bank.complete(process)
     return bank
 
@@ -51,51 +52,39 @@ def label_type(classes: int) -> np.dtype:
     return np.min_scalar_type(classes)
 
 
-def _seen(run: Run, patches: Patches, pieces: Sequence[Piece]) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Yield for each piece the patches (P, F) and labels (side, side) of its images."""
+def _made(
+    run: Run, patches: Patches, pieces: Sequence[Piece], chosen: Chosen, *, moments: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the arrays of each piece; of an image no more is kept than is taken."""
     batches = [batch for piece in pieces for batch in cut(piece, BATCH)]
-    pairs = BankPairs(run.data.train, run.data.decode, patches.squares, run.trial.seed)
     loader = DataLoader(
-        pairs,
+        BankPairs(run.data.train, run.data.decode, patches.squares, run.trial.seed),
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=list,
         num_workers=run.workers,
         worker_init_fn=ignore_signals,
     )
+    classes = len(run.data.classes)
     with bar(batches_of(loader), what="bank of patches", total=len(loader), unit="batch") as shown:
         left: Iterator[list[Pair]] = iter(shown)
         for piece in pieces:
-            found: list[tuple[Tensor, Tensor]] = []
-            while len(found) < len(piece):
-                batch = next(left)
-                features = patches(torch.stack([image for image, _ in batch]))
-                found += zip(features, (labels for _, labels in batch), strict=True)
-            yield found
+            features: list[np.ndarray] = []
+            labels: list[np.ndarray] = []
+            seen: list[np.ndarray] = []
+            for keys in cut(piece, BATCH):
+                pairs = next(left)
+                found = patches(torch.stack([image for image, _ in pairs]))
+                if moments:
+                    seen.append(moments_of(found.flatten(0, 1)))
+                for key, rows, (_, square) in zip(keys, found, pairs, strict=True):
+                    by_patch = numbered(patches.squares.by_patch(square.numpy(), patches.grain), classes)
+                    taken = chosen(key, by_patch)
+                    features.append(rows[taken.to(rows.device)].cpu().numpy())
+                    labels.append(by_patch[taken].numpy().astype(label_type(classes)))
+            arrays = {"moments": reduce(joined, seen)} if moments else {}
+            yield arrays | {"features": np.concatenate(features), "labels": np.concatenate(labels)}
 
 
-def _piece(
-    piece: Sequence[Key],
-    found: list[tuple[Tensor, Tensor]],
-    classes: int,
-    patches: Patches,
-    chosen: Chosen,
-    *,
-    moments: bool,
-) -> dict[str, np.ndarray]:
-    """Return the arrays of a piece."""
-    features: list[Tensor] = []
-    labels: list[Tensor] = []
-    for key, (rows, square) in zip(piece, found, strict=True):
-        by_patch = numbered(torch.from_numpy(patches.squares.by_patch(square.numpy(), patches.grain)), classes)
-        taken = chosen(key, by_patch)
-        features.append(rows[taken.to(rows.device)].cpu())
-        labels.append(by_patch[taken])
-    arrays = {"features": torch.cat(features).numpy()}
-    if moments:
-        arrays["moments"] = moments_of(torch.cat([rows for rows, _ in found]))
-    return arrays | {"labels": torch.cat(labels).numpy().astype(label_type(classes))}
-
-
-def numbered(labels: Tensor, classes: int) -> Tensor:
+def numbered(labels: np.ndarray, classes: int) -> Tensor:
     """Return labels with the number of classes in place of UNLABELLED."""
-    return torch.where(labels == UNLABELLED, classes, labels)
+    return torch.from_numpy(np.where(labels == UNLABELLED, classes, labels))

@@ -20,7 +20,7 @@ from twinbench.dense.nearest.bank import BANK, OpenBank, pieces_of
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
-from twinbench.dense.nearest.search import Nearest
+from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.nearest.trial import NO_LABEL, TOGETHER, require_rows
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import PICTURE, Measured, Run
@@ -47,8 +47,9 @@ def measure_grid(run: Run) -> Measured | None:
         run, patches, first + second, patches.count, lambda key, labels: labelled(labels, classes), moments=True
     )
     moments = bank.moments(len(first)) if recipe.standardize else None
-    choice = _Grid(run, patches, bank.opened(process.device, len(first)), moments, _cells(recipe))
-    tried = choice.tried(data.train.where(np.array(held)))
+    neighbours = bank.opened(process.device, len(first))
+    tried = _Grid(run, patches, neighbours, moments, _cells(recipe)).tried(data.train.where(np.array(held)))
+    del neighbours  # on a GPU it may fill half of the memory
     best = max(tried, key=tried.__getitem__)
     last = _Grid(run, patches, bank.opened(process.device), moments, [best])
     counted = last.counted(data.test, "test images")
@@ -189,9 +190,11 @@ class _Grid:
         queries = [self._standard(self.patches(image[None])[0]) for image in images]
         found = [{name: Nearest(rows, k, name) for name, k in most.items()} for rows in queries]
         for start, block in self.bank.blocks():
-            keys = self._standard(block)
-            for nearest in (one for by_distance in found for one in by_distance.values()):
-                nearest.add(keys, start)
+            rows = self._standard(block)
+            for distance in most:
+                keys = Keys.of(rows, distance)
+                for by_distance in found:
+                    by_distance[distance].add(keys, start)
         for by_distance in found:
             yield self._answers(by_distance)
 

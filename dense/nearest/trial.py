@@ -18,7 +18,7 @@ from twinbench.dense.nearest.bank import BANK, Key, OpenBank, pieces_of
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
-from twinbench.dense.nearest.search import Nearest
+from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import PICTURE, Measured, Run
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesRecipe, Unlabelled
@@ -123,8 +123,9 @@ class Retrieval:
         """
         found = [Nearest(self.patches(image[None])[0], self.recipe.neighbors, "cosine") for image in images]
         for start, block in self.bank.blocks():
+            keys = Keys.of(block, "cosine")
             for one in found:
-                one.add(block, start)
+                one.add(keys, start)
         for one, size in zip(found, sizes, strict=True):
             across = self.patches.across
             scores = self.scores(one).T.reshape(1, -1, across, across)
