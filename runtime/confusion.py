@@ -59,11 +59,12 @@ def table_of(cells: Iterable[Cells], classes: int) -> np.ndarray:
     return table
 
 
-def scores_of(table: np.ndarray, names: Sequence[str]) -> PixelScores:
+def scores_of(table: np.ndarray, names: Sequence[str], answers: int = 0) -> PixelScores:
     """Return aAcc, mAcc and mIoU of a table of counts.
 
     IoU of a class = pixels of it found / pixels that are it, or are taken for it
     Acc of a class = pixels of it found / pixels that are it
+    The last `answers` are no classes of the data: no pixel is one of them, but some may be taken for one.
     """
     found, true, taken = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     iou = _percent(found, true + taken - found)
@@ -78,7 +79,8 @@ def scores_of(table: np.ndarray, names: Sequence[str]) -> PixelScores:
         per_class[metric] = {
             name: float(value) for name, value in zip(names, values, strict=True) if not np.isnan(value)
         }
-    absent = [name for name, count in zip(names, true, strict=True) if not count]
+    classes = len(names) - answers
+    absent = [name for name, count in zip(names[:classes], true[:classes], strict=True) if not count]
     told = f"no test pixel of {', '.join(absent)}: left out of mAcc, and of mIoU unless some pixel was taken for it"
     return PixelScores(metrics, per_class, [told] if absent else [], table)
 

@@ -15,7 +15,7 @@ import twinbench
 from tests.coloured_shapes import make_voc
 from tests.patch_colours import GRAIN, SIDE, WHOLE, Colours, asked, striped, write_masks, write_noise
 from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
-from twinbench.dense.nearest import grid, patches, trial
+from twinbench.dense.nearest import bank, grid, patches, trial
 from twinbench.dense.nearest.images import Squares, augmented
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import measure
@@ -72,6 +72,7 @@ def test_an_image_without_labels_gives_what_the_recipe_makes_of_it(tmp_path, col
         assert iou == {"red": pytest.approx(100 / 3), "green": 100.0, "blue": 0.0}
     if unlabelled == "own-class":  # blue was learnt as no label, which is wrong where there is one
         assert iou == {"red": 100.0, "green": 100.0, "blue": 0.0, trial.NO_LABEL: 0.0}
+        assert not any("no test pixel" in note for note in result.details["notes"])
     assert result.metrics["aAcc"] < 100
 
 
@@ -221,6 +222,26 @@ def test_patches_of_an_image_depend_on_seed_pass_and_image_alone():
 def test_a_bounded_bank_holds_an_equal_number_of_each_image_and_pass(noise, tmp_path, colours):
     result = measure(asked(noise, tmp_path, memory_size=12 * 2 * 3 + 5, augmentation_epochs=2, scale="0.5,2"))
     assert result.details["patches"] == 12 * 2 * 3
+
+
+def test_shares_of_more_classes_than_a_byte_holds():
+    labels = torch.tensor([[299, 299, 300, 7], [7, 7, 7, 7]]).to(torch.uint16)  # 300: no label
+    left_out = trial.shares(labels, "left-out", 300)
+    assert left_out.shape == (2, 300)
+    assert left_out[0, [299, 7]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    own = trial.shares(labels, "own-class", 300)
+    assert own[0, [299, 7, 300]].tolist() == [0.5, 0.25, 0.25]
+    assert trial.shares(labels, "class-0", 300)[0, [0, 7]].tolist() == [0.25, 0.25]
+    assert left_out[1, 7] == 1
+
+
+def test_a_piece_from_which_nothing_is_taken_does_no_harm(tmp_path, colours, monkeypatch):
+    monkeypatch.setattr(bank, "IMAGES", 1)
+    none = (striped(2)[0], np.full((SIDE, SIDE), 255))
+    data = write_masks(tmp_path / "data", [none, striped(0, 1), none, striped(1, 0), none], [striped(0, 1)])
+    result = measure(asked(data, tmp_path / "out", unlabelled="left-out"))
+    assert result.details["patches"] == 32
+    assert result.metrics["aAcc"] == 100.0
 
 
 def test_votes_are_torchs_mode_with_no_label_below_all_classes():

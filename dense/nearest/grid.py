@@ -66,7 +66,7 @@ def measure_grid(run: Run) -> Measured | None:
         "features": patches.width,
         "side": patches.squares.side,
     }
-    scores = scores_of(table_of(cells, len(names)), names)
+    scores = scores_of(table_of(cells, len(names)), names, 1)
     return Measured(scores, _curves(tried), details, (run.out / COUNTS, run.out / CHOOSING, run.out / BANK))
 
 

@@ -58,7 +58,7 @@ def measure_nearest(run: Run) -> Measured | None:
     names, colours = (*data.classes, *[NO_LABEL] * extra), (*data.colours, *[NOT_LABELLED] * extra)
     counted.draw(cells, names, colours, run.out / PICTURE)
     table = table_of(cells, retrieval.classes)
-    scores = scores_of(table, names)
+    scores = scores_of(table, names, extra)
     scores.metrics["mIoU-matched"] = matched_iou(table)
     details = {"patches": len(bank), "features": patches.width, "side": patches.squares.side}
     return Measured(scores, {}, details, (run.out / COUNTS, run.out / BANK))
@@ -80,7 +80,7 @@ def chosen(key: Key, labels: Tensor, *, classes: int, recipe: NearestPatchesReci
     number from 0 to 1 that is drawn for it; the lowest scores are taken.
     """
     present = torch.zeros(len(labels), classes + 1, dtype=torch.float64)
-    present.scatter_(1, merged(labels, recipe.unlabelled, classes).long(), 1.0)
+    present.scatter_(1, merged(labels, recipe.unlabelled, classes), 1.0)
     if recipe.unlabelled == "left-out":
         present[:, classes] = 0
     score = present @ present.sum(0)
@@ -98,7 +98,7 @@ def merged(labels: Tensor, unlabelled: Unlabelled, classes: int) -> Tensor:
 
 def shares(labels: Tensor, unlabelled: Unlabelled, classes: int) -> Tensor:
     """Return the shares of classes (N, C), or (N, C + 1) with a class of its own, in patches with labels (N, L)."""
-    numbers = merged(labels, unlabelled, classes).long()
+    numbers = merged(labels.long(), unlabelled, classes)
     places = torch.arange(len(numbers), device=numbers.device)[:, None] * (classes + 1)
     counts = torch.bincount((numbers + places).flatten(), minlength=len(numbers) * (classes + 1))
     counts = counts.view(len(numbers), classes + 1).float()
