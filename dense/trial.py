@@ -126,7 +126,7 @@ def _finish(run: Run, measured: Measured, options: Options) -> Result:
         notes.append(f"partial data: {data.images} images, {run.trial.protocol.name} expects {expected}")
     for note in notes:
         print(f"twinbench dense: {note}", file=sys.stderr)
-    draw_confusion(scores.table, data.classes, run.out / MATRIX)
+    draw_confusion(scores.table, scores.names, run.out / MATRIX)
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     details |= run.backbone.details | measured.details
     if options.deterministic:

@@ -34,6 +34,7 @@ class PixelScores:
     per_class: dict[str, dict[str, float]]  # IoU and Acc, by class; one without what it is divided by is left out
     notes: list[str]  # what a reader must know
     table: np.ndarray  # the counts themselves (classes, classes)
+    names: tuple[str, ...]  # of the table's classes
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -82,7 +83,7 @@ def scores_of(table: np.ndarray, names: Sequence[str], answers: int = 0) -> Pixe
     classes = len(names) - answers
     absent = [name for name, count in zip(names[:classes], true[:classes], strict=True) if not count]
     told = f"no test pixel of {', '.join(absent)}: left out of mAcc, and of mIoU unless some pixel was taken for it"
-    return PixelScores(metrics, per_class, [told] if absent else [], table)
+    return PixelScores(metrics, per_class, [told] if absent else [], table, tuple(names))
 
 
 def matched_iou(table: np.ndarray) -> float:

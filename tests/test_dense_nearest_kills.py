@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.patch_colours import Colours, asked, write_noise
+from twinbench.data.pixels.matrix import MATRIX
 from twinbench.dense.nearest import bank, grid, patches, trial
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import PICTURE, measure
@@ -71,7 +72,7 @@ def test_a_killed_run_ends_with_the_same_numbers(noise, tmp_path, monkeypatch, n
     assert made[0] == (pieces - (call - 1) if method == "write" else 0)
     assert again.metrics == whole.metrics
     assert again.details["per_class"] == whole.details["per_class"]
-    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"result.json", PICTURE}
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"result.json", PICTURE, MATRIX}
 
 
 def test_half_a_piece_is_made_again(noise, tmp_path, monkeypatch, colours):
