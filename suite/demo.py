@@ -1,7 +1,7 @@
 """The whole pipeline on generated scenes: a ResNet-50 pretrained before your eyes against a random one.
 
 Examples:
-    twinbench demo             everything below ./demo; a quarter of an hour on two cores
+    twinbench demo             everything below ./demo; ten minutes on two cores
     twinbench demo DIR         below DIR
     twinbench demo --quick     a minute: fewer images, a smaller network, classification alone
 
