@@ -13,7 +13,7 @@ from random import Random
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.schema import Protocol
 from twinbench.report.beside import Options
-from twinbench.report.command import FORMATS, render
+from twinbench.report.command import TABLES, render
 from twinbench.report.files import find
 from twinbench.report.result import Result
 from twinbench.report.table import build
@@ -75,7 +75,7 @@ def main() -> bool:
         table = build(find([root]), Options(published=True, baseline="method-00"))
         whole = time.process_time() - started
         print(f"  read and tabled   {whole:5.2f} s")
-        for form in FORMATS:
+        for form in TABLES:
             started = time.process_time()
             render(table, form, "all", to_file=True)
             seconds = time.process_time() - started

@@ -24,7 +24,8 @@ from twinbench.report.grid import Table
 from twinbench.report.result import read_results
 
 PEOPLE = ("text", "markdown", "latex")  # formats in which several tables may follow one another
-FORMATS = (*PEOPLE, "csv", "json", "html", "parquet", "hub")
+TABLES = (*PEOPLE, "csv", "json", "html")
+TRIALS = ("parquet", "hub")  # of the trials by themselves, into files
 
 
 class ReportError(UserError):
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
     )
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    parser.add_argument("--format", choices=(*TABLES, *TRIALS), default="text", help="default: text")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing; of hub a folder")
     parser.add_argument(
         "--leaderboard",
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     if arguments.port is not None:
         raise ReportError(f"--port {arguments.port}: nothing to listen for; expected it beside --serve")
-    if arguments.format in ("parquet", "hub"):
+    if arguments.format in TRIALS:
         return _trials(arguments)
     if arguments.leaderboard:
         raise ReportError("--leaderboard says nothing without --format hub; leave it out")
@@ -225,7 +226,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def render(table: Table, form: str, title: str, *, to_file: bool) -> str:
-    """Return the table in one of FORMATS; text fits the terminal, or 100 characters in a file."""
+    """Return the table in one of TABLES; text fits the terminal, or 100 characters in a file."""
     if form == "html":
         from twinbench.report import html
 

@@ -151,7 +151,7 @@ def test_torchvisions_patches_lie_as_they_do_in_the_image(images, of_torchvision
 
 
 def test_torchvisions_vits_offer_tokens_and_refuse_other_sides(images, of_torchvision):
-    assert LibraryNetwork("torchvision", "vit_b_16").offers == {"pooled", "tokens"}
+    assert LibraryNetwork("torchvision", "vit_b_16").offers == {"pooled", "tokens", "training"}
     with pytest.raises(ModelError, match="takes no images of 32 px .*use --set transform.crop="):
         of_torchvision.tokens(images[:, :, :32, :32])
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.report import write_results
 from twinbench.report.beside import Options
-from twinbench.report.command import FORMATS, render
+from twinbench.report.command import TABLES, render
 from twinbench.report.files import find
 from twinbench.report.table import build
 
@@ -27,7 +27,7 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TABLES)
 def test_two_thousand_results(suite, form, tmp_path):
     out = tmp_path / "out"
     more = ["--published", "--baseline", "method-00"]
@@ -44,5 +44,5 @@ def test_two_thousand_results(suite, form, tmp_path):
 def test_every_format_together(suite):
     """Read once and written six times."""
     table = build(find([suite]), Options(published=True, baseline="method-00"))
-    pages = {form: render(table, form, "all", to_file=True) for form in FORMATS}
+    pages = {form: render(table, form, "all", to_file=True) for form in TABLES}
     assert all("method-71" in page for page in pages.values())

@@ -231,7 +231,7 @@ BY_HAND = next(entry.name for entry in zoo().values() if entry.by_hand)
 @pytest.mark.parametrize(
     ("checkpoint", "words"),
     [
-        ("torchvision:resnet81=random", "methods.m: unknown torchvision model 'resnet81'. Did you mean 'resnet18'?"),
+        ("torchvision:resnet81=random", "methods.m: unknown torchvision model 'resnet81'. Did you mean 'resnet18' or"),
         ("hf:org/none", "fetch it: twinbench zoo hf:org/none --fetch"),
         (f"zoo:{BY_HAND}", f"methods.m: zoo:{BY_HAND}: no program can fetch it; take it from"),
     ],
