@@ -153,7 +153,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "  twinbench demo              try it: ten minutes on two cores, ends with a table and a page; --quick: a minute",
+            "  twinbench demo              try it: ten minutes on two cores (--quick: one) to a table and a page",
             "  twinbench COMMAND --help    what a command takes",
             "  twinbench doctor            what is installed here, and what is wrong with it",
             "  twinbench --version, --completion bash|zsh|fish",
