@@ -1,6 +1,8 @@
 """Nearest patches: draws, labels by patch, whole trials against a few lines of numpy, kills, mistakes."""
 
 import itertools
+import os
+import resource
 import shutil
 from dataclasses import replace
 
@@ -244,6 +246,22 @@ def test_a_piece_from_which_nothing_is_taken_does_no_harm(tmp_path, colours, mon
     assert result.metrics["aAcc"] == 100.0
 
 
+def test_a_bank_of_more_pieces_than_a_process_may_open_files_is_searched(tmp_path):
+    whole = bank.Bank(tmp_path, 40)
+    for piece in range(whole.pieces):
+        rows = np.full((2, 3), piece, np.float32)
+        whole.write(piece, {"features": rows, "labels": np.array([[piece], [piece + 40]], np.uint8)})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, limits[1]))
+    try:
+        opened = whole.opened("cpu")
+        found = opened.labels(torch.tensor([[0, 79], [41, 6]]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(opened) == 80
+    assert found.tolist() == [[[0], [79]], [[60], [3]]]
+
+
 def test_votes_are_torchs_mode_with_no_label_below_all_classes():
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (300, 7, 4)))  # 5: no label
     expected = torch.where(labels == 5, -1, labels).mode(dim=1).values
@@ -316,15 +334,24 @@ def test_the_side_is_rounded_down_to_whole_patches(noise, tmp_path, colours):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "settings", "message"),
     [
-        ({"neighbors": 2000}, "neighbors=2000: the bank has 192 labelled patches; expected at least as many"),
-        ({"side": 7}, "side=7: less than a patch of resnet50-w0.125, 8 px a side; expected one at least"),
+        ("voc12-hummingbird", {"neighbors": 2000}, "neighbors=2000: the bank can have at most 192 labelled patches; "),
+        ("ade20k-knn-capi", {"neighbors": "1,145"}, "neighbors=145: the bank can have at most 144 labelled patches; "),
+        ("voc12-hummingbird", {"side": 7}, "side=7: less than a patch of resnet50-w0.125, 8 px a side; expected one"),
     ],
 )
-def test_what_cannot_be_searched_is_told(noise, tmp_path, colours, settings, message):
+def test_what_cannot_be_searched_is_told_before_a_bank_is_made(noise, tmp_path, colours, name, settings, message):
     with pytest.raises(DenseError, match=message):
-        measure(asked(noise, tmp_path, **settings))
+        measure(asked(noise, tmp_path / "out", name, **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_labelled_patches_are_told(tmp_path, colours):
+    none = (striped(2)[0], np.full((SIDE, SIDE), 255))
+    data = write_masks(tmp_path / "data", [striped(0, 1), none], [striped(0, 1)])
+    with pytest.raises(DenseError, match="neighbors=17: the bank has 16 labelled patches; expected at least as many"):
+        measure(asked(data, tmp_path / "out", unlabelled="left-out", neighbors=17))
 
 
 def test_no_image_to_choose_on_is_told(noise, tmp_path, colours):

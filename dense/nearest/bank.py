@@ -138,8 +138,8 @@ class OpenBank:
     def __init__(self, bank: Bank, pieces: Sequence[int], device: str) -> None:
         self.device = device
         self._paths = [bank.path("features", piece) for piece in pieces]
-        self._labels = [np.load(bank.path("labels", piece), mmap_mode="c") for piece in pieces]
-        self._starts = np.concatenate([[0], np.cumsum([len(labels) for labels in self._labels])])
+        self._labels = [bank.path("labels", piece) for piece in pieces]
+        self._starts = np.concatenate([[0], np.cumsum([len(_mapped(path)) for path in self._labels])])
 
     def __len__(self) -> int:
         """Return the number of patches."""
@@ -166,13 +166,21 @@ class OpenBank:
 
     def labels(self, rows: Tensor) -> Tensor:
         """Return the labels (Q, k, L) of rows (Q, k) of the bank, on the CPU."""
-        wanted = rows.cpu().numpy()
+        wanted, first = rows.cpu().numpy(), _mapped(self._labels[0])
         piece = np.searchsorted(self._starts, wanted, side="right") - 1
-        found = np.empty((*wanted.shape, self._labels[0].shape[1]), self._labels[0].dtype)
+        found = np.empty((*wanted.shape, first.shape[1]), first.dtype)
         for number in np.unique(piece):
             here = piece == number
-            found[here] = self._labels[number][wanted[here] - self._starts[number]]
+            found[here] = _mapped(self._labels[number])[wanted[here] - self._starts[number]]
         return torch.from_numpy(found)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Return an array on the disk, whose file is open as long as it is held.
+
+    A bank has more pieces than a process may have open files, of which 1024 is a usual limit.
+    """
+    return np.load(path, mmap_mode="r")
 
 
 Chosen = Callable[[Key, Tensor], Tensor]  # key and labels (P, L) of an image to the numbers of its patches to take

@@ -43,6 +43,7 @@ def measure_grid(run: Run) -> Measured | None:
     kept, held = split(len(data.train), recipe.held_out, run.trial.seed)
     first, second = (pieces_of([(0, index) for index in part], patches.count) for part in (kept, held))
     classes = len(data.classes)
+    require_rows(len(kept) * patches.count, max(recipe.neighbors), "can have at most")
     bank = filled(
         run, patches, first + second, patches.count, lambda key, labels: labelled(labels, classes), moments=True
     )
@@ -134,7 +135,7 @@ class _Grid:
 
     def __post_init__(self) -> None:
         """Refuse more neighbours than there are patches."""
-        require_rows(self.bank, max(k for k, _ in self.cells))
+        require_rows(len(self.bank), max(k for k, _ in self.cells))
 
     @property
     def classes(self) -> int:

@@ -39,9 +39,10 @@ def measure_nearest(run: Run) -> Measured | None:
     most = patches.count
     if recipe.memory_size:
         most = min(most, max(1, recipe.memory_size // len(keys)))
+    require_rows(most * len(keys), recipe.neighbors, "can have at most")
     choose = partial(chosen, classes=classes, recipe=recipe, most=most, seed=run.trial.seed)
     bank = filled(run, patches, pieces_of(keys, most), most, choose).opened(process.device)
-    require_rows(bank, recipe.neighbors)
+    require_rows(len(bank), recipe.neighbors)
     retrieval = Retrieval(patches, bank, classes, recipe)
     counted = Counted(
         SquareImages(data.test, patches.squares),
@@ -64,11 +65,11 @@ def measure_nearest(run: Run) -> Measured | None:
     return Measured(scores, {}, details, (run.out / COUNTS, run.out / BANK))
 
 
-def require_rows(bank: OpenBank, neighbors: int) -> None:
-    """Raise DenseError where a bank has fewer patches than there should be neighbours."""
-    if len(bank) < neighbors:
+def require_rows(rows: int, neighbors: int, words: str = "has") -> None:
+    """Raise DenseError where a bank has, or before it is made can have, fewer patches than there are neighbours."""
+    if rows < neighbors:
         raise DenseError(
-            f"neighbors={neighbors}: the bank has {len(bank)} labelled patches; expected at least as many; "
+            f"neighbors={neighbors}: the bank {words} {rows} labelled patches; expected at least as many; "
             "use --set neighbors=, or more training images"
         )
 
