@@ -18,8 +18,6 @@ from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
 
-COUNTS = "confusions"  # folder of what the processes have counted
-
 # Images (3, h, w) uint8, and the (H, W) of each one's labels, to as many predictions (H, W).
 Predict = Callable[[Sequence[Tensor], Sequence[tuple[int, ...]]], Iterable[np.ndarray]]
 

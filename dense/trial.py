@@ -31,8 +31,9 @@ from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process, current_process, loader_workers, process_group
 
 log = logging.getLogger(__name__)
-DATA = "data"  # folder of the packed records
 PICTURE = "predictions.png"
+# Folders in OUT that only a run that goes on needs: packed records, counts of pixels, and what nearest patches look up.
+DATA, COUNTS, CHOOSING, BANK = "data", "confusions", "choosing", "bank"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ class Measured:
     scores: PixelScores
     curves: dict[str, list[list[float]]]
     details: dict[str, Any]
-    passing: tuple[Path, ...]  # what only a run that goes on needs
 
 
 def evaluate(asked: Asked, given: Mapping[str, Any]) -> Result | None:
@@ -98,7 +98,11 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             data = open_pixels(protocol, Source.of(asked.data), asked.out / DATA, process, data_sha256)
             require_equal(process, backbone=backbone.sha256, images=data.images)
             result = _run(Run(trial, backbone, data, process, workers), options)
-    return result if process.is_main else None
+    if not process.is_main:
+        return None
+    for name in (DATA, COUNTS, CHOOSING, BANK):  # also after a kill between a result and this: a bank has gigabytes
+        shutil.rmtree(asked.out / name, ignore_errors=True)
+    return result
 
 
 def _run(run: Run, options: Options) -> Result | None:
@@ -109,12 +113,7 @@ def _run(run: Run, options: Options) -> Result | None:
             measured: Measured | None = function(run)
     except torch.OutOfMemoryError as error:
         raise DenseError(_out_of_memory(run, error)) from None
-    if measured is None:
-        return None
-    result = _finish(run, measured, options)
-    for path in (*measured.passing, run.out / DATA):
-        shutil.rmtree(path, ignore_errors=True)
-    return result
+    return None if measured is None else _finish(run, measured, options)
 
 
 def _finish(run: Run, measured: Measured, options: Options) -> Result:

@@ -1,5 +1,7 @@
 """Nearest patches killed at any moment end with the numbers of a run that was not."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -84,6 +86,16 @@ def test_half_a_piece_is_made_again(noise, tmp_path, monkeypatch, colours):
             measure(asked(noise, tmp_path / "out"))
     (tmp_path / "out" / "bank" / "labels-00001.npy").unlink()
     assert measure(asked(noise, tmp_path / "out")).metrics == whole.metrics
+
+
+def test_a_finished_trial_leaves_no_bank_behind_though_it_was_killed_right_then(noise, tmp_path, monkeypatch, colours):
+    with monkeypatch.context() as patched:
+        killed_at(patched, shutil, "rmtree", 1)
+        with pytest.raises(KeyboardInterrupt):
+            measure(asked(noise, tmp_path, "ade20k-knn-capi"))
+    assert {"result.json", "bank", "choosing"} <= {path.name for path in tmp_path.iterdir()}
+    measure(asked(noise, tmp_path, "ade20k-knn-capi"))
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", PICTURE, MATRIX}
 
 
 def test_another_trials_bank_is_not_gone_on_with(noise, tmp_path, monkeypatch, colours):

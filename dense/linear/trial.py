@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from twinbench.convert.inputs import Inputs
-from twinbench.dense.counting import COUNTS, Counted
+from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
 from twinbench.dense.linear.images import TestImages, test_size
 from twinbench.dense.linear.model import LinearSegmenter, reduced
 from twinbench.dense.linear.train import LOG, STATE, Training
 from twinbench.dense.places import Places
-from twinbench.dense.trial import PICTURE, Measured, Run
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.runtime.confusion import scores_of, table_of
 from twinbench.runtime.distributed import from_main
@@ -43,7 +43,7 @@ def measure_linear(run: Run) -> Measured | None:
     counted.draw(cells, data.classes, data.colours, run.out / PICTURE)
     losses = [[line["iteration"], round(line["loss"], 4)] for line in read_log(run.out / LOG)]
     scores = scores_of(table_of(cells, len(data.classes)), data.classes)
-    return Measured(scores, {"loss": losses}, {"features": model.features}, (run.out / COUNTS,))
+    return Measured(scores, {"loss": losses}, {"features": model.features})
 
 
 class Tested:

@@ -27,7 +27,6 @@ from twinbench.runtime.distributed import from_main, meet
 from twinbench.runtime.process import Process
 from twinbench.runtime.shared import is_there
 
-BANK = "bank"  # the folder's name
 ROWS, IMAGES = 1 << 15, 256  # at most of a piece, unless one image has more patches; as much is lost to a kill
 KEPT = 0.5  # of a GPU's free memory: a smaller bank stays there, a larger one is copied there piece by piece
 

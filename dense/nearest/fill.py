@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.dense.images import Pair
-from twinbench.dense.nearest.bank import BANK, Bank, Chosen, Piece, cut, joined, moments_of
+from twinbench.dense.nearest.bank import Bank, Chosen, Piece, cut, joined, moments_of
 from twinbench.dense.nearest.images import BankPairs
 from twinbench.dense.nearest.patches import Patches
-from twinbench.dense.trial import Run
+from twinbench.dense.trial import BANK, Run
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.loading import batches_of
 from twinbench.runtime.progress import bar

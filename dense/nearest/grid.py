@@ -14,21 +14,20 @@ from torch import Tensor
 from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.data.pixels.pictures import NOT_LABELLED
-from twinbench.dense.counting import COUNTS, Counted
+from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
-from twinbench.dense.nearest.bank import BANK, OpenBank, pieces_of
+from twinbench.dense.nearest.bank import OpenBank, pieces_of
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.nearest.trial import NO_LABEL, TOGETHER, require_rows
 from twinbench.dense.places import DenseError
-from twinbench.dense.trial import PICTURE, Measured, Run
+from twinbench.dense.trial import CHOOSING, COUNTS, PICTURE, Measured, Run
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesGridRecipe
 from twinbench.runtime.confusion import Cells, scores_of, table_of
 from twinbench.runtime.seeds import generator
 
-CHOOSING = "choosing"  # folder of the counts of the images that choose
 VOTED = 256  # patches whose pixels' votes are counted at once
 
 Cell = tuple[int, str]  # k and distance
@@ -68,7 +67,7 @@ def measure_grid(run: Run) -> Measured | None:
         "side": patches.squares.side,
     }
     scores = scores_of(table_of(cells, len(names)), names, 1)
-    return Measured(scores, _curves(tried), details, (run.out / COUNTS, run.out / CHOOSING, run.out / BANK))
+    return Measured(scores, _curves(tried), details)
 
 
 def _cells(recipe: NearestPatchesGridRecipe) -> list[Cell]:

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from twinbench.data.pixels.pictures import NOT_LABELLED
-from twinbench.dense.counting import COUNTS, Counted
+from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
-from twinbench.dense.nearest.bank import BANK, Key, OpenBank, pieces_of
+from twinbench.dense.nearest.bank import Key, OpenBank, pieces_of
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.places import DenseError
-from twinbench.dense.trial import PICTURE, Measured, Run
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesRecipe, Unlabelled
 from twinbench.runtime.confusion import matched_iou, scores_of, table_of
 from twinbench.runtime.seeds import draw_seed
@@ -62,7 +62,7 @@ def measure_nearest(run: Run) -> Measured | None:
     scores = scores_of(table, names, extra)
     scores.metrics["mIoU-matched"] = matched_iou(table)
     details = {"patches": len(bank), "features": patches.width, "side": patches.squares.side}
-    return Measured(scores, {}, details, (run.out / COUNTS, run.out / BANK))
+    return Measured(scores, {}, details)
 
 
 def require_rows(rows: int, neighbors: int, words: str = "has") -> None:
