@@ -359,6 +359,15 @@ def test_no_image_to_choose_on_is_told(noise, tmp_path, colours):
         measure(asked(noise, tmp_path, "ade20k-knn-capi", held_out=0.05))
 
 
+def test_images_without_a_label_choose_nothing(tmp_path, colours):
+    none = (striped(2)[0], np.full((SIDE, SIDE), 255))
+    _, held = grid.split(4, 0.25, 0)
+    train = [none if place in held else striped(0, 1) for place in range(4)]
+    data = write_masks(tmp_path / "data", train, [striped(0, 1)])
+    with pytest.raises(DenseError, match="held_out=0.25: none of the 1 training images that would choose k and dist"):
+        measure(asked(data, tmp_path / "out", "ade20k-knn-capi"))
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

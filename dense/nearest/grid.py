@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.opened import PixelData
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.data.pixels.pictures import NOT_LABELLED
 from twinbench.dense.counting import Counted
@@ -42,6 +43,7 @@ def measure_grid(run: Run) -> Measured | None:
     kept, held = split(len(data.train), recipe.held_out, run.trial.seed)
     first, second = (pieces_of([(0, index) for index in part], patches.count) for part in (kept, held))
     classes = len(data.classes)
+    _require_labels(data, held, recipe.held_out)
     require_rows(len(kept) * patches.count, max(recipe.neighbors), "can have at most")
     bank = filled(
         run, patches, first + second, patches.count, lambda key, labels: labelled(labels, classes), moments=True
@@ -96,6 +98,15 @@ def split(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
         )
     order = generator(seed).permutation(images)
     return sorted(order[count:].tolist()), sorted(order[:count].tolist())
+
+
+def _require_labels(data: PixelData, held: Sequence[int], share: float) -> None:
+    """Raise DenseError unless one of the images that choose has a label: else no mIoU would be a number to choose by."""
+    if not any((labels_of(data.train[index], data.decode) != UNLABELLED).any() for index in held):
+        raise DenseError(
+            f"held_out={share}: none of the {len(held)} training images that would choose k and distance shows a "
+            "class; expected one that does; use --set held_out=, or another --seed"
+        )
 
 
 def labelled(labels: Tensor, classes: int) -> Tensor:
