@@ -193,6 +193,8 @@ def _segmented_items(found: PixelImages, masks: Sequence[Path]) -> Iterator[Item
     """Yield each image with the name and sha256 of its mask: a mask that somebody repaints may keep its size."""
     for file in found.lists:  # the same numbers under other names are other data
         yield _name(file, found.root), size(file), digest(file, "sha256")
+    if found.meaning:
+        yield "meaning", len(found.meaning), found.meaning
     digests = in_order(lambda index: digest(masks[index], "sha256"), len(masks))
     for index, (count, label) in enumerate(zip(found.paths.sizes(), digests, strict=True)):
         yield found.paths.name(index), count, [found.masks.name(index), label]

@@ -11,6 +11,7 @@ numbered as in PiCIE's fine_to_coarse_dict.pickle, which is what unsupervised se
 """
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from twinbench.data.errors import DataError
@@ -76,7 +77,8 @@ def read_coco_stuff(source: Source, split: str) -> PixelImages:
 
 def read_coco_stuff27(source: Source, split: str) -> PixelImages:
     """Return the same images with the 27 groups as classes."""
-    return _read(source, split, {int(row["number"]): int(row["group"]) for row in _rows()}, GROUPS)
+    meaning = {int(row["number"]): int(row["group"]) for row in _rows()}
+    return replace(_read(source, split, meaning, GROUPS), meaning=tuple(meaning.items()))
 
 
 def _rows() -> list[dict[str, str]]:

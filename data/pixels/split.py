@@ -26,6 +26,8 @@ class PixelImages:
     colours: tuple[tuple[int, int, int], ...]  # of each class, RGB
     decode: Decode
     lists: tuple[Path, ...] = ()  # files that say what the numbers mean
+    # (number, class), of a layout that reads the same files as another one, by other classes
+    meaning: tuple[tuple[int, int], ...] = ()
 
     def records(self) -> Iterator[Record]:
         """Yield each image in Detectron2's form; DataError for one whose mask is missing or has another size."""

@@ -101,7 +101,7 @@ def split(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
 
 
 def _require_labels(data: PixelData, held: Sequence[int], share: float) -> None:
-    """Raise DenseError unless one of the images that choose has a label: else no mIoU would be a number to choose by."""
+    """Raise DenseError unless an image that chooses has a label: else no mIoU would be a number to choose by."""
     if not any((labels_of(data.train[index], data.decode) != UNLABELLED).any() for index in held):
         raise DenseError(
             f"held_out={share}: none of the {len(held)} training images that would choose k and distance shows a "
