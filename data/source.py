@@ -10,7 +10,7 @@ for a trial run: see limit.py.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -203,6 +203,14 @@ class Source:
         options = {**self.options, LIMIT: self.limit} if self.limit else self.options
         query = f"?{urlencode(options, safe='/+,:[]', quote_via=quote)}" if options else ""
         return f"{lead}{self.place}{query}"
+
+    def refuse(self, names: Iterable[str], who: str) -> None:
+        """Raise DataError for an option that `who` does not look at: it would be taken for granted."""
+        for name in names:
+            if name in self.options:
+                raise DataError(
+                    f"DATA {self}: {who} does not look at {name}; expected it without; leave the option out"
+                )
 
     def __hash__(self) -> int:
         """Hash it by its text."""

@@ -10,6 +10,7 @@ from PIL import Image
 import twinbench
 from twinbench.data.errors import DataError
 from twinbench.data.folders.own import sniff_layout
+from twinbench.data.identity import contents
 from twinbench.data.pixels.coco_stuff import GROUPS
 from twinbench.data.pixels.pairs import UNLABELLED, read_labels
 from twinbench.data.pixels.read import read_pixels
@@ -121,6 +122,30 @@ def test_other_classes_of_its_masks_are_data_of_one_s_own(tmp_path: Path) -> Non
     assert sniff_layout(source, "segmentation") == "pixels"
     found = read_pixels("", source, "train")
     assert (found.classes, shown(found)[:4]) == (("person", "other"), [0, 1, 1, 1])
+
+
+def test_the_same_masks_by_other_classes_are_other_data(tmp_path: Path) -> None:
+    fine, coarse = (
+        contents(layout, stuff(tmp_path), task="segmentation")
+        for layout in ("coco-stuff-pixels", "coco-stuff27-pixels")
+    )
+    for split in ("train", "test"):
+        assert fine[split].sha256 != coarse[split].sha256
+
+
+@pytest.mark.parametrize(
+    ("layout", "query", "option"),
+    [
+        ("coco-stuff-pixels", "train=a&test=b", "train"),
+        ("nyuv2-pixels", "test=val", "test"),
+        ("pixels", "classes=kept.txt", "classes"),
+    ],
+)
+def test_an_option_that_a_layout_does_not_look_at_is_refused(
+    tmp_path: Path, layout: str, query: str, option: str
+) -> None:
+    with pytest.raises(DataError, match=f"the layout {layout} does not look at {option}; expected it without; leave"):
+        read_pixels(layout, Source.of(f"{tmp_path}?{query}"), "train")
 
 
 @pytest.mark.parametrize("form", ["listed", "split"])

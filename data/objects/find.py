@@ -42,6 +42,7 @@ def find_objects(layout: str, source: Source, split: str, fraction: str = "100%"
     """
     if layout not in FINDERS:
         raise DataError(unknown("layout with boxes", layout, FINDERS))
+    source.refuse(("classes",), f"the layout {layout}, of images with objects,")
     try:
         found = FINDERS[layout](source, split)
         if fraction != "100%" and split == "train":

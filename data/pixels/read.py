@@ -12,7 +12,7 @@ from twinbench.data.pixels.folders import read_folders
 from twinbench.data.pixels.nyuv2 import read_nyuv2
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.pixels.voc import read_voc, read_voc_aug
-from twinbench.data.source import Source
+from twinbench.data.source import SPLITS, Source
 from twinbench.protocols.house import unknown
 
 READERS: dict[str, Callable[[Source, str], PixelImages]] = {
@@ -37,6 +37,8 @@ def read_pixels(layout: str, source: Source, split: str) -> PixelImages:
     layout = layout or sniff_layout(source, "segmentation")
     if layout not in READERS:
         raise DataError(unknown("layout with masks", layout, READERS))
+    # Whose splits a user names are those of one's own folders alone.
+    source.refuse(("classes",) if layout == "pixels" else ("classes", *SPLITS), f"the layout {layout}")
     try:
         return limited_pixels(READERS[layout](source, split), source)
     except OSError as error:
