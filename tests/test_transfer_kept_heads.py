@@ -164,6 +164,15 @@ def test_a_head_of_another_grid_is_refused(world, trial, tmp_path):
         evaluated(world, "robust-linear@made-up", tmp_path, SHOWN | {"head": label}, head=place)
 
 
+def test_a_file_that_does_not_say_which_head_it_is_of_is_told(trial, tmp_path):
+    place, _, _ = trial("imagenet-linear-dinov2")
+    held = files.load(place / FILE)
+    files.save({name: part for name, part in held.items() if name != "head"}, tmp_path / FILE)
+    (tmp_path / "result.json").write_text((place / "result.json").read_text())
+    with pytest.raises(HeadError, match=r"no head of twinbench \(KeyError\('head'\)\); run the trial again"):
+        read_head(tmp_path)
+
+
 def test_a_head_that_does_not_fit_is_told(world, trial, tmp_path):
     """A file of another feature than its tensors are for."""
     place, result, _ = trial("imagenet-linear-dinov3-heldout")

@@ -221,6 +221,22 @@ def test_a_released_classifier_knows_no_names_of_a_subset(world, tmp_path):
         evaluated(world, "robust-released@a", "a", tmp_path, SHOWN)
 
 
+def test_a_released_classifier_of_another_width_is_refused(world, tmp_path):
+    spec, _, file = world.backbone.partition("=")
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"head.weight": state["head.weight"][:, :100].clone()}, tmp_path / "vit.pth")
+    with pytest.raises(HeadError, match="a classifier of 100 features, but timm:vit_tiny_patch16_224 gives 192; exp"):
+        twinbench.evaluate(
+            f"{spec}={tmp_path / 'vit.pth'}",
+            PROTOCOLS["robust-released"].on(V2),
+            world.root / "v2",
+            tmp_path / "out",
+            settings=SHOWN,
+            device="cpu",
+            workers=0,
+        )
+
+
 def test_imagenets_subset_is_found_by_timms_list():
     names = timm.data.ImageNetInfo().label_names()
     assert outputs_of([names[7], names[99]], (), 1000).tolist() == [7, 99]

@@ -119,14 +119,15 @@ def _head(path: Path, held: Mapping[str, Any]) -> Head:
     recipe = cast("TrainedRecipe | HeadsRecipe", protocol.recipe)
     state = cast("dict[str, Tensor]", held["state"])
     classes = tuple(map(str, held["classes"]))
+    alone = recipe.alone(ManyHead(**held["head"])) if isinstance(recipe, HeadsRecipe) else None
 
     def build(backbone: Backbone) -> nn.Module:
         trunk = backbone.build()
-        if isinstance(recipe, HeadsRecipe):
-            network = ManyHeads(trunk, len(classes), recipe.alone(ManyHead(**held["head"])), seed=0)
+        if alone:
+            network = ManyHeads(trunk, len(classes), alone, seed=0)
             scores, trained = nn.Sequential(network, nn.Flatten(0, 1)), network.head.heads[0]  # (N, 1, K): one head
         else:
-            scores = network = Classifier(trunk, len(classes), recipe, seed=0)
+            scores = network = Classifier(trunk, len(classes), cast("TrainedRecipe", recipe), seed=0)
             trained = network.trained
         try:
             trained.load_state_dict(state)
@@ -150,16 +151,23 @@ def _head(path: Path, held: Mapping[str, Any]) -> Head:
     )
 
 
-def _released(spec: str, layout: str | None) -> Head:
-    """Return the classifier that comes with the backbone that `spec` names."""
+def _released(spec: str, layout: str | None, side: int) -> Head:
+    """Return the classifier that comes with the backbone that `spec` names, of images of `side` pixels."""
     found = released_classifier(spec, layout)
 
     def build(backbone: Backbone) -> nn.Module:
+        trunk = backbone.build()
         linear = nn.Linear(found.weight.shape[1], found.weight.shape[0])
         with torch.no_grad():
             linear.weight.copy_(found.weight)
             linear.bias.copy_(found.bias)
-        return nn.Sequential(backbone.build(), linear).eval()
+            features = trunk(torch.zeros(1, 3, side, side)).shape[1]
+        if features != linear.in_features:
+            raise HeadError(
+                f"{spec}: a classifier of {linear.in_features} features, but {backbone.architecture} gives {features}; "
+                "expected one on what the trunk gives; test a head that is trained on it instead: robust-linear"
+            )
+        return nn.Sequential(trunk, linear).eval()
 
     return Head(RELEASED, found.sha256, len(found.weight), build)
 
@@ -181,7 +189,7 @@ def open_head(asked: Asked, place: Path | None, backbone: Backbone) -> Head | No
             raise HeadError(
                 f"{protocol.name}: a module has no released classifier; expected a file or a library's name"
             )
-        return _released(str(asked.backbone), asked.layout)
+        return _released(str(asked.backbone), asked.layout, recipe.transform.crop)
     if place is None:
         raise HeadError(
             f"{protocol.name}: tests the head of {recipe.trained_by}; expected the folder of its finished trial on "
