@@ -8,6 +8,7 @@ words alone; SimCLR = google-research/simclr at 383d414, VICReg = facebookresear
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
+from twinbench.protocols.house import setting_text
 from twinbench.protocols.ranges import (
     ABOVE_0,
     CHANCE,
@@ -25,6 +26,9 @@ from twinbench.protocols.ranges import (
 from twinbench.protocols.schema import ProtocolError, fingerprint, registry
 
 Objective = Literal["barlow-twins", "redundancy", "covariance", "feature-norm", "cross-entropy", "vicreg", "simclr"]
+
+# settings of some objectives alone
+READ_BY: dict[str, tuple[Objective, ...]] = {"temperature": ("simclr", "cross-entropy"), "terms": ("vicreg",)}
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,19 @@ class PretrainRecipe:
                 raise ProtocolError(f"setting {name}={getattr(self, name)}: expected more than 0")
         if self.batch_size == 1:
             raise ProtocolError("setting batch_size=1: the loss correlates images, expected 2 or more")
+        if not self.projector or min(self.projector) < 1:
+            raise ProtocolError(f"setting projector={self.projector}: expected sizes, for example 8192,8192,8192")
         if self.predictor and self.predictor[-1] != self.projector[-1]:
             raise ProtocolError(
                 f"setting predictor={self.predictor}: expected sizes that end with the projector's {self.projector[-1]}"
             )
-        if not self.projector or min(self.projector) < 1:
-            raise ProtocolError(f"setting projector={self.projector}: expected sizes, for example 8192,8192,8192")
+        for name, objectives in READ_BY.items():
+            if self.objective not in objectives and getattr(self, name) != getattr(type(self), name):
+                given = setting_text(getattr(self, name))
+                raise ProtocolError(
+                    f"setting {name}={given}: the objective {self.objective} has none; leave it out, or set "
+                    f"objective={' or '.join(objectives)}"
+                )
         for name in ("blur", "solarize", "blur_sigma"):
             if len(getattr(self, name)) != 2:
                 raise ProtocolError(f"setting {name}={getattr(self, name)}: expected two numbers, for example 1.0,0.1")

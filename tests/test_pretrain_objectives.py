@@ -127,8 +127,11 @@ def test_a_predictor_stands_behind_view_1_and_a_stopped_gradient_before_view_2()
     ("settings", "word"),
     [
         ({"predictor": (8, 7)}, "end with the projector's 8192"),
-        ({"terms": (1.0, 2.0)}, "three numbers"),
-        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"predictor": (8, 8), "projector": ()}, "projector=.*expected sizes"),
+        ({"objective": "vicreg", "terms": (1.0, 2.0)}, "three numbers"),
+        ({"objective": "simclr", "temperature": 0.0}, "temperature=0.0"),
+        ({"temperature": 0.5}, "temperature=0.5: the objective barlow-twins has none; leave it out, or set objective"),
+        ({"objective": "simclr", "terms": (1.0, 1.0, 1.0)}, "terms=1.0,1.0,1.0: the objective simclr has none"),
     ],
 )
 def test_bad_settings(settings, word):
