@@ -4,6 +4,7 @@ import itertools
 import os
 import resource
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from PIL import Image
 from torchvision.transforms import functional as tf
 
 from tests.patch_colours import GRAIN, SIDE, striped
+from twinbench.convert.named import ModelError
+from twinbench.convert.opening import open_backbone
 from twinbench.dense.nearest import bank, grid, trial
 from twinbench.dense.nearest.images import Squares, augmented
+from twinbench.dense.nearest.patches import Patches
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.nearest_patches import ADE20K_KNN_CAPI, VOC12_HUMMINGBIRD
 from twinbench.runtime.confusion import matched_iou
+from twinbench.runtime.process import Process
 
 
 def test_patches_are_taken_by_the_frequency_of_their_classes_times_noise():
@@ -111,6 +116,19 @@ def test_an_augmented_pair_is_changed_in_colour_and_cut():
     part, cut = augmented(image, labels, replace(plain, scale=(0.5, 0.6)), squares)
     assert part.shape == (3, SIDE, SIDE)
     assert not np.array_equal(cut.numpy(), labels)
+
+
+def test_a_network_of_one_size_is_asked_at_the_recipes():
+    swin = open_backbone("timm:swin_tiny_patch4_window7_224=random")
+
+    def patches(side):
+        recipe = replace(ADE20K_KNN_CAPI, side=side)
+        return Patches(SimpleNamespace(recipe=recipe, backbone=swin, process=Process()))  # type: ignore[arg-type]
+
+    with pytest.raises(ModelError, match="takes no images of 64 px .*, or crop= or side= of a protocol on patches"):
+        patches(64)
+    found = patches(224)
+    assert (found.grain, found.across, found.width) == (32, 7, 768)
 
 
 def test_matched_classes_have_the_highest_sum_of_ious():

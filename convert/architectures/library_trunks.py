@@ -44,7 +44,8 @@ class LibraryTrunk(Trunk):
         except AssertionError as error:  # how both libraries refuse an image size
             side = images.shape[-1]
             raise ModelError(
-                f"{self.name}: takes no images of {side} px ({error}); use --set transform.crop=..."
+                f"{self.name}: takes no images of {side} px ({error}); use --set transform.crop=..., or crop= or side= "
+                "of a protocol on patches"
             ) from None
 
     def _fit_positions(self, images: Tensor) -> None:

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from twinbench.convert.inputs import Inputs
+from twinbench.convert.named import ModelError
 from twinbench.dense.nearest.images import Squares
 from twinbench.dense.places import DenseError, Places
 from twinbench.dense.trial import Run
 from twinbench.protocols.kinds.nearest_patches import PatchesRecipe
 from twinbench.runtime.precision import network_precision
 
-PROBE = 256  # side of an image that tells what a network gives for one; a multiple of every stride
+PROBE = 256  # side of an image that tells the stride of a network; a multiple of every one
 
 
 class Patches:
@@ -32,13 +33,20 @@ class Patches:
             )
         self.squares = Squares(recipe, self.across * self.grain)
         self.count = self.across**2
-        self.width = self(torch.zeros(1, 3, PROBE, PROBE, dtype=torch.uint8)).shape[2]
+        self.width = self(torch.zeros(1, 3, self.squares.side, self.squares.side, dtype=torch.uint8)).shape[2]
 
     def _grain(self) -> int:
         """Return a transformer's patches' side, or how many pixels a place of another network's last map is for."""
         if self.places.grain > 1:
             return self.places.grain
-        return PROBE // self.places(torch.zeros(1, 3, PROBE, PROBE, device=self.device)).shape[2]
+        try:
+            return self._stride(PROBE)
+        except ModelError:  # it takes images of one size alone, such as a Swin: the recipe's side has to be that
+            return self._stride(self.recipe.side)
+
+    def _stride(self, side: int) -> int:
+        """Return how many pixels a side a place of the first map is for, seen from an image of this side."""
+        return side // self.places(torch.zeros(1, 3, side, side, device=self.device)).shape[2]
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
