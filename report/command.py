@@ -90,14 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
     from twinbench.report.gate import failures, parse_gates
 
     load_own(arguments.protocols)
+    if arguments.leaderboard and arguments.format != "hub":
+        raise ReportError("--leaderboard says nothing without --format hub; leave it out")
     if arguments.serve:
         return _serve(arguments)
     if arguments.port is not None:
         raise ReportError(f"--port {arguments.port}: nothing to listen for; expected it beside --serve")
     if arguments.format in TRIALS:
         return _trials(arguments)
-    if arguments.leaderboard:
-        raise ReportError("--leaderboard says nothing without --format hub; leave it out")
     gates = parse_gates(arguments.fail_below)
     tables = _tables(arguments)
     to_file = arguments.out is not None
@@ -135,6 +135,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             raise ReportError(f"{path}: no such file or folder; expected a result.json or a folder of them")
     if not paths:
         raise ReportError("no RESULTS given; expected result.json files or folders of them")
+    _require_shown(arguments)
     port = arguments.port or 0
     if not 0 <= port < 1 << 16:
         raise ReportError(f"--port {port}: expected a number from 1 to 65535, or leave it out for a free one")
@@ -150,7 +151,8 @@ def _trials(arguments: argparse.Namespace) -> int:
     from twinbench.report.table import build
 
     asked = {"--published": arguments.published, "--baseline": arguments.baseline, "--paper": arguments.paper}
-    asked["--fail-below"] = arguments.fail_below
+    asked |= {"--fail-below": arguments.fail_below, "--same": arguments.same}
+    asked |= {"--source": arguments.source != BARLOW_TWINS, "--rank-published": arguments.rank_published}
     for option, value in asked.items():
         if value:
             raise ReportError(f"{option} says nothing with --format {arguments.format}; leave one out")
@@ -166,9 +168,8 @@ def _trials(arguments: argparse.Namespace) -> int:
             places = hub.parse_leaderboards(arguments.leaderboard)
             print("\n".join(hub.write(build(find(arguments.results)), places, arguments.out)))
     except OSError as error:
-        raise ReportError(
-            f"--out {arguments.out}: cannot be written ({error.strerror}); expected a file's name"
-        ) from None
+        what = "file" if arguments.format == "parquet" else "folder"
+        raise _unwritten(arguments.out, error, what) from None
     return 0
 
 
@@ -178,7 +179,12 @@ def _write(path: Path, answer: str) -> None:
         with replacing(path) as beside:
             beside.write_text(answer, encoding="utf-8")
     except OSError as error:
-        raise ReportError(f"--out {path}: cannot be written ({error.strerror}); expected the name of a file") from None
+        raise _unwritten(path, error, "file") from None
+
+
+def _unwritten(path: Path, error: OSError, what: str) -> ReportError:
+    """Return the error of an answer that cannot be written to a file or a folder."""
+    return ReportError(f"--out {path}: cannot be written ({error.strerror}); expected the name of a {what}")
 
 
 def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
@@ -191,11 +197,7 @@ def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
         raise ReportError("no RESULTS given; expected result.json files or folders of them, or --paper for a skeleton")
     found = find(arguments.results) if arguments.results else Found(())
     options = options_of(arguments)
-    shows_published = arguments.published or arguments.paper
-    if arguments.same and not shows_published:
-        raise ReportError(f"--same {arguments.same[0]}: names a published row, and none is shown; add --published")
-    if arguments.source != BARLOW_TWINS and not shows_published:
-        raise ReportError(f"--source {arguments.source}: is of published rows, and none is shown; add --published")
+    shows_published = _require_shown(arguments)
     table = paper.one_table(found, options) if arguments.paper else build(found, options)
     if shows_published:
         require_matches(table, options)
@@ -204,6 +206,19 @@ def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
     if arguments.format in PEOPLE and not arguments.fail_below:
         return list(paper.tables(found, options))
     return [("", table)]
+
+
+def _require_shown(arguments: argparse.Namespace) -> bool:
+    """Say whether published rows are shown; ReportError for an option of theirs where none are."""
+    if arguments.published or arguments.paper:
+        return True
+    if arguments.same:
+        raise ReportError(f"--same {arguments.same[0]}: names a published row, and none is shown; add --published")
+    if arguments.source != BARLOW_TWINS:
+        raise ReportError(f"--source {arguments.source}: is of published rows, and none is shown; add --published")
+    if arguments.rank_published:
+        raise ReportError("--rank-published: is of published rows, and none is shown; add --published")
+    return False
 
 
 def options_of(arguments: argparse.Namespace) -> Options:

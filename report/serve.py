@@ -13,6 +13,7 @@ from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from twinbench.protocols.house import UserError
 from twinbench.report.files import absent
@@ -26,6 +27,7 @@ NOTICE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'"><title>twinbench</title></head>
 <body><p>{}</p><p>This page looks again every 5 seconds.</p></body></html>
 """
+NOT_HERE = "this page is for the machine that serves it; expected {}, through ssh -L by the same port on both sides"
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -57,24 +59,21 @@ class Live:
             now = self.clock()
             if now - self.looked >= LOOK_EVERY and now - self.rendered >= RENDER_EVERY:
                 self.looked = now
-                self._look(now)
+                self._look()
             return *self.answer, self.edition
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """Make the page anew if anything changed; what keeps a table from being made is the page then."""
+        edition = str(time.time_ns())  # never that of a server before this one
         try:
             seen: object = signature(self.paths)
             if seen == self.seen:
                 return
-            self.edition = str(time.time_ns())  # never that of a server before this one
-            self.answer = HTTPStatus.OK, self.render(self.edition)
-        except (
-            UserError,
-            OSError,
-        ) as error:  # results come and go while a suite runs: the next look may find them in order
+            self.answer = HTTPStatus.OK, self.render(edition)
+        except (UserError, OSError) as error:  # results come and go while a suite runs: the next look may find them
             seen = str(error)
             self.answer = HTTPStatus.SERVICE_UNAVAILABLE, NOTICE.format(escape(str(error)))
-        self.seen, self.rendered = seen, self.clock()
+        self.edition, self.seen, self.rendered = edition, seen, self.clock()
 
 
 def signature(paths: list[Path]) -> list[object]:
@@ -105,6 +104,11 @@ class Server(ThreadingHTTPServer):
         """Where the page is."""
         return f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over a reader who has gone, as one does who loads the page anew; print whatever else went wrong."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
@@ -112,11 +116,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Server  # type: ignore[reportIncompatibleVariableOverride]
     server_version = "twinbench"
     sys_version = ""
+    timeout = 20  # seconds: browsers open connections ahead, over which they may never ask
 
     def do_GET(self) -> None:
         """Answer with the page, or its edition."""
         if self.headers.get("Host") not in self.server.hosts:
-            self._send(HTTPStatus.FORBIDDEN, "this page is for the machine that serves it\n", "text/plain")
+            self._send(HTTPStatus.FORBIDDEN, f"{NOT_HERE.format(self.server.address)}\n", "text/plain")
         elif self.path == "/":
             status, page, _ = self.server.live.page()
             self._send(status, page, "text/html")

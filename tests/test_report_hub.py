@@ -92,6 +92,7 @@ def test_what_is_imported_or_partial_is_left_out_and_said_so(write, tmp_path, ca
             "would share the leaderboard me/p:t",
         ),
         (["--leaderboard", "me/probes", "--published"], "--published says nothing with --format hub"),
+        (["--leaderboard", "me/probes", "--same", "a=b"], "--same says nothing with --format hub"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_writes_nothing(results, tmp_path, capsys, more, match):

@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 import twinbench
-from twinbench.report.serve import RENDER_EVERY, Live, Server
+from twinbench.report.serve import RENDER_EVERY, Handler, Live, Server
 
 
 @pytest.fixture
@@ -76,6 +76,7 @@ def test_it_listens_on_this_machine_only_and_answers_to_its_own_name_only(server
         status, body = ask(server, "/", host)
         assert status == 403
         assert "page 1" not in body
+        assert f"expected {server.address}, through ssh -L by the same port" in body
 
 
 @pytest.mark.parametrize("path", ["/report.py", "/../", "/barlow/", "/barlow/voc07-svm/seed0/result.json", "/?x"])
@@ -85,6 +86,22 @@ def test_no_file_and_no_folder_is_served(server, path):
 
 def test_nothing_but_get_is_understood(server):
     assert ask(server, "/", method="POST")[0] == 501
+
+
+def test_a_reader_who_has_gone_is_no_error_and_whatever_else_goes_wrong_is_told(server, capsys):
+    for error, words in ((BrokenPipeError("gone"), ""), (ConnectionResetError("gone"), ""), (KeyError("lost"), "lost")):
+        try:
+            raise error
+        except (OSError, KeyError):
+            server.handle_error(None, ("127.0.0.1", 1))
+        assert words in capsys.readouterr().err if words else capsys.readouterr().err == ""
+
+
+def test_a_connection_over_which_nothing_is_asked_is_closed(server, monkeypatch):
+    assert Handler.timeout > 0
+    monkeypatch.setattr(Handler, "timeout", 0.05)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as idle:
+        assert idle.recv(1) == b""
 
 
 def test_the_page_is_made_anew_when_results_change_and_not_too_often(write, results, live, clock):
@@ -119,13 +136,20 @@ def test_what_keeps_a_table_from_being_made_is_told_until_it_is_gone(results, cl
     file = next(results.rglob("result.json"))
     whole = file.read_text()
     file.write_text("{<b>")
-    status, page, _ = live.page()
+    status, page, edition = live.page()
     assert status == 503
     assert str(file) in page
     assert "<b>" not in page
     file.write_text(whole)
     clock.now += RENDER_EVERY
-    assert live.page()[:2] == (200, "1 cells")
+    *answer, later = live.page()
+    assert answer == [200, "1 cells"]
+    assert later != edition
+    results.rename(results.with_name("elsewhere"))
+    clock.now += RENDER_EVERY
+    status, _, last = live.page()
+    assert status == 503
+    assert last != later  # an open page is told, too
 
 
 def test_the_command_serves_until_it_is_interrupted(results):
@@ -153,6 +177,9 @@ def test_the_command_serves_until_it_is_interrupted(results):
         (["--serve", "--out", "x"], "--out and --serve"),
         (["--serve", "--format", "csv"], "--format and --serve"),
         (["--serve", "--fail-below", "voc07-svm=1"], "--fail-below and --serve"),
+        (["--serve", "--leaderboard", "me/probes"], "--leaderboard says nothing without --format hub"),
+        (["--serve", "--same", "a=b"], "--same a=b: names a published row, and none is shown"),
+        (["--serve", "--source", "MoCo"], "--source MoCo: is of published rows, and none is shown"),
         (["--serve", "--port", "70000"], "--port 70000: expected a number from 1 to 65535"),
         (["--port", "8000"], "--port 8000: nothing to listen for"),
     ],
