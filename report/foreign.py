@@ -59,10 +59,10 @@ class Program:
     """How one program writes its table, and what that leaves unsaid."""
 
     name: str
-    columns: frozenset[str]  # that tell its tables from others
+    columns: frozenset[str]  # that tell its tables from others, and all others that its numbers are made of
     numbers: Callable[[Row, Path], Iterable[Number]]
     unsaid: str
-    header: int = 0  # of a CSV: the line that names its columns, counted from 0
+    header: int | None = 0  # of a CSV: the line that names its columns, counted from 0; None: JSON lines
     # Of several rows on one thing, the one that stands; without it two are an error
     latest: Callable[[Number], Any] | None = None
 
@@ -169,7 +169,9 @@ def _read(path: Path, programs: Sequence[Program]) -> tuple[Program, list[tuple[
         text = read_text(path, advice, MOST_BYTES)
     except TextError as error:
         raise ForeignError(str(error)) from None
-    rows = list(_json_rows(text, path) if text.lstrip().startswith("{") else _csv_rows(text, path, programs))
+    is_json = text.lstrip().startswith("{")
+    programs = [program for program in programs if (program.header is None) == is_json]  # cells of a CSV are texts
+    rows = list(_json_rows(text, path) if is_json else _csv_rows(text, path, programs))
     if len(rows) > MOST_ROWS:
         raise ForeignError(f"{path}: {len(rows)} rows; expected {MOST_ROWS} at most")
     for program in programs:
@@ -200,10 +202,11 @@ def _csv_rows(text: str, path: Path, programs: Sequence[Program]) -> Iterator[tu
     except csv.Error as error:
         raise ForeignError(f"{path}: line {reader.line_num}: no CSV ({error})") from None
     for program in programs:
-        names = lines[program.header][1] if len(lines) > program.header else []
+        header = program.header or 0
+        names = lines[header][1] if len(lines) > header else []
         if not program.columns <= set(names):
             continue
-        for line, cells in lines[program.header + 1 :]:
+        for line, cells in lines[header + 1 :]:
             if not any(cells):
                 continue
             if len(cells) != len(names):

@@ -93,8 +93,8 @@ def _timm(row: Row, path: Path) -> Iterator[Number]:
     if data is None:
         raise ForeignError(f"which images these are, timm says by the file's name; expected {', '.join(TIMM_SETS)}")
     size, share = pixels(row, "img_size"), in_bounds(row["crop_pct"], "crop_pct", 2)
-    if not share:
-        raise ForeignError("crop_pct is 0, expected a share of the image")
+    if share < TIMM_LEAST:
+        raise ForeignError(f"crop_pct is {row['crop_pct'][:40]!r}, expected a share of the image")
     settings: dict[str, object] = {"transform.crop": size, "transform.resize": math.floor(size / share)}
     procedure = {"crop_pct": row["crop_pct"]} if share > 1 else {}  # padded: no recipe of ours says that
     if row["interpolation"] in ("bilinear", "bicubic"):
@@ -107,6 +107,7 @@ def _timm(row: Row, path: Path) -> Iterator[Number]:
         yield Number(row["model"], f"robust-released@{data}", found, settings, procedure)
 
 
+TIMM_LEAST = 0.01  # of a share; its own lie between 0.8 and 1
 TIMM_SETS = {  # those on 200 of ImageNet's classes, ...-clean, are no set of ours
     "results-imagenet.csv": "imagenet",
     "results-imagenet-real.csv": "imagenet-real",
@@ -174,7 +175,24 @@ VISBENCH_SHARES = frozenset(  # VISBENCH leaderboard.py, METRIC_DIRECTIONS: high
 PROGRAMS = (
     Program(
         "efficient-probing",
-        frozenset({"method", "arch", "pretrain", "eval", "image_size", "lp_variant", "ep_variant", "ep_queries"}),
+        frozenset(
+            {
+                *(
+                    "method",
+                    "arch",
+                    "pretrain",
+                    "eval",
+                    "image_size",
+                    "amp",
+                    "loader",
+                    "notes",
+                    "knn",
+                    "knn_k",
+                    "knn_T",
+                ),
+                *("lp", "lp_variant", "lp_gap", "ep", "ep_variant", "ep_queries"),
+            }
+        ),
         _efficient_probing,
         "the code's commit; number of runs; of rows that its paper has, the best of which numbers of queries",
     ),
@@ -196,6 +214,7 @@ PROGRAMS = (
         frozenset({"backbone", "backbone_key", "task", "metrics", "task_params", "visbench_version"}),
         _visbench,
         "the images by name; spread (one run)",
+        header=None,
         latest=lambda number: number.finished,  # VISBENCH latest_per_backbone: files are appended to
     ),
 )
