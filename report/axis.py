@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 FLATTEST = 8.0  # how many times the better half's range all curves together may span before the rest leaves the frame
+SMALLEST = 1e-300  # a range of an axis; a quarter of it is still more than 0
 NARROW = 0.05  # of the most that a value can be: a narrower range is none to zoom in on
 TRIMMED = 0.05  # of a curve's points at either end of its range
 LINE, LETTER = 14, 6  # of a mark's text, in user units: its height, the width of one of its letters
@@ -74,7 +75,7 @@ def _grow_by_factors(distinct: Sequence[float]) -> bool:
 
 def _round_marks(low: float, high: float) -> list[float]:
     """Return two to eight round values from at or below `low` to at or above `high`."""
-    span = high - low or abs(high) or 1.0
+    span = max(high - low or abs(high) or 1.0, SMALLEST)
     magnitude = 10.0 ** math.floor(math.log10(span / 4))
     steps = [magnitude * factor for factor in (1, 2, 5, 10)]
     step = next(step for step in steps if span / step <= 6)

@@ -222,3 +222,10 @@ def test_marks_of_many_penalties_do_not_overlap():
     assert 3 <= len(shown) < 10
     for (left, before), (right, after) in itertools.pairwise(shown):
         assert right - left >= 6 * (len(before) + len(after)) / 2
+
+
+@pytest.mark.parametrize("values", [[5e-324], [0.0, 5e-324], [1e-13], [0.1, math.nextafter(0.1, 1)], [1e17, 1e17 + 16]])
+def test_an_axis_takes_the_narrowest_range(values):
+    axis = Axis.over(values, 0, 100)
+    assert len(axis.ticks()) >= 1
+    assert all(0 <= axis.place(value) <= 100 for value in values)
