@@ -27,8 +27,6 @@ SPLITS = ("train", "test")
 VALIDATION = "validation"
 LIMIT = "limit"
 COMMON = (*SPLITS, VALIDATION, "classes", LIMIT)  # options that every form takes
-
-
 MOST_IMAGES = 1_000_000_000  # of a limit
 
 
@@ -231,8 +229,10 @@ def _options(data: str, form: str, query: str) -> dict[str, str]:
             raise DataError(f"DATA {data}: {unknown('option', name, known)}")
         if not value or name in options:
             raise DataError(f"DATA {data}: option {name} is {'empty' if not value else 'given twice'}; give one value")
-        if name == LIMIT and not (value.isdecimal() and 0 < int(value) <= MOST_IMAGES):
-            raise DataError(f"DATA {data}: limit={value}; expected a number of images from 1, such as ?limit=100")
+        if name == LIMIT and not (value.isdecimal() and len(value) <= 10 and 0 < int(value) <= MOST_IMAGES):
+            raise DataError(
+                f"DATA {data}: limit={value}; expected a number of images from 1 to {MOST_IMAGES}, such as ?limit=100"
+            )
         options[name] = value
     if not options:
         raise DataError(f"DATA {data}: nothing after the ?; expected options such as ?train=trainval&test=test")

@@ -151,7 +151,7 @@ def read_trackers(file: Path, value: object) -> tuple[str, ...]:
     try:
         return parse_trackers(value)
     except TrackError as error:
-        raise SuiteError(f"{file}: track: {error}") from None
+        raise SuiteError(f"{file}: track: {str(error).removeprefix('--track ')}") from None
 
 
 def protocol_files(file: Path, value: object) -> tuple[Path, ...]:

@@ -43,9 +43,10 @@ class Mistakes:
     def add(self, where: str, error: UserError) -> None:
         """Note a mistake at a place of the file, which its words may begin with already."""
         text = str(error)
-        if not text.startswith((f"{self.file}: ", f"{where}: ")):
+        names_file = text.startswith((f"{self.file}: ", f"{self.file}, line "))
+        if not names_file and not text.startswith(f"{where}: "):
             text = f"{where}: {text}"
-        told = text if text.startswith(f"{self.file}: ") else f"{self.file}: {text}"
+        told = text if names_file else f"{self.file}: {text}"
         if told not in self.found:
             self.found.append(told)
 

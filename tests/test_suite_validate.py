@@ -101,7 +101,11 @@ def test_it_writes_nothing_and_asks_no_scheduler(
         (("imagenet: imagenet", "imagenet: empty"), "data.imagenet: "),
         (("imagenet: imagenet", "imagenet: 'list:no.csv'"), "no.csv: no such file or folder; check the path"),
         (("name: good\n", ""), "lacks name"),
-        (("name: good", "name: {"), "suite.yaml"),
+        (("name: good", "name: {"), "suite.yaml, line "),
+        (
+            ("name: good", "name: good\ntrack: tensorbord"),
+            "suite.yaml: track: tensorbord: unknown tracker 'tensorbord'.",
+        ),
     ],
 )
 def test_what_only_the_whole_file_or_the_disk_tells(
@@ -111,6 +115,7 @@ def test_what_only_the_whole_file_or_the_disk_tells(
     assert validated(place / "suite.yaml", GOOD.replace(*change)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+    assert line.count("suite.yaml") == 1
 
 
 def test_a_mistake_is_the_one_that_run_would_end_with(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
