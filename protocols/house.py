@@ -143,14 +143,15 @@ def resolved(place: Any) -> Any:
     return getattr(importlib.import_module(f"twinbench.{module}"), name)
 
 
-def optional(package: str, extra: str, who: str) -> Any:
-    """Return a package that an extra of twinbench brings; UserError, which `who` begins, if it is not installed."""
+def optional(module: str, extra: str, who: str, error: type[UserError] = UserError) -> Any:
+    """Return a module of a package that an extra of twinbench brings; an error, which `who` begins, where it is not."""
     try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:  # there, but without what it needs itself
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if not f"{module}.".startswith(f"{missing.name}."):  # there, but without what it needs itself
             raise
-        raise UserError(
+        package = module.partition(".")[0]
+        raise error(
             f"{who}: needs the package {package}, which is not installed; run: pip install 'twinbench[{extra}]'"
         ) from None
 

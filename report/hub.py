@@ -57,7 +57,7 @@ def parse_leaderboards(texts: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def write(table: Table, leaderboards: Mapping[str, tuple[str, str]], out: Path) -> list[str]:
     """Write a file for each measured method below `out` and return what was done, or left out, in lines."""
-    hub = optional("huggingface_hub", "hf", "--format hub")
+    hub = _library("--format hub")
     lines: list[str] = []
     entries: dict[str, list[Any]] = defaultdict(list)
     taken: dict[tuple[str, str], Column] = {}
@@ -85,7 +85,7 @@ def write(table: Table, leaderboards: Mapping[str, tuple[str, str]], out: Path) 
 def read(path: Path) -> list[Result]:
     """Return the trials that a file's entries tell of; HubError if none of them is of twinbench."""
     advice = "expected entries as twinbench report --format hub writes them"
-    hub = optional("huggingface_hub", "hf", f"{path}")
+    hub = _library(f"{path}")
     try:
         content = read_yaml(path, advice)
     except TextError as error:
@@ -103,6 +103,16 @@ def read(path: Path) -> list[Result]:
     if not found:
         raise HubError(f"{path}: {len(entries)} entries, none with twinbench's notes; {advice}")
     return found
+
+
+def _library(who: str) -> Any:
+    """Return huggingface_hub; an error, which `who` begins, where it is missing or older than these entries."""
+    hub = optional("huggingface_hub", "hf", who, HubError)
+    if not hasattr(hub, "EvalResultEntry"):
+        raise HubError(
+            f"{who}: huggingface_hub {hub.__version__} does not know .eval_results; run: pip install -U 'twinbench[hf]'"
+        )
+    return hub
 
 
 def _unfit(cell: Cell) -> str:

@@ -265,5 +265,5 @@ def test_printing_where_a_model_is_cached(cache: Path, capsys: pytest.CaptureFix
 
 def test_fetching_without_the_library(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(CheckpointError, match=r"needs huggingface_hub, .*pip install 'twinbench\[hf\]'"):
+    with pytest.raises(CheckpointError, match=r"needs the package huggingface_hub, .*pip install 'twinbench\[hf\]'"):
         hub.fetch_folder("hf:org/some.model")

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from twinbench.protocols.house import SettingError, parse_settings, replacing, some_of, unknown, with_settings
+from twinbench.protocols.house import SettingError, optional, parse_settings, replacing, some_of, unknown, with_settings
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,16 @@ def test_of_many_names_the_nearest_are_told_and_how_many_there_are():
 def test_a_list_in_a_message_has_an_end():
     assert some_of(["a", "b", "c"], 2) == "a, b, c"
     assert some_of(["a", "b", "c", "d"], 2) == "a, b and 2 others"
+
+
+def test_a_package_that_is_missing_is_told_with_its_extra_and_a_broken_one_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "half_there").mkdir()
+    (tmp_path / "half_there" / "part.py").write_text("import not_there_at_all\n")
+    assert optional("half_there", "hf", "asked").__name__ == "half_there"
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        optional("half_there.part", "hf", "asked")
+    wanted = "^asked: needs the package not_there_at_all, which is not installed; run: pip install 'twinbench.hf.'$"
+    for module in ("not_there_at_all", "not_there_at_all.part"):
+        with pytest.raises(SettingError, match=wanted):
+            optional(module, "hf", "asked", SettingError)

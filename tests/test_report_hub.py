@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import ModuleType
 
 import pytest
 import yaml
@@ -158,3 +159,12 @@ def test_without_huggingface_hub_one_line_names_the_extra(results, tmp_path, mon
     assert "needs the package huggingface_hub, which is not installed; run: pip install 'twinbench[hf]'" in (
         capsys.readouterr().err
     )
+
+
+def test_an_older_huggingface_hub_is_told_to_be_too_old(results, tmp_path, monkeypatch, capsys):
+    older = ModuleType("huggingface_hub")
+    older.__version__ = "1.3.0"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", older)
+    code, _ = written(results, tmp_path, "--leaderboard", "me/probes")
+    assert code == 2
+    assert "huggingface_hub 1.3.0 does not know .eval_results; run: pip install -U" in capsys.readouterr().err

@@ -1,11 +1,10 @@
 """Which of a classifier's outputs are the classes of a data set that it is tested on."""
 
-import importlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from twinbench.protocols.house import UserError
+from twinbench.protocols.house import UserError, optional
 
 IMAGENET = 1000  # classes
 
@@ -42,11 +41,5 @@ def outputs_of(classes: Sequence[str], known: Sequence[str], outputs: int) -> np
 
 def _imagenets() -> tuple[str, ...]:
     """Return the WordNet names of ImageNet's classes in order, as timm has them."""
-    try:
-        data = importlib.import_module("timm.data")
-    except ModuleNotFoundError:
-        raise ClassMapError(
-            "the order of ImageNet's classes is read from the package timm, which is not installed; run: pip "
-            "install timm"
-        ) from None
+    data = optional("timm.data", "models", "the order of ImageNet's classes", ClassMapError)
     return tuple(data.ImageNetInfo().label_names())

@@ -1,6 +1,5 @@
 """RandAugment and random erasing by timm, on the images that loaders give: uint8, or float32 of the same scale."""
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from twinbench.convert.convention import IMAGENET, InputConvention
-from twinbench.protocols.house import SettingError, UserError
+from twinbench.protocols.house import SettingError, UserError, optional
 from twinbench.protocols.kinds.augmentation import Interpolation
 
 TRANSLATED = 0.45  # of an image's side: timm's largest shift, transforms_factory.py
@@ -23,12 +22,7 @@ class AugmentationError(UserError):
 
 def timm_module(name: str, who: str) -> Any:
     """Return a module of timm that `who` needs; AugmentationError where timm is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise AugmentationError(
-            f"{who}: needs the package timm, which is not installed; run: pip install timm, or choose a recipe without"
-        ) from None
+    return optional(name, "models", who, AugmentationError)
 
 
 def policy_transform(policy: str, side: int, interpolation: Interpolation) -> Callable[[Image], Image]:

@@ -22,7 +22,7 @@ from twinbench.convert.architectures.shapes import Shapes
 from twinbench.convert.architectures.trunk import PLAIN, TRAINING, Trunk
 from twinbench.convert.convention import IMAGENET, InputConvention
 from twinbench.convert.named import ModelError
-from twinbench.protocols.house import unknown
+from twinbench.protocols.house import optional, unknown
 
 Options = tuple[tuple[str, Any], ...]
 VITS = ("VisionTransformer", "Eva")  # classes of vision transformers: both libraries', and timm's of DINOv3
@@ -172,12 +172,7 @@ def _takes_any_size(timm: ModuleType, name: str) -> bool:
 
 def timm_library(name: str) -> ModuleType:
     """Return timm, or raise ModelError where it is not installed."""
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError:
-        raise ModelError(
-            f"timm:{name}: needs the package timm, which is not installed; run: pip install timm"
-        ) from None
+    return optional("timm", "models", f"timm:{name}", ModelError)
 
 
 def make_torchvision(name: str, options: Mapping[str, Any], pretrained: bool) -> nn.Module:

@@ -4,16 +4,15 @@ The cache is read as its documentation describes it: `models--ORG--MODEL/refs/RE
 `snapshots/COMMIT/` the files. So what is cached needs neither the library nor the network; fetching needs the library.
 """
 
-import importlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from twinbench.convert.files import CheckpointError
 from twinbench.convert.reading.folder import HINTS, INDEX, WEIGHT_ENDINGS, WEIGHTS
 from twinbench.convert.reading.parts import names_in, text_start
+from twinbench.protocols.house import optional
 from twinbench.runtime.cache import hub_folder
 
 PREFIX = "hf:"
@@ -55,7 +54,7 @@ def cached_folder(spec: str) -> Path:
 def fetch_folder(spec: str) -> Path:
     """Fetch weights, configuration and card of `hf:ORG/MODEL[@REVISION]` into the cache; return the folder there."""
     named = _named(spec)
-    hub = _library(spec)
+    hub = optional("huggingface_hub", "hf", spec, CheckpointError)
     try:
         files = hub.HfApi().list_repo_files(named.model, revision=named.revision)
         hub.snapshot_download(named.model, revision=named.revision, allow_patterns=wanted(files))
@@ -91,13 +90,3 @@ def _named(spec: str) -> HubModel:
     if not found or ".." in spec:
         raise CheckpointError(f"{spec}: names no model of the hub; expected hf:ORG/MODEL or hf:ORG/MODEL@REVISION")
     return HubModel(found["model"], found["revision"] or "main")
-
-
-def _library(spec: str) -> Any:
-    """Return Hugging Face's library, which only fetching needs."""
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ImportError:
-        raise CheckpointError(
-            f"{spec}: fetching it needs huggingface_hub, which is not installed: pip install 'twinbench[hf]'"
-        ) from None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from twinbench.data.errors import DataError
 from twinbench.data.source import Source
-from twinbench.protocols.house import unknown
+from twinbench.protocols.house import optional, unknown
 from twinbench.protocols.text import read_text
 
 # What the library and Arrow raise on a damaged copy, besides the library's own
@@ -132,13 +132,7 @@ def _commit(source: Source, revision: str) -> str:
 
 def library(source: Source) -> Any:
     """Return the datasets library, which is optional."""
-    try:
-        import datasets
-    except ImportError:
-        raise DataError(
-            f"{source}: the datasets library is not installed; expected it for hf:; run: pip install 'twinbench[hf]'"
-        ) from None
-    return datasets
+    return optional("datasets", "hf", f"{source}", DataError)
 
 
 @contextmanager

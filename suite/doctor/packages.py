@@ -33,8 +33,11 @@ OPTIONAL = {  # what it brings, and how it comes
     "faster-coco-eval": ("detection: --evaluator faster-coco-eval", "pip install 'twinbench[faster]'"),
     "timm": ("backbones timm:NAME", "pip install 'twinbench[models]'"),
     "datasets": ("data hf:ORG/NAME", "pip install 'twinbench[hf]'"),
+    "huggingface_hub": ("backbones hf:ORG/MODEL, report --format hub", "pip install 'twinbench[hf]'"),
+    "pandas": ("twinbench.frame, report --format parquet", "pip install 'twinbench[frames]'"),
+    "pyarrow": ("report --format parquet", "pip install 'twinbench[frames]'"),
     "transformers": ("its models as modules, from Python", "pip install transformers"),
-    "tensorboard": ("curves of pretraining and detection", "pip install 'twinbench[detection]'"),
+    "tensorboard": ("--track tensorboard; detection", "pip install 'twinbench[detection]'"),
 }
 PINNED = ("sal-detectron2", "0.7.2")  # detectron2.txt
 
