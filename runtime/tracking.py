@@ -233,7 +233,8 @@ def tracked(names: Sequence[str], out: Path, name: str, config: Mapping[str, Any
         if package in sys.modules:
             there = sys.modules[package] is not None
         else:
-            there = importlib.util.find_spec(package) is not None
+            spec = importlib.util.find_spec(package)
+            there = spec is not None and spec.origin is not None  # a folder of runs called wandb has none
         if not there:
             raise TrackError(f"--track {package}: not installed; run: pip install {package}, or leave it out")
     _active = Tracking(About(out, name, config), list(names)) if names else None

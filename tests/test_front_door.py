@@ -207,3 +207,5 @@ def test_the_script_of_a_shell_asks_twinbench(shell, capsys):
 def test_a_shell_that_is_not_known_is_named(capsys):
     assert twinbench.main(["--completion", "tcsh"]) == 2
     assert "unknown shell 'tcsh'. Known: bash, fish, zsh" in capsys.readouterr().err
+    assert twinbench.main(["--completion"]) == 2
+    assert "no shell named; expected bash, zsh, fish; as in: eval" in capsys.readouterr().err

@@ -166,6 +166,14 @@ def test_a_wrong_name_is_one_line(names, match):
     assert match in str(error.value)
 
 
+def test_a_folder_of_runs_on_the_path_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "runs_of_nobody").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    missing = pytest.raises(TrackError, match="--track runs_of_nobody: not installed")
+    with missing, tracked(["runs_of_nobody"], tmp_path, "mine", {}):
+        pass
+
+
 def test_a_package_that_is_missing_is_one_line_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     out = tmp_path / "out"

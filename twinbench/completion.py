@@ -18,9 +18,10 @@ SHELLS = ("bash", "zsh", "fish")
 
 def script_for(words: Sequence[str]) -> str:
     """Return what a shell evaluates; UserError for one that argcomplete does not know."""
-    shell = words[0] if words else ""
+    shell = " ".join(words)
     if shell not in SHELLS:
-        raise UserError(f'{unknown("shell", shell, SHELLS)}; as in: eval "$(twinbench --completion bash)"')
+        wrong = unknown("shell", shell, SHELLS) if shell else f"no shell named; expected {', '.join(SHELLS)}"
+        raise UserError(f'{wrong}; as in: eval "$(twinbench --completion bash)"')
     from argcomplete.shell_integration import shellcode
 
     return shellcode(["twinbench"], shell=shell)
