@@ -182,7 +182,7 @@ def _read(path: Path, programs: Sequence[Program]) -> tuple[Program, list[tuple[
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Row]]:
     """Yield the objects of JSON lines."""
-    for line, content in enumerate(text.splitlines(), 1):
+    for line, content in enumerate(text.split("\n"), 1):  # splitlines() also ends lines within JSON's texts
         if not content.strip():
             continue
         try:

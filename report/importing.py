@@ -240,9 +240,10 @@ def _read_as(log: Log, lines: Iterable[dict[str, Any]]) -> Found:
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a file, one a line; a last line cut off by a kill is left out."""
     try:
-        lines = read_text(path, "expected a log of JSON lines", MOST_BYTES).splitlines()
+        text = read_text(path, "expected a log of JSON lines", MOST_BYTES)
     except TextError as error:
         raise ImportingError(str(error)) from None
+    lines = text.rstrip("\n").split("\n")  # splitlines() also ends lines within JSON's texts
     for number, line in enumerate(lines, 1):
         try:
             found: Any = parse_json(line, str(path)) if line.strip() else {}

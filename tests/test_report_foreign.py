@@ -192,6 +192,11 @@ def test_what_is_no_recipe_does_not(imported):
     assert first.fingerprint == second.fingerprint
 
 
+def test_a_note_may_hold_what_ends_a_line_elsewhere(imported):
+    (found,) = imported("a.jsonl", json.dumps(VISBENCH | {"notes": "one\u2028two"}, ensure_ascii=False))
+    assert found.details["told"] == "one\u2028two"
+
+
 def test_visbenchs_data_without_a_fingerprint_are_told_apart_by_name(imported):
     one, two = imported("a.jsonl", *(visbench(dataset=name, dataset_fingerprint=None) for name in ("a", "b")))
     assert one.fingerprint != two.fingerprint

@@ -136,6 +136,13 @@ def test_a_last_line_cut_off_by_a_kill_is_left_out(tmp_path):
     assert imported(log(tmp_path, MMENGINE, tail='{"accuracy/top1": 9'), LINEAR, "m", 0).metrics["top1"] == 68.25
 
 
+@pytest.mark.parametrize("odd", ["\x85", "\u2028"])
+def test_a_line_is_ended_by_what_json_lines_are_ended_by(tmp_path, odd):
+    told = json.dumps({"note": f"a{odd}b"}, ensure_ascii=False)
+    file = log(tmp_path, MMENGINE, tail=f"{told}\n{{}}\n")
+    assert imported(file, LINEAR, "m", 0).metrics["top1"] == 68.25
+
+
 @pytest.mark.parametrize(
     ("lines", "protocol", "layer", "match"),
     [
