@@ -16,8 +16,7 @@ OUT gets result.json (last), predictions.png and confusion.png; of a training al
 import argparse
 
 from twinbench.dense.options import Options
-from twinbench.report.asked import Asked, tracked_trial
-from twinbench.report.trial import add_trial_arguments, asked_protocol
+from twinbench.report.asked import Asked, add_trial_arguments, asked_protocol, tracked_trial
 from twinbench.runtime.options import add_options, read_options
 
 

@@ -21,8 +21,8 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.detector import DetectionRecipe
 from twinbench.protocols.scaling import GPUS, ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
-from twinbench.report.asked import Asked, tracked_trial
-from twinbench.report.trial import add_trial_arguments, leaving_nothing, trial_protocol
+from twinbench.report.asked import Asked, add_trial_arguments, tracked_trial
+from twinbench.report.trial import leaving_nothing, trial_protocol
 from twinbench.runtime.options import add_options, read_options
 
 

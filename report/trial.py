@@ -1,6 +1,5 @@
-"""A trial from its command line to its result: what every measuring room says and writes alike."""
+"""A trial from its start to its result: what every measuring room says and writes alike."""
 
-import argparse
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -9,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import UserError, parse_settings
 from twinbench.protocols.identity import SAMPLES, Identity, backbone_identity, data_identity
-from twinbench.protocols.kinds.base import Room
 from twinbench.protocols.schema import Protocol
 from twinbench.report import provenance
 from twinbench.report.result import Result, convention_words, read_result
 from twinbench.runtime import tracking
-from twinbench.runtime.tracking import TRACKERS, parse_trackers
 
 DIGITS = 12  # of a sha256 in a message
 
@@ -36,84 +32,11 @@ def as_seed(text: str) -> int:
     return int(text)
 
 
-def as_limit(text: str) -> int:
-    """Return a number of images; TrialError unless it is a whole one from 1."""
-    if not text.isdecimal() or not int(text):
-        raise TrialError(f"--limit {text}: expected a number of images from 1")
-    return int(text)
-
-
 def as_label(text: str) -> str:
     """Return the name of a method; TrialError unless it can be read in a table."""
     if not text.strip() or not text.isprintable():
         raise TrialError(f"method label {ascii(text)}: expected printable characters; name the row with --method LABEL")
     return text
-
-
-def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `twinbench transfer` and `twinbench detection` take."""
-    parser.add_argument(
-        "protocol", metavar="PROTOCOL", help="its name, see: twinbench protocols; or RECIPE@DATA for data of your own"
-    )
-    parser.add_argument(
-        "--protocols", action="append", default=[], metavar="FILE", help="own protocols, as YAML or Python"
-    )
-    parser.add_argument(
-        "backbone",
-        metavar="BACKBONE",
-        help="a checkpoint of any network, a file or a folder; zoo:NAME; hf:ORG/MODEL; `random`; or a library's model "
-        "by its name: timm:NAME=FILE, =pretrained or =random, torchvision:NAME=...",
-    )
-    parser.add_argument(
-        "--input",
-        dest="convention",
-        metavar="NAME",
-        help="how images are normalised for the backbone, where its file does not say or is wrong: imagenet, half, "
-        "clip, unit, imagenet-bgr, or MEAN/STD as 0.5,0.5,0.5/0.5,0.5,0.5",
-    )
-    parser.add_argument(
-        "--layout", metavar="NAME", help="which backbone of a file that holds several, see: twinbench inspect"
-    )
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        help="the data set's usual root folder, or a source such as list:FILE where images are classified",
-    )
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for result.json and what it rests on")
-    parser.add_argument(
-        "--method", type=as_label, metavar="LABEL", help="row of the table (default: the checkpoint's file name)"
-    )
-    parser.add_argument("--seed", type=as_seed, default=0, metavar="N", help="default 0")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe; is recorded"
-    )
-    parser.add_argument(
-        "--limit",
-        type=as_limit,
-        metavar="N",
-        help="a trial run on N images of each split, spread evenly; steps and epochs stay the recipe's. The result is "
-        "marked and never that of the whole data (the same: DATA?limit=N)",
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
-    parser.add_argument(
-        "--track",
-        type=parse_trackers,
-        default=(),
-        metavar="NAME[,NAME]",
-        help=f"show the log's numbers to trackers, too: {', '.join(TRACKERS)}",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="loader processes (default: beside a GPU the cores that this process may use, at most 16; else 2)",
-    )
-
-
-def asked_protocol(arguments: argparse.Namespace, room: Room) -> Protocol:
-    """Return the protocol that a command line asks for, own files read and --set applied."""
-    load_own(arguments.protocols)
-    return trial_protocol(find_protocol(arguments.protocol, room), arguments.set)
 
 
 def expected_images(protocol: Protocol) -> dict[str, int]:

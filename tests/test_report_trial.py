@@ -11,13 +11,13 @@ import pytest
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.identity import data_identity
 from twinbench.report import provenance
+from twinbench.report.asked import add_trial_arguments
 from twinbench.report.result import read_result
 from twinbench.report.trial import (
     Trial,
     TrialBackbone,
     TrialData,
     TrialError,
-    add_trial_arguments,
     leaving_nothing,
     trial_protocol,
 )

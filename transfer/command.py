@@ -12,8 +12,7 @@ Examples:
 import argparse
 
 from twinbench.data.usage import sources_help
-from twinbench.report.asked import Asked, tracked_trial
-from twinbench.report.trial import add_trial_arguments, asked_protocol
+from twinbench.report.asked import Asked, add_trial_arguments, asked_protocol, tracked_trial
 from twinbench.runtime.options import add_options, read_options
 from twinbench.transfer.options import Options
 
