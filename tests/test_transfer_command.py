@@ -279,7 +279,7 @@ def test_on_imagenets_classes_another_list_than_simclrs_is_refused_or_marked(ima
 
 def test_user_mistakes_take_one_line_and_exit_code_2(imagenet, tmp_path, capsys):
     for arguments, expected in [
-        (("demo-imagenet-nn", "random", imagenet, tmp_path), "Did you mean 'demo-imagenet-knn'?"),
+        (("demo-imagenet-nn", "random", imagenet, tmp_path), "Did you mean 'demo-imagenet-knn' or "),
         (("imagenet-knn", "random", imagenet, tmp_path), "10 classes in the train split, but imagenet-knn has 1000"),
         (("demo-imagenet-knn", "random", tmp_path / "none", tmp_path), "no such folder"),
         (("demo-imagenet-knn", "random", imagenet, tmp_path, "--set", "k=3"), "unknown setting 'k'"),
