@@ -11,6 +11,7 @@ twinbench suite run DIR/suite.yaml
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_scenes(file.parent / "scenes", scale=QUICK_SCALE if arguments.quick else 1.0)
     suite = read_suite(file)
     jobs = build_jobs(suite)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small lose more by threads that meet than they gain
     code = run_locally(suite, jobs, arguments.parallel)
     from twinbench.report import text
 

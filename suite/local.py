@@ -5,6 +5,7 @@ However this process ends, its children end with it, and the same command goes o
 SIGTERM let them save their state first; asked a second time, the runner does not wait for that.
 """
 
+import math
 import os
 import queue
 import signal
@@ -43,8 +44,14 @@ class Machine:
     cores: int
 
     def slots_for(self, job: Job) -> int:
-        """Return how many slots a job takes: a pretraining takes all, others one for each of their processes."""
-        wanted = len(self.slots) if job.kind == "pretrain" else max(1, job.gpus)
+        """Return how many slots a job takes: a pretraining takes all, others one for each of their processes.
+
+        Without GPUs a pretraining takes as many as OMP_NUM_THREADS leaves it threads for.
+        """
+        wanted = max(1, job.gpus)
+        if job.kind == "pretrain":
+            of_threads = math.ceil(bounded_threads(self.cores) * len(self.slots) / self.cores)
+            wanted = len(self.slots) if self.has_gpus else of_threads
         return min(wanted, len(self.slots))
 
     def processes_and_threads(self, job: Job) -> tuple[int, int]:

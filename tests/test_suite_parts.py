@@ -116,6 +116,16 @@ def test_a_job_takes_as_many_slots_as_it_has_processes(tmp_path):
     assert machine.slots_for(Job("p", "pretrain", (), tmp_path, gpus=1)) == 3
 
 
+@pytest.mark.parametrize(("threads", "slots"), [("", 4), ("8", 4), ("1", 1), ("3", 2)])
+def test_a_pretraining_on_processors_leaves_room_where_it_is_given_few_threads(tmp_path, monkeypatch, threads, slots):
+    """Eight cores in four slots, two a slot."""
+    from twinbench.suite.local import Machine
+
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    machine = Machine(("",) * 4, 8)
+    assert machine.slots_for(Job("p", "pretrain", (), tmp_path, gpus=1)) == slots
+
+
 @pytest.mark.parametrize(
     ("details", "words"),
     [
