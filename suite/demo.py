@@ -56,10 +56,12 @@ QUICK_PRETRAINING: dict[str, Any] = {
     "solarize": [0.0, 0.0],
 }
 QUICK_PROTOCOLS: dict[str, dict[str, Any]] = {
-    "demo-imagenet-knn": {"partial": True},
-    "demo-voc07-svm": {"partial": True, "seeds": 1},
-    "demo-imagenet-linear": {"partial": True, "seeds": 1},
+    "demo-imagenet-knn@few": {},
+    "demo-voc07-svm@few-voc": {"seeds": 1},
+    "demo-imagenet-linear@few": {"seeds": 1},
 }
+# Fewer images than the demo's are other data, under names of their own.
+QUICK_DATA = {"imagenet": "scenes/imagenet", "few": "scenes/imagenet", "few-voc": "scenes/VOCdevkit"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +145,7 @@ def quick_suite() -> dict[str, Any]:
     """Return the suite of a minute."""
     pretraining = SUITE["methods"]["barlow-twins"]["pretrain"] | {"set": QUICK_PRETRAINING}
     methods = SUITE["methods"] | {"barlow-twins": {"pretrain": pretraining}}
-    return SUITE | {"name": "demo-quick", "methods": methods, "protocols": QUICK_PROTOCOLS}
+    return SUITE | {"name": "demo-quick", "methods": methods, "protocols": QUICK_PROTOCOLS, "data": QUICK_DATA}
 
 
 def _whereabouts(suite: Suite) -> list[str]:

@@ -26,6 +26,7 @@ demo.QUICK_PROTOCOLS = {
     "demo-voc0712-frcnn-c4": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
     "demo-coco-mrcnn-c4-1x": {"seeds": 1, "set": {"iterations": 2, "steps": [1], "precise_bn_iterations": 1}},
 }
+demo.QUICK_DATA = demo.SUITE["data"]
 sys.exit(twinbench.main(["demo", "quick", "--quick"]))
 """
 
