@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report import typical_result
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import Job
 from twinbench.suite.record import Record
 from twinbench.suite.suite import read_suite
 

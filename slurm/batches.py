@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from twinbench.suite.cluster import Cluster
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 
 ORDER = {"pretrain": 0, "convert": 1, "trial": 2}  # what others wait for, and what takes longest, goes first
 

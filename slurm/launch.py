@@ -20,7 +20,8 @@ from twinbench.slurm.retry import find_tries
 from twinbench.slurm.snapshot import take_snapshot
 from twinbench.slurm.view import forget, seconds_since_asked
 from twinbench.slurm.wave import renew, submit_wave
-from twinbench.suite.graph import REPORT, Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import REPORT, Job
 from twinbench.suite.lock import only_runner
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import read_end

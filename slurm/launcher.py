@@ -10,7 +10,7 @@ from twinbench.slurm.ledger import FOLDER, TOP_UP_LOG, Ledger
 from twinbench.slurm.queued import was_submitted
 from twinbench.slurm.view import View as SlurmView
 from twinbench.slurm.view import forget, look
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.launcher import Seen, Submission, View
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import last_line

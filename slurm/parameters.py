@@ -9,7 +9,7 @@ from typing import Any
 
 from twinbench.slurm import scheduler
 from twinbench.suite.cluster import REPORT_MINUTES, Cluster
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.sbatch import asks_for_gpus, without_gpus
 
 

@@ -10,7 +10,7 @@ from twinbench.slurm.limits import Limit, read_limits
 from twinbench.slurm.parameters import is_report, partition_names, report_minutes, size_of
 from twinbench.slurm.scheduler import Partition, SchedulerError
 from twinbench.suite.cluster import Cluster
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.preflight import existing
 from twinbench.suite.suite import Suite
 

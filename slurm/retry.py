@@ -13,7 +13,7 @@ from twinbench.slurm.ledger import Batch
 from twinbench.slurm.parameters import size_of
 from twinbench.slurm.queued import State
 from twinbench.slurm.scheduler import Accounted, SchedulerError
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.record import MEMORY, last_line, read_end
 
 ENDS = {

@@ -15,7 +15,7 @@ from twinbench.slurm.ledger import FOLDER
 from twinbench.slurm.node import NodeTask, run_steward
 from twinbench.slurm.parameters import parameters, python_command
 from twinbench.slurm.scheduler import SchedulerError
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.local import loader_flags
 from twinbench.suite.suite import Suite
 

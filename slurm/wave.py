@@ -13,7 +13,7 @@ from twinbench.slurm.queued import State
 from twinbench.slurm.retry import Try
 from twinbench.slurm.scheduler import Queued, QueueFull, SchedulerError
 from twinbench.slurm.view import note_asked
-from twinbench.suite.graph import REPORT, Job
+from twinbench.suite.job import REPORT, Job
 from twinbench.suite.resolved import FILE
 from twinbench.suite.suite import Suite
 

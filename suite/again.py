@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twinbench.suite.backbone import described, read_made, write_made
-from twinbench.suite.graph import BACKBONES, Job
+from twinbench.suite.job import BACKBONES, Job
 from twinbench.suite.standing import count_causes, origin, pretrained_of, recorded_parts
 from twinbench.suite.suite import Suite, SuiteError
 

@@ -23,8 +23,9 @@ from functools import partial
 from pathlib import Path
 
 from twinbench.suite import show
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
 from twinbench.suite.here import LocalLauncher
+from twinbench.suite.job import Job
 from twinbench.suite.launcher import Launcher, cluster_launcher, refuse_if_active
 from twinbench.suite.lock import only_runner
 from twinbench.suite.measured import whole_results

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from twinbench.runtime.duration import duration
 from twinbench.suite.advance import advance
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.record import Record
 
 INTERVAL = 0.5  # seconds between two looks at what has ended, or was asked

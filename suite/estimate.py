@@ -10,8 +10,8 @@ from twinbench.protocols.identity import NOT_RECORDED
 from twinbench.protocols.schema import Protocol
 from twinbench.suite import history
 from twinbench.suite.backbone import read_made
-from twinbench.suite.graph import Job
 from twinbench.suite.history import Run
+from twinbench.suite.job import Job
 from twinbench.suite.local import Machine
 from twinbench.suite.proofs import RESNET_BYTES, RESNET_FEATURES, Size
 

@@ -13,7 +13,7 @@ from twinbench.report.files import Absent, Found, Located, absent
 from twinbench.report.result import ResultError
 from twinbench.report.table import Table, build
 from twinbench.suite import record as records
-from twinbench.suite.graph import Job, tabled
+from twinbench.suite.job import Job, tabled
 from twinbench.suite.measured import whole_result
 from twinbench.suite.record import Record
 from twinbench.suite.standing import Standing

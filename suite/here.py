@@ -6,7 +6,7 @@ import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.launcher import Submission, View
 from twinbench.suite.local import CANCEL, run_missing, this_machine
 from twinbench.suite.lock import running_holder

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.record import Record
 from twinbench.suite.suite import Suite, SuiteError
 

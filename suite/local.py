@@ -24,7 +24,7 @@ from twinbench.suite import record as records
 from twinbench.suite.backbone import write_made
 from twinbench.suite.child import bounded_threads, failure_reason, signal_group, start_logged, worker_environment
 from twinbench.suite.display import INTERVAL, Display
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.missing import missing_jobs
 from twinbench.suite.record import Record
 

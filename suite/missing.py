@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 
 
 def missing_jobs(jobs: Sequence[Job], active: Iterable[str] = ()) -> list[Job]:

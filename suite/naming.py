@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Sequence
 
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.suite import Suite, SuiteError
 
 

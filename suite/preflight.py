@@ -14,8 +14,8 @@ from twinbench.runtime.duration import disk_space
 from twinbench.suite.backbone import PRODUCT
 from twinbench.suite.estimate import disk_bytes, passing_bytes
 from twinbench.suite.expected import data_of
-from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
+from twinbench.suite.job import Job
 from twinbench.suite.launcher import Launcher
 from twinbench.suite.proofs import require_found, require_offers, sizes
 from twinbench.suite.series import describe

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from twinbench.runtime.duration import disk_space, duration
 from twinbench.suite.estimate import Estimate, estimate
-from twinbench.suite.graph import Job
 from twinbench.suite.here import LocalLauncher
+from twinbench.suite.job import Job
 from twinbench.suite.launcher import Launcher, cluster_launcher
 from twinbench.suite.local import Machine, this_machine
 from twinbench.suite.preflight import problems, remarks

@@ -9,7 +9,7 @@ from typing import Literal
 from twinbench.protocols.house import uncollected
 from twinbench.suite.advance import Advance, advance
 from twinbench.suite.child import is_alive
-from twinbench.suite.graph import Job, table_standing, tabled
+from twinbench.suite.job import Job, table_standing, tabled
 from twinbench.suite.kept import keep, recall
 from twinbench.suite.launcher import Seen, cluster_launcher
 from twinbench.suite.measured import read_measured

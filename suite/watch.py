@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twinbench.protocols.house import UserError
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import Job
 from twinbench.suite.series import describe, settled, stamp
 from twinbench.suite.status import suite_status
 from twinbench.suite.suite import Suite, SuiteError, read_suite

@@ -11,7 +11,8 @@ from twinbench.slurm import launch, scheduler, view
 from twinbench.slurm.ledger import FILE, Ledger
 from twinbench.slurm.scheduler import Accounted, QueueFull, SchedulerError
 from twinbench.slurm.steward import steward
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import Job
 from twinbench.suite.record import Record
 from twinbench.suite.suite import read_suite
 

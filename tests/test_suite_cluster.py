@@ -10,7 +10,8 @@ import twinbench
 from twinbench.slurm.parameters import parameters, report_minutes
 from twinbench.slurm.scheduler import Partition
 from twinbench.suite.cluster import REPORT_MINUTES, Cluster, ClusterError, with_options
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import Job
 from twinbench.suite.resolved import write_resolved
 from twinbench.suite.suite import SuiteError, read_suite
 
@@ -244,13 +245,13 @@ def test_no_method_is_called_after_what_a_suite_writes():
     from fnmatch import fnmatchcase
 
     from twinbench.slurm import ledger
-    from twinbench.suite import again, finish, graph, methods, resolved
+    from twinbench.suite import again, finish, graph, job, methods, resolved
 
     for name in (
         *finish.FILES.values(),
         again.FOLDER,
         graph.FEATURES,
-        graph.REPORT,
+        job.REPORT,
         resolved.FILE,
         ledger.FILE,
         "code",

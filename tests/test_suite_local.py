@@ -21,7 +21,7 @@ import pytest
 
 from twinbench.suite import local
 from twinbench.suite.display import Display, has_screen
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.local import LocalRunner, Machine, loader_flags
 from twinbench.suite.lock import Holder, only_runner, running_holder
 from twinbench.suite.record import Record, read_record
@@ -152,7 +152,7 @@ import signal
 import sys
 from pathlib import Path
 from twinbench.suite.display import Display
-from twinbench.suite.graph import Job
+from twinbench.suite.job import Job
 from twinbench.suite.local import LocalRunner, Machine
 from twinbench.suite.lock import only_runner
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what goes to the background without it

@@ -11,7 +11,8 @@ from twinbench.runtime.duration import disk_space, duration
 from twinbench.suite.advance import advance
 from twinbench.suite.content import content_sha256
 from twinbench.suite.estimate import estimate
-from twinbench.suite.graph import Job, build_jobs
+from twinbench.suite.graph import build_jobs
+from twinbench.suite.job import Job
 from twinbench.suite.measured import measured_of
 from twinbench.suite.resolved import write_resolved
 from twinbench.suite.standing import measured_causes

@@ -7,7 +7,7 @@ import pytest
 
 import twinbench
 from twinbench.slurm.ledger import FILE, Ledger
-from twinbench.suite.graph import REPORT
+from twinbench.suite.job import REPORT
 from twinbench.suite.record import read_end
 
 FEW = "qos: few"  # which takes ten jobs of a user at once, see cluster.sh
