@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import twinbench
-from twinbench.cli import COMMANDS, Parser
+from twinbench.cli import COMMANDS, parser_of
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.published import published
 
@@ -46,13 +46,7 @@ def commands() -> str:
     parts = ["# Commands", "", "What `twinbench COMMAND --help` says.", ""]
     for name, (module, line) in COMMANDS.items():
         parts += [f"## {name}", "", line[0].upper() + line[1:] + ".", ""]
-        room = importlib.import_module(f"twinbench.{module}")
-        parser = Parser(
-            prog=f"twinbench {name}",
-            description=room.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        room.add_arguments(parser)
+        parser = parser_of(name, importlib.import_module(f"twinbench.{module}"))
         for each in _with_subcommands(parser):
             parts += [f"### {each.prog}", ""] if each is not parser else []
             parts += ["```text", each.format_help().rstrip(), "```", ""]

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twinbench import __version__
 from twinbench.protocols.house import RunEnded, UserError, coloured, unknown
@@ -72,15 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise UserError(f"{unknown('command', name, COMMANDS)}; see twinbench --help")
         room = _load(name)
-        parser = Parser(
-            prog=f"twinbench {name}",
-            description=room.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        parser.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is found and done")
-        room.add_arguments(parser)
-        given = parser.parse_args(arguments[1:])
+        given = parser_of(name, room).parse_args(arguments[1:])
         if given.verbose:
             _tell_on_stderr()
         code = room.run(given) or 0
@@ -109,6 +101,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(who: str, message: str) -> None:
     """Print a line on stderr; on a terminal its beginning is red."""
     print(f"{coloured(f'{who}:', 'red', sys.stderr)} {message}", file=sys.stderr)
+
+
+def parser_of(name: str, room: Any) -> Parser:
+    """Return the parser of a subcommand, whose module is `room`: what its --help tells."""
+    parser = Parser(
+        prog=f"twinbench {name}",
+        description=room.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is found and done")
+    room.add_arguments(parser)
+    return parser
 
 
 def _tell_on_stderr() -> None:
