@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.loss import status
 from twinbench.protocols.svm import INAT_SVM
+from twinbench.solver.linear_problems import Solve, Solver
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
-from twinbench.transfer.solver.linear_problems import Solve, Solver
 from twinbench.transfer.svm import choose_solver
 
 SIZES = ((5_000, 50), (5_000, 200), (20_000, 50), (20_000, 200), (40_000, 200))  # rows, classes

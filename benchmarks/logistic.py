@@ -23,8 +23,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from twinbench.transfer.solver.softmax import Softmax, SoftmaxSolution
-from twinbench.transfer.solver.softmax_check import gradient_norms
+from twinbench.solver.softmax import Softmax, SoftmaxSolution
+from twinbench.solver.softmax_check import gradient_norms
 
 PENALTIES = tuple(np.logspace(5, -6, 45).tolist())
 TARGET, MOST_MB, MOST_APART = 20.0, 4000, 0.2  # times; MB; points of test accuracy where scikit-learn has converged

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = {"pretrain", "transfer", "dense", "detection"}
 # From the ground up: a room imports rooms of lower floors and itself. Workers stand on all of them.
-FLOORS = ({"protocols"}, {"runtime"}, {"data", "convert", "report"}, {"suite"}, {"slurm"})
+FLOORS = ({"protocols"}, {"runtime"}, {"data", "convert", "report", "solver"}, {"suite"}, {"slurm"})
 GROUND_ONLY = {"runtime": {"protocols.house", "protocols.text"}}  # of lower floors, these files and no others
 ROOMS = WORKERS.union(*FLOORS)
 FRONT = sorted((ROOT / "twinbench").glob("*.py"))

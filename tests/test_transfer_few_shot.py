@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import SettingError
+from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer.few_shot import drawn_shots, evaluate_few_shot
 from twinbench.transfer.logistic import Fits, LogisticError
-from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 RECIPE = dataclasses.replace(PROTOCOLS["few-shot-dinov3"].recipe, penalties=(0.01, 1.0, 100.0), shots=(1, 4), draws=3)
 

@@ -18,6 +18,7 @@ from twinbench.protocols.kinds.labels import Size
 from twinbench.protocols.labels import THIRTY
 from twinbench.protocols.published import published_for
 from twinbench.report.asked import Asked
+from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer import labels
 from twinbench.transfer.labels import (
     Finished,
@@ -33,7 +34,6 @@ from twinbench.transfer.labels import (
 from twinbench.transfer.logistic import Fits, LogisticError
 from twinbench.transfer.measure import measure
 from twinbench.transfer.options import Options
-from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 FEW = (100.0, 1.0, 0.01)
 OURS = replace(PROTOCOLS["imagenet-labels"].recipe, penalties=FEW, shots=(1, 4), shares=(10.0, 100.0), draws=3)

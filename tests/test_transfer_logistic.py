@@ -11,6 +11,7 @@ from sklearn.metrics import precision_recall_curve
 from twinbench.data.errors import DataError
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.datasets import DATA_SETS, TWELVE
+from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer.logistic import (
     Fits,
     LogisticError,
@@ -21,7 +22,6 @@ from twinbench.transfer.logistic import (
     search,
 )
 from twinbench.transfer.metrics import eleven_points, per_class_accuracy
-from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 NOT_OFFICIAL = ["food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford-cars", "oxford-pets", "caltech101"]
 FOOD101 = DATA_SETS["food101"]

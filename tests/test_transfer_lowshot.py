@@ -7,9 +7,9 @@ import torch
 from sklearn.svm import LinearSVC
 
 from twinbench.protocols.svm import PCL_LOW_SHOT, VISSL_LOW_SHOT
+from twinbench.solver.liblinear import Liblinear
 from twinbench.transfer.lowshot import LowShotError, draw_pooled, draw_samples, evaluate_low_shot
 from twinbench.transfer.metrics import average_precision
-from twinbench.transfer.solver.liblinear import Liblinear
 from twinbench.transfer.svm import choose_solver
 
 COSTS, SHOTS = (0.1, 1.0, 10.0), (1, 4)

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import SettingError
 from twinbench.report.asked import Asked
+from twinbench.solver.liblinear import Liblinear
 from twinbench.suite.estimate import disk_bytes
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.suite import read_suite
@@ -20,7 +21,6 @@ from twinbench.transfer.lowshot_one_vs_rest import draw_of_each, evaluate_low_sh
 from twinbench.transfer.measure import measure
 from twinbench.transfer.metrics import average_precision
 from twinbench.transfer.options import Options
-from twinbench.transfer.solver.liblinear import Liblinear
 from twinbench.transfer.svm import choose_solver
 
 COSTS, SHOTS = (0.1, 1.0, 10.0), (2, 6)

@@ -13,11 +13,11 @@ from sklearn.svm import LinearSVC
 
 from twinbench.protocols.svm import INAT_SVM
 from twinbench.runtime.progress import read_log
+from twinbench.solver.batched import Batched
+from twinbench.solver.liblinear import Liblinear
+from twinbench.solver.linear_problems import Solution
 from twinbench.transfer import one_vs_rest
 from twinbench.transfer.one_vs_rest import STATE, evaluate_one_vs_rest, memory_bound
-from twinbench.transfer.solver.batched import Batched
-from twinbench.transfer.solver.liblinear import Liblinear
-from twinbench.transfer.solver.linear_problems import Solution
 from twinbench.transfer.svm import SvmError
 
 CLASSES, COST = 12, 3.0
@@ -178,7 +178,7 @@ import sys, numpy, torch
 from dataclasses import replace
 from twinbench.protocols.svm import INAT_SVM
 from twinbench.transfer import one_vs_rest
-from twinbench.transfer.solver.batched import Batched
+from twinbench.solver.batched import Batched
 def status(field): return int(open("/proc/self/status").read().split(field + ":")[1].split()[0]) * 1024
 rows, test_rows, features, classes, size = map(int, sys.argv[1:])
 torch.set_num_threads(1)

@@ -11,11 +11,11 @@ from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.datasets import DataSet
 from twinbench.protocols.house import SettingError
 from twinbench.report.asked import Asked
+from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer.logistic import Fits, LogisticError
 from twinbench.transfer.measure import measure
 from twinbench.transfer.options import Options
 from twinbench.transfer.sized import SizedDraw, draw_sizes, evaluate_sized, rows_of
-from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 VTAB = PROTOCOLS["few-shot-vtab1k"].recipe
 RECIPE = dataclasses.replace(VTAB, penalties=(0.01, 1.0, 100.0), train_images=40, validation_images=20, draws=3)

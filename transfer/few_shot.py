@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe
+from twinbench.solver.softmax_fit import Fit
 from twinbench.transfer.logistic import One, Solver, held_out, require_finite, search, torchs_order
-from twinbench.transfer.solver.softmax_fit import Fit
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.labels import LabelsRecipe, Size
 from twinbench.runtime.progress import JsonLog, bar, read_log
 from twinbench.runtime.seeds import generator
+from twinbench.solver.softmax_fit import Fit
 from twinbench.transfer.logistic import One, Solver, logistic_solver, require_finite, search
 from twinbench.transfer.run import Fields, Run
-from twinbench.transfer.solver.softmax_fit import Fit
 
 LOG = "log.jsonl"
 DRAW, CHOOSE = 1, 2  # what random numbers are for: draws by their number, and training images that choose

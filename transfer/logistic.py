@@ -17,10 +17,10 @@ import torch
 from twinbench.data.validation import drawn, drawn_by_class
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.solver.softmax import Softmax, SoftmaxSolution
+from twinbench.solver.softmax_fit import Fit
+from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer.metrics import counted, eleven_points, per_class_accuracy
-from twinbench.transfer.solver.softmax import Softmax, SoftmaxSolution
-from twinbench.transfer.solver.softmax_fit import Fit
-from twinbench.transfer.solver.softmax_reference import Lbfgs
 
 
 class LogisticError(UserError):

@@ -21,8 +21,8 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.svm import LowShotSvmRecipe
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
+from twinbench.solver.linear_problems import Problems, Solution, Solve, Solver
 from twinbench.transfer.metrics import counted, precision_areas
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
 from twinbench.transfer.svm import normalized, require_costs, require_tested
 
 

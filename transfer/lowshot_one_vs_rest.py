@@ -24,9 +24,9 @@ from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe
 from twinbench.protocols.text import read_json
 from twinbench.runtime.progress import bar
 from twinbench.runtime.seeds import generator
+from twinbench.solver.linear_problems import Problems, Solution, Solver
 from twinbench.transfer.lowshot import LowShotError, LowShotResult, over_samples
 from twinbench.transfer.metrics import precision_areas
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
 from twinbench.transfer.svm import normalized, require_costs
 
 STATE, AGAIN = "samples.json", "remove it to begin anew"

@@ -19,8 +19,8 @@ from torch import Tensor
 from twinbench.protocols.house import replacing
 from twinbench.protocols.kinds.svm import OneVsRestSvmRecipe
 from twinbench.runtime.progress import JsonLog, bar
+from twinbench.solver.linear_problems import Problems, Solution, Solve, Solver
 from twinbench.transfer.metrics import correct_among
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, Solver
 from twinbench.transfer.svm import SvmError, normalized
 
 BUDGET = 1 << 25  # numbers in an array of rows x classes: 128 MB in float32

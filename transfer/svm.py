@@ -19,11 +19,11 @@ from torch import Tensor
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.svm import LinearSvmRecipe, LowShotSvmRecipe, SvmRecipe
 from twinbench.protocols.svm import VISSL_SVM
+from twinbench.solver.batched import Batched
+from twinbench.solver.liblinear import Liblinear
+from twinbench.solver.linear_problems import Problems, Solution, Solver
 from twinbench.transfer.metrics import Ignored, counted, precision_areas
 from twinbench.transfer.options import SolverName
-from twinbench.transfer.solver.batched import Batched
-from twinbench.transfer.solver.liblinear import Liblinear
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solver
 
 
 class SvmError(UserError):

@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from twinbench.runtime.progress import bar
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, relative_gradient, with_bias
+from twinbench.solver.linear_problems import Problems, Solution, Solve, relative_gradient, with_bias
 
 
 @dataclass(frozen=True)

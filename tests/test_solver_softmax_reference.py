@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from twinbench.transfer.solver.softmax import Softmax, of_rows
-from twinbench.transfer.solver.softmax_check import best_biases, gradient_norms, objective, shortfall
-from twinbench.transfer.solver.softmax_reference import Lbfgs
+from twinbench.solver.softmax import Softmax, of_rows
+from twinbench.solver.softmax_check import best_biases, gradient_norms, objective, shortfall
+from twinbench.solver.softmax_reference import Lbfgs
 
 
 def _data(classes: int = 4) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from twinbench.transfer.solver.principal_rows import aligned
-from twinbench.transfer.solver.softmax import of_rows
-from twinbench.transfer.solver.softmax_newton import ROUGHLY
-from twinbench.transfer.solver.softmax_path import Guesses
-from twinbench.transfer.solver.softmax_rows import AxisRows
-from twinbench.transfer.solver.softmax_terms import Terms
+from twinbench.solver.principal_rows import aligned
+from twinbench.solver.softmax import of_rows
+from twinbench.solver.softmax_newton import ROUGHLY
+from twinbench.solver.softmax_path import Guesses
+from twinbench.solver.softmax_rows import AxisRows
+from twinbench.solver.softmax_terms import Terms
 
 
 def _rows(rows: int = 40, size: int = 6, bias: bool = True, dtype: torch.dtype = torch.float64) -> AxisRows:
@@ -152,7 +152,7 @@ def test_the_size_of_a_gradient_is_that_for_the_features_that_came(rows: int) ->
 def test_rows_in_several_blocks_are_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = _terms(_rows(), True)
     expected = whole.gradient().norm()
-    monkeypatch.setattr("twinbench.transfer.solver.softmax_rows.BLOCK", 7)
+    monkeypatch.setattr("twinbench.solver.softmax_rows.BLOCK", 7)
     assert float(_terms(_rows(), True)[0].gradient().norm()) == pytest.approx(float(expected))
 
 

@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from twinbench.runtime.progress import bar
-from twinbench.transfer.solver.softmax import SoftmaxSolution
-from twinbench.transfer.solver.softmax_check import gradient_norms
+from twinbench.solver.softmax import SoftmaxSolution
+from twinbench.solver.softmax_check import gradient_norms
 
 
 @dataclass

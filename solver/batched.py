@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from twinbench.runtime.progress import bar
-from twinbench.transfer.solver.cost_path import CostPath
-from twinbench.transfer.solver.linear_problems import Problems, Solution, Solve, relative_gradient
-from twinbench.transfer.solver.newton_cg import Descents
-from twinbench.transfer.solver.newton_dual import block, minimize_dual
-from twinbench.transfer.solver.principal_rows import PrincipalRows
+from twinbench.solver.cost_path import CostPath
+from twinbench.solver.linear_problems import Problems, Solution, Solve, relative_gradient
+from twinbench.solver.newton_cg import Descents
+from twinbench.solver.newton_dual import block, minimize_dual
+from twinbench.solver.principal_rows import PrincipalRows
 
 TOLERANCE = 1e-6
 LIMIT = 60  # Newton steps of either kind, for one problem at one cost

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.objective import line_search, objective
+from twinbench.solver.objective import line_search, objective
 
 LONGEST_STEP = 2.0  # near the minimum a direction can be rounding noise, along which a line search runs away
 

@@ -13,12 +13,12 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC
 
 from twinbench.protocols.svm import INAT_SVM, VISSL_LOW_SHOT
+from twinbench.solver import principal_rows
+from twinbench.solver.batched import Batched
 from twinbench.transfer import one_vs_rest
 from twinbench.transfer.knn import CHUNK, knn_accuracy
 from twinbench.transfer.lowshot import draw_samples, evaluate_low_shot
 from twinbench.transfer.one_vs_rest import evaluate_one_vs_rest, memory_bound
-from twinbench.transfer.solver import principal_rows
-from twinbench.transfer.solver.batched import Batched
 from twinbench.transfer.svm import evaluate_svm, normalized
 
 POINTS = 0.01  # of the mean AP in percent: images of near scores change places, which nobody would print

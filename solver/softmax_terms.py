@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.softmax_rows import AxisRows
+from twinbench.solver.softmax_rows import AxisRows
 
 SURE = 0.5  # an own class with more than this has a loss that is computed from the other classes
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.principal_rows import aligned, rough_type, self_product
+from twinbench.solver.principal_rows import aligned, rough_type, self_product
 
 BLOCK = 8192  # rows; products with fewer are slower, and what they leave no longer fits the cache with more
 

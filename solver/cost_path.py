@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.objective import objective
+from twinbench.solver.objective import objective
 
 TURN = 10.0  # between the two; in the middle of the usual costs
 MAX_REACH = 3.0  # in units of the last two costs' distance in u: further out a polynomial misleads

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.cost_path import CostPath
-from twinbench.transfer.solver.objective import line_search
-from twinbench.transfer.solver.principal_rows import PrincipalRows
+from twinbench.solver.cost_path import CostPath
+from twinbench.solver.objective import line_search
+from twinbench.solver.principal_rows import PrincipalRows
 
 CG_STEPS = 30  # at most, for one Newton direction
 CG_RESIDUAL = 0.2  # preconditioned, relative: a Newton direction need not be better

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twinbench.transfer.solver.softmax_path import Guesses
-from twinbench.transfer.solver.softmax_rows import AxisRows
-from twinbench.transfer.solver.softmax_terms import Terms
+from twinbench.solver.softmax_path import Guesses
+from twinbench.solver.softmax_rows import AxisRows
+from twinbench.solver.softmax_terms import Terms
 
 CG_STEPS = 50  # at most, for one Newton direction
 CG_RESIDUAL = 0.02  # relative: a direction need not be better, unless that ends the solution

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from twinbench.transfer.solver.softmax import Softmax, SoftmaxSolution, of_rows
+from twinbench.solver.softmax import Softmax, SoftmaxSolution, of_rows
 
 PENALTIES = (1e3, 30.0, 1.0, 0.03, 1e-3)
 EXACT = Softmax(dtype=torch.float64, tolerance=1e-10, distance=1e-8)

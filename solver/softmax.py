@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from twinbench.runtime.progress import bar
-from twinbench.transfer.solver.softmax_newton import Newton, Stop
-from twinbench.transfer.solver.softmax_rows import AxisRows
+from twinbench.solver.softmax_newton import Newton, Stop
+from twinbench.solver.softmax_rows import AxisRows
 
 TOLERANCE = 1e-6
 DISTANCE = 5e-2  # of the weights, relatively: what they choose hardly changes any more

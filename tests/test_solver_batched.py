@@ -9,14 +9,14 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.svm import LinearSVC
 
 from twinbench.protocols.svm import VISSL_SVM
-from twinbench.transfer.solver import batched, principal_rows
-from twinbench.transfer.solver.batched import Batched
-from twinbench.transfer.solver.cost_path import CostPath
-from twinbench.transfer.solver.linear_problems import Problems, with_bias
-from twinbench.transfer.solver.newton_cg import Descents
-from twinbench.transfer.solver.newton_dual import duality_gap, minimize_dual
-from twinbench.transfer.solver.objective import line_search, objective
-from twinbench.transfer.solver.principal_rows import PrincipalRows, self_product
+from twinbench.solver import batched, principal_rows
+from twinbench.solver.batched import Batched
+from twinbench.solver.cost_path import CostPath
+from twinbench.solver.linear_problems import Problems, with_bias
+from twinbench.solver.newton_cg import Descents
+from twinbench.solver.newton_dual import duality_gap, minimize_dual
+from twinbench.solver.objective import line_search, objective
+from twinbench.solver.principal_rows import PrincipalRows, self_product
 from twinbench.transfer.svm import evaluate_svm
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
