@@ -1,7 +1,7 @@
 """What may stand beside measured numbers when asked for: published rows, and differences to them or to a baseline."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from twinbench.protocols.house import UserError, unknown
@@ -31,6 +31,7 @@ class Options:
     rank_published: bool = False
     baseline: str = ""  # the method to subtract from the others
     same: Mapping[str, str] = field(default_factory=dict[str, str])  # measured method -> its published name
+    task: str = ""  # of the published numbers, where it is not the one that a column's protocol names
 
 
 def add(table: Table, options: Options) -> Table:
@@ -43,17 +44,20 @@ def add(table: Table, options: Options) -> Table:
     return table
 
 
-def require_matches(table: Table, options: Options) -> None:
-    """Raise OptionError for a `source` or a published name that was asked for and is nowhere in a table's columns."""
-    found = _published(table, options.source)
+def require_matches(table: Table, options: Options, further: Collection[str] = ()) -> None:
+    """Raise OptionError for a `source` or a published name that was asked for and is nowhere in a table's columns.
+
+    Nor, of a name, among `further` ones, which stand in other tables.
+    """
+    found = _published(table, options)
     if not found and options.source not in ("", BARLOW_TWINS):
-        papers = {entry.paper for _, entry in _published(table, "")}
+        papers = {entry.paper for _, entry in _published(table, replace(options, source=""))}
         if not papers:
             raise OptionError(f"--source {options.source}: no number is published for the columns of this table")
         raise OptionError(f"--source {options.source}: {unknown('paper, place or method', options.source, papers)}")
-    names = {entry.method for _, entry in found}
+    names = {entry.method for _, entry in found}.union(further)
     for method, name in options.same.items():
-        if _plain(name) not in map(_plain, names):
+        if plain(name) not in map(plain, names):
             which = f" in {options.source}, which --source names" if options.source else ""
             raise OptionError(f"--same {method}={name}: {unknown('published method', name, names)}{which}")
 
@@ -66,7 +70,7 @@ def _with_published(table: Table, options: Options) -> Table:
     for method in options.same:
         if method not in table.methods:
             raise OptionError(f"--same {method}=...: {unknown('method', method, table.methods)}")
-    found = _published(table, options.source)
+    found = _published(table, options)
     papers = {entry.paper for _, entry in found}
     rows: dict[str, str] = {}  # label -> the method's published name
     cells = dict(table.cells)
@@ -86,12 +90,12 @@ def _with_published(table: Table, options: Options) -> Table:
     return replace(table, contrasts=(*table.contrasts, *_against_published(table, rows, options)))
 
 
-def _published(table: Table, source: str) -> list[tuple[Column, Published]]:
+def _published(table: Table, options: Options) -> list[tuple[Column, Published]]:
     """Return the published numbers of each column that holds the recipe of the protocol's name."""
     found: list[tuple[Column, Published]] = []
     for column in table.columns:
         if column.is_named_recipe and column.named and not _is_limited(table, column):
-            entries = published_for(column.named, source)
+            entries = published_for(column.named, options.source, options.task)
             found += [(column, entry) for entry in entries if entry.metric == column.metric]
     return found
 
@@ -105,8 +109,8 @@ def _of_measured(methods: Sequence[str], rows: Mapping[str, str], options: Optio
     """Return published row -> the first measured method of its name; `rows` are label -> name."""
     names: dict[str, str] = {}  # plain -> method
     for method in methods:
-        names.setdefault(_plain(options.same.get(method, method)), method)
-    return {label: names[_plain(name)] for label, name in rows.items() if _plain(name) in names}
+        names.setdefault(plain(options.same.get(method, method)), method)
+    return {label: names[plain(name)] for label, name in rows.items() if plain(name) in names}
 
 
 def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
@@ -119,7 +123,7 @@ def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
     return Cell(values=(entry.value,), notes=(entry.citation,), published=True)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a method's name without case and punctuation: barlow-twins is Barlow Twins."""
     return re.sub(r"[\W_]", "", name.casefold())
 
@@ -130,10 +134,10 @@ def _against_published(table: Table, rows: Mapping[str, str], options: Options) 
     for label in table.methods:
         if label not in table.published:
             continue
-        name = _plain(rows[label])
+        name = plain(rows[label])
         cells: dict[tuple[str, Column], Difference] = {}
         for method in table.methods:
-            if _plain(options.same.get(method, method)) == name:
+            if plain(options.same.get(method, method)) == name:
                 for column, ours, theirs in both(table, method, label):
                     cells[method, column] = Difference(ours.mean - theirs.mean)
         if cells:

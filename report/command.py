@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     beside.add_argument("--rank-published", action="store_true", help="let published numbers be best or second too")
     beside.add_argument("--baseline", default="", metavar="METHOD", help="subtract this method from the others")
     parser.add_argument(
-        "--paper", action="store_true", help="Tables 1-4 of the Barlow Twins paper; no RESULTS: a skeleton"
+        "--paper",
+        action="store_true",
+        help="Tables 1-4 of the Barlow Twins paper; in text, Markdown and LaTeX its ablations; no RESULTS: a skeleton",
     )
     parser.add_argument(
         "--fail-below",
@@ -190,6 +192,7 @@ def _unwritten(path: Path, error: OSError, what: str) -> ReportError:
 def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
     """Return the table or tables that were asked for, each under its title; a lone one has none."""
     from twinbench.report import paper
+    from twinbench.report.ablations import published_names
     from twinbench.report.files import Found, find
     from twinbench.report.table import build
 
@@ -199,13 +202,10 @@ def _tables(arguments: argparse.Namespace) -> list[tuple[str, Table]]:
     options = options_of(arguments)
     shows_published = _require_shown(arguments)
     table = paper.one_table(found, options) if arguments.paper else build(found, options)
+    several = arguments.paper and arguments.format in PEOPLE and not arguments.fail_below
     if shows_published:
-        require_matches(table, options)
-    if not arguments.paper:
-        return [("", table)]
-    if arguments.format in PEOPLE and not arguments.fail_below:
-        return list(paper.tables(found, options))
-    return [("", table)]
+        require_matches(table, options, published_names() if several else ())
+    return list(paper.tables(found, options)) if several else [("", table)]
 
 
 def _require_shown(arguments: argparse.Namespace) -> bool:

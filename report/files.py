@@ -7,7 +7,7 @@ started.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,17 @@ class Found:
 
     results: tuple[Located, ...]
     absent: tuple[Absent, ...] = ()
+
+    @property
+    def trials(self) -> list[tuple[str, str]]:
+        """The method and the protocol of each trial, of one without a result, too."""
+        measured = [(entry.result.method, entry.result.protocol) for entry in self.results]
+        return measured + [(entry.method, entry.protocol) for entry in self.absent]
+
+    def of(self, methods: Collection[str]) -> "Found":
+        """Return what there is of some methods."""
+        results = tuple(entry for entry in self.results if entry.result.method in methods)
+        return Found(results, tuple(entry for entry in self.absent if entry.method in methods))
 
 
 @uncollected()

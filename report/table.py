@@ -36,10 +36,13 @@ def read(paths: Iterable[Path | str], options: Options | None = None) -> Table:
     return build(find(paths), options)
 
 
-def build(found: Found, options: Options | None = None, wanted: Sequence[Column] = ()) -> Table:
+def build(
+    found: Found, options: Options | None = None, wanted: Sequence[Column] = (), rows: Sequence[str] = ()
+) -> Table:
     """Arrange results into a table; TableError names the two files that contradict each other.
 
-    The columns are those that the results call for, or exactly the `wanted` ones, on whatever data they were measured.
+    The columns are those that the results call for, or exactly the `wanted` ones, on whatever data they were measured;
+    the methods are those of the results, or exactly the `rows`, measured or not.
     """
     subjects = _subjects(found.results)
     _check_backbones(found.results)
@@ -51,7 +54,7 @@ def build(found: Found, options: Options | None = None, wanted: Sequence[Column]
         cells[key] = _with_absences(cells.get(key), reasons)
     measured = [entry.result.method for entry in found.results]
     lost = [entry.method for entry in found.absent]
-    methods = arranged([*measured, *lost])
+    methods = tuple(rows) or arranged([*measured, *lost])
     columns = sorted({column for _, column in cells}, key=order)
     if wanted:
         columns = _wanted(wanted, columns)

@@ -6,9 +6,6 @@ import pytest
 from scipy import stats
 
 import twinbench
-from twinbench.report import paper
-from twinbench.report.beside import Options
-from twinbench.report.files import Found, find
 
 
 @pytest.fixture
@@ -67,44 +64,3 @@ def test_nothing_in_common_is_said(write, two, capsys):
     write(two, "c", "voc0712-frcnn-c4", [50.0])
     assert twinbench.main(["compare", str(two / "a"), str(two / "c")]) == 2
     assert "no protocol in common" in capsys.readouterr().err
-
-
-def test_the_papers_tables_stand_without_any_result():
-    found = dict(paper.tables(Found(()), Options()))
-    table = found["Table 4: detection and instance segmentation"]
-    numbers = [
-        (column.metric, table.cell("Barlow Twins, published", column).number)
-        for column in table.columns
-        if column.protocol == "coco-mrcnn-c4-1x"
-    ]
-    assert numbers == [
-        ("box-AP", "39.2"),
-        ("box-AP50", "59.0"),
-        ("box-AP75", "42.5"),
-        ("mask-AP", "34.3"),
-        ("mask-AP50", "56.0"),
-        ("mask-AP75", "36.5"),
-    ]
-    assert set(table.methods) == set(table.published)
-
-
-def test_the_papers_tables_fill_as_results_arrive(write, tmp_path):
-    write(tmp_path, "barlow-twins", "imagenet-linear", [{"top1": 73.4, "top5": 91.2}])
-    found = dict(paper.tables(find([tmp_path]), Options()))
-    first = found["Table 1: linear classification on ImageNet"]
-    assert [first.cell("barlow-twins", column).number for column in first.columns] == ["73.4", "91.2"]
-    assert first.methods[:2] == ("barlow-twins", "Barlow Twins, published")
-    assert first.contrasts[0].shown("barlow-twins", first.columns[0]) == "+0.2"
-    write(tmp_path, "barlow-twins", "imagenet-1pct", [54.0])
-    found = dict(paper.tables(find([tmp_path]), Options()))
-    second = found["Table 2: ImageNet with 1 % and 10 % of the labels"]
-    missing = [second.cell("barlow-twins", column).missing for column in second.columns[1:]]
-    assert missing == ["not run", "not recorded", "not run"]  # 10 % top1, 1 % top5, 10 % top5
-
-
-def test_the_command_prints_the_skeleton_in_each_format(capsys):
-    for form in ("text", "markdown", "latex", "csv", "json", "html"):
-        assert twinbench.main(["report", "--paper", "--format", form]) == 0
-        assert "86.2" in capsys.readouterr().out
-    assert twinbench.main(["report"]) == 2
-    assert "no RESULTS given; expected" in capsys.readouterr().err
