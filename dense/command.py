@@ -31,8 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     protocol = asked_protocol(arguments, "dense")
     from twinbench.dense.trial import measure
 
-    with tracked_trial(protocol, arguments):
-        result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
+    asked = Asked.of(protocol, arguments)
+    with tracked_trial(asked):
+        result = measure(asked, read_options(Options, arguments))
     if result:
         print(result.line)
     return 0

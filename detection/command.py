@@ -50,11 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     _require_packages(arguments.evaluator)
     from twinbench.detection.chatter import chatter_to
 
+    asked = Asked.of(protocol, arguments)
     refused = leaving_nothing(arguments.out, *BEFORE_TRAINING)
-    with refused, tracked_trial(protocol, arguments), chatter_to(arguments.out / "log.txt"):
+    with refused, tracked_trial(asked), chatter_to(arguments.out / "log.txt"):
         from twinbench.detection.trial import measure
 
-        result = measure(Asked.of(protocol, arguments), read_options(Options, arguments))
+        result = measure(asked, read_options(Options, arguments))
     if result:
         print(result.line)
     return 0

@@ -38,6 +38,7 @@ class Asked:
     workers: int | None = None  # None: what suits the machine
     convention: Any = None  # of the backbone's input; None: what is known of it
     layout: str | None = None  # which backbone of a file that holds several
+    track: tuple[str, ...] = ()  # trackers that are shown the trial's numbers
 
     @classmethod
     def of(cls, protocol: Protocol, arguments: argparse.Namespace) -> "Asked":
@@ -123,9 +124,10 @@ def options_of(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     return options(**given)
 
 
-def tracked_trial(protocol: Protocol, arguments: argparse.Namespace) -> AbstractContextManager[None]:
-    """Return the block in which a trial is shown to the trackers that its command line names."""
-    told = {name: getattr(arguments, name) for name in ("backbone", "data", "method", "seed")}
+def tracked_trial(asked: Asked) -> AbstractContextManager[None]:
+    """Return the block in which a trial is shown to its trackers."""
+    protocol = asked.protocol
+    backbone = asked.backbone if isinstance(asked.backbone, str) else type(asked.backbone).__name__
+    told = {"backbone": backbone, "data": asked.data, "method": asked.method, "seed": asked.seed}
     config = {"protocol": protocol.name, "fingerprint": protocol.fingerprint, **told, **dict(protocol.overrides)}
-    name = f"{arguments.method or arguments.backbone} {protocol.name} seed{arguments.seed}"
-    return tracked(arguments.track, arguments.out, name, config)
+    return tracked(asked.track, asked.out, f"{asked.method or backbone} {protocol.name} seed{asked.seed}", config)

@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import twinbench
@@ -200,3 +201,33 @@ def test_a_suite_passes_its_trackers_on(tmp_path):
     file.write_text(text.replace("wandb", "wandbb"))
     with pytest.raises(SuiteError, match="track: .*unknown tracker 'wandbb'. Did you mean 'wandb'"):
         read_suite(file)
+
+
+class Means(torch.nn.Module):
+    """The mean of each colour: a backbone of Python's own."""
+
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+@pytest.mark.parametrize("track", ["wandb,trackio", ["wandb", "trackio"]])
+def test_python_shows_a_trial_as_the_command_does(tmp_path, scenes, stand_in, track):
+    wandb, trackio = stand_in("wandb"), stand_in("trackio")
+    data = str(scenes / "imagenet")
+    result = twinbench.evaluate(
+        Means(), "demo-imagenet-knn", data, tmp_path, seed=3, device="cpu", workers=0, track=track, partial=True
+    )
+    ((_, _, init),) = wandb.named("init")
+    assert init["name"] == "Means demo-imagenet-knn seed3"
+    assert init["config"]["backbone"] == "Means"
+    assert init["config"]["data"] == data
+    shown = {f"result/{name}": value for name, value in result.metrics.items()}
+    assert wandb.named("log")[-1][1] == (shown,)
+    assert trackio.named("log")[-1][1] == (shown,)
+
+
+def test_python_refuses_an_unknown_tracker_before_anything_is_written(tmp_path, scenes):
+    out = tmp_path / "out"
+    with pytest.raises(TrackError, match="--track wandbb: unknown tracker 'wandbb'. Did you mean 'wandb'"):
+        twinbench.evaluate("random", "demo-imagenet-knn", scenes / "imagenet", out, track="wandbb")
+    assert not out.exists()

@@ -1,6 +1,6 @@
 """`twinbench.evaluate`: one trial from Python, by the same code and into the same result.json as the command."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ def evaluate(
     layout: str | None = None,
     device: str = "auto",
     workers: int | None = None,
+    track: str | Sequence[str] = (),
     **options: Any,
 ) -> "Result":
     """Measure one protocol on one backbone, write OUT/result.json and return it; a finished trial is not run again.
@@ -42,12 +43,17 @@ def evaluate(
     that maps normalised images (N, 3, H, W) to features (N, F). `convention` is that of its input: mean and std, or a
     name such as `imagenet` (the default of a module) or `unit`; `layout` says which backbone of a file that holds
     several, as --input and --layout do. `protocol` is a name, `RECIPE@DATA`, or a Protocol; `settings`
-    change its recipe as --set does. `options` are further ones of the command, `partial=True` for example. Mistakes
+    change its recipe as --set does. `track` names trackers that are shown its numbers, as --track does:
+    "tensorboard,wandb", or a list. `options` are further ones of the command, `partial=True` for example. Mistakes
     raise a UserError whose message is the command's one line.
     """
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.with_settings(settings or {})
     source = str(backbone) if isinstance(backbone, Path) else backbone
-    make_asked = resolved("report.asked:Asked")
-    asked = make_asked(chosen, source, str(data), Path(out), method, seed, device, workers, convention, layout)
-    return resolved(EVALUATORS[chosen.room])(asked, options)
+    make_asked, tracked_trial = resolved("report.asked:Asked"), resolved("report.asked:tracked_trial")
+    trackers = resolved("runtime.tracking:parse_trackers")(track if isinstance(track, str) else ",".join(track))
+    asked = make_asked(
+        chosen, source, str(data), Path(out), method, seed, device, workers, convention, layout, trackers
+    )
+    with tracked_trial(asked):
+        return resolved(EVALUATORS[chosen.room])(asked, options)
