@@ -164,6 +164,7 @@ PROTOCOLS = (
         DINOV3,
         ON_REPORTED,
         "DINOv3",
+        published_as="imagenet_linear_dinov3",
     ),
     on_imagenet(
         "imagenet-linear-dinov3-heldout",

@@ -117,3 +117,65 @@ def test_hummingbirds_table_stands_by_size_beside_the_metric_that_it_counts():
 def test_capis_k_nn_stands_beside_its_grid():
     found = {entry.method: entry.value for entry in published_for(PROTOCOLS["ade20k-knn-capi"])}
     assert list(found.values()) == [35.2, 32.1, 29.7, 29.2]
+
+
+# README.md of google-research/simclr at 383d414: fine-tuned on 1 % and on 10 %, linear
+SIMCLR_V2 = {
+    "ResNet-50": (57.9, 68.4, 71.7),
+    "ResNet-50 SK": (64.5, 72.1, 74.6),
+    "ResNet-50 2x": (66.3, 73.9, 75.6),
+    "ResNet-50 2x SK": (70.6, 77.0, 77.7),
+    "ResNet-101": (62.1, 71.4, 73.6),
+    "ResNet-101 SK": (68.3, 75.1, 76.3),
+    "ResNet-101 2x": (69.1, 75.8, 77.0),
+    "ResNet-101 2x SK": (73.2, 78.8, 79.0),
+    "ResNet-152": (64.0, 73.0, 74.5),
+    "ResNet-152 SK": (70.0, 76.5, 77.2),
+    "ResNet-152 2x": (70.2, 76.6, 77.4),
+    "ResNet-152 2x SK": (74.2, 79.4, 79.4),
+    "ResNet-152 3x SK": (74.9, 80.1, 79.8),
+}
+
+
+def test_simclrs_released_networks_have_the_three_numbers_of_its_readme():
+    found: dict[str, list[float]] = {}
+    for task in ("imagenet_semi_1pct", "imagenet_semi_10pct", "imagenet_linear"):
+        for entry in of("google-research/simclr", task):
+            if entry.method.startswith("SimCLRv2 "):
+                found.setdefault(entry.method.removeprefix("SimCLRv2 "), []).append(entry.value)
+    assert {method: tuple(values) for method, values in found.items()} == SIMCLR_V2
+    first = {e.method: e.value for e in of("google-research/simclr", "imagenet_linear") if "v1" in e.note}
+    assert first == {"SimCLR": 69.1, "SimCLR ResNet-50 2x": 74.2, "SimCLR ResNet-50 4x": 76.6}
+
+
+def test_simclrs_fine_tuned_numbers_say_that_their_recipe_is_another():
+    rows = of("google-research/simclr", "imagenet_semi_1pct") + of("google-research/simclr", "imagenet_semi_10pct")
+    assert len(rows) == 2 * len(SIMCLR_V2)
+    assert all("first layer of the projection head" in entry.note for entry in rows)
+
+
+def test_dinov3s_two_numbers_stand_by_its_own_scripts():
+    """Its model card has only numbers that no protocol here measures."""
+    found = [
+        (entry.task, entry.metric, entry.value) for entry in published() if entry.paper == "facebookresearch/dinov3"
+    ]
+    assert found == [("imagenet_knn_dinov2", "top1-k20", 82.0), ("imagenet_linear_dinov3", "top1", 83.5)]
+
+
+# results/*.csv of pytorch-image-models at aa4b5850, top-1: ImageNet's val, V2, ReaL, A, R, Sketch
+TIMM = {
+    "resnet18.tv_in1k": (69.752, 57.35, 77.291, 1.12, 33.023, 20.238),
+    "resnet152.tv_in1k": (78.33, 67.04, 84.815, 6.053, 41.34, 28.55),
+    "resnet50.fb_swsl_ig1b_ft_in1k": (81.146, 71.67, 86.805, 29.76, 68.38, 49.516),
+}
+
+
+@pytest.mark.parametrize("method", TIMM)
+def test_timms_classifiers_have_their_row_of_each_table(method):
+    sets = ("imagenet", "imagenet-v2", "imagenet-real", "imagenet-a", "imagenet-r", "imagenet-sketch")
+    rows = {
+        entry.task.removeprefix("robust_released_"): entry.value
+        for entry in published()
+        if entry.method == method and entry.metric == "top1"
+    }
+    assert tuple(rows[name] for name in sets) == TIMM[method]
