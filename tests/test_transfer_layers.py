@@ -47,11 +47,6 @@ VISSL_POOLS = [  # kernel, stride, padding, side of the map at 224 px, channels,
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def backbone(splits):
     """A narrow ResNet-50 with the running statistics of the images, without which random features explode."""

@@ -31,11 +31,6 @@ V2 = replace(large.IMAGENET_V2, name="made-v2", classes=12, images=(0, 24))
 C = replace(large.IMAGENET_C, name="made-c", classes=12, images=(0, 120))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("world"))
@@ -44,7 +39,6 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(world, tmp_path_factory):
     """The finished trial of a linear probe on the made-up ImageNet: its folder and its result."""
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trial")
     result = evaluated(world, "imagenet-linear@made-up", "imagenet", out, TRAINED)
     return out, result
