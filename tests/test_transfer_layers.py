@@ -22,8 +22,8 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import SettingError
+from twinbench.protocols.kinds.augmentation import Augmentation
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.protocols.layers import MMSL_IMAGENET, VISSL_LAYERS
 from twinbench.protocols.published import published_for
 from twinbench.transfer.classifier import Classifier
