@@ -32,8 +32,8 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.finetuning import FineTuningRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe
 from twinbench.protocols.kinds.tested import HeadTestRecipe
 from twinbench.transfer import tested, transforms
 from twinbench.transfer.heads import ManyProbes

@@ -28,9 +28,9 @@ from twinbench.pretrain.meter import Meter
 from twinbench.pretrain.model import BarlowTwins
 from twinbench.pretrain.monitor import Monitor
 from twinbench.pretrain.objectives import objective
+from twinbench.pretrain.optimizer import build_optimizer, set_rates
 from twinbench.pretrain.options import Options
 from twinbench.pretrain.record import NAME, Record
-from twinbench.pretrain.schedule import learning_rate
 from twinbench.pretrain.start import BACKBONE, CHECKPOINT, record_of, settle_start
 from twinbench.protocols.pretraining import PretrainRecipe
 from twinbench.report import provenance
@@ -38,7 +38,6 @@ from twinbench.report.trial import leaving_nothing
 from twinbench.runtime.batchnorm import synchronize
 from twinbench.runtime.determinism import deterministic, fastest_kernels
 from twinbench.runtime.distributed import from_main, meet, require_equal
-from twinbench.runtime.lars import LARS
 from twinbench.runtime.precision import TrainingPrecision, network_precision, resolve_precision
 from twinbench.runtime.process import Process, loader_workers, process_group
 from twinbench.runtime.progress import JsonLog, bar
@@ -283,25 +282,3 @@ class Run:
             more = {"processes": self.process.world, **self.precision.state()}
             state.save(self.path, self.plan, self.record, self.step, self.model, self.optimizer, more)
         self.saved_step = self.step
-
-
-def set_rates(optimizer: torch.optim.Optimizer, plan: Plan, step: int) -> None:
-    """Give both groups their learning rates at `step`."""
-    recipe = plan.recipe
-    for group, base in zip(optimizer.param_groups, (recipe.lr_weights, recipe.lr_biases), strict=True):
-        group["lr"] = learning_rate(
-            step,
-            steps_per_epoch=plan.steps_per_epoch,
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            base=base,
-            warmup_epochs=recipe.warmup_epochs,
-        )
-
-
-def build_optimizer(model: nn.Module, recipe: PretrainRecipe) -> LARS:
-    """Return LARS over two groups with rates of their own: weights, then biases and batch norm."""
-    weights = [p for p in model.parameters() if p.ndim != 1]
-    others = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": weights}, {"params": others}]
-    return LARS(groups, 0.0, recipe.weight_decay, recipe.momentum, recipe.trust)

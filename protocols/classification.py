@@ -10,8 +10,10 @@ from dataclasses import replace
 from twinbench.protocols import layers, svm
 from twinbench.protocols.datasets import CIFAR10, IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205, DataSet
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.protocols.kinds.finetuning import FineTuningRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, ProbeRecipe, SgdRecipe
+from twinbench.protocols.kinds.probes import ProbeRecipe
+from twinbench.protocols.kinds.sgd import SgdRecipe
 from twinbench.protocols.schema import Protocol
 
 CENTER_CROP = ImageTransform(resize=256, crop=224, shape="center-crop")  # BT code: Resize(256); B.1: 256 x 256

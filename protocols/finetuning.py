@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from twinbench.protocols.classification import CENTER_CROP, LAST_EPOCH
 from twinbench.protocols.datasets import IMAGENET
-from twinbench.protocols.kinds.sgd import FineTuningRecipe
+from twinbench.protocols.kinds.finetuning import FineTuningRecipe
 from twinbench.protocols.schema import Protocol
 
 LIGHTLY = FineTuningRecipe(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from twinbench.protocols.datasets import IMAGENET, PLACES205, DataSet
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.sgd import LayerProbeRecipe
+from twinbench.protocols.kinds.probes import LayerProbeRecipe
 from twinbench.protocols.schema import Protocol
 
 LAST_EPOCH = "nothing: the last epoch is reported"

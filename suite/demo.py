@@ -21,8 +21,9 @@ import yaml
 
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import replacing
-from twinbench.suite.command import positive, run_locally
+from twinbench.suite.command import positive
 from twinbench.suite.graph import build_jobs
+from twinbench.suite.start import run_locally
 from twinbench.suite.suite import Suite, SuiteError, read_suite
 
 SUITE: dict[str, Any] = {

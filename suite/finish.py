@@ -1,6 +1,7 @@
 """The end of a suite: its results as one table, in its root, in every format people ask for."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,10 +15,11 @@ from twinbench.report.result import ResultError
 from twinbench.report.table import Table, build
 from twinbench.suite import record as records
 from twinbench.suite.job import Job, tabled
-from twinbench.suite.measured import whole_result
+from twinbench.suite.launcher import cluster_launcher
+from twinbench.suite.measured import whole_result, whole_results
 from twinbench.suite.record import Record
-from twinbench.suite.standing import Standing
-from twinbench.suite.status import JobStatus
+from twinbench.suite.standing import Standing, count_causes
+from twinbench.suite.status import UNEXPLAINED, JobStatus, suite_status
 from twinbench.suite.suite import Suite
 
 FILES = {"text": "report.txt", "markdown": "report.md", "csv": "report.csv", "html": "report.html"}
@@ -108,3 +110,19 @@ def _log(report: Job, text: str) -> None:
 def report_of(jobs: Sequence[Job]) -> Job:
     """Return the job of a suite that writes the table."""
     return next(job for job in jobs if job.kind == "report")
+
+
+@whole_results()
+def print_report(suite: Suite, jobs: Sequence[Job]) -> int:
+    """Write down why trials are missing, then the table, and print where."""
+    # what a watcher saw some seconds ago may be older than the last job's end
+    statuses, _ = suite_status(suite, jobs, fresh=True)
+    if any(status.reason.endswith(UNEXPLAINED) for status in statuses):
+        time.sleep(cluster_launcher().lag_seconds)
+        statuses, _ = suite_status(suite, jobs, fresh=True)
+    settle(statuses)
+    stale = [status.causes for status in statuses if status.state == "stale"]
+    if stale:
+        print(f"{suite.name}: {len(stale)} stale jobs stay out of the table ({count_causes(stale)})", file=sys.stderr)
+    print("\n".join(map(str, write_reports(suite, jobs))))
+    return 0

@@ -12,11 +12,6 @@ from twinbench.convert.opening import open_backbone
 from twinbench.convert.released import released_classifier
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def made(library, name, **options):
     """A library's model whose tensors look trained."""
     with torch.random.fork_rng():

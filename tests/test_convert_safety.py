@@ -327,7 +327,6 @@ BOMBER = """
 import pathlib, resource, sys, time
 import torch
 from twinbench.convert import CheckpointError, load_backbone
-torch.set_num_threads(1)
 
 def peak_kb():
     # getrusage's peak would begin with that of the process that started this one

@@ -23,11 +23,6 @@ BLOCKS = {"embed_dim": WIDTH, "depth": 3, "num_heads": 2}
 EXACT = {"rtol": 0, "atol": 1e-5}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from twinbench.convert.opening import open_backbone
 from twinbench.data.archives.members import indexed
@@ -407,7 +406,6 @@ def in_samples(root: Path, folder: Path) -> str:
 @pytest.mark.parametrize("packed", [in_tar, in_zip, in_samples], ids=lambda packed: packed.__name__)
 def test_features_are_those_of_the_folder(packed: Callable[..., str], scenes: Path, tmp_path: Path) -> None:
     """Bit by bit, read by two processes."""
-    torch.set_num_threads(1)
     sources = Source.of(packed(tree_of(scenes), tmp_path)), Source.of(str(tree_of(scenes)))
     pooled = Features(ImageTransform(resize=48, crop=40, shape="center-crop"), "gap", "fp32")
     backbone = open_backbone("random", 0.125)

@@ -140,7 +140,6 @@ def data(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.
 
 
 def features_of(images: LabelledImages) -> np.ndarray:
-    torch.set_num_threads(1)
     return extract(open_backbone("random", 0.125), images.paths, POOLED, workers=2)
 
 

@@ -84,7 +84,6 @@ def exit_codes(world, folder, work):
         port = str(free.getsockname()[1])
 
     def child(rank):
-        torch.set_num_threads(1)
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
         process = Process(rank, world, rank)
         with process_group(process):

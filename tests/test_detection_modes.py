@@ -17,14 +17,6 @@ SMALL = {"iterations": 1, "batch_size": 4, "rois_per_image": 8, "rpn_post_nms_te
 SMALL |= {"min_size_train": 64, "min_size_test": 64}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def asked(scenes, tmp_path):
     protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL)

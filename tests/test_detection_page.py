@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import twinbench
 
@@ -34,12 +33,9 @@ def rows(heading):
 def folder(tmp_path_factory):
     """A folder in which the page's lines ran."""
     folder = tmp_path_factory.mktemp("page")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     with contextlib.chdir(folder):
         for line in block("sh").splitlines():
             assert twinbench.main(shlex.split(line)[1:]) == 0, line
-    torch.set_num_threads(before)
     return folder
 
 

@@ -51,7 +51,6 @@ def trial(data, out, ends_at, number, settings):
 
     SimpleTrainer.run_step = step_or_die
     work.draw_predictions = partial(draw_predictions, images=1)
-    torch.set_num_threads(1)
     protocol = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings)
     if data.name == "masks":
         protocol = find_protocol("demo-voc12aug-fcn-20k").with_settings(SEGMENTER | settings)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from detectron2.config import get_cfg
 from detectron2.engine import DefaultPredictor
 from PIL import Image, ImageOps
@@ -24,14 +23,6 @@ from twinbench.report.asked import Asked
 SMALL = {"iterations": 12, "steps": "10", "warmup_iterations": 2, "lr": 0.02, "batch_size": 2, "rois_per_image": 8}
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "anchor_sizes": "16,32", "rpn_post_nms_test": 8}
 ALL = ("--threshold", "0.01", "--device", "cpu")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -24,14 +24,6 @@ SMALL |= {"batch_size": 2, "iterations": 5, "steps": "4", "warmup_iterations": 2
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 0}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def config():
     recipe = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL).recipe

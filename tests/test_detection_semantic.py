@@ -30,14 +30,6 @@ WIDTH = 0.125
 FCN, CITY, BYOL = (find_protocol(name).recipe for name in ("voc12aug-fcn-20k", "cityscapes-fcn-40k", "voc12-fcn-byol"))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def config_of(recipe=FCN, classes=5, width=WIDTH, convention=IMAGENET, **changes):
     slim = {"head_channels": 16, "aux_channels": 8, "crop": 64, "norm": "BN"} | changes
     return segmenter_config(dataclasses.replace(recipe, **slim), classes=classes, width=width, convention=convention)

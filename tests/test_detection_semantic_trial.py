@@ -33,14 +33,6 @@ SMALL = {"batch_size": 4, "iterations": 60, "lr": 0.05, "long_side": 128, "short
 SMALL |= {"head_channels": 16, "aux_channels": 8, "distortion": "false"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory):
     return make_voc(tmp_path_factory.mktemp("pixels"))

@@ -37,14 +37,6 @@ SMALL = {"batch_size": 4, "iterations": 3, "steps": "2", "warmup_iterations": 1,
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 0, "rpn_post_nms_test": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def records(scenes):
     return open_data(find_protocol("demo-voc0712-frcnn-c4"), scenes / "VOCdevkit").train

@@ -34,14 +34,6 @@ SMALL = {"batch_size": 2, "iterations": 7, "steps": "5", "warmup_iterations": 2,
 SMALL |= {"min_size_train": 64, "min_size_test": 64, "precise_bn_iterations": 2, "rpn_post_nms_test": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(**settings):
     recipe = find_protocol("demo-voc0712-frcnn-c4").with_settings(SMALL | settings).recipe
     return detectron2_config(recipe, classes=10, width=WIDTH, convention=IMAGENET)

@@ -100,14 +100,6 @@ def wanted(name, data, out, **settings):
     return Asked(protocol, "random", data, out, method="ours", device="cpu", workers=0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def one_picture(monkeypatch):
     """Twelve take as long as all else in a trial of one iteration."""

@@ -40,14 +40,6 @@ SMALL |= {"rpn_post_nms_test": 4, "min_size_train": 64, "min_size_test": 64, "pr
 BATCH_NORMS = "timm:regnety_002"  # 184 tensors; its norms compute the activation, too
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     """What stands on the networks is not what these tests are of."""
@@ -306,7 +298,6 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
-torch.set_num_threads(1)
 cfg = get_cfg()
 {room}
 cfg.merge_from_file("config.yaml")

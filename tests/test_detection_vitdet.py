@@ -31,14 +31,6 @@ ROOT = Path(__file__).parent.parent
 TINY = "timm:vit_tiny_patch16_224"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def backbone():
     """A ViT-Ti/16 whose tensors are all drawn anew: fresh biases are zero, and would hide a wrong one."""
@@ -252,7 +244,6 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
-torch.set_num_threads(1)
 cfg = get_cfg()
 add_trunk_config(cfg)
 cfg.merge_from_file("config.yaml")

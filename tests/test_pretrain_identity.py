@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import twinbench
@@ -24,12 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"width": 0.0625, "epochs": 2, "batch_size": 8, "projector": "16,16", "crop": 16, "precision": "fp32"}
 TINY = ["--recipe", "demo", "--device", "cpu", "--workers", "0", "--log-steps", "1"]
 TINY += [f"--set={name}={value}" for name, value in SETTINGS.items()]
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="module")

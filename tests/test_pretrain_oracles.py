@@ -17,8 +17,9 @@ from torch.utils.data import DistributedSampler
 from twinbench.pretrain import augment
 from twinbench.pretrain.images import Plan, Views, views_from_memory
 from twinbench.pretrain.model import BarlowTwins
+from twinbench.pretrain.optimizer import build_optimizer, set_rates
 from twinbench.pretrain.record import Record
-from twinbench.pretrain.train import Options, Run, build_optimizer, set_rates
+from twinbench.pretrain.train import Options, Run
 from twinbench.protocols.identity import FRESH, Identity
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.runtime.process import Process, ProcessError

@@ -60,12 +60,6 @@ def compute_part(folder: Path, rank: int, world: int, given: dict[str, Tensor], 
     dist.destroy_process_group()
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 @pytest.mark.parametrize("world", [2, 3])
 def test_loss_and_batch_norm_of_the_global_batch(world: int, tmp_path: Path) -> None:
     """Against one process that sees all images, in float64."""

@@ -29,12 +29,6 @@ TINY = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--workers
 TINY += [f"--set={pair}" for pair in ("width=0.0625", "epochs=2", "batch_size=8", "projector=16,16", "crop=16")]
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def make_images(root: Path, *, sizes: tuple[tuple[int, int], ...] = ((24, 24),)) -> Path:
     """Write 24 images of two classes, cycling through `sizes`."""
     random = np.random.default_rng(0)

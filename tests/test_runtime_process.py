@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from twinbench.runtime.process import Process, ProcessError, current_process, loader_workers
 from twinbench.runtime.progress import JsonLog, bar, read_log
@@ -162,3 +163,8 @@ def test_log_lines_survive_a_half_written_one(tmp_path):
 def test_bar_is_silent_without_a_terminal(capsys):
     assert list(bar(range(3), what="work")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_tests_compute_on_one_thread():
+    """By what conftest.py says before torch is there: two threads wait for each other on work so small."""
+    assert torch.get_num_threads() == 1

@@ -27,7 +27,6 @@ Work = Callable[[Process], None]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     monkeypatch.setattr(watch, "GRACE", 1.0)
     monkeypatch.setattr(watch, "SIGNAL", 0.2)
 

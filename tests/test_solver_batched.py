@@ -22,11 +22,6 @@ from twinbench.transfer.svm import evaluate_svm
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def rows(count, features, seed):
     """Return unit rows with a decaying spectrum and a common direction, as pooled features have."""
     draw = np.random.default_rng(seed)

@@ -1,7 +1,6 @@
 """A suite trains a head once and tests it in further columns: what waits for what, and what is refused."""
 
 import pytest
-import torch
 import yaml
 
 from tests.robust_world import MODEL, SHOWN, TRAINED, make_world
@@ -153,7 +152,6 @@ def test_other_training_images_of_the_head_are_other_data(tmp_path, write):
 
 def test_a_suite_trains_a_head_and_tests_it(tmp_path, write):
     """With real trials: the identities that the suite expects are those that the workers write, so all is done."""
-    torch.set_num_threads(1)
     world = make_world(tmp_path / "world")
     data = {"made-up": str(world.root / "imagenet"), "sibling": str(world.root / "a")}
     methods = {"vit": {"checkpoint": f"timm:{MODEL}={world.root / 'vit.pth'}"}}

@@ -43,11 +43,6 @@ JEPAS = replace(JEPA, **SMALL, rates=(0.005,), decays=(10.0,), clip=0.2)
 EACH = {"ep": LARS, "aim": AIMS, "capi": GRID, "jepa": JEPAS}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def vit():
     """A transformer of four blocks, as initialised."""
@@ -434,7 +429,6 @@ def test_a_killed_probe_ends_with_the_same_numbers(vit, splits, tmp_path, monkey
 
 def train(folder, out):
     """Train each probe in this process of a group; the last batch of eleven images leaves the second one image."""
-    torch.set_num_threads(1)
     process, backbone = current_process("cpu"), small_vit(depth=4)
     split = split_of(folder, range(11))
     with process_group(process):

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from twinbench.convert.convention import IMAGENET_BGR
@@ -34,7 +33,6 @@ FORK = multiprocessing.get_context("fork")  # a child has what a test has patche
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    torch.set_num_threads(1)
     monkeypatch.setattr(cache, "CPU_BLOCK", 3)
     monkeypatch.setattr(cache, "POLL", 0.01)
 
@@ -68,7 +66,6 @@ def caches(backbone, tmp_path_factory):
     """Return the folder of a cache with whole features, and that of one with their blocks, of three images each."""
     root = tmp_path_factory.mktemp("caches")
     paths = images(root / "images")
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "CPU_BLOCK", 3)
         cached(root / "whole", backbone, paths)

@@ -28,11 +28,6 @@ from twinbench.transfer.probe import Probe
 FORK = multiprocessing.get_context("fork")  # a child has what a test has patched
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory):
     """Ten classes of four training and two validation images, a brightness each, with a 1 % list."""

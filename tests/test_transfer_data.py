@@ -21,11 +21,6 @@ from twinbench.transfer.svm import SvmError, choose_solver
 LOW_SHOT = PROTOCOLS["demo-voc07-svm-lowshot"].recipe
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Ten classes of four training images and one of val, PNG, in class folders."""

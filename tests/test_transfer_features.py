@@ -29,11 +29,6 @@ POOLED = Features(CROP, "gap", "fp32")
 SQUASH = ImageTransform(resize=48, crop=40, shape="squash")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return open_backbone("random", 0.125)

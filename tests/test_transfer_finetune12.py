@@ -46,11 +46,6 @@ SMALL = {"transform.resize": 40, "transform.crop": 32, "batch_size": 16, "steps"
 GRID = {**SMALL, "lrs": "0.01,0.1", "weight_decays": "0,0.001"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return open_backbone("random", 0.125)

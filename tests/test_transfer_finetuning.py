@@ -55,11 +55,6 @@ PLAIN = replace(  # MAE's, but for what is drawn
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return open_backbone(VIT)
@@ -546,7 +541,6 @@ TOGETHER = {
 
 def train_all(folder, out):
     """Run all of these in one process of a group."""
-    torch.set_num_threads(1)
     process = current_process("cpu")
     backbone = slim_backbone()
     with process_group(process):

@@ -45,11 +45,6 @@ PLAIN = replace(  # DeiT's, but for what is drawn, with MAE's layer decay
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def theirs():
     """torchvision's own class, small: its smallest named model has 86 million parameters."""
     return vision_transformer.VisionTransformer(32, 16, BLOCKS, 3, WIDTH, 4 * WIDTH)

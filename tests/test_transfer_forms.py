@@ -20,11 +20,6 @@ SIDE = 64
 WIDTH = 192
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

@@ -44,11 +44,6 @@ HELD_OUT = replace(DINOV2_HELD_OUT, **SMALL, rates=(0.01, 0.1), held_out=0.25)
 ADAM = replace(CAPI, **SMALL, rates=(0.001, 0.01), decays=(0.01, 0.5), held_out=0.25)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def vit():
     """A transformer of four blocks, as initialised."""
@@ -426,7 +421,6 @@ def train(backbone, splits, out):
 @pytest.fixture(scope="module")
 def trained(vit, splits, tmp_path_factory):
     """Return the last checkpoint of each in one process and in two."""
-    torch.set_num_threads(1)
     outs = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     for world, out in enumerate(outs, start=1):
         launch(world, out, train, vit, splits, out)

@@ -26,11 +26,6 @@ EACH = {
 AS_SHOWN = SHOWN | {"transform.interpolation": "bicubic"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("world"))
@@ -48,7 +43,6 @@ def trial(world, tmp_path_factory):
 
     def run(name):
         if name not in done:
-            torch.set_num_threads(1)
             runs, original = [], heads.ManyProbes
 
             class Kept(original):

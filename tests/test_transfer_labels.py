@@ -18,14 +18,15 @@ from twinbench.protocols.kinds.labels import Size
 from twinbench.protocols.labels import THIRTY
 from twinbench.protocols.published import published_for
 from twinbench.report.asked import Asked
+from twinbench.runtime.seeds import generator
 from twinbench.solver.softmax_reference import Lbfgs
 from twinbench.transfer import labels
+from twinbench.transfer.label_draws import CHOOSE, drawn, equally_many
 from twinbench.transfer.labels import (
     Finished,
     LabelsError,
     area,
     curves_of,
-    drawn,
     evaluate_labels,
     metrics_of,
     min_max,
@@ -135,7 +136,7 @@ def test_ssl_risks_draws_are_scaled_chosen_on_training_images_and_fitted_once():
     x, y = blobs()
     test_x, test_y = blobs(60, seed=1)
     size = Size(3, "class")
-    choosing = labels._equally_many(y, 60, labels.generator(0, labels.CHOOSE))
+    choosing = equally_many(y, 60, generator(0, CHOOSE))
     assert np.bincount(y[choosing]).tolist() == [20, 20, 20]
     rows = drawn(y, size, RISK, 0, 1)
     scaler = MinMaxScaler().fit(x[rows])

@@ -22,8 +22,8 @@ from twinbench.data.layouts import LabelledImages
 from twinbench.data.paths import file_list
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.house import SettingError
+from twinbench.protocols.kinds.augmentation import Augmentation
 from twinbench.protocols.kinds.base import ImageTransform
-from twinbench.protocols.kinds.sgd import Augmentation
 from twinbench.protocols.layers import MMSL_IMAGENET, VISSL_LAYERS
 from twinbench.protocols.published import published_for
 from twinbench.transfer.classifier import Classifier
@@ -45,11 +45,6 @@ VISSL_POOLS = [  # kernel, stride, padding, side of the map at 224 px, channels,
     ("res4", 8, 3, 0, 14, 1024, 9216),
     ("res5", 6, 1, 0, 7, 2048, 8192),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

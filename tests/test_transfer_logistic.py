@@ -12,15 +12,8 @@ from twinbench.data.errors import DataError
 from twinbench.protocols.catalogue import PROTOCOLS
 from twinbench.protocols.datasets import DATA_SETS, TWELVE
 from twinbench.solver.softmax_reference import Lbfgs
-from twinbench.transfer.logistic import (
-    Fits,
-    LogisticError,
-    as_lambda,
-    evaluate_logistic,
-    held_out,
-    logistic_solver,
-    search,
-)
+from twinbench.transfer.held_out import held_out
+from twinbench.transfer.logistic import Fits, LogisticError, as_lambda, evaluate_logistic, logistic_solver, search
 from twinbench.transfer.metrics import eleven_points, per_class_accuracy
 
 NOT_OFFICIAL = ["food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford-cars", "oxford-pets", "caltech101"]

@@ -33,11 +33,6 @@ CROP = ImageTransform(resize=64, crop=64, shape="center-crop")
 POOLED = Features(CROP, "gap", "fp32")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     folder, draw, found = tmp_path_factory.mktemp("images"), np.random.default_rng(0), []

@@ -24,11 +24,6 @@ CLASSES, COST = 12, 3.0
 RECIPE = replace(INAT_SVM, cost=COST)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def exact_scores(x, y, z):
     """Return scikit-learn's scores (M, K) of rows z, solved to 1e-10."""
     x, z = (a / (np.linalg.norm(np.float64(a), axis=1, keepdims=True) + 1e-5) for a in (x, z))
@@ -181,7 +176,6 @@ from twinbench.transfer import one_vs_rest
 from twinbench.solver.batched import Batched
 def status(field): return int(open("/proc/self/status").read().split(field + ":")[1].split()[0]) * 1024
 rows, test_rows, features, classes, size = map(int, sys.argv[1:])
-torch.set_num_threads(1)
 one_vs_rest.BUDGET = size * rows
 x = numpy.random.default_rng(0).standard_normal((rows + test_rows, features), dtype=numpy.float32)
 y = numpy.arange(len(x)) % classes

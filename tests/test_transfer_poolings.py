@@ -21,11 +21,6 @@ from twinbench.transfer.poolings import (
 IMAGES, TOKENS, WIDTH = 2, 5, 128
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def drawn(*shape, seed=0, scale=1.0):
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

@@ -38,11 +38,6 @@ LINEAR = replace(BT_LINEAR, transform=TINY, epochs=3, batch_size=8)
 TUNE = replace(BT_SEMI, transform=TINY, epochs=3, batch_size=8, norm_groups=1)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def backbone():
     return open_backbone("random", 0.125)

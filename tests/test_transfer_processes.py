@@ -50,7 +50,6 @@ PROBES = list(RECIPES)
 
 def train(folder, out, saves, *names):
     """Run probes by name in one process of a group, and die after so many checkpoints, one after each step; 0: never"""
-    torch.set_num_threads(1)
     if saves:
         probes.SAVE_SECONDS, save, left = -1, Probe._save, iter(range(saves - 1))
         Probe._save = lambda self: (save(self), next(left))

@@ -22,17 +22,13 @@ from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.tested import head_label
 from twinbench.transfer import robust
 from twinbench.transfer.class_maps import ClassMapError, outputs_of
+from twinbench.transfer.features import feature_loader
 from twinbench.transfer.kept_heads import FILE, HeadError, read_head
 from twinbench.transfer.robust import HeadTest, RobustError, judged, mean_corruption_error
 
 REAL = replace(large.IMAGENET_REAL, name="made-real", classes=12, images=(0, 0))
 V2 = replace(large.IMAGENET_V2, name="made-v2", classes=12, images=(0, 24))
 C = replace(large.IMAGENET_C, name="made-c", classes=12, images=(0, 120))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,6 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(world, tmp_path_factory):
     """The finished trial of a linear probe on the made-up ImageNet: its folder and its result."""
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trial")
     result = evaluated(world, "imagenet-linear@made-up", "imagenet", out, TRAINED)
     return out, result
@@ -423,21 +418,31 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(robust, "SAVE_SECONDS", -1)
 
 
+def test_loaders_begin_once_for_all_blocks(world, trained, small_blocks, monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(robust, "feature_loader", lambda *given: begun.append(given) or feature_loader(*given))
+    probed(world, trained, V2, "v2", tmp_path / "out", "calibration-linear")
+    [given] = begun
+    assert [list(batch) for batch in given[-1]] == [[*range(start, min(start + 7, 24))] for start in range(0, 24, 7)]
+
+
 def test_a_test_that_was_killed_goes_on_to_the_same_numbers(world, trained, small_blocks, monkeypatch, tmp_path):
     whole = probed(world, trained, V2, "v2", tmp_path / "whole", "calibration-linear")
     judge, count = HeadTest._judge, iter(range(100))
 
-    def killed(self, start):
+    def killed(self, start, scored):
         if next(count) == 2:
             raise KeyboardInterrupt
-        judge(self, start)
+        judge(self, start, scored)
 
     with monkeypatch.context() as patch:
         patch.setattr(HeadTest, "_judge", killed)
         with pytest.raises(KeyboardInterrupt):
             probed(world, trained, V2, "v2", tmp_path / "out", "calibration-linear")
     starts = []
-    monkeypatch.setattr(HeadTest, "_judge", lambda self, start: starts.append(start) or judge(self, start))
+    monkeypatch.setattr(
+        HeadTest, "_judge", lambda self, start, scored: starts.append(start) or judge(self, start, scored)
+    )
     again = probed(world, trained, V2, "v2", tmp_path / "out", "calibration-linear")
     assert (again.metrics, starts) == (whole.metrics, [14, 21])
 

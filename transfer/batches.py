@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 from twinbench.runtime.process import Process, ProcessError
 from twinbench.runtime.seeds import draw_seed
 

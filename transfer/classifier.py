@@ -12,7 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from twinbench.convert.architectures.depth import layer_rates
 from twinbench.convert.architectures.trunk import Trunk
 from twinbench.protocols.kinds.base import Precision
-from twinbench.protocols.kinds.sgd import LAYERS, LayerHead, TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
+from twinbench.protocols.kinds.probes import LAYERS
+from twinbench.protocols.kinds.sgd import LayerHead
 from twinbench.runtime.batchnorm import GlobalBatchNorm, synchronize
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process

@@ -131,18 +131,26 @@ def _class_token(model: Trunk, tokens: Tokens) -> Tensor:
     return tokens.image
 
 
+def batches(places: Sequence[int], device: str) -> list[Sequence[int]]:
+    """Return places of images in the batches that a device takes."""
+    size = BATCH if device.startswith("cuda") else CPU_BATCH
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
 def feature_loader(
-    paths: Sequence[ImageFile], transform: ImageTransform, device: str, workers: int
+    paths: Sequence[ImageFile],
+    transform: ImageTransform,
+    device: str,
+    workers: int,
+    order: Sequence[Sequence[int]] | None = None,
 ) -> DataLoader[tuple[Tensor, int]]:
-    """Return batches of (uint8 images (B, 3, H, W), their places among `paths` (B,)), in order."""
-    dataset = ImageDataset(paths, evaluation_transform(transform))
-    on_gpu = device.startswith("cuda")
+    """Return batches of (uint8 images (B, 3, H, W), their places among `paths` (B,)): all, or those of `order`."""
     # The evaluation of a probe must outlive a scheduler's signal, which loader processes get, too.
     return DataLoader(
-        dataset,
-        BATCH if on_gpu else CPU_BATCH,
+        ImageDataset(paths, evaluation_transform(transform)),
+        batch_sampler=batches(range(len(paths)), device) if order is None else order,  # type: ignore[arg-type]
         num_workers=workers,
-        pin_memory=on_gpu,
+        pin_memory=device.startswith("cuda"),
         worker_init_fn=ignore_signals,
     )
 

@@ -12,7 +12,8 @@ import torch
 
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe
 from twinbench.solver.softmax_fit import Fit
-from twinbench.transfer.logistic import One, Solver, held_out, require_finite, search, torchs_order
+from twinbench.transfer.held_out import held_out, torchs_order
+from twinbench.transfer.logistic import One, Solver, require_finite, search
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from twinbench.convert.released import released_classifier
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
 from twinbench.protocols.kinds.base import ImageTransform, Precision
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 from twinbench.protocols.kinds.heads import Head as ManyHead
 from twinbench.protocols.kinds.heads import HeadsRecipe
-from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.tested import RELEASED, HeadTestRecipe, head_label
 from twinbench.protocols.schema import ProtocolError
 from twinbench.report.asked import Asked

@@ -1,8 +1,6 @@
 """Label efficiency: a logistic regression on ever more labels, drawn again and again, on features extracted once.
 
-A draw is a permutation of the training images. Of each class its first ones are taken: k of them, or a share. So a
-larger size of one draw holds the smaller, and what is compared along a curve differs by what was added. Every finished
-draw is a line of `OUT/log.jsonl`: a run that was killed goes on behind it, with the same numbers.
+Every finished draw is a line of `OUT/log.jsonl`: a run that was killed goes on behind it, with the same numbers.
 
 The area under a curve is the mean of the accuracy over the logarithm of the number of images,
 
@@ -26,11 +24,11 @@ from twinbench.protocols.kinds.labels import LabelsRecipe, Size
 from twinbench.runtime.progress import JsonLog, bar, read_log
 from twinbench.runtime.seeds import generator
 from twinbench.solver.softmax_fit import Fit
+from twinbench.transfer.label_draws import CHOOSE, drawn, equally_many, images_of
 from twinbench.transfer.logistic import One, Solver, logistic_solver, require_finite, search
 from twinbench.transfer.run import Fields, Run
 
 LOG = "log.jsonl"
-DRAW, CHOOSE = 1, 2  # what random numbers are for: draws by their number, and training images that choose
 Scores = dict[Size, "list[Draw]"]
 
 
@@ -88,52 +86,11 @@ def require_classes(targets: np.ndarray, classes: int, recipe: LabelsRecipe) -> 
     if counts.min() == 0:
         raise LabelsError(f"class {int(counts.argmin())} has 0 training images; expected at least 1: all there?")
     for size in recipe.sizes:
-        if size.of == "all" and recipe.share_of == "all" and int(len(targets) * size.value / 100 + ROUNDING) < classes:
+        if size.of == "all" and recipe.share_of == "all" and images_of(size, len(targets)) < classes:
             raise LabelsError(
                 f"{size.value:g} % of {len(targets)} training images are fewer than {classes} classes; expected an "
                 "image of each; use --set shares=PERCENT"
             )
-
-
-ROUNDING = 1e-9  # 1 % of 300 images are 3
-
-
-def drawn(targets: np.ndarray, size: Size, recipe: LabelsRecipe, seed: int, number: int) -> np.ndarray:
-    """Return the rows of a draw of class indices (N,), in the draw's order."""
-    draw = generator(seed, DRAW, number)
-    order = draw.permutation(len(targets))
-    counts = np.bincount(targets)
-    if size.of == "class":
-        wanted = np.full(len(counts), int(size.value))
-    elif recipe.share_of == "each-class":
-        wanted = np.maximum(1, np.floor(counts * size.value / 100 + 0.5).astype(np.int64))
-    else:
-        wanted = _equal_counts(int(len(targets) * size.value / 100 + ROUNDING), len(counts), draw)
-    return _first_of_each(targets, order, wanted)
-
-
-def _equally_many(targets: np.ndarray, images: int, draw: np.random.Generator) -> np.ndarray:
-    """Return the rows of so many images, equally many of each class."""
-    order = draw.permutation(len(targets))
-    return _first_of_each(targets, order, _equal_counts(images, len(np.bincount(targets)), draw))
-
-
-def _equal_counts(images: int, classes: int, draw: np.random.Generator) -> np.ndarray:
-    """Return how many images each class (K,) has: equally many, and one more for as many as are left over."""
-    each, more = divmod(images, classes)
-    wanted = np.full(classes, each)
-    wanted[draw.permutation(classes)[:more]] += 1
-    return wanted
-
-
-def _first_of_each(targets: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the rows of an `order` (N,) that are among the first `wanted` (K,) of their class; all of a smaller."""
-    labels = targets[order]
-    by_class = np.argsort(labels, kind="stable")
-    counts = np.bincount(labels)
-    place = np.empty(len(order), np.int64)  # of each row among those of its class
-    place[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[place < wanted[labels]]
 
 
 class Finished:
@@ -178,7 +135,7 @@ def evaluate_labels(
     finished = finished or Finished()
     choosing = None
     if recipe.chosen_on == "training":
-        choosing = _equally_many(train_y, len(test_y), generator(seed, CHOOSE))
+        choosing = equally_many(train_y, len(test_y), generator(seed, CHOOSE))
     task = One(classes, recipe, solver)
     heads = _Heads(train_x, train_y, test_x, test_y, task, recipe, metric, choosing)
     found: Scores = {size: [] for size in recipe.sizes}

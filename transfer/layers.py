@@ -11,7 +11,8 @@ from torch import Size, Tensor, nn
 from torch.nn import functional
 
 from twinbench.convert.architectures.trunk import Trunk
-from twinbench.protocols.kinds.sgd import STAGES, LayerHead
+from twinbench.protocols.kinds.probes import STAGES
+from twinbench.protocols.kinds.sgd import LayerHead
 from twinbench.transfer.features import FeatureError
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import derived_seed
 from twinbench.transfer.draws import seeded

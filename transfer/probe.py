@@ -24,7 +24,7 @@ from twinbench.convert import files
 from twinbench.convert.backbone import Backbone
 from twinbench.convert.inputs import Inputs
 from twinbench.data.layouts import LabelledImages
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 from twinbench.runtime.distributed import average_gradients, share_buffers
 from twinbench.runtime.loading import Pace
 from twinbench.runtime.precision import network_precision

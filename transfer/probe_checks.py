@@ -3,7 +3,7 @@
 import math
 
 from twinbench.protocols.house import UserError
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 
 
 class ProbeError(UserError):

@@ -8,7 +8,9 @@ Letters: N images, B of a block, K outputs, C those that count. Sources: timm's 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from twinbench.transfer.cache import BLOCK, CPU_BLOCK
 from twinbench.transfer.calibration import calibration_error, scaled_error
 from twinbench.transfer.class_maps import outputs_of
 from twinbench.transfer.classifier import OnTrunk
-from twinbench.transfer.features import feature_loader
+from twinbench.transfer.features import batches, feature_loader
 from twinbench.transfer.run import Fields, Run
 
 STATE = "tested.pth"
@@ -92,9 +94,13 @@ class HeadTest:
         self._restore()
         blocks = range(self.done, len(self.test.paths), self.block)
         saved = time.monotonic()
-        with bar(blocks, what="test", unit="block") as starts, Stopper(self.process.world, self.process.device) as stop:
+        with (
+            bar(blocks, what="test", unit="block") as starts,
+            Stopper(self.process.world, self.process.device) as stop,
+            closing(self._scored(blocks)) as scored,
+        ):
             for start in starts:
-                self._judge(start)
+                self._judge(start, scored)
                 if stop.agreed_now():
                     self._save()
                     meet(self.process)  # torchrun ends all when the first one leaves
@@ -104,34 +110,37 @@ class HeadTest:
                     saved = time.monotonic()
         return self.rows.numpy(), self.scores.numpy()
 
-    def _judge(self, start: int) -> None:
-        """Send a block of images through the network, each process its own part of it."""
+    def _batches(self, start: int) -> list[Sequence[int]]:
+        """Return this process's part of a block of images, in batches, none of which reaches into the next block."""
         end = min(start + self.block, len(self.rows))
-        mine = list(range(start + self.process.rank, end, self.process.world))
-        answers = torch.as_tensor(self.test.targets[mine])
+        return batches(range(start + self.process.rank, end, self.process.world), self.process.device)
+
+    def _judge(self, start: int, scored: Generator[tuple[Tensor, Tensor]]) -> None:
+        """Judge a block of images, each process its own part of it, by the next of all that is `scored`."""
+        end = min(start + self.block, len(self.rows))
         rows = torch.zeros(end - start, 3)
         scores = torch.zeros(end - start, self.scores.shape[1]) if self.recipe.folds else None
-        places = torch.as_tensor(mine) - start
-        for found, index in self._scored(mine):
-            rows[places[index]] = judged(found, answers[index])
+        for found, places in islice(scored, len(self._batches(start))):
+            rows[places - start] = judged(found, torch.as_tensor(self.test.targets[places.numpy()]))
             if scores is not None:
-                scores[places[index]] = found
+                scores[places - start] = found
         self.rows[start:end] = summed(rows, self.process)
         if scores is not None:
             self.scores[start:end] = summed(scores, self.process)
         self.done = end
 
-    def _scored(self, images: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield scores (B, C), float32, of some images, with their places among `images`."""
-        if not images:
-            return
-        paths = self.test.paths.select(images)
-        loader = feature_loader(paths, self.recipe.transform, self.process.device, self.workers)
-        for pixels, index in batches_of(loader):
+    def _scored(self, starts: Sequence[int]) -> Generator[tuple[Tensor, Tensor]]:
+        """Yield scores (B, C), float32, and the places (B,) of this process's images in the blocks at `starts`.
+
+        By loaders that begin once: each time costs a second, and a block takes half a minute.
+        """
+        order = [batch for start in starts for batch in self._batches(start)]
+        loader = feature_loader(self.test.paths, self.recipe.transform, self.process.device, self.workers, order)
+        for pixels, places in batches_of(loader):
             found = self.network(self.inputs(pixels)).float().cpu()[:, self.columns]
             if not found.isfinite().all():
                 raise RobustError("the classifier's scores are not finite; expected numbers: is its file damaged?")
-            yield found, index
+            yield found, places
 
     def _save(self) -> None:
         if self.process.is_main:

@@ -11,7 +11,7 @@
 
 import math
 
-from twinbench.protocols.kinds.sgd import TrainedRecipe
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 
 
 def cosine(done: float, total: float) -> float:

@@ -20,7 +20,7 @@ from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.text import read_json
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.progress import JsonLog, bar
-from twinbench.transfer.logistic import held_out
+from twinbench.transfer.held_out import held_out
 from twinbench.transfer.objectives import Objective, OneClass, SeveralClasses
 from twinbench.transfer.probe import STATE, Probe, ProbeOutcome
 from twinbench.transfer.probe_checks import DivergedError, ProbeError

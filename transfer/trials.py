@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from twinbench.data.samples import DRAWN, Samples, samples_sha256
+from twinbench.protocols.kinds.finetuning import TrainedRecipe
 from twinbench.protocols.kinds.knn import KnnRecipe
-from twinbench.protocols.kinds.sgd import TrainedRecipe
 from twinbench.protocols.kinds.svm import LowShotOneVsRestSvmRecipe, LowShotSvmRecipe, OneVsRestSvmRecipe, SvmRecipe
 from twinbench.transfer.kept_heads import keep_head
 from twinbench.transfer.knn import knn_accuracy

@@ -7,7 +7,8 @@ import numpy as np
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.transfer.episodes import evaluate_episodes, usable_classes
 from twinbench.transfer.few_shot import evaluate_few_shot
-from twinbench.transfer.logistic import evaluate_logistic, held_out, logistic_solver
+from twinbench.transfer.held_out import held_out
+from twinbench.transfer.logistic import evaluate_logistic, logistic_solver
 from twinbench.transfer.run import Fields, Run, spread
 from twinbench.transfer.sized import draw_sizes, evaluate_sized, rows_of
 

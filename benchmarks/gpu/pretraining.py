@@ -22,9 +22,10 @@ from benchmarks.loss import plain as plain_loss
 from benchmarks.views import photographs
 from twinbench.pretrain.images import Corrupt, Plan, Views, views_from_files
 from twinbench.pretrain.model import BarlowTwins
+from twinbench.pretrain.optimizer import build_optimizer, set_rates
 from twinbench.pretrain.options import Options
 from twinbench.pretrain.record import Record
-from twinbench.pretrain.train import Run, build_optimizer, set_rates
+from twinbench.pretrain.train import Run
 from twinbench.protocols.identity import FRESH, Identity
 from twinbench.protocols.pretraining import RECIPES, PretrainRecipe
 from twinbench.runtime.precision import Precision, network_precision

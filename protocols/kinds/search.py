@@ -6,9 +6,10 @@ from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import ImageTransform, Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.finetuning import FineTuningRecipe
 from twinbench.protocols.kinds.forms import Takes
 from twinbench.protocols.kinds.logistic import Draw, Ignored
-from twinbench.protocols.kinds.sgd import FineTuningRecipe, NormMomentum
+from twinbench.protocols.kinds.sgd import NormMomentum
 from twinbench.protocols.ranges import CHANCE, COSTS, COUNT, FROM_0, MOMENTUM
 
 DECAYS = FROM_0.of_each("different numbers of at least 0, for example 0,0.0001", different=True)
