@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     failed: list[str] = []
     for title, table in tables:
         text = render(table, arguments.format, arguments.title, to_file=to_file)
-        parts.append(f"{title}\n\n{text}" if title else text)
+        parts.append(f"{_heading(title, arguments.format)}\n\n{text}" if title else text)
         failed += failures(table, gates)
     answer = "\n".join(parts)
     if arguments.out is None:
@@ -117,6 +117,15 @@ def run(arguments: argparse.Namespace) -> int:
     for line in failed:
         print(f"twinbench report: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _heading(title: str, form: str) -> str:
+    """Return the title above one of several tables."""
+    if form == "latex":
+        from twinbench.report.latex import escape
+
+        return escape(title)
+    return title
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -72,6 +72,12 @@ def test_the_command_prints_the_skeleton_in_each_format(capsys):
     assert "no RESULTS given; expected" in capsys.readouterr().err
 
 
+def test_a_title_is_latex_where_the_tables_are(capsys):
+    """A bare % hid the rest of Table 2's title."""
+    assert twinbench.main(["report", "--paper", "--format", "latex"]) == 0
+    assert "\nTable 2: ImageNet with 1 \\% and 10 \\% of the labels\n" in capsys.readouterr().out
+
+
 # The paper's Tables 5 and 6, top-1 and top-5
 PRINTED = {
     LOSS: {
