@@ -162,14 +162,16 @@ def test_clips_resnet_as_timm_itself_reads_it(tmp_path: Path) -> None:
 # --- EfficientNet ---
 
 
-def test_efficientnet_lite_of_its_package_is_padded_as_tensorflow_does(tmp_path: Path) -> None:
-    original = moved(timm.create_model("tf_efficientnet_lite0", num_classes=0))
+@pytest.mark.parametrize("size", range(5))
+def test_efficientnet_lite_of_its_package_is_padded_as_tensorflow_does(size: int, tmp_path: Path) -> None:
+    model = f"efficientnet_lite{size}"
+    original = moved(timm.create_model(f"tf_{model}", num_classes=0))
     with torch.no_grad():
         expected = original(images())
     torch.save(original.state_dict(), tmp_path / "timm.pth")
-    with pytest.raises(CheckpointError, match=r"say which: timm:efficientnet_lite0=.* or timm:tf_efficientnet_lite0"):
+    with pytest.raises(CheckpointError, match=rf"say which: timm:{model}=.* or timm:tf_{model}"):
         open_backbone(tmp_path / "timm.pth")
-    places = ("1.0", "1.1", "2.0", "2.1", "3.0", "3.1", "3.2", "4.0", "4.1", "4.2", "5.0", "5.1", "5.2", "5.3", "6.0")
+    places = [f"{stage}.{block}" for stage, blocks in enumerate(original.blocks) for block in range(len(blocks))][1:]
     first = ((r"^conv_stem", "_conv_stem"), (r"^bn1", "_bn0"), (r"^bn2", "_bn1"), (r"^conv_head", "_conv_head"))
     block_0 = (
         (r"^blocks\.0\.0\.conv_dw", "_blocks.0._depthwise_conv"),
@@ -189,7 +191,7 @@ def test_efficientnet_lite_of_its_package_is_padded_as_tensorflow_does(tmp_path:
     named = renamed(original.state_dict(), *first, *block_0, *later) | head
     torch.save(named, tmp_path / "lite.pth")
     found = open_backbone(tmp_path / "lite.pth")
-    assert (found.architecture, found.convention) == ("timm:tf_efficientnet_lite0", HALF)
+    assert (found.architecture, found.convention) == (f"timm:tf_{model}", HALF)
     assert_gives(found, expected)
     classifier = released_classifier(str(tmp_path / "lite.pth"))
     assert torch.equal(classifier.weight, head["_fc.weight"])

@@ -109,17 +109,34 @@ def _torchvision() -> Iterator[Known]:
         yield Known(LibraryNetwork("torchvision", f"swin_v2_{size}"), {**landmarks, scale: (heads, 1, 1)})
 
 
+# Blocks of each stage of EfficientNet-Lite, by its number: EfficientNet-B0's times Google's depth coefficient, rounded
+# up, but for the first and the last stage (tensorflow/tpu efficientnet/lite/efficientnet_lite_builder.py).
+LITE_BLOCKS = {
+    0: (1, 2, 2, 3, 3, 4, 1),  # 1.0
+    1: (1, 3, 3, 4, 4, 5, 1),  # 1.1
+    2: (1, 3, 3, 4, 4, 5, 1),  # 1.2
+    3: (1, 3, 3, 5, 5, 6, 1),  # 1.4
+    4: (1, 4, 4, 6, 6, 8, 1),  # 1.8
+}
+
+
 def _efficientnets() -> Iterator[Known]:
-    """Yield EfficientNet-Lite0, padded as TensorFlow does or as PyTorch does, which no tensor tells."""
-    landmarks: dict[str, Sides | None] = {
-        "conv_stem.weight": (32, 3, 3, 3),
-        "conv_head.weight": (1280, 320, 1, 1),
-        "blocks.1.2.conv_pwl.weight": None,
-        "blocks.5.3.conv_pwl.weight": (192, 1152, 1, 1),
-        "blocks.0.0.se.conv_reduce.weight": None,  # EfficientNet-B0
-    }
-    yield Known(LibraryNetwork("timm", "tf_efficientnet_lite0"), landmarks, "tensorflow")
-    yield Known(LibraryNetwork("timm", "efficientnet_lite0"), landmarks, "pytorch")
+    """Yield the EfficientNet-Lites, padded as TensorFlow does or as PyTorch does, which no tensor tells.
+
+    Their widths are told by the last blocks of stages 5 and 6.
+    """
+    for size, width, last in ((0, 192, 320), (1, 192, 320), (2, 208, 352), (3, 232, 384), (4, 272, 448)):
+        blocks = LITE_BLOCKS[size]
+        landmarks: dict[str, Sides | None] = {
+            "conv_stem.weight": (32, 3, 3, 3),
+            "conv_head.weight": (1280, last, 1, 1),
+            f"blocks.1.{blocks[1]}.conv_pwl.weight": None,
+            f"blocks.5.{blocks[5] - 1}.conv_pwl.weight": (width, 6 * width, 1, 1),
+            f"blocks.5.{blocks[5]}.conv_pwl.weight": None,
+            "blocks.0.0.se.conv_reduce.weight": None,  # EfficientNet-B0
+        }
+        yield Known(LibraryNetwork("timm", f"tf_efficientnet_lite{size}"), landmarks, "tensorflow")
+        yield Known(LibraryNetwork("timm", f"efficientnet_lite{size}"), landmarks, "pytorch")
 
 
 def _clip_resnets() -> Iterator[Known]:

@@ -6,7 +6,7 @@ from twinbench.convert.convention import HALF
 from twinbench.convert.finding.conv_names import (
     CLIP_RESNET,
     CONVNEXT_ORIGINALS,
-    EFFICIENTNET_LITE,
+    EFFICIENTNETS_LITE,
     OWN_CONVS,
     SWIN_ORIGINAL,
     TRANSFORMERS_CONVS,
@@ -34,17 +34,18 @@ def _convs() -> Iterator[Layout]:
     beside = ("decoder.*", "encoder*", "projector*", "predictor*", "queue*")
     yield Layout("simmim", "SimMIM, MoBY", ("model",), "encoder.", beside, naming=SWIN_ORIGINAL)
     yield Layout("simmim", "MoBY", ("model",), "encoder_k.", beside, "key", naming=SWIN_ORIGINAL)
-    yield Layout(
-        "efficientnet-lite",
-        "efficientnet_lite_pytorch",
-        (),
-        "",
-        ("_fc.*",),
-        naming=EFFICIENTNET_LITE,
-        convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
-        variant="tensorflow",  # utils.py: get_same_padding_conv2d
-        classifier="_fc",
-    )
+    for naming in EFFICIENTNETS_LITE:
+        yield Layout(
+            "efficientnet-lite",
+            "efficientnet_lite_pytorch",
+            (),
+            "",
+            ("_fc.*",),
+            naming=naming,
+            convention=HALF,  # Google's efficientnet_lite_builder.py: (image - 127) / 128; timm has it as 0.5
+            variant="tensorflow",  # utils.py: get_same_padding_conv2d
+            classifier="_fc",
+        )
     yield Layout("clip", "CLIP, open_clip", None, None, naming=CLIP_RESNET, convention=None)
     for naming in (TRANSFORMERS, *TRANSFORMERS_CONVS, *REGNETS_TRANSFORMERS):
         # All that is published so saw ImageNet's mean and std.

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from twinbench.convert.architectures.convs import LITE_BLOCKS
 from twinbench.convert.finding.naming import Naming, Spelled, only
 from twinbench.convert.finding.tables import speller
 
@@ -156,10 +157,8 @@ SWIN_TRANSFORMERS = Naming(
 )
 SWIN_TORCHVISION = Naming("torchvision's Swin", ("features.1.0.attn.qkv.weight", "features.0.0.weight"))
 
-# --- EfficientNet-Lite0 (efficientnet_lite_pytorch model.py, after EfficientNet-PyTorch) ---
+# --- EfficientNet-Lite (efficientnet_lite_pytorch model.py, after EfficientNet-PyTorch) ---
 
-_REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage, which it numbers through
-_PLACES = [f"{stage}.{block}" for stage, count in enumerate(_REPEATS) for block in range(count)]
 _FIRST_BLOCK = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
 _BLOCK = {
     "conv_pw": "_expand_conv",
@@ -169,20 +168,29 @@ _BLOCK = {
     "conv_pwl": "_project_conv",
     "bn3": "_bn2",
 }
-_LITE: dict[str, Spelled] = {
-    "conv_stem.*": "_conv_stem.*",
-    "bn1.*": "_bn0.*",
-    "conv_head.*": "_conv_head.*",
-    "bn2.*": "_bn1.*",
-    **{
-        f"blocks.{place}.{ours}.*": f"_blocks.{number}.{theirs}.*"
-        for number, place in enumerate(_PLACES)
-        for ours, theirs in (_BLOCK if number else _FIRST_BLOCK).items()
-    },
-}
+
+
+def _lite(blocks: Sequence[int]) -> dict[str, Spelled]:
+    """Return the names of a network with so many blocks in each stage, which are numbered through."""
+    spelled: dict[str, Spelled] = {
+        "conv_stem.*": "_conv_stem.*",
+        "bn1.*": "_bn0.*",
+        "conv_head.*": "_conv_head.*",
+        "bn2.*": "_bn1.*",
+    }
+    places = [f"{stage}.{block}" for stage, count in enumerate(blocks) for block in range(count)]
+    for number, place in enumerate(places):
+        for ours, theirs in (_BLOCK if number else _FIRST_BLOCK).items():
+            spelled[f"blocks.{place}.{ours}.*"] = f"_blocks.{number}.{theirs}.*"
+    return spelled
+
+
 _LITE_MARKS = ("blocks.0.0.conv_dw.weight", "conv_stem.weight")
 EFFICIENTNET = Naming("timm's EfficientNet", _LITE_MARKS)
-EFFICIENTNET_LITE = Naming("efficientnet_lite_pytorch", _LITE_MARKS, speller(_LITE))
+EFFICIENTNETS_LITE = tuple(
+    Naming("efficientnet_lite_pytorch", _LITE_MARKS, speller(_lite(blocks)))
+    for blocks in dict.fromkeys(LITE_BLOCKS.values())
+)
 
 # --- CLIP's ResNets (openai/CLIP clip/model.py: ModifiedResNet); the last projection is timm's classifier ---
 
@@ -220,4 +228,4 @@ _MADE_CONVOLUTIONS = tuple(
 OWN_CONVS = (CONVNEXT, CONVNEXT_TORCHVISION, SWIN, SWIN_TORCHVISION, EFFICIENTNET, CLIP_RESNET_TIMM)
 CONVNEXT_ORIGINALS = (CONVNEXT_ORIGINAL, _MADE_CONVOLUTIONS[0])
 TRANSFORMERS_CONVS = (CONVNEXT_TRANSFORMERS, _MADE_CONVOLUTIONS[1], CONVNEXT_DINOV3, SWIN_TRANSFORMERS)
-CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS, EFFICIENTNET_LITE, CLIP_RESNET)
+CONVS = (*OWN_CONVS, *CONVNEXT_ORIGINALS, SWIN_ORIGINAL, *TRANSFORMERS_CONVS, *EFFICIENTNETS_LITE, CLIP_RESNET)
