@@ -9,6 +9,7 @@ from torchvision.models.resnet import Bottleneck
 
 from twinbench.convert.architectures.trunk import TOKENS, Trunk
 from twinbench.protocols.house import UserError
+from twinbench.protocols.kinds.linear_segmenter import Padding
 
 
 class DenseError(UserError):
@@ -18,7 +19,7 @@ class DenseError(UserError):
 class Places(nn.Module):
     """A frozen trunk that maps images (N, 3, H, W) to one map (N, C, h, w) of its last blocks or stages."""
 
-    def __init__(self, trunk: Trunk, blocks: int = 1, dilations: Sequence[int] = ()) -> None:
+    def __init__(self, trunk: Trunk, blocks: int = 1, dilations: Sequence[int] = (), padding: Padding = "end") -> None:
         """Take the maps of the last `blocks`, side by side at the size of the first of them.
 
         With `dilations` of a ResNet's stages. DenseError for another network, and where there are fewer blocks.
@@ -27,15 +28,17 @@ class Places(nn.Module):
         self.trunk, self.blocks = trunk.eval().requires_grad_(False), blocks
         if dilations:
             dilate(trunk, dilations)
-        self.grain = trunk.grain
+        self.grain, self.padding = trunk.grain, padding
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the map; images whose sides are no multiples of a patch's are padded with the mean colour first.
 
-        The map covers the padding, too: see `covered`.
+        The map covers the padding, too; what it is taken to cover, `covered` tells.
         """
-        height, width = self.covered(images.shape[2], images.shape[3])
-        images = functional.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
+        height, width = self._padded(images.shape[2], images.shape[3])
+        down, right = height - images.shape[2], width - images.shape[3]
+        above, left = (down // 2, right // 2) if self.padding == "around" else (0, 0)
+        images = functional.pad(images, (left, right - left, above, down - above))
         with torch.no_grad():
             if TOKENS in self.trunk.offers:
                 maps = [tokens.patches for tokens in self.trunk.tokens(images, self.blocks)]
@@ -47,7 +50,11 @@ class Places(nn.Module):
         return torch.cat([_resized(each, size) for each in maps], 1).float()
 
     def covered(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that the map of an image of this size covers."""
+        """Return the size that the map of an image of this size is taken to cover."""
+        return (height, width) if self.padding == "around" else self._padded(height, width)
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        """Return the least whole patches that an image of this size fits into."""
         return -(-height // self.grain) * self.grain, -(-width // self.grain) * self.grain
 
     def train(self, mode: bool = True) -> "Places":

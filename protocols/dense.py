@@ -1,12 +1,16 @@
 """The protocols on the frozen places of a backbone, each constant beside its source.
 
 Sources, abbreviated: DINOv3 = facebookresearch/dinov3, dinov3/eval/segmentation/, where "yaml" is
-configs/config-ade20k-linear-training.yaml; VICRegL = facebookresearch/VICRegL, segmentation/; MMSeg =
-open-mmlab/mmsegmentation 0.x, what VICRegL's file runs in; NeCo = vpariza/NeCo, experiments/linear_segmentation/, where
-"yml" is configs/pascal/dinov2.yml.
+configs/config-ade20k-linear-training.yaml; DINOv2 = facebookresearch/dinov2, dinov2/eval/segmentation/, where
+"notebook" is notebooks/semantic_segmentation.ipynb and "config" the file that it loads,
+dinov2_vitb14_ade20k_linear_config.py, as franchesoni/cheapseg keeps it
+(configs/dinov2/original_dinov2_vitb14_ade20k_linear_config.py); VICRegL = facebookresearch/VICRegL, segmentation/;
+MMSeg = open-mmlab/mmsegmentation 0.x, what DINOv2's and VICRegL's files run in; NeCo = vpariza/NeCo,
+experiments/linear_segmentation/, where "yml" is configs/pascal/dinov2.yml.
 
-All three are called linear segmentation. DINOv3's scores pixels in windows at the image's own size; VICRegL's dilates a
-ResNet-50; NeCo's stretches images to a square and counts a grid of 100 x 100 places of it, with no pixel between them.
+All four are called linear segmentation. DINOv2's and DINOv3's score pixels in windows at the image's own size;
+VICRegL's dilates a ResNet-50; NeCo's stretches images to a square and counts a grid of 100 x 100 places of it, with no
+pixel between them.
 """
 
 from dataclasses import replace
@@ -50,6 +54,44 @@ ADE20K_LINEAR_DINOV3 = LinearSegmenterRecipe(
     test_crop=512,  # DINOv3 yaml
     test_stride=341,  # DINOv3 yaml
     precision="fp32",  # DINOv3 yaml: model_dtype FLOAT32
+)
+ADE20K_LINEAR_DINOV2 = replace(
+    ADE20K_LINEAR_DINOV3,
+    blocks=1,  # DINOv2 config: in_index 3, of the last four blocks; notebook: with the backbone's final norm
+    dilations=(),  # DINOv2: of a transformer
+    norm="before-dropout",  # DINOv2 models/decode_heads/linear_head.py, BNHead: bn, then MMSeg's cls_seg
+    dropout=0.0,  # DINOv2 config: dropout_ratio
+    head_init_std=0.01,  # MMSeg decode_head.py: init_cfg
+    grid=0,  # MMSeg decode_head.py: scores are resized to the labels' size
+    loss_mean="all",  # MMSeg cross_entropy_loss.py: no avg_factor
+    optimizer="adamw",  # DINOv2 config
+    momentum=0.0,  # AdamW
+    betas=(0.9, 0.999),  # DINOv2 config
+    weight_decay=1e-4,  # DINOv2 config, on all parameters of the head
+    lr=1e-3,  # DINOv2 config
+    schedule="poly",  # DINOv2 config
+    poly_power=1.0,  # DINOv2 config
+    lr_end=0.0,  # DINOv2 config: min_lr
+    steps=(),  # poly
+    warmup_iterations=1500,  # DINOv2 config: warmup_iters, linear
+    warmup_ratio=1e-6,  # DINOv2 config
+    batch_size=16,  # DINOv2 config: samples_per_gpu 2, gpu_ids of 8
+    iterations=40_000,  # DINOv2 config: max_iters
+    shape="short",  # DINOv2 config: img_scale (99999999, 512) leaves the long side free
+    backend="opencv",  # MMSeg: mmcv's imresize
+    long_side=0,  # DINOv2: as it comes
+    short_side=512,  # DINOv2 config: img_scale
+    train_crop="scaled",  # DINOv2 config: Resize, RandomCrop
+    scale=(0.5, 2.0),  # DINOv2 config: ratio_range
+    crop=512,  # DINOv2 config: crop_size
+    cat_max_ratio=0.75,  # DINOv2 config
+    flip=0.5,  # DINOv2 config
+    distortion="opencv",  # DINOv2 config: MMSeg's PhotoMetricDistortion
+    test_mode="slide",  # DINOv2 config: test_cfg
+    test_crop=512,  # DINOv2 config: test_cfg
+    test_stride=341,  # DINOv2 config: test_cfg
+    precision="fp32",  # DINOv2 config: fp16 None
+    padding="around",  # DINOv2 notebook: CenterPadding in the backbone alone; MMSeg resizes scores to the crop's size
 )
 VOC12_LINEAR_VICREGL = replace(
     ADE20K_LINEAR_DINOV3,
@@ -133,6 +175,18 @@ PROTOCOLS = (
         trials=1,
         source="DINOv3 configs/config-ade20k-linear-training.yaml",
         recipe=ADE20K_LINEAR_DINOV3,
+    ),
+    Protocol(
+        name="ade20k-linear-dinov2",
+        version=1,
+        title="ADE20K linear segmentation, DINOv2's recipe",
+        data_set=ADE20K,
+        metric="mIoU",
+        selected_on="nothing: the last iteration is reported",
+        trials=1,
+        source="DINOv2 dinov2_vitb14_ade20k_linear_config.py",
+        recipe=ADE20K_LINEAR_DINOV2,
+        published_as="ade20k_linear_dinov2",
     ),
     Protocol(
         name="voc12-linear-vicregl",

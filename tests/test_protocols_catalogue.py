@@ -83,7 +83,7 @@ def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for
     families = {paper.name for paper in PAPER if paper.sets} - on_one_set
     boxes = {"coco-krcnn-fpn-2x", "lvis-mrcnn-fpn-1x", "cityscapes-mrcnn-fpn-24k"}
     neighbors = {f"imagenet-knn-{source}" for source in ("dinov2", "lightly", "mmselfsup", "msf")}
-    boxes |= {"vissl-linear-resized", "ade20k-linear-dinov3", "voc12-linear-neco"}
+    boxes |= {"vissl-linear-resized", "ade20k-linear-dinov2", "ade20k-linear-dinov3", "voc12-linear-neco"}
     boxes |= {"ade20k-hummingbird", "ade20k-knn-capi", *(f"voc12-hummingbird{size}" for size in ("", "-1m", "-100k"))}
     assert without == families | parts | boxes | neighbors | WITHOUT
 

@@ -27,7 +27,7 @@ def measure_linear(run: Run) -> Measured | None:
     """Train the head and count the pixels of each pair of true and predicted class."""
     recipe: LinearSegmenterRecipe = run.recipe
     data, process = run.data, run.process
-    places = Places(run.backbone.build(), recipe.blocks, recipe.dilations).to(process.device)
+    places = Places(run.backbone.build(), recipe.blocks, recipe.dilations, recipe.padding).to(process.device)
     places = places.to(memory_format=torch.channels_last)
     model = LinearSegmenter(places, len(data.classes), recipe, run.trial.seed, process).to(process.device)
     inputs = Inputs(run.backbone.convention, process.device)

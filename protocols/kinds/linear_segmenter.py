@@ -32,6 +32,10 @@ Distortion = Literal["none", "opencv", "torchvision"]
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["poly", "one-cycle", "steps"]
 TestMode = Literal["whole", "slide"]
+Padding = Literal[
+    "end",  # below and to the right; scores of it are cut off
+    "around",  # half of it on each side; scores are enlarged as if the image had none of it
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class LinearSegmenterRecipe(Recipe):
     kind: ClassVar[str] = "linear-segmenter"
     room: ClassVar[Room] = "dense"
     measured_by: ClassVar[str] = "dense.linear.trial:measure_linear"
+    later: ClassVar[tuple[str, ...]] = ("padding",)
 
     blocks: Annotated[int, COUNT]  # last blocks, or stages, whose maps lie side by side, at the size of the first
     dilations: Annotated[tuple[int, ...], DILATIONS]  # of a ResNet's stages; above 1 one keeps its input's size
@@ -82,6 +87,7 @@ class LinearSegmenterRecipe(Recipe):
     test_crop: Annotated[int, SIDE_OR_NONE]  # side of the windows
     test_stride: Annotated[int, COUNT_OR_NONE]  # of the windows
     precision: Precision = "fp32"  # of the network; the head is float32
+    padding: Padding = "end"  # of images, to whole patches of a transformer
 
     @property
     def tasks(self) -> tuple[Task, ...]:
