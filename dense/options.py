@@ -1,9 +1,11 @@
 """What a dense trial takes beside what every trial does."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from twinbench.runtime.options import Option
+
+Search = Literal["exact", "faiss"]
 
 
 @dataclass(frozen=True)
@@ -14,3 +16,7 @@ class Options:
         bool,
         Option("have a GPU repeat every bit, too, so that a run that was killed ends with the same numbers; slower"),
     ] = False
+    search: Annotated[
+        Search,
+        Option("what finds nearest patches: twinbench itself, or faiss (extra `faiss`), by the same rule of ties"),
+    ] = "exact"

@@ -17,7 +17,7 @@ from twinbench.data.identity import contents
 from twinbench.data.pixels.matrix import MATRIX, draw_confusion
 from twinbench.data.pixels.opened import PixelData, open_pixels
 from twinbench.data.source import Source
-from twinbench.dense.options import Options
+from twinbench.dense.options import Options, Search
 from twinbench.dense.places import DenseError
 from twinbench.protocols.house import resolved
 from twinbench.protocols.identity import data_identity
@@ -45,6 +45,12 @@ class Run:
     data: PixelData
     process: Process
     workers: int
+    search: Search = "exact"  # of nearest patches
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose counts of pixels may be gone on with."""
+        return {"trial": self.trial.description, "search": self.search}
 
     @property
     def out(self) -> Path:
@@ -97,7 +103,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         if result is None:
             data = open_pixels(protocol, Source.of(asked.data), asked.out / DATA, process, data_sha256)
             require_equal(process, backbone=backbone.sha256, images=data.images)
-            result = _run(Run(trial, backbone, data, process, workers), options)
+            result = _run(Run(trial, backbone, data, process, workers, options.search), options)
     if not process.is_main:
         return None
     for name in (DATA, COUNTS, CHOOSING, BANK):  # also after a kill between a result and this: a bank has gigabytes
@@ -130,6 +136,8 @@ def _finish(run: Run, measured: Measured, options: Options) -> Result:
     details |= run.backbone.details | measured.details
     if options.deterministic:
         details["deterministic"] = True
+    if options.search != "exact":
+        details["search"] = options.search
     return run.trial.finish(
         scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE, MATRIX], details=details
     )

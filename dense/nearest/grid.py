@@ -18,10 +18,11 @@ from twinbench.data.pixels.pictures import NOT_LABELLED
 from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
 from twinbench.dense.nearest.bank import OpenBank, pieces_of
+from twinbench.dense.nearest.faiss_search import keys_by
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
-from twinbench.dense.nearest.search import Keys, Nearest
+from twinbench.dense.nearest.search import Nearest
 from twinbench.dense.nearest.trial import NO_LABEL, TOGETHER, require_rows
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import CHOOSING, COUNTS, PICTURE, Measured, Run
@@ -39,6 +40,7 @@ def measure_grid(run: Run) -> Measured | None:
     """Make the bank, choose k and distance, and count the pixels of each pair of true and predicted class."""
     recipe: NearestPatchesGridRecipe = run.recipe
     data, process = run.data, run.process
+    keys_by(run.search, process.device)  # told before the bank is made
     patches = Patches(run)
     kept, held = split(len(data.train), recipe.held_out, run.trial.seed)
     first, second = (pieces_of([(0, index) for index in part], patches.count) for part in (kept, held))
@@ -55,7 +57,7 @@ def measure_grid(run: Run) -> Measured | None:
     best = max(tried, key=tried.__getitem__)
     last = _Grid(run, patches, bank.opened(process.device), moments, [best])
     counted = last.counted(data.test, "test images")
-    cells = counted.cells(run.out / COUNTS, {"trial": run.trial.description}, process, run.workers)
+    cells = counted.cells(run.out / COUNTS, run.owner, process, run.workers)
     if not process.is_main:
         return None
     names, colours = (*data.classes, NO_LABEL), (*data.colours, NOT_LABELLED)
@@ -156,7 +158,7 @@ class _Grid:
         """Return the mIoU of each pair on the images that choose."""
         run = self.run
         counted = self.counted(records, "images that choose")
-        owner = {"trial": run.trial.description, "part": CHOOSING}
+        owner = run.owner | {"part": CHOOSING}
         cells = counted.cells(run.out / CHOOSING, owner, run.process, run.workers)
         return dict(zip(self.cells, self._mious(cells), strict=True))
 
@@ -200,10 +202,11 @@ class _Grid:
             most[distance] = max(k, most.get(distance, 0))
         queries = [self._standard(self.patches(image[None])[0]) for image in images]
         found = [{name: Nearest(rows, k, name) for name, k in most.items()} for rows in queries]
+        keys_of = keys_by(self.run.search, self.run.process.device)
         for start, block in self.bank.blocks():
             rows = self._standard(block)
             for distance in most:
-                keys = Keys.of(rows, distance)
+                keys = keys_of.of(rows, distance)
                 for by_distance in found:
                     by_distance[distance].add(keys, start)
         for by_distance in found:

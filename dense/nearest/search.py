@@ -33,6 +33,10 @@ class Keys:
         found = queries @ self.rows.T
         return found if self.less is None else found.sub_(self.less)
 
+    def best(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return similarities and numbers of the k nearest rows of queries (Q, F), of equal ones the first ones."""
+        return best(self.similarity(queries), k)
+
 
 class Nearest:
     """The k nearest rows of each query among the blocks that were added, best first."""
@@ -46,7 +50,7 @@ class Nearest:
 
     def add(self, keys: Keys, start: int) -> None:
         """Look among a block, whose first row is row `start` of the bank; blocks come in the bank's order."""
-        parts = [_best(keys.similarity(some), self.k) for some in self.queries.split(QUERIES)]
+        parts = [keys.best(some, self.k) for some in self.queries.split(QUERIES)]
         similarity = torch.cat([values for values, _ in parts])
         rows = torch.cat([columns for _, columns in parts]) + start
         # Earlier blocks stand first, and a stable sort leaves equal ones as they stand.
@@ -55,7 +59,7 @@ class Nearest:
         self.rows = torch.cat([self.rows, rows], 1).gather(1, order[:, : self.k])
 
 
-def _best(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest of each row of (Q, n), or all, and their columns, of equal ones the first ones first."""
     values, columns = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
     if values.shape[1] > k:  # where the first that is left out equals the last one, topk took any of them
@@ -64,6 +68,11 @@ def _best(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if tied.any():
             order = similarity[tied].sort(dim=1, descending=True, stable=True)
             values[tied], columns[tied] = order.values[:, :k], order.indices[:, :k]
+    return first_of_equals(values, columns)
+
+
+def first_of_equals(values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values (Q, k) from the largest on, with their columns, of equal ones the first column first."""
     columns, order = columns.sort(dim=1)
     values, of_equal = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, of_equal)

@@ -15,6 +15,7 @@ from twinbench.data.pixels.pictures import NOT_LABELLED
 from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
 from twinbench.dense.nearest.bank import Key, OpenBank, pieces_of
+from twinbench.dense.nearest.faiss_search import keys_by
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.images import SquareImages
 from twinbench.dense.nearest.patches import Patches
@@ -34,6 +35,7 @@ def measure_nearest(run: Run) -> Measured | None:
     """Make the bank and count the pixels of each pair of true and predicted class."""
     recipe: NearestPatchesRecipe = run.recipe
     data, process = run.data, run.process
+    keys_of = keys_by(run.search, process.device)
     patches, classes = Patches(run), len(data.classes)
     keys = [(epoch, index) for epoch in range(recipe.augmentation_epochs) for index in range(len(data.train))]
     most = patches.count
@@ -43,7 +45,7 @@ def measure_nearest(run: Run) -> Measured | None:
     choose = partial(chosen, classes=classes, recipe=recipe, most=most, seed=run.trial.seed)
     bank = filled(run, patches, pieces_of(keys, most), most, choose).opened(process.device)
     require_rows(len(bank), recipe.neighbors)
-    retrieval = Retrieval(patches, bank, classes, recipe)
+    retrieval = Retrieval(patches, bank, classes, recipe, keys_of)
     counted = Counted(
         SquareImages(data.test, patches.squares),
         data.test,
@@ -52,7 +54,7 @@ def measure_nearest(run: Run) -> Measured | None:
         retrieval.classes,
         TOGETHER,
     )
-    cells = counted.cells(run.out / COUNTS, {"trial": run.trial.description}, process, run.workers)
+    cells = counted.cells(run.out / COUNTS, run.owner, process, run.workers)
     if not process.is_main:
         return None
     extra = retrieval.classes - classes
@@ -111,9 +113,12 @@ def shares(labels: Tensor, unlabelled: Unlabelled, classes: int) -> Tensor:
 class Retrieval:
     """A bank that images' patches are looked up in."""
 
-    def __init__(self, patches: Patches, bank: OpenBank, labels: int, recipe: NearestPatchesRecipe) -> None:
+    def __init__(
+        self, patches: Patches, bank: OpenBank, labels: int, recipe: NearestPatchesRecipe, keys: type[Keys]
+    ) -> None:
         """Take a bank whose labels are of so many classes."""
         self.patches, self.bank, self.labels, self.recipe = patches, bank, labels, recipe
+        self.keys = keys
         self.classes = labels + (recipe.unlabelled == "own-class")  # what may be predicted
 
     @torch.inference_mode()
@@ -124,7 +129,7 @@ class Retrieval:
         """
         found = [Nearest(self.patches(image[None])[0], self.recipe.neighbors, "cosine") for image in images]
         for start, block in self.bank.blocks():
-            keys = Keys.of(block, "cosine")
+            keys = self.keys.of(block, "cosine")
             for one in found:
                 one.add(keys, start)
         for one, size in zip(found, sizes, strict=True):

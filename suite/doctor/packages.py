@@ -30,6 +30,7 @@ OPTIONAL = {  # what it brings, and how it comes
     "fvcore": ("detection", "pip install 'twinbench[detection]'"),
     "pycocotools": ("detection", "pip install 'twinbench[detection]'"),
     "hotcoco": ("detection: --evaluator hotcoco, the default", "pip install 'twinbench[detection]'"),
+    "faiss-cpu": ("dense --search faiss", "pip install 'twinbench[faiss]'"),
     "faster-coco-eval": ("detection: --evaluator faster-coco-eval", "pip install 'twinbench[faster]'"),
     "timm": ("backbones timm:NAME", "pip install 'twinbench[models]'"),
     "datasets": ("data hf:ORG/NAME", "pip install 'twinbench[hf]'"),
