@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 from twinbench.protocols import (
     attentive,
     classification,
+    demo_pixels,
     dense,
     detection,
     finetune12,
     finetuning,
     heads,
     labels,
+    nearest_patches,
     neighbors,
     robustness,
     segmentation,
@@ -25,6 +27,7 @@ from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
 from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
+from twinbench.protocols.kinds.nearest_patches import NearestPatchesRecipe
 from twinbench.protocols.kinds.probes import FrozenRecipe, LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
@@ -47,8 +50,6 @@ TUNING_EPOCHS = 20  # the paper's of few labels
 # hundred iterations at 0.1, as it was once, taught neither anything (1.4 AP each).
 DETECTOR_RATE = 0.05
 
-SEGMENTER_ITERATIONS = 1600
-LINEAR_ITERATIONS = 300
 # At the highest two of the paper's rates. Tried on scenes of seed 7, with the backbone pretrained there: 54 and 58 % of
 # the images held out; at a rate of 0.01 150 steps from a random one learned nothing.
 SEARCH_STEPS = 100
@@ -214,41 +215,6 @@ def _scaled_detection(recipe: DetectionRecipe) -> DetectionRecipe:
     )
 
 
-def _scaled_segmentation(recipe: SegmentationRecipe) -> SegmentationRecipe:
-    """Return a schedule of some six minutes of a core, on 96 px of scenes at twice their size, with narrow heads.
-
-    Tried on scenes of seed 7, one run each: with a backbone pretrained there mIoU was 13.0, with a random one 11.0; all
-    background is 8.2, and what 300 iterations on scenes as they are came to at three rates.
-    """
-    side = 97 if recipe.crop % 2 else 96  # BYOL's and Cityscapes' are odd
-    return replace(
-        recipe,
-        batch_size=4,
-        lr=0.05,  # in so few iterations a high rate gets further, as for detectors
-        steps=tuple(step * SEGMENTER_ITERATIONS // recipe.iterations for step in recipe.steps),
-        iterations=SEGMENTER_ITERATIONS,
-        head_channels=recipe.head_channels // 4,
-        aux_channels=recipe.aux_channels // 4,
-        long_side=4 * side if recipe.long_side else 0,
-        short_side=2 * side if recipe.short_side else 0,
-        crop=side,
-        test_crop=side if recipe.test_crop else 0,
-        test_stride=65 if recipe.test_stride else 0,
-    )
-
-
-def _scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRecipe:
-    """Return a schedule of some hundred iterations on scenes of 96 px at twice their size."""
-    return replace(
-        recipe,
-        batch_size=8,
-        iterations=LINEAR_ITERATIONS,
-        long_side=384,
-        short_side=192,
-        crop=96,
-    )
-
-
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
     SvmRecipe.kind: _scaled_svm,
     LowShotSvmRecipe.kind: _scaled_low_shot,
@@ -264,8 +230,9 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     FineTuningSearchRecipe.kind: _scaled_search,
     HeadsRecipe.kind: _scaled_heads,
     DetectionRecipe.kind: _scaled_detection,
-    SegmentationRecipe.kind: _scaled_segmentation,
-    LinearSegmenterRecipe.kind: _scaled_linear_segmenter,
+    SegmentationRecipe.kind: demo_pixels.scaled_segmentation,
+    LinearSegmenterRecipe.kind: demo_pixels.scaled_linear_segmenter,
+    NearestPatchesRecipe.kind: demo_pixels.scaled_nearest_patches,
 }
 _TRIALS = {"voc07-svm": 3, "imagenet-linear": 3}
 
@@ -284,9 +251,10 @@ HEADS = tuple(
     if paper.name in ("imagenet-linear-dinov2-heldout", "imagenet-linear-dinov3-heldout", "imagenet-attentive-capi")
 )
 _IMAGES = classification.PROTOCOLS + OF_RESNETS + _NEIGHBORS + labels.PROTOCOLS + FAMILIES + HEADS
-# Not NeCo's: nothing normalises what its head is fed, which fits a transformer's patches, and the demo has none. Nor
-# nearest patches: places of 32 px hold digit and ground together (tried on scenes of seed 7: mIoU 8.3, random 8.2).
-DENSE = tuple(paper for paper in dense.PROTOCOLS if paper.name != "voc12-linear-neco")
+# Not NeCo's: nothing normalises what its head is fed, which fits a transformer's patches, and the demo has none. Of
+# nearest patches one: with as small a bank Hummingbird's three sizes are one.
+NEAREST = tuple(paper for paper in nearest_patches.PROTOCOLS if paper.name == "voc12-hummingbird")
+DENSE = tuple(paper for paper in dense.PROTOCOLS if paper.name != "voc12-linear-neco") + NEAREST
 PAPERS = _IMAGES + detection.PROTOCOLS + segmentation.PROTOCOLS + DENSE
 _SCALED = tuple(  # the scenes have no keypoints
     _scaled(paper) for paper in PAPERS if paper.data_set in SCENES and paper.name not in ALIKE
