@@ -11,11 +11,12 @@ import pickle
 import re
 import stat
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -68,6 +69,18 @@ def _sort_metadata(path: Path) -> None:
         file.write(text.ljust(length))
 
 
+def save_array(parts: Iterable[np.ndarray | bytes], shape: Sequence[int], dtype: np.dtype, path: Path | str) -> None:
+    """Write `parts` one behind the other as one array in numpy's form, whose header says shape and type.
+
+    What np.save writes to a full disk it loses without a word.
+    """
+    with writing(path) as beside, beside.open("wb") as file:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part if isinstance(part, bytes) else part.data)
+
+
 @contextmanager
 def writing(path: Path | str) -> Generator[Path]:
     """Yield the path of a file to write that takes the place of `path` in the end (`replacing`).
@@ -75,12 +88,17 @@ def writing(path: Path | str) -> Generator[Path]:
     What a kill left of such a file is removed by the next writer, an hour after the last byte that went into it.
     """
     path = Path(path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
+    remove_abandoned(path.parent, glob.escape(path.name))
     with replacing(path) as beside:
         yield beside
+
+
+def remove_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove what kills have left of files of this name (a pattern); what may still be in the writing stays."""
+    for left in folder.glob(f".{name}.*.part"):
+        with contextlib.suppress(OSError):  # others tidy up, too; or the folder is not ours to change
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def load(path: Path | str, **keywords: Any) -> Any:

@@ -17,6 +17,7 @@ from twinbench.convert.convention import IMAGENET_BGR
 from twinbench.convert.opening import open_backbone
 from twinbench.data.paths import file_list
 from twinbench.protocols.kinds.base import Features, ImageTransform
+from twinbench.runtime import side_by_side
 from twinbench.runtime.process import Process
 from twinbench.transfer import cache, features
 from twinbench.transfer.cache import CacheError, cache_key, cached_features
@@ -34,7 +35,7 @@ FORK = multiprocessing.get_context("fork")  # a child has what a test has patche
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(cache, "CPU_BLOCK", 3)
-    monkeypatch.setattr(cache, "POLL", 0.01)
+    monkeypatch.setattr(side_by_side, "POLL", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +283,7 @@ def test_a_lock_that_never_goes_is_not_waited_for_for_ever(backbone, paths, tmp_
     sleeper.start()
     wait_until(lambda: "0-3.npy" in files(folder))
     monkeypatch.setattr(cache, "extract", extract)
-    monkeypatch.setattr(cache, "PATIENCE", 0.2)
+    monkeypatch.setattr(side_by_side, "PATIENCE", 0.2)
     np.testing.assert_array_equal(cached(folder, backbone, paths), whole)
     sleeper.kill()
 

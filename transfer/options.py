@@ -1,19 +1,13 @@
 """What a classification trial takes beside what every trial does."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from twinbench.runtime.cache import named_cache
 from twinbench.runtime.options import Option
 
 SolverName = Literal["batched", "liblinear"]
-
-
-def _cache() -> Path | None:
-    """Return the cache that the environment names."""
-    named = os.environ.get("TWINBENCH_CACHE")
-    return Path(named) if named else None
 
 
 @dataclass(frozen=True)
@@ -55,4 +49,4 @@ class Options:
             "OUT/features until the result is written)",
             "DIR",
         ),
-    ] = field(default_factory=_cache)
+    ] = field(default_factory=named_cache)
