@@ -1,8 +1,10 @@
 """What a dense trial takes beside what every trial does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
+from twinbench.runtime.cache import named_cache
 from twinbench.runtime.options import Option
 
 Search = Literal["exact", "faiss"]
@@ -20,3 +22,15 @@ class Options:
         Search,
         Option("what finds nearest patches: twinbench itself, or faiss (extra `faiss`), by the same rule of ties"),
     ] = "exact"
+    cache: Annotated[
+        Path | None,
+        Option(
+            "of nearest patches: keep those of images that are not augmented there for every protocol that shares them "
+            "(default: $TWINBENCH_CACHE; else a bank is in OUT/bank until the result is written)",
+            "DIR",
+        ),
+    ] = field(default_factory=named_cache)
+    compress: Annotated[
+        bool,
+        Option("compress what goes into --cache, to the same numbers; a third as fast to read"),
+    ] = False

@@ -17,7 +17,7 @@ from twinbench.data.identity import contents
 from twinbench.data.pixels.matrix import MATRIX, draw_confusion
 from twinbench.data.pixels.opened import PixelData, open_pixels
 from twinbench.data.source import Source
-from twinbench.dense.options import Options, Search
+from twinbench.dense.options import Options
 from twinbench.dense.places import DenseError
 from twinbench.protocols.house import resolved
 from twinbench.protocols.identity import data_identity
@@ -45,12 +45,12 @@ class Run:
     data: PixelData
     process: Process
     workers: int
-    search: Search = "exact"  # of nearest patches
+    options: Options
 
     @property
     def owner(self) -> dict[str, str]:
         """Whose counts of pixels may be gone on with."""
-        return {"trial": self.trial.description, "search": self.search}
+        return {"trial": self.trial.description, "search": self.options.search}
 
     @property
     def out(self) -> Path:
@@ -83,6 +83,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     Raises StopAsked where a training was told to stop and has saved its state.
     """
     protocol, options = asked.protocol, options or Options()
+    if options.compress and not options.cache:
+        raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     with leaving_nothing(asked.out, DATA), deterministic(options.deterministic), process_group(process):
@@ -103,7 +105,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         if result is None:
             data = open_pixels(protocol, Source.of(asked.data), asked.out / DATA, process, data_sha256)
             require_equal(process, backbone=backbone.sha256, images=data.images)
-            result = _run(Run(trial, backbone, data, process, workers, options.search), options)
+            result = _run(Run(trial, backbone, data, process, workers, options))
     if not process.is_main:
         return None
     for name in (DATA, COUNTS, CHOOSING, BANK):  # also after a kill between a result and this: a bank has gigabytes
@@ -111,7 +113,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     return result
 
 
-def _run(run: Run, options: Options) -> Result | None:
+def _run(run: Run) -> Result | None:
     """Measure and write the result (in the main process)."""
     function = resolved(run.recipe.measured_by)
     try:
@@ -119,10 +121,10 @@ def _run(run: Run, options: Options) -> Result | None:
             measured: Measured | None = function(run)
     except torch.OutOfMemoryError as error:
         raise DenseError(_out_of_memory(run, error)) from None
-    return None if measured is None else _finish(run, measured, options)
+    return None if measured is None else _finish(run, measured)
 
 
-def _finish(run: Run, measured: Measured, options: Options) -> Result:
+def _finish(run: Run, measured: Measured) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
     data, scores = run.data, measured.scores
     notes = [*data.notes, *scores.notes]
@@ -134,10 +136,10 @@ def _finish(run: Run, measured: Measured, options: Options) -> Result:
     draw_confusion(scores.table, scores.names, run.out / MATRIX)
     details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
     details |= run.backbone.details | measured.details
-    if options.deterministic:
+    if run.options.deterministic:
         details["deterministic"] = True
-    if options.search != "exact":
-        details["search"] = options.search
+    if run.options.search != "exact":
+        details["search"] = run.options.search
     return run.trial.finish(
         scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE, MATRIX], details=details
     )

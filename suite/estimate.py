@@ -128,9 +128,11 @@ def disk_bytes(jobs: Sequence[Job], sizes: Mapping[str, Size]) -> dict[str, int]
     found: dict[str, int] = {}
     shared: set[tuple[object, ...]] = set()
     for job in jobs:
-        size = _size(job, sizes)
+        size, tested = _size(job, sizes), _tested_of(job)
         found[job.name] = _own_bytes(job, size) + (0 if job.features in shared else _feature_bytes(job, size))
-        shared.add(job.features)
+        if job.protocol and tested not in shared:
+            found[job.name] += _tested_bytes(job.protocol, size)
+        shared |= {job.features, tested}
     return found
 
 
@@ -176,8 +178,18 @@ def _own_bytes(job: Job, size: Size) -> int:
         return SMALL_MB * MB
     if job.protocol:
         scale = job.protocol.width**2  # parameters grow with the square of the width
-        return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB) + _tested_bytes(job.protocol, size)
+        return int((job.protocol.recipe.megabytes * scale + SMALL_MB) * MB)
     return _pretraining_bytes(job)
+
+
+def _tested_of(job: Job) -> tuple[object, ...]:
+    """Return what rows of tested images are of: those of whole splits are any seed's, of drawn images a trial's own."""
+    if not job.protocol:
+        return ()
+    recipe, (train, test) = job.protocol.recipe, job.protocol.images
+    images = recipe.tested_images(train, test)
+    drawn = "" if images in (test, train + test) else job.name
+    return (job.trial[0], job.protocol.data_set.folder, job.protocol.width, recipe.tested_rows, images, drawn)
 
 
 def _tested_bytes(protocol: Protocol, size: Size) -> int:

@@ -15,6 +15,7 @@ from twinbench.suite.estimate import disk_bytes, estimate, passing_bytes
 from twinbench.suite.graph import build_jobs
 from twinbench.suite.history import Run, node_kind, remember, runs
 from twinbench.suite.local import Machine
+from twinbench.suite.proofs import Size
 from twinbench.suite.record import begin, end
 from twinbench.suite.suite import read_suite
 
@@ -209,6 +210,24 @@ def test_a_probe_takes_room_while_it_runs_and_leaves_its_head(tmp_path):
     job, _report = build_jobs(read_suite(write_suite(tmp_path, protocol="imagenet-linear")))
     assert disk_bytes([job], {})[job.name] == 10_000_000
     assert passing_bytes(job) == 20_000_000
+
+
+def test_seeds_and_sizes_of_banks_share_patches_of_test_images(tmp_path):
+    """Of a ViT-B/16, 768 numbers a patch: 1,449 test images of VOC 2012 at 512 px; ADE20K's 22,210 at 224 px."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "w.pth").write_bytes(b"x")
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\nroot: out\nmethods: {a: {checkpoint: 'timm:vit=w.pth'}}\ndata: {voc: sets, ade20k: sets}\n"
+        "protocols: {voc12-hummingbird-1m: {seeds: 2}, voc12-hummingbird-100k: {}, ade20k-knn-capi: {seeds: 2}}\n"
+    )
+    jobs = build_jobs(read_suite(tmp_path / "suite.yaml"))
+    found = disk_bytes(jobs, {"a": Size(1, 768)})
+    own = 2_000_000  # what each trial leaves for itself
+    assert {name: bytes_ - own for name, bytes_ in found.items() if bytes_ > own} == {
+        "a/voc12-hummingbird-1m/seed0": 4 * 1449 * 32**2 * 768,
+        "a/ade20k-knn-capi/seed0": 4 * 22_210 * 14**2 * 768,
+    }
+    assert all("--cache" in job.argv for job in jobs if job.protocol)
 
 
 def test_too_small_a_disk_refuses_unless_it_is_not_to_be_looked_at(tmp_path, monkeypatch, capsys):

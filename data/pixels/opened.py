@@ -31,6 +31,10 @@ class PixelData:
     images: dict[str, int]
     notes: tuple[str, ...] = ()
 
+    def split(self, name: str) -> Records:
+        """Return the records of `train` or `test`."""
+        return {"train": self.train, "test": self.test}[name]
+
 
 def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Process, identity: str = "") -> PixelData:
     """Return the data of `protocol` at `source`, packed into `folder` by the main process.

@@ -3,6 +3,7 @@
     FOLDER/owner.json           whose it is
     FOLDER/features-00000.npy   (n, F) float32
     FOLDER/labels-00000.npy     (n, L), the class of each pixel of a patch; the number of classes: it has no label
+    FOLDER/rows-00000.npy       (n,) int64, in place of features that lie in a cache: which rows there they are
     FOLDER/moments-00000.npy    (3, F), where they are asked for: of all patches seen for the piece, taken or not
 
 A piece is whole once its labels are there, and what is whole is not made again. Which images make a piece, and in which
@@ -16,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from twinbench.dense.nearest.shards import KeptPatches
 from twinbench.dense.places import DenseError
 from twinbench.protocols.house import replacing
 from twinbench.runtime.distributed import from_main, meet
@@ -30,16 +33,22 @@ from twinbench.runtime.shared import is_there
 ROWS, IMAGES = 1 << 15, 256  # at most of a piece, unless one image has more patches; as much is lost to a kill
 KEPT = 0.5  # of a GPU's free memory: a smaller bank stays there, a larger one is copied there piece by piece
 
+T = TypeVar("T")
 Key = tuple[int, int]  # pass over the images, and image
 Piece = tuple[Key, ...]
 
 
 def pieces_of(keys: Sequence[Key], patches: int) -> list[Piece]:
     """Return the keys in pieces, of which each image gives at most so many patches."""
-    return [tuple(piece) for piece in cut(keys, max(1, min(IMAGES, ROWS // patches)))]
+    return [tuple(piece) for piece in cut(keys, images_of_a_piece(patches))]
 
 
-def cut(keys: Sequence[Key], size: int) -> list[Sequence[Key]]:
+def images_of_a_piece(patches: int) -> int:
+    """Return how many images make a piece, of which each gives at most so many patches."""
+    return max(1, min(IMAGES, ROWS // patches))
+
+
+def cut(keys: Sequence[T], size: int) -> list[Sequence[T]]:
     """Return the keys in parts of this size, the last as long as it is."""
     return [keys[start : start + size] for start in range(0, len(keys), size)]
 
@@ -50,6 +59,7 @@ class Bank:
 
     folder: Path
     pieces: int
+    kept: KeptPatches | None = None  # whose rows its features are, if they are not its own
 
     def path(self, name: str, piece: int) -> Path:
         """Return the file of one array of a piece."""
@@ -76,12 +86,7 @@ class Bank:
     def require_room(self, planned: int) -> None:
         """Raise DenseError where the disk has no room for what is missing of so many bytes."""
         there = sum(path.stat().st_size for path in self.folder.glob("*.npy"))
-        free = shutil.disk_usage(self.folder).free
-        if planned - there > free:
-            raise DenseError(
-                f"{self.folder}: the bank takes {planned / 1e9:.1f} GB, of which {there / 1e9:.1f} are there, and "
-                f"{free / 1e9:.1f} GB are free; expected room for it: choose another OUT, or a smaller memory_size"
-            )
+        require_room(self.folder, "the bank", planned, there, "choose another OUT, or a smaller memory_size")
 
     def missing(self, process: Process) -> list[int]:
         """Return the pieces that this process has to make: its share of those that are not there."""
@@ -116,6 +121,16 @@ class Bank:
         return torch.from_numpy(mean), torch.from_numpy(np.where(constant, 1.0, np.sqrt(variance)))
 
 
+def require_room(folder: Path, what: str, planned: int, there: int, advice: str) -> None:
+    """Raise DenseError where the disk of a folder has no room for what is not there yet of so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if planned - there > free:
+        raise DenseError(
+            f"{folder}: {what} takes {planned / 1e9:.1f} GB, of which {there / 1e9:.1f} are there, and "
+            f"{free / 1e9:.1f} GB are free; expected room for it: {advice}"
+        )
+
+
 def moments_of(features: Tensor) -> np.ndarray:
     """Return count, mean and summed squared distance from the mean of each column of rows (N, F), as (3, F) float64."""
     rows = features.double()
@@ -135,8 +150,8 @@ class OpenBank:
     """The pieces of a bank that are searched."""
 
     def __init__(self, bank: Bank, pieces: Sequence[int], device: str) -> None:
-        self.device = device
-        self._paths = [bank.path("features", piece) for piece in pieces]
+        self.device, self._rows_of = device, bank.kept
+        self._paths = [bank.path("rows" if bank.kept else "features", piece) for piece in pieces]
         self._labels = [bank.path("labels", piece) for piece in pieces]
         self._starts = np.concatenate([[0], np.cumsum([len(_mapped(path)) for path in self._labels])])
 
@@ -156,12 +171,20 @@ class OpenBank:
             return []
         torch.cuda.empty_cache()  # what another bank left there
         free, _ = torch.cuda.mem_get_info(self.device)
-        fits = sum(path.stat().st_size for path in self._paths) <= KEPT * free
+        fits = self._bytes() <= KEPT * free
         return [self._block(piece) for piece in range(len(self._paths))] if fits else []
+
+    def _bytes(self) -> int:
+        """Return how much memory all features take."""
+        if self._rows_of:
+            return 4 * len(self) * self._rows_of.shape[1]
+        return sum(path.stat().st_size for path in self._paths)
 
     def _block(self, piece: int) -> Tensor:
         """Return a piece's features on the device."""
-        return torch.from_numpy(np.load(self._paths[piece])).to(self.device)
+        found = np.load(self._paths[piece])
+        rows = self._rows_of.rows(found) if self._rows_of else torch.from_numpy(found)
+        return rows.to(self.device)
 
     def labels(self, rows: Tensor) -> Tensor:
         """Return the labels (Q, k, L) of rows (Q, k) of the bank, on the CPU."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.dense.images import Pair
 from twinbench.dense.nearest.bank import Bank, Chosen, Piece, cut, joined, moments_of
 from twinbench.dense.nearest.images import BankPairs
-from twinbench.dense.nearest.patches import Patches
+from twinbench.dense.nearest.kept import KeptPairs, found_in_cache, kept_patches, plan
+from twinbench.dense.nearest.patches import BATCH, Patches
+from twinbench.dense.nearest.shards import KeptPatches
 from twinbench.dense.trial import BANK, Run
 from twinbench.runtime.distributed import from_main
 from twinbench.runtime.loading import batches_of
@@ -21,7 +23,7 @@ from twinbench.runtime.progress import bar
 from twinbench.runtime.stopping import ignore_signals
 
 log = logging.getLogger(__name__)
-BATCH = 16  # images that the network sees at once
+ROW = np.dtype(np.int64)  # of a number of a row in a cache
 
 
 def filled(
@@ -29,18 +31,26 @@ def filled(
 ) -> Bank:
     """Return the bank of these pieces, each image of which gives the patches that are `chosen`, `most` at most.
 
-    What it takes on the disk is told before, and DenseError where there is no room.
+    What it takes on the disk is told before, and DenseError where there is no room. Features of images that are not
+    augmented are those of the cache, if there is one, and the bank holds which rows there they are.
     """
-    process, bank = run.process, Bank(run.out / BANK, len(pieces))
+    process, folder = run.process, run.out / BANK
+    kept = None
+    if run.options.cache:
+        from_main(process, partial(plan, run, patches))
+        kept = None if run.recipe.augments else found_in_cache(run, patches, "train")
+    bank = Bank(folder / kept.folder.name if kept else folder, len(pieces), kept)
     bank.own(run.trial.description, process)
     rows = most * sum(map(len, pieces))
     labels = patches.grain**2 * label_type(len(run.data.classes)).itemsize
-    planned = rows * (4 * patches.width + labels)
+    planned = rows * (labels + (ROW.itemsize if kept else 4 * patches.width))
     words = f"bank of at most {rows:,} patches of {patches.width} numbers: {planned / 1e9:.2f} GB in {bank.folder}"
     log.info("%s", words)
     from_main(process, lambda: bank.require_room(planned))
+    if kept:
+        kept_patches(run, patches, "train")
     missing = bank.missing(process)
-    made = _made(run, patches, [pieces[number] for number in missing], chosen, moments=moments)
+    made = _made(run, patches, kept, [pieces[number] for number in missing], chosen, moments=moments)
     for number, arrays in zip(missing, made, strict=True):
         bank.write(number, arrays)
     bank.complete(process)
@@ -53,18 +63,20 @@ def label_type(classes: int) -> np.dtype:
 
 
 def _made(
-    run: Run, patches: Patches, pieces: Sequence[Piece], chosen: Chosen, *, moments: bool
+    run: Run, patches: Patches, kept: KeptPatches | None, pieces: Sequence[Piece], chosen: Chosen, *, moments: bool
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield the arrays of each piece; of an image no more is kept than is taken."""
     batches = [batch for piece in pieces for batch in cut(piece, BATCH)]
+    data = run.data
+    own = BankPairs(data.train, data.decode, patches.squares, run.trial.seed)
     loader = DataLoader(
-        BankPairs(run.data.train, run.data.decode, patches.squares, run.trial.seed),
+        KeptPairs(data.train, data.decode, patches.squares, kept) if kept else own,
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=list,
         num_workers=run.workers,
         worker_init_fn=ignore_signals,
     )
-    classes = len(run.data.classes)
+    classes = len(data.classes)
     with bar(batches_of(loader), what="bank of patches", total=len(loader), unit="batch") as shown:
         left: Iterator[list[Pair]] = iter(shown)
         for piece in pieces:
@@ -73,16 +85,20 @@ def _made(
             seen: list[np.ndarray] = []
             for keys in cut(piece, BATCH):
                 pairs = next(left)
-                found = patches(torch.stack([image for image, _ in pairs]))
+                images = torch.stack([image for image, _ in pairs])
+                found = images.to(run.process.device) if kept else patches(images)
                 if moments:
                     seen.append(moments_of(found.flatten(0, 1)))
                 for key, rows, (_, square) in zip(keys, found, pairs, strict=True):
                     by_patch = numbered(patches.squares.by_patch(square.numpy(), patches.grain), classes)
                     taken = chosen(key, by_patch)
-                    features.append(rows[taken.to(rows.device)].cpu().numpy())
+                    if kept:
+                        features.append(key[1] * patches.count + taken.numpy().astype(ROW))
+                    else:
+                        features.append(rows[taken.to(rows.device)].cpu().numpy())
                     labels.append(by_patch[taken].numpy().astype(label_type(classes)))
             arrays = {"moments": reduce(joined, seen)} if moments else {}
-            yield arrays | {"features": np.concatenate(features), "labels": np.concatenate(labels)}
+            yield arrays | {"rows" if kept else "features": np.concatenate(features), "labels": np.concatenate(labels)}
 
 
 def numbered(labels: np.ndarray, classes: int) -> Tensor:

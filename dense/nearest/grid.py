@@ -5,6 +5,7 @@ Letters: P patches of an image, F features, L pixels of a patch, k neighbours, C
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -20,7 +21,7 @@ from twinbench.dense.images import labels_of
 from twinbench.dense.nearest.bank import OpenBank, pieces_of
 from twinbench.dense.nearest.faiss_search import keys_by
 from twinbench.dense.nearest.fill import filled
-from twinbench.dense.nearest.images import SquareImages
+from twinbench.dense.nearest.kept import See, Seen, seen
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Nearest
 from twinbench.dense.nearest.trial import NO_LABEL, TOGETHER, require_rows
@@ -40,7 +41,7 @@ def measure_grid(run: Run) -> Measured | None:
     """Make the bank, choose k and distance, and count the pixels of each pair of true and predicted class."""
     recipe: NearestPatchesGridRecipe = run.recipe
     data, process = run.data, run.process
-    keys_by(run.search, process.device)  # told before the bank is made
+    keys_by(run.options.search, process.device)  # told before the bank is made
     patches = Patches(run)
     kept, held = split(len(data.train), recipe.held_out, run.trial.seed)
     first, second = (pieces_of([(0, index) for index in part], patches.count) for part in (kept, held))
@@ -52,11 +53,11 @@ def measure_grid(run: Run) -> Measured | None:
     )
     moments = bank.moments(len(first)) if recipe.standardize else None
     neighbours = bank.opened(process.device, len(first))
-    tried = _Grid(run, patches, neighbours, moments, _cells(recipe)).tried(data.train.where(np.array(held)))
+    tried = _Grid(run, patches, neighbours, moments, _cells(recipe)).tried(held)
     del neighbours  # on a GPU it may fill half of the memory
     best = max(tried, key=tried.__getitem__)
     last = _Grid(run, patches, bank.opened(process.device), moments, [best])
-    counted = last.counted(data.test, "test images")
+    counted = last.counted(data.test, seen(run, patches, "test"), "test images")
     cells = counted.cells(run.out / COUNTS, run.owner, process, run.workers)
     if not process.is_main:
         return None
@@ -154,10 +155,11 @@ class _Grid:
         """What may be predicted: a class, or that there is no label."""
         return len(self.run.data.classes) + 1
 
-    def tried(self, records: Records) -> dict[Cell, float]:
-        """Return the mIoU of each pair on the images that choose."""
+    def tried(self, held: Sequence[int]) -> dict[Cell, float]:
+        """Return the mIoU of each pair on the training images that choose."""
         run = self.run
-        counted = self.counted(records, "images that choose")
+        records = run.data.train.where(np.array(held))
+        counted = self.counted(records, seen(run, self.patches, "train", held), "images that choose")
         owner = run.owner | {"part": CHOOSING}
         cells = counted.cells(run.out / CHOOSING, owner, run.process, run.workers)
         return dict(zip(self.cells, self._mious(cells), strict=True))
@@ -169,7 +171,7 @@ class _Grid:
             own = slice(place * self.classes, (place + 1) * self.classes)
             yield scores_of(table[own, own], names).metrics["mIoU"]
 
-    def counted(self, records: Records, what: str) -> Counted:
+    def counted(self, records: Records, images: Seen, what: str) -> Counted:
         """Return images with what predicts them: by the pairs one behind the other, each with classes of its own."""
         squares = self.patches.squares
 
@@ -180,10 +182,10 @@ class _Grid:
             return np.stack([np.where(labels == UNLABELLED, UNLABELLED, labels + first) for first in self._firsts])
 
         return Counted(
-            SquareImages(records, squares),
+            images.images,
             records,
             truth,
-            self.predicted,
+            partial(self.predicted, images.patches),
             self.classes * len(self.cells),
             TOGETHER,
             what,
@@ -195,14 +197,16 @@ class _Grid:
         return range(0, self.classes * len(self.cells), self.classes)
 
     @torch.inference_mode()
-    def predicted(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:
-        """Yield the classes (pairs, side, side), of one pair (side, side), of images (3, side, side) uint8."""
+    def predicted(
+        self, patches: See, images: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the classes (pairs, side, side), of one pair (side, side), of images as `patches` takes them."""
         most: dict[str, int] = {}
         for k, distance in self.cells:
             most[distance] = max(k, most.get(distance, 0))
-        queries = [self._standard(self.patches(image[None])[0]) for image in images]
+        queries = [self._standard(patches(image[None])[0]) for image in images]
         found = [{name: Nearest(rows, k, name) for name, k in most.items()} for rows in queries]
-        keys_of = keys_by(self.run.search, self.run.process.device)
+        keys_of = keys_by(self.run.options.search, self.run.process.device)
         for start, block in self.bank.blocks():
             rows = self._standard(block)
             for distance in most:

@@ -11,6 +11,7 @@ from twinbench.dense.trial import Run
 from twinbench.protocols.kinds.nearest_patches import PatchesRecipe
 from twinbench.runtime.precision import network_precision
 
+BATCH = 16  # images that it sees at once, but for those that are looked up one by one
 PROBE = 256  # side of an image that tells the stride of a network; a multiple of every one
 
 

@@ -17,7 +17,7 @@ from twinbench.dense.images import labels_of
 from twinbench.dense.nearest.bank import Key, OpenBank, pieces_of
 from twinbench.dense.nearest.faiss_search import keys_by
 from twinbench.dense.nearest.fill import filled
-from twinbench.dense.nearest.images import SquareImages
+from twinbench.dense.nearest.kept import See, seen
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.places import DenseError
@@ -35,7 +35,7 @@ def measure_nearest(run: Run) -> Measured | None:
     """Make the bank and count the pixels of each pair of true and predicted class."""
     recipe: NearestPatchesRecipe = run.recipe
     data, process = run.data, run.process
-    keys_of = keys_by(run.search, process.device)
+    keys_of = keys_by(run.options.search, process.device)
     patches, classes = Patches(run), len(data.classes)
     keys = [(epoch, index) for epoch in range(recipe.augmentation_epochs) for index in range(len(data.train))]
     most = patches.count
@@ -45,9 +45,10 @@ def measure_nearest(run: Run) -> Measured | None:
     choose = partial(chosen, classes=classes, recipe=recipe, most=most, seed=run.trial.seed)
     bank = filled(run, patches, pieces_of(keys, most), most, choose).opened(process.device)
     require_rows(len(bank), recipe.neighbors)
-    retrieval = Retrieval(patches, bank, classes, recipe, keys_of)
+    test = seen(run, patches, "test")
+    retrieval = Retrieval(patches.across, test.patches, bank, classes, recipe, keys_of)
     counted = Counted(
-        SquareImages(data.test, patches.squares),
+        test.images,
         data.test,
         lambda index: patches.squares.labels(labels_of(data.test[index], data.decode)),
         retrieval.predicted,
@@ -114,16 +115,22 @@ class Retrieval:
     """A bank that images' patches are looked up in."""
 
     def __init__(
-        self, patches: Patches, bank: OpenBank, labels: int, recipe: NearestPatchesRecipe, keys: type[Keys]
+        self,
+        across: int,
+        patches: See,
+        bank: OpenBank,
+        labels: int,
+        recipe: NearestPatchesRecipe,
+        keys: type[Keys],
     ) -> None:
-        """Take a bank whose labels are of so many classes."""
-        self.patches, self.bank, self.labels, self.recipe = patches, bank, labels, recipe
+        """Take a bank whose labels are of so many classes, and what gives the patches of images, `across` a side."""
+        self.across, self.patches, self.bank, self.labels, self.recipe = across, patches, bank, labels, recipe
         self.keys = keys
         self.classes = labels + (recipe.unlabelled == "own-class")  # what may be predicted
 
     @torch.inference_mode()
     def predicted(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:
-        """Yield the classes (side, side) of images (3, side, side) uint8.
+        """Yield the classes (side, side) of images as `patches` takes them.
 
         Each image is a matrix product of its own with each block, so that no bit of it depends on the others.
         """
@@ -133,8 +140,7 @@ class Retrieval:
             for one in found:
                 one.add(keys, start)
         for one, size in zip(found, sizes, strict=True):
-            across = self.patches.across
-            scores = self.scores(one).T.reshape(1, -1, across, across)
+            scores = self.scores(one).T.reshape(1, -1, self.across, self.across)
             large = functional.interpolate(scores, (size[0], size[1]), mode="bilinear", align_corners=False)
             yield large[0].argmax(0).cpu().numpy()
 

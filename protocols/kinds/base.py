@@ -105,7 +105,7 @@ class Recipe:
 
     @property
     def tested_rows(self) -> Features | None:
-        """What is kept of images that are tested many times, if the disk has room for it."""
+        """What is kept, if the disk has room for it, of images that are tested many times, or by many trials."""
         return None
 
     def tested_images(self, train: int, test: int) -> int:

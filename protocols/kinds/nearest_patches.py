@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from twinbench.protocols.kinds.base import Precision, Recipe, Room, Task
+from twinbench.protocols.kinds.base import Features, ImageTransform, Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import Takes
 from twinbench.protocols.ranges import (
     ABOVE_0,
@@ -39,6 +39,7 @@ class PatchesRecipe(Recipe):
     """What all have in common: images stretched to a square of whole patches, counted at that size."""
 
     room: ClassVar[Room] = "dense"
+    augments: ClassVar[bool] = False  # its training images
 
     side: Annotated[int, SIDE]  # of the square, in pixels; rounded down to whole patches
     interpolation: Literal["bilinear", "bicubic"]  # Pillow's, antialiased, of images that are stretched
@@ -57,6 +58,21 @@ class PatchesRecipe(Recipe):
         """The patches of the last block, or the places of the last stage."""
         return "patches"
 
+    @property
+    def shares_test_features(self) -> bool:
+        """Patches of test images are those of any trial that stretches them to the same square."""
+        return True
+
+    @property
+    def tested_rows(self) -> Features:
+        """The patches that a cache keeps, of a transformer with patches of GRAIN pixels."""
+        transform = ImageTransform(0, self.side, "squash", self.interpolation)
+        return Features(transform, "patches", self.precision, self.blocks * (self.side // GRAIN) ** 2)
+
+    def tested_images(self, train: int, test: int) -> int:
+        """Return how many images it keeps patches of: all but those that it augments."""
+        return test if self.augments else test + train
+
 
 @dataclass(frozen=True, kw_only=True)
 class NearestPatchesRecipe(PatchesRecipe):
@@ -67,6 +83,7 @@ class NearestPatchesRecipe(PatchesRecipe):
 
     kind: ClassVar[str] = "nearest-patches"
     measured_by: ClassVar[str] = "dense.nearest.trial:measure_nearest"
+    augments: ClassVar[bool] = True
 
     scale: Annotated[tuple[float, ...], JITTER]  # area of a training image's random part over the image's; none: all
     jitter: Annotated[float, HUE]  # most that brightness, contrast, saturation and hue are changed by
@@ -126,5 +143,5 @@ class NearestPatchesGridRecipe(PatchesRecipe):
 
     @property
     def passing_megabytes(self) -> float:
-        """The bank of ADE20K's images, of ViT-B/16; a trial tells its own before it makes it."""
-        return (self.side // GRAIN) ** 2 * ADE20K_IMAGES * PLACE / 1e6
+        """The bank of ADE20K's images in a suite, where their features are in the cache: labels and places there."""
+        return (self.side // GRAIN) ** 2 * ADE20K_IMAGES * (GRAIN**2 + 8) / 1e6
