@@ -83,6 +83,8 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     Raises StopAsked where a training was told to stop and has saved its state.
     """
     protocol, options = asked.protocol, options or Options()
+    if options.cache and options.cache.is_file():
+        raise DenseError(f"--cache {options.cache}: a file; expected a folder to keep patches in")
     if options.compress and not options.cache:
         raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
     process = current_process(asked.device)

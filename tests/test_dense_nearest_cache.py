@@ -25,14 +25,6 @@ from twinbench.runtime.process import Process
 FORK = multiprocessing.get_context("fork")  # a child has what a test has patched
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(bank, "IMAGES", 3)
@@ -315,6 +307,9 @@ def test_the_command_takes_a_cache_and_refuses_to_compress_nothing(noise, tmp_pa
     monkeypatch.delenv("TWINBENCH_CACHE", raising=False)
     assert twinbench.main(words) == 2
     assert "--compress: nothing is kept to compress; expected --cache DIR beside it" in capsys.readouterr().err
+    assert twinbench.main([*words, "--cache", str(noise / "classes.txt")]) == 2
+    assert "classes.txt: a file; expected a folder to keep patches in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     assert twinbench.main(words) == 0
     assert {path.suffix for path in (tmp_path / "cache").glob("*/0*")} == {".zlib"}

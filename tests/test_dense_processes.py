@@ -10,6 +10,7 @@ from tests.forks import launch
 from tests.patch_colours import asked, write_noise
 from twinbench.convert.files import load
 from twinbench.dense.nearest import bank
+from twinbench.dense.options import Options
 from twinbench.dense.trial import measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.report.asked import Asked
@@ -20,6 +21,7 @@ SETTINGS = {
     "voc12-linear-neco": {"grid": 16, "steps": 3},
 }
 NEAREST = ("voc12-hummingbird", "ade20k-knn-capi")
+CACHED = "cached"  # the latter, by patches that both processes put into a cache
 SMALL = {"batch_size": 4, "iterations": 4, "short_side": 64, "crop": 64}
 
 
@@ -49,13 +51,14 @@ def search(data, out):
     bank.IMAGES = 3
     for name in NEAREST:
         measure(asked(data, out / name, name, side=64))
+    measure(asked(data, out / CACHED, "ade20k-knn-capi", side=64), Options(cache=out / "cache"))
 
 
 def test_two_processes_fill_and_search_a_bank_as_one(tmp_path):
     data = write_noise(tmp_path / "data")
     for world in (1, 2):
         launch(world, tmp_path / str(world), search, data, tmp_path / str(world))
-    for name in NEAREST:
+    for name in (*NEAREST, CACHED):
         first, second = (json.loads((tmp_path / world / name / "result.json").read_text()) for world in ("1", "2"))
         assert first["metrics"] == second["metrics"], name
         assert first["curves"] == second["curves"], name
