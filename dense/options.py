@@ -32,5 +32,5 @@ class Options:
     ] = field(default_factory=named_cache)
     compress: Annotated[
         bool,
-        Option("compress what goes into --cache, to the same numbers; a third as fast to read"),
+        Option("compress what goes into --cache, without a loss: less on the disk, slower to read"),
     ] = False

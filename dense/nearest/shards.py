@@ -54,8 +54,8 @@ class KeptPatches(Dataset[Tensor]):
         return range(self.images)[shard * self.size : (shard + 1) * self.size]
 
     def is_there(self, shard: int) -> bool:
-        """Say whether a shard is made."""
-        return is_whole(self.path(shard))
+        """Say whether a shard is made, in either form."""
+        return any(self.path(shard).with_suffix(form).exists() for form in (PLAIN, COMPRESSED))
 
     def __getitem__(self, index: int) -> Tensor:
         """Return the patches (P, F) of an image."""
@@ -70,11 +70,6 @@ class KeptPatches(Dataset[Tensor]):
             here = np.flatnonzero(image == index)
             found[here] = self[index][patch[here]]
         return found
-
-
-def is_whole(path: Path) -> bool:
-    """Say whether the shard of this name, without what follows the point, is there in either form."""
-    return any(path.with_suffix(form).exists() for form in (PLAIN, COMPRESSED))
 
 
 def write_shard(path: Path, images: Sequence[np.ndarray], *, compress: bool) -> None:
