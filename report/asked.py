@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from twinbench.protocols.catalogue import find_protocol, load_own
 from twinbench.protocols.house import unknown
@@ -116,12 +116,16 @@ def asked_protocol(arguments: argparse.Namespace, room: Room) -> Protocol:
 
 
 def options_of(options: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
-    """Return a room's options with those that were `given`; TrialError for one that it does not have."""
+    """Return a room's options with those `given`, paths as texts, too; TrialError for one that it does not have."""
     known = [field.name for field in fields(cast("Any", options))]
-    for name in given:
+    hints = get_type_hints(options)
+    values = dict(given)
+    for name, value in given.items():
         if name not in known:
             raise TrialError(unknown("option", name, known))
-    return options(**given)
+        if isinstance(value, str) and Path in get_args(hints[name]):
+            values[name] = Path(value)
+    return options(**values)
 
 
 def tracked_trial(asked: Asked) -> AbstractContextManager[None]:

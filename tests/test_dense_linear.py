@@ -398,4 +398,4 @@ def test_it_is_called_from_python_too(voc, tmp_path):
     )
     assert result.protocol == "voc12-linear-vicregl@shapes"
     with pytest.raises(UserError):
-        twinbench.evaluate("random", "voc12-linear-vicregl@shapes", voc, tmp_path, cache="x")
+        twinbench.evaluate("random", "voc12-linear-vicregl@shapes", voc, tmp_path, solver="x")

@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from twinbench.dense.nearest.fill import filled
 from twinbench.dense.options import Options
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import measure
+from twinbench.report.asked import options_of
 from twinbench.runtime import side_by_side
 from twinbench.runtime.process import Process
 
@@ -313,3 +315,7 @@ def test_the_command_takes_a_cache_and_refuses_to_compress_nothing(noise, tmp_pa
     monkeypatch.setenv("TWINBENCH_CACHE", str(tmp_path / "cache"))
     assert twinbench.main(words) == 0
     assert {path.suffix for path in (tmp_path / "cache").glob("*/0*")} == {".zlib"}
+
+
+def test_python_gives_a_folder_as_text_or_path():
+    assert options_of(Options, {"cache": "patches", "compress": True}) == Options(cache=Path("patches"), compress=True)
