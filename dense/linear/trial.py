@@ -27,9 +27,9 @@ def measure_linear(run: Run) -> Measured | None:
     """Train the head and count the pixels of each pair of true and predicted class."""
     recipe: LinearSegmenterRecipe = run.recipe
     data, process = run.data, run.process
-    if run.search != "exact":
+    if run.options.search != "exact":
         raise DenseError(
-            f"--search {run.search}: {run.trial.protocol.name} looks nothing up; expected nearest patches, such as "
+            f"--search {run.options.search}: {run.trial.protocol.name} looks nothing up; expected nearest patches, such as "
             "voc12-hummingbird, or no --search"
         )
     places = Places(run.backbone.build(), recipe.blocks, recipe.dilations, recipe.padding).to(process.device)
