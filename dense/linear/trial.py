@@ -29,8 +29,8 @@ def measure_linear(run: Run) -> Measured | None:
     data, process = run.data, run.process
     if run.options.search != "exact":
         raise DenseError(
-            f"--search {run.options.search}: {run.trial.protocol.name} looks nothing up; expected nearest patches, such as "
-            "voc12-hummingbird, or no --search"
+            f"--search {run.options.search}: {run.trial.protocol.name} looks nothing up; expected nearest patches, such "
+            "as voc12-hummingbird, or no --search"
         )
     places = Places(run.backbone.build(), recipe.blocks, recipe.dilations, recipe.padding).to(process.device)
     places = places.to(memory_format=torch.channels_last)
