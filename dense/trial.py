@@ -85,6 +85,11 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     Raises StopAsked where a training was told to stop and has saved its state.
     """
     protocol, options = asked.protocol, options or Options()
+    if options.search != "exact" and not protocol.recipe.takes_search:
+        raise DenseError(
+            f"--search {options.search}: {protocol.name} looks nothing up; expected nearest patches, such as "
+            "voc12-hummingbird, or no --search"
+        )
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     with leaving_nothing(asked.out, DATA), deterministic(options.deterministic), process_group(process):

@@ -66,6 +66,7 @@ class NearestPatchesRecipe(PatchesRecipe):
     """
 
     kind: ClassVar[str] = "nearest-patches"
+    takes_search: ClassVar[bool] = True
     measured_by: ClassVar[str] = "dense.nearest.trial:measure_nearest"
 
     scale: Annotated[tuple[float, ...], JITTER]  # area of a training image's random part over the image's; none: all
@@ -112,6 +113,7 @@ class NearestPatchesGridRecipe(PatchesRecipe):
     """
 
     kind: ClassVar[str] = "nearest-patches-grid"
+    takes_search: ClassVar[bool] = True
     measured_by: ClassVar[str] = "dense.nearest.grid:measure_grid"
 
     neighbors: Annotated[tuple[int, ...], NEIGHBORS]
