@@ -7,6 +7,7 @@ Examples:
     twinbench dense ade20k-linear-dinov3 dinov3_vitb16.pth /datasets/ADEChallengeData2016 results/ade20k
     twinbench dense voc12-linear-vicregl resnet50.pth /datasets/VOCdevkit results/voc12
     twinbench dense voc12-hummingbird-100k timm:vit_small_patch16_224=FILE /datasets/VOCdevkit results/retrieval
+    twinbench dense ade20k-logreg-capi dinov3_vitb16.pth /datasets/ADEChallengeData2016 results/logreg
     twinbench dense ade20k-linear-dinov3@mine timm:vit_small_patch16_224=FILE masks/ results/mine
     torchrun --nproc-per-node 8 -m twinbench dense ade20k-linear-dinov3 FILE /datasets/ADEChallengeData2016 results/a
 

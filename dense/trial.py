@@ -32,8 +32,9 @@ from twinbench.runtime.process import Process, current_process, loader_workers, 
 
 log = logging.getLogger(__name__)
 PICTURE = "predictions.png"
-# Folders in OUT that only a run that goes on needs: packed records, counts of pixels, and what nearest patches look up.
-DATA, COUNTS, CHOOSING, BANK = "data", "confusions", "choosing", "bank"
+# Folders in OUT that only a run that goes on needs: packed records, counts of pixels, patches that are looked up or
+# fitted, and what was fitted.
+PASSING = DATA, COUNTS, CHOOSING, BANK, FITS = "data", "confusions", "choosing", "bank", "fits"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Measured:
     scores: PixelScores
     curves: dict[str, list[list[float]]]
     details: dict[str, Any]
+    converged: bool = True
 
 
 def evaluate(asked: Asked, given: Mapping[str, Any]) -> Result | None:
@@ -87,6 +89,11 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         raise DenseError(f"--cache {options.cache}: a file; expected a folder to keep patches in")
     if options.compress and not options.cache:
         raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
+    if options.search != "exact" and not protocol.recipe.takes_search:
+        raise DenseError(
+            f"--search {options.search}: {protocol.name} looks nothing up; expected nearest patches, such as "
+            "voc12-hummingbird, or no --search"
+        )
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     with leaving_nothing(asked.out, DATA), deterministic(options.deterministic), process_group(process):
@@ -110,7 +117,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
             result = _run(Run(trial, backbone, data, process, workers, options))
     if not process.is_main:
         return None
-    for name in (DATA, COUNTS, CHOOSING, BANK):  # also after a kill between a result and this: a bank has gigabytes
+    for name in PASSING:  # also after a kill between a result and this: a bank has gigabytes
         shutil.rmtree(asked.out / name, ignore_errors=True)
     return result
 
@@ -143,7 +150,12 @@ def _finish(run: Run, measured: Measured) -> Result:
     if run.options.search != "exact":
         details["search"] = run.options.search
     return run.trial.finish(
-        scores.metrics, data.images, curves=measured.curves, pictures=[PICTURE, MATRIX], details=details
+        scores.metrics,
+        data.images,
+        curves=measured.curves,
+        pictures=[PICTURE, MATRIX],
+        details=details,
+        converged=measured.converged,
     )
 
 

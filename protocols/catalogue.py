@@ -16,6 +16,7 @@ from twinbench.protocols import (
     linear12,
     nearest_patches,
     neighbors,
+    patches_logistic,
     robustness,
     segmentation,
 )
@@ -41,6 +42,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + segmentation.PROTOCOLS
     + dense.PROTOCOLS
     + nearest_patches.PROTOCOLS
+    + patches_logistic.PROTOCOLS
     + demo.PROTOCOLS
 )
 

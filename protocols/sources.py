@@ -35,6 +35,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "segmentation.py",
     "dense.py",
     "nearest_patches.py",
+    "patches_logistic.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

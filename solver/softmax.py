@@ -25,12 +25,15 @@ import torch
 from torch import Tensor
 
 from twinbench.runtime.progress import bar
+from twinbench.solver.principal_rows import rough_type
+from twinbench.solver.softmax_fit import Fit
 from twinbench.solver.softmax_newton import Newton, Stop
 from twinbench.solver.softmax_rows import AxisRows
 
 TOLERANCE = 1e-6
 DISTANCE = 5e-2  # of the weights, relatively: what they choose hardly changes any more
 LIMIT = 100  # Newton steps at one penalty
+STEP = 5  # arrays of a number for each row, split and class that a step holds at most
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ class SoftmaxSolution:
         """Return the scores (M, P, K) of other rows, `features` (M, D)."""
         flat = self.weights.flatten(0, 1)
         return (features.to(flat) @ flat.T).view(len(features), *self.biases.shape) + self.biases
+
+    def fit(self, p: int) -> Fit:
+        """Return the solution of split `p`."""
+        return Fit(
+            self.weights[p].T.numpy(),
+            self.biases[p].numpy(),
+            float(self.gradient[p]),
+            int(self.iterations[p]),
+            bool(self.converged[p]),
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,18 @@ class Softmax:
         if not used.all():
             features, labels, splits = features[used], labels[used], splits[used]
         yield from self.on(self.turned(features), labels, splits, penalties, classes)
+
+    def peak_bytes(self, rows: int, width: int, classes: int, splits: int = 1) -> int:
+        """Return what solving takes of the device's memory, features (rows, width) included.
+
+        Rows are there twice while they are turned, if the caller then lets go of his, and roughly in two layouts. A
+        step holds scores and residuals, how they move, and what they were.
+        """
+        exact = self.dtype.itemsize
+        rough = rough_type(torch.device(self.device)).itemsize if self.dtype == torch.float32 else exact
+        turning = rows * width * 2 * (exact + rough)
+        solving = rows * (width * (exact + 2 * rough) + STEP * exact * classes * splits)
+        return max(turning, solving)
 
     def turned(self, features: Tensor) -> AxisRows:
         """Return features (N, D) in their principal axes: what several labels of the same rows share."""

@@ -45,11 +45,14 @@ class AxisRows:
         turn = _axes(features, mean)
         z = aligned(len(features), turn.shape[1] + bias, features, features.dtype).fill_(1)
         rough = rough_type(z.device) if z.dtype == torch.float32 else z.dtype
+        # Of one piece each: between many, what temporary arrays left behind was a quarter of the features' size.
+        coarse = aligned(len(z), z.shape[1], z, rough)
+        across = aligned(-(-len(z) // BLOCK) * z.shape[1], min(len(z), BLOCK), z, rough)
         blocks: list[Block] = []
-        for at, x in _centred(features, mean):
+        for number, (at, x) in enumerate(_centred(features, mean)):
             z[at, : turn.shape[1]] = x @ turn
-            coarse = aligned(len(x), z.shape[1], z, rough).copy_(z[at])
-            blocks.append(Block(at, z[at], coarse, aligned(z.shape[1], len(x), z, rough).copy_(coarse.T)))
+            turned = across[number * z.shape[1] : (number + 1) * z.shape[1], : len(x)]
+            blocks.append(Block(at, z[at], coarse[at].copy_(z[at]), turned.copy_(coarse[at].T)))
         return cls(z, turn, mean, tuple(blocks))
 
     @property

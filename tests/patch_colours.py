@@ -14,6 +14,8 @@ SIDE, GRAIN, CLASSES = 32, 8, 3
 COLOURS = np.array([(230, 40, 30), (30, 200, 60), (40, 60, 240)], np.uint8)
 WHOLE = {"side": SIDE, "scale": "", "jitter": 0, "augmentation_epochs": 1, "memory_size": 0, "neighbors": 4}
 GRID = {"side": SIDE, "neighbors": "1,3", "held_out": 0.25}
+LOGREG = {"side": SIDE, "held_out": 0.25}
+SMALL = {"ade20k-knn-capi": GRID, "ade20k-logreg-capi": LOGREG}
 
 
 class Colours(nn.Module):
@@ -66,8 +68,22 @@ def write_noise(root):
 
 def asked(data, out, name="voc12-hummingbird", backbone="random", seed=0, **settings):
     """Ask for a trial on own data, its settings small."""
-    given = {**(GRID if name == "ade20k-knn-capi" else WHOLE), **settings}
+    given = {**SMALL.get(name, WHOLE), **settings}
     protocol = replace(find_protocol(f"{name}@own"), width=0.125).with_settings(
         {key: str(value) for key, value in given.items()}
     )
     return Asked(protocol, backbone, data, out, "ours", seed=seed, device="cpu", workers=0)
+
+
+def killed_at(monkeypatch, owner, name, call):
+    """Have a call of this number end as a kill would; return the count of calls."""
+    original, calls = getattr(owner, name), [0]
+
+    def counting(*given, **named):
+        calls[0] += 1
+        if calls[0] == call:
+            raise KeyboardInterrupt
+        return original(*given, **named)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls

@@ -13,7 +13,8 @@ import twinbench
 from tests.coloured_shapes import make_voc
 from tests.patch_colours import GRAIN, SIDE, WHOLE, Colours, asked, striped, write_masks, write_noise
 from twinbench.convert.convention import IMAGENET_MEAN, IMAGENET_STD
-from twinbench.dense.nearest import bank, grid, patches, trial
+from twinbench.dense.held_out import split
+from twinbench.dense.nearest import bank, patches, trial
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import measure
 
@@ -152,7 +153,7 @@ def voted(labels):
 @pytest.mark.parametrize("standardize", [True, False])
 def test_the_whole_grid_is_a_few_lines_of_numpy(noise, tmp_path, colours, standardize):
     train = list(read(noise, "train"))
-    kept, held = grid.split(12, 0.25, 0)
+    kept, held = split(12, 0.25, 0, "k")
     assert (len(kept), len(held)) == (9, 3)
     scaler = StandardScaler().fit(np.concatenate([colour_rows(train[i][0]) for i in kept]))
 
@@ -250,7 +251,7 @@ def test_no_image_to_choose_on_is_told(noise, tmp_path, colours):
 
 def test_images_without_a_label_choose_nothing(tmp_path, colours):
     none = (striped(2)[0], np.full((SIDE, SIDE), 255))
-    _, held = grid.split(4, 0.25, 0)
+    _, held = split(4, 0.25, 0, "k")
     train = [none if place in held else striped(0, 1) for place in range(4)]
     data = write_masks(tmp_path / "data", train, [striped(0, 1)])
     with pytest.raises(DenseError, match="held_out=0.25: none of the 1 training images that would choose k and dist"):

@@ -15,6 +15,7 @@ import torch
 import twinbench
 from tests.patch_colours import GRID, SIDE, Colours, asked, write_noise
 from twinbench.convert.opening import open_backbone
+from twinbench.data.objects.packed import Records
 from twinbench.dense.nearest import bank, grid, kept, patches, shards
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.options import Options
@@ -121,7 +122,7 @@ def run_of(data, process=Process(), **options):  # noqa: B008
         {"file_name": str(path), "image_id": path.stem, "width": SIDE, "height": SIDE}
         for path in sorted((data / "images" / "train").iterdir())
     ]
-    split = grid.Records.of(records)
+    split = Records.of(records)
     data = SimpleNamespace(split=lambda name: split)
     return SimpleNamespace(
         out=trial.out,

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from tests.patch_colours import Colours, asked, write_noise
+from tests.patch_colours import Colours, asked, killed_at, write_noise
 from twinbench.data.pixels.matrix import MATRIX
 from twinbench.dense.nearest import bank, grid, patches, trial
 from twinbench.dense.places import DenseError
@@ -28,20 +28,6 @@ def colours(monkeypatch):
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
     return write_noise(tmp_path_factory.mktemp("noise"))
-
-
-def killed_at(monkeypatch, owner, name, call):
-    """Have a call of this number end as a kill would."""
-    original, calls = getattr(owner, name), [0]
-
-    def counting(*given, **named):
-        calls[0] += 1
-        if calls[0] == call:
-            raise KeyboardInterrupt
-        return original(*given, **named)
-
-    monkeypatch.setattr(owner, name, counting)
-    return calls
 
 
 KILLS = [

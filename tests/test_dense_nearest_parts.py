@@ -15,7 +15,7 @@ from torchvision.transforms import functional as tf
 from tests.patch_colours import GRAIN, SIDE, striped
 from twinbench.convert.named import ModelError
 from twinbench.convert.opening import open_backbone
-from twinbench.dense.nearest import bank, grid, trial
+from twinbench.dense.nearest import bank, trial, votes
 from twinbench.dense.nearest.images import Squares, augmented
 from twinbench.dense.nearest.patches import Patches
 from twinbench.protocols.catalogue import find_protocol
@@ -79,7 +79,7 @@ def test_a_bank_of_more_pieces_than_a_process_may_open_files_is_searched(tmp_pat
 def test_votes_are_torchs_mode_with_no_label_below_all_classes():
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (300, 7, 4)))  # 5: no label
     expected = torch.where(labels == 5, -1, labels).mode(dim=1).values
-    found = grid.votes(labels, 5)
+    found = votes.votes(labels, 5)
     assert torch.equal(torch.where(found == 5, -1, found), expected)
 
 

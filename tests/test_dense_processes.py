@@ -20,8 +20,8 @@ SETTINGS = {
     "ade20k-linear-dinov3": {"warmup_iterations": 2, "test_crop": 64, "test_stride": 48, "norm": "none"},
     "voc12-linear-neco": {"grid": 16, "steps": 3},
 }
-NEAREST = ("voc12-hummingbird", "ade20k-knn-capi")
-CACHED = "cached"  # the latter, by patches that both processes put into a cache
+NEAREST = ("voc12-hummingbird", "ade20k-knn-capi", "ade20k-logreg-capi")
+CACHED = "cached"  # CAPI's k-NN, by patches that both processes put into a cache
 SMALL = {"batch_size": 4, "iterations": 4, "short_side": 64, "crop": 64}
 
 
@@ -46,7 +46,7 @@ def test_two_processes_train_and_count_as_one(tmp_path):
 
 
 def search(data, out):
-    """Measure both recipes of nearest patches, a few images a piece of the bank."""
+    """Measure each recipe on a bank of patches, a few images a piece."""
     torch.set_num_threads(1)
     bank.IMAGES = 3
     for name in NEAREST:

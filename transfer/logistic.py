@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from twinbench.protocols.house import UserError
-from twinbench.protocols.kinds.logistic import LogisticRecipe
+from twinbench.protocols.kinds.logistic import LogisticRecipe, lambda_of
 from twinbench.solver.softmax import Softmax, SoftmaxSolution
 from twinbench.solver.softmax_fit import Fit
 from twinbench.solver.softmax_reference import Lbfgs
@@ -134,7 +134,7 @@ def as_lambda(recipe: LogisticRecipe, penalty: float, classes: int) -> float:
     softmax at twice the penalty.
     """
     columns = 2 if classes == 2 and recipe.binary == "logistic" else 1
-    return columns * {"lambda/2": penalty, "lambda": 2 * penalty, "C": 1 / penalty}[recipe.penalty]
+    return columns * lambda_of(recipe.penalty, penalty)
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,7 @@ def _fitted(
     """Return a fit a penalty of one split, all rows."""
     found: dict[float, Fit] = {}
     for solution in solve(torch.as_tensor(y), torch.ones(len(y), 1), lambdas, classes):
-        found[solution.penalty] = Fit(
-            solution.weights[0].T.numpy(),
-            solution.biases[0].numpy(),
-            float(solution.gradient[0]),
-            int(solution.iterations[0]),
-            bool(solution.converged[0]),
-        )
+        found[solution.penalty] = solution.fit(0)
     return [found[value] for value in lambdas]
 
 

@@ -13,7 +13,7 @@ from twinbench.dense.images import labels_of
 from twinbench.dense.linear.images import TestImages, test_size
 from twinbench.dense.linear.model import LinearSegmenter, reduced
 from twinbench.dense.linear.train import LOG, STATE, Training
-from twinbench.dense.places import DenseError, Places
+from twinbench.dense.places import Places
 from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.runtime.confusion import scores_of, table_of
@@ -27,11 +27,6 @@ def measure_linear(run: Run) -> Measured | None:
     """Train the head and count the pixels of each pair of true and predicted class."""
     recipe: LinearSegmenterRecipe = run.recipe
     data, process = run.data, run.process
-    if run.options.search != "exact":
-        raise DenseError(
-            f"--search {run.options.search}: {run.trial.protocol.name} looks nothing up; expected nearest patches, such "
-            "as voc12-hummingbird, or no --search"
-        )
     places = Places(run.backbone.build(), recipe.blocks, recipe.dilations, recipe.padding).to(process.device)
     places = places.to(memory_format=torch.channels_last)
     model = LinearSegmenter(places, len(data.classes), recipe, run.trial.seed, process).to(process.device)

@@ -36,6 +36,7 @@ KEPT = 0.5  # of a GPU's free memory: a smaller bank stays there, a larger one i
 T = TypeVar("T")
 Key = tuple[int, int]  # pass over the images, and image
 Piece = tuple[Key, ...]
+Moments = tuple[Tensor, Tensor]  # mean and deviation (F,)
 
 
 def pieces_of(keys: Sequence[Key], patches: int) -> list[Piece]:
@@ -99,6 +100,10 @@ class Bank:
             with replacing(self.path(name, piece)) as beside, beside.open("wb") as file:
                 np.save(file, array)
 
+    def read(self, name: str, piece: int) -> Tensor:
+        """Return an array of a piece."""
+        return torch.from_numpy(np.load(self.path(name, piece)))
+
     def complete(self, process: Process) -> None:
         """Return when every process has made its share, and this one sees it."""
         meet(process)
@@ -110,7 +115,7 @@ class Bank:
         """Return the `first` pieces, or all, to search in."""
         return OpenBank(self, range(self.pieces if first is None else first), device)
 
-    def moments(self, pieces: int) -> tuple[Tensor, Tensor]:
+    def moments(self, pieces: int) -> Moments:
         """Return mean and deviation (F,), float64, of all patches seen for the first so many pieces.
 
         The deviation of what is constant is 1, as scikit-learn's StandardScaler has it.
@@ -144,6 +149,12 @@ def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     total, apart = one[0] + other[0], other[1] - one[1]
     share = other[0] / total
     return np.stack([total, one[1] + apart * share, one[2] + other[2] + apart**2 * (one[0] * share)])
+
+
+def standardized(rows: Tensor, moments: Moments) -> Tensor:
+    """Return rows (N, F) less the mean, over the deviation."""
+    mean, deviation = (values.to(rows) for values in moments)
+    return (rows - mean) / deviation
 
 
 class OpenBank:

@@ -60,6 +60,7 @@ class Recipe:
     later: ClassVar[tuple[str, ...]] = ()  # fields younger than the kind: at their defaults no part of a fingerprint
     takes_samples: ClassVar[bool] = False  # draws that others have made (--targets)
     takes_solver: ClassVar[bool] = False  # a reference solver beside ours (--solver)
+    takes_search: ClassVar[bool] = False  # what finds nearest patches (--search)
     tests_only: ClassVar[bool] = False  # trains nothing: a classifier that is there already is tested
     leaves_head: ClassVar[bool] = False  # beside its result: a classifier that others may test
     own_layout: ClassVar[str] = ""  # of what only tests: how data lie that are known by no name

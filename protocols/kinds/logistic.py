@@ -20,6 +20,11 @@ Ignored = Literal["negative", "dropped"]
 Draw = Literal["trial", "numpy", "torch", "by-class"]
 
 
+def lambda_of(penalty: Penalty, number: float) -> float:
+    """Return what stands before |W|^2 / 2 beside summed losses, for a number of a search."""
+    return {"lambda/2": number, "lambda": 2 * number, "C": 1 / number}[penalty]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogisticRecipe(Recipe):
     """Multinomial logistic regression with an L2 penalty; of several classes an image, a binary one for each class.

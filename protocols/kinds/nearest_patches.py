@@ -82,6 +82,7 @@ class NearestPatchesRecipe(PatchesRecipe):
     """
 
     kind: ClassVar[str] = "nearest-patches"
+    takes_search: ClassVar[bool] = True
     measured_by: ClassVar[str] = "dense.nearest.trial:measure_nearest"
     augments: ClassVar[bool] = True
 
@@ -129,6 +130,7 @@ class NearestPatchesGridRecipe(PatchesRecipe):
     """
 
     kind: ClassVar[str] = "nearest-patches-grid"
+    takes_search: ClassVar[bool] = True
     measured_by: ClassVar[str] = "dense.nearest.grid:measure_grid"
 
     neighbors: Annotated[tuple[int, ...], NEIGHBORS]

@@ -10,6 +10,7 @@ from twinbench.protocols.kinds.labels import LabelsRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesGridRecipe, NearestPatchesRecipe
+from twinbench.protocols.kinds.patches_logistic import PatchesLogisticRecipe
 from twinbench.protocols.kinds.probes import LayerProbeRecipe, ProbeRecipe
 from twinbench.protocols.kinds.search import FineTuningSearchRecipe
 from twinbench.protocols.kinds.segmenter import SegmentationRecipe
@@ -41,5 +42,6 @@ _CLASSES = (
     LinearSegmenterRecipe,
     NearestPatchesRecipe,
     NearestPatchesGridRecipe,
+    PatchesLogisticRecipe,
 )
 KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}

@@ -15,6 +15,7 @@ from sklearn.svm import LinearSVC
 from twinbench.protocols.svm import INAT_SVM, VISSL_LOW_SHOT
 from twinbench.solver import principal_rows
 from twinbench.solver.batched import Batched
+from twinbench.solver.softmax import Softmax
 from twinbench.transfer import one_vs_rest
 from twinbench.transfer.knn import CHUNK, knn_accuracy
 from twinbench.transfer.lowshot import draw_samples, evaluate_low_shot
@@ -227,3 +228,19 @@ def test_neighbours_hold_the_features_once_and_a_block_of_similarities(device):
     knn_accuracy(x, y, x[:512], y[:512], neighbors=(20,), temperature=0.07, classes=10, device=device)
     peak = torch.cuda.max_memory_allocated(device) - before
     assert peak < 1.1 * x.nbytes + 3 * 4 * CHUNK * rows  # similarities, and what topk needs beside them
+
+
+@pytest.mark.usefixtures("only_gpu")
+@pytest.mark.parametrize("shape", [(400_000, 768, 10), (400_000, 64, 150)], ids=["wide rows", "many classes"])
+def test_softmax_regressions_take_the_memory_that_is_told(device, shape):
+    rows, width, classes = shape
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    solve = Softmax(device=device, limit=3)
+    features = torch.randn(rows, width, device=device)
+    labels = (features @ torch.randn(width, classes, device=device)).argmax(1)
+    turned = solve.turned(features)
+    del features
+    next(solve.on(turned, labels, torch.ones(rows, 1), [1.0], classes))
+    peak, told = torch.cuda.max_memory_allocated(device) - before, solve.peak_bytes(rows, width, classes)
+    assert 0.8 * told < peak < 1.1 * told
