@@ -1,8 +1,9 @@
 """Published numbers, each with where it stands and what its source leaves unsaid.
 
 published.csv beside this module holds one number a line: the task (a protocol's `published_as`), the metric under
-twinbench's name, the method as its source calls it, percent, the paper or repository, the place in it, what a reader
-would need and the source does not say, and what it adds. Only numbers that were read at their source are in it.
+twinbench's name, the method as its source calls it, the value in its metric's unit, the paper or repository, the place
+in it, what a reader would need and the source does not say, and what it adds. Only numbers that were read at their
+source are in it.
 """
 
 import csv
@@ -32,7 +33,7 @@ class Published:
     task: str
     metric: str
     method: str
-    value: float  # percent
+    value: float  # in the unit of the metric
     paper: str  # arXiv:... or owner/repository
     where: str  # table, file or thread
     unsaid: str

@@ -36,7 +36,7 @@ class Protocol:
     title: str  # one line for people
     recipe: Recipe
     data_set: DataSet
-    metric: str  # headline metric, percent, higher is better
+    metric: str  # headline metric; its unit, and which way is better: metrics.py
     selected_on: str  # what any choice within the recipe was made on
     trials: int  # seeds to run unless a suite says otherwise
     source: str

@@ -53,9 +53,14 @@ class Bars:
 
 
 def bars(
-    title: str, values: Mapping[str, Sequence[Point]], series: Mapping[str, int], x_label: str, setting: str = ""
+    title: str,
+    values: Mapping[str, Sequence[Point]],
+    series: Mapping[str, int],
+    x_label: str,
+    setting: str = "",
+    decimals: int = DECIMALS,
 ) -> Bars:
-    """Draw label -> its points, in percent, in the order given.
+    """Draw label -> its points in the order given.
 
     The points of a label differ by the value of a `setting`, their x; without a setting each has one.
     """
@@ -67,7 +72,7 @@ def bars(
     for label, points in values.items():
         drawn: list[Bar] = []
         for row, point in enumerate(points):
-            number = f"{point.y:.{DECIMALS}f}" + (f" ±{point.std:.{DECIMALS}f}" if point.std else "")
+            number = f"{point.y:.{decimals}f}" + (f" ±{point.std:.{decimals}f}" if point.std else "")
             at = f"{setting.split()[-1]}={point.x:g}" if setting else ""
             words = ", ".join(filter(None, (label, at))) + f": {number}"
             low, high = axis.place(max(0.0, point.y - point.std)), axis.place(min(axis.high, point.y + point.std))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from twinbench.protocols.house import UserError, unknown
+from twinbench.protocols.metrics import unit_of
 from twinbench.protocols.published import BARLOW_TWINS, Published, published_for
 from twinbench.report.grid import Cell, Column, Contrast, Table
 from twinbench.report.statistics import Difference, difference
@@ -120,7 +121,8 @@ def _published_cell(earlier: Cell | None, entry: Published) -> Cell:
     """
     if earlier:
         return replace(earlier, notes=(*earlier.notes, f"{entry.citation}: {entry.value:g}"))
-    return Cell(values=(entry.value,), notes=(entry.citation,), published=True)
+    decimals = unit_of(entry.metric).decimals
+    return Cell(values=(entry.value,), notes=(entry.citation,), published=True, decimals=decimals)
 
 
 def plain(name: str) -> str:

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-below",
         action="append",
         default=[],
-        metavar="[METHOD/]PROTOCOL[:METRIC]=PERCENT",
+        metavar="[METHOD/]PROTOCOL[:METRIC]=NUMBER",
         help="exit with code 1 if a mean lies below, or is missing",
     )
 

@@ -42,7 +42,7 @@ class Verdict:
         """`A`, `B`, or nothing where the trials do not show a difference."""
         if self.p is None or self.p >= LEVEL:
             return ""
-        return "A" if self.found.value > 0 else "B"
+        return "A" if (self.found.value > 0) != self.column.unit.falls else "B"
 
     @property
     def words(self) -> str:
@@ -123,7 +123,7 @@ def _screen(table: Table, found: list[Verdict]) -> str:
     for entry in found:
         name, metric, recipe = map(printable, table.header(entry.column))
         ours, theirs = table.cell(a, entry.column), table.cell(b, entry.column)
-        gap, _, _ = entry.found.shown.partition(" ?")
+        gap, _, _ = entry.found.told(entry.column.unit).partition(" ?")
         numbers = ours.shown + marks(table, ours), theirs.shown + marks(table, theirs), gap
         rows.append((f"{name} {recipe}".rstrip(), metric, *numbers, entry.words))
     head = [f"A: {printable(a)}", f"B: {printable(b)}", ""]

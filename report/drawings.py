@@ -91,12 +91,14 @@ def _headline_bars(table: Table, column: Column, series: Mapping[str, int], name
             values[method] = [Point(0.0, cell.mean, cell.std or 0.0)]
     if len(values) > 1:
         ordered = _best_first(table, column, values)
-        yield bars(f"{name}: {column.metric}", ordered, series, f"{column.metric}, percent")
+        words = column.unit.on_axis(column.metric)
+        yield bars(f"{name}: {column.metric}", ordered, series, words, decimals=column.unit.decimals)
 
 
 def _best_first(table: Table, column: Column, values: Mapping[str, list[Point]]) -> dict[str, list[Point]]:
     """Return the values of methods in the order of a column's means."""
-    order = sorted(values, key=lambda method: -table.cell(method, column).mean)
+    sign = 1 if column.unit.falls else -1
+    order = sorted(values, key=lambda method: sign * table.cell(method, column).mean)
     return {method: values[method] for method in order}
 
 
@@ -109,7 +111,8 @@ def training_charts(table: Table, trainings: Mapping[str, int]) -> Iterator[tupl
             if found and found[0] in trainings and cell.values:
                 points[found[0]].append([found[1], cell.mean, cell.std or 0.0])
         name, metric, more = table.header(column)
-        what = replace(OVER_TRAINING, y=f"{metric}, percent")
+        unit = column.unit
+        what = replace(OVER_TRAINING, y=unit.on_axis(metric), falls=unit.falls, most=unit.most, decimals=unit.decimals)
         curves = {label: [curve] for label, curve in points.items()}
         if drawn := chart(f"{name} {more}".strip() + f": {metric}", curves, trainings, what, dotted=True):
             yield recipe, drawn

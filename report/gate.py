@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.house import UserError
+from twinbench.protocols.metrics import unit_of
 from twinbench.report.grid import Column, Table
-from twinbench.report.statistics import DECIMALS
 
 
 class GateError(UserError):
@@ -21,7 +21,7 @@ class Gate:
     method: str  # empty: every method
     protocol: str
     metric: str  # empty: the headline
-    percent: float
+    bound: float  # the least, or of an error the most that will do
 
     @property
     def what(self) -> str:
@@ -32,7 +32,7 @@ class Gate:
 
 
 def parse_gates(texts: Iterable[str]) -> list[Gate]:
-    """Read thresholds written as [METHOD/]PROTOCOL[:METRIC]=PERCENT."""
+    """Read thresholds written as [METHOD/]PROTOCOL[:METRIC]=NUMBER, in the unit of the metric."""
     return [_parse(text) for text in texts]
 
 
@@ -42,13 +42,13 @@ def _parse(text: str) -> Gate:
     method, _, rest = what.rpartition("/")
     protocol, _, metric = rest.partition(":")
     try:
-        percent = float(number)
+        bound = float(number)
     except ValueError:
-        percent = math.nan
-    if not protocol or not math.isfinite(percent):
-        raise GateError(f"--fail-below {text}: expected [METHOD/]PROTOCOL[:METRIC]=PERCENT, like voc07-svm=85.0")
+        bound = math.nan
+    if not protocol or not math.isfinite(bound):
+        raise GateError(f"--fail-below {text}: expected [METHOD/]PROTOCOL[:METRIC]=NUMBER, like voc07-svm=85.0")
     find_protocol(protocol)
-    return Gate(method, protocol, metric, percent)
+    return Gate(method, protocol, metric, bound)
 
 
 def failures(table: Table, gates: Iterable[Gate]) -> list[str]:
@@ -65,6 +65,7 @@ def failures(table: Table, gates: Iterable[Gate]) -> list[str]:
 def _failures(table: Table, gate: Gate) -> list[str]:
     """Check one threshold, against the named recipe's column only and against complete data only."""
     columns = _columns(table, gate)
+    unit = unit_of(_metric(gate))
     lines: list[str] = []
     for method in [gate.method] if gate.method else table.measured:
         cells = [table.cell(method, column) for column in columns]
@@ -73,18 +74,27 @@ def _failures(table: Table, gate: Gate) -> list[str]:
             why = "no number on complete data by the named recipe"
             if cells and not cells[0].values:
                 why = cells[0].missing
-            lines.append(f"{gate.what}: {method}: {why}, expected at least {gate.percent:g}")
+            lines.append(
+                f"{gate.what}: {method}: {why}, expected at {'most' if unit.falls else 'least'} {gate.bound:g}"
+            )
             continue
-        lowest = min(means)  # of one protocol on several data sets, each must reach it
-        if lowest < gate.percent:
-            reached = f"{lowest:.{DECIMALS + 1}f}"
-            lines.append(f"{gate.what}: {method} reaches {reached}, expected {gate.percent:g}")
+        worst = max(means) if unit.falls else min(means)  # of one protocol on several data sets, each must reach it
+        if (worst > gate.bound) if unit.falls else (worst < gate.bound):
+            reached = f"{worst:.{unit.decimals + 1}f}"
+            lines.append(
+                f"{gate.what}: {method} reaches {reached}, expected {'at most ' if unit.falls else ''}{gate.bound:g}"
+            )
     return lines
+
+
+def _metric(gate: Gate) -> str:
+    """Return the metric that a threshold speaks of."""
+    return gate.metric or find_protocol(gate.protocol).metric
 
 
 def _columns(table: Table, gate: Gate) -> list[Column]:
     """Return the columns of the named recipe that a threshold speaks of, one for each data set."""
-    metric = gate.metric or find_protocol(gate.protocol).metric
+    metric = _metric(gate)
     found: list[Column] = []
     for column in table.columns:
         is_asked_for = column.protocol == gate.protocol and column.metric == metric

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinbench.protocols.catalogue import PROTOCOLS
+from twinbench.protocols.metrics import Unit, unit_of
 from twinbench.protocols.schema import Protocol
 from twinbench.report.files import Located
 from twinbench.report.statistics import DECIMALS, Difference, independent, mean, sample_std
@@ -58,6 +59,11 @@ class Column:
         return self.named is not None and self.protocol == self.named.name
 
     @property
+    def unit(self) -> Unit:
+        """What its numbers are, and which way is better."""
+        return unit_of(self.metric)
+
+    @property
     def data_shown(self) -> str:
         """The data in a few letters: its name and the start of its sha256."""
         if not self.data_sha256:
@@ -73,21 +79,22 @@ class Cell:
     """
 
     trials: tuple[Located, ...] = ()
-    values: tuple[float, ...] = ()  # percent, one a trial
+    values: tuple[float, ...] = ()  # in the unit of the column's metric, one a trial
     notes: tuple[str, ...] = ()
     comparable: bool = True  # False: other data than the protocol's, takes no part in the ranking
     place: int = 0  # 1 best of the column, 2 second; 0: not ranked, or alone
     missing: str = NOT_RUN
     published: bool = False
+    decimals: int = DECIMALS  # that are printed
 
     @property
     def mean(self) -> float:
-        """The mean over trials, percent; only for a cell that has values."""
+        """The mean over trials; only for a cell that has values."""
         return mean(self.values)
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over trials, percent; None for one trial."""
+        """The sample standard deviation over trials; None for one trial."""
         return sample_std(self.values)
 
     @property
@@ -98,7 +105,7 @@ class Cell:
     @property
     def number(self) -> str:
         """The mean as it is printed."""
-        return f"{self.mean:.{DECIMALS}f}"
+        return f"{self.mean:.{self.decimals}f}"
 
     @property
     def spread(self) -> str:
@@ -108,7 +115,7 @@ class Cell:
         """
         if self.published:
             return ""
-        return "(n=1)" if self.std is None else f"±{self.std:.{DECIMALS}f} ({self.count})"
+        return "(n=1)" if self.std is None else f"±{self.std:.{self.decimals}f} ({self.count})"
 
     @property
     def shown(self) -> str:
@@ -118,7 +125,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A second table under the first: differences in points, over the same columns."""
+    """A second table under the first: differences, over the same columns."""
 
     title: str
     how: str  # to read it
@@ -137,7 +144,7 @@ class Contrast:
     def shown(self, method: str, column: Column) -> str:
         """Return a difference as plain text, empty where there is none."""
         found = self.cells.get((method, column))
-        return found.shown if found else ""
+        return found.told(column.unit) if found else ""
 
 
 @dataclass(frozen=True)
@@ -258,4 +265,7 @@ class Table:
         """One line on how to read a cell."""
         demo = " Demo protocols are scaled down: compare within this table only." if self.is_demo else ""
         published = " Published rows follow their sources' own recipes." if self.published else ""
-        return f"Percent, higher is better: mean ± sample standard deviation (trials).{demo}{published}"
+        units = {column.metric: column.unit for column in self.columns if column.unit.falls}
+        errors = ", ".join(unit.words(metric) for metric, unit in units.items())
+        errors = f" (of {errors} lower is better)" if errors else ""
+        return f"Percent, higher is better{errors}: mean ± sample standard deviation (trials).{demo}{published}"

@@ -157,9 +157,14 @@ def _notes(column: Column, cell: Cell) -> str:
     exact["metrics"] = _by_metric(cell.trials)
     exact["twinbench"] = twinbench.__version__
     spread = (
-        "one trial" if cell.std is None else f"mean of {cell.count} trials, sample standard deviation {cell.std:.2f}"
+        "one trial"
+        if cell.std is None
+        else f"mean of {cell.count} trials, sample standard deviation {cell.std:.{column.unit.decimals + 1}f}"
     )
-    words = [f"{column.metric} in percent, {spread}", f"{column.protocol} v{column.version} {column.fingerprint}"]
+    words = [
+        f"{column.unit.words(column.metric)}, {spread}",
+        f"{column.protocol} v{column.version} {column.fingerprint}",
+    ]
     words += [f"data {column.data_shown}", *cell.notes]
     return f"{'; '.join(words)}. {MARK}{json.dumps(exact, sort_keys=True)[1:]}"
 

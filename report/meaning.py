@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from twinbench.protocols.metrics import PERCENT
+
 # What follows `by` in the names that the rooms give -> the axis' words; others stand for themselves
 SETTINGS = {"k": "neighbours k", "rate": "learning rate"}
 
@@ -17,6 +19,7 @@ class Meaning:
     of_training: bool = False  # x counts epochs or iterations: what it shows at one x follows from those before
     falls: bool = False  # lower is better
     most: float = math.inf  # that a value can be; the least is then 0
+    decimals: int = PERCENT.decimals  # of measured points
     in_bars: bool = False  # a few settings side by side, with nothing in between
 
 

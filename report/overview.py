@@ -1,15 +1,16 @@
 """Methods across tasks on scales that can be looked at together, each number with its spread."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from twinbench.protocols.metrics import Unit
 from twinbench.report.grid import Cell, Column, Table
 from twinbench.report.ranking import is_headline, rivals
-from twinbench.report.statistics import DECIMALS
 
-BY_TASK = "Each task's own scale, from its worst to its best method; the ends are percent."
-AS_MEASURED = "Percent, as measured: two methods have no scale of their own."
-BY_BASELINE = "Points above or below {baseline}, one scale for all tasks."
+BY_TASK = "Each task's own scale, from its worst to its best method; the ends are percent, or in the metric's unit."
+AS_MEASURED = "Percent, or in the metric's unit, as measured: two methods have no scale of their own."
+BY_BASELINE = "Points above or below {baseline}, one scale for all tasks of a unit; better is to the right."
 LANES = 14.0  # pixels in which the marks of a task stand below each other, for any number of methods
 LANE = 6.0  # and no further apart than this
 BEYOND = 0.04  # of the length, that a spread may reach past the ends
@@ -66,7 +67,7 @@ def overview(table: Table, series: Mapping[str, int], baseline: str = "") -> Ove
         return None
     step = min(LANE, LANES / (len(labels) - 1))
     lanes = {label: round(row * step, 1) for row, label in enumerate(labels)}
-    scales = list(_scales([cells for _, cells in tasks], baseline, own=len(labels) > 2))
+    scales = list(_scales(tasks, baseline, own=len(labels) > 2))
     drawn: list[Task] = []
     for (column, cells), scale in zip(tasks, scales, strict=True):
         name, metric, more = table.header(column)
@@ -74,7 +75,9 @@ def overview(table: Table, series: Mapping[str, int], baseline: str = "") -> Ove
         marks.sort(key=lambda mark: mark.at)
         zero = scale.place(scale.origin) if baseline else None
         drawn.append(
-            Task(f"{name} {more}".strip(), metric, scale.shown(scale.low), scale.shown(scale.high), zero, tuple(marks))
+            Task(
+                f"{name} {more}".strip(), metric, scale.shown(scale.worst), scale.shown(scale.best), zero, tuple(marks)
+            )
         )
     how = BY_BASELINE.format(baseline=baseline) if baseline else BY_TASK if len(labels) > 2 else AS_MEASURED
     return Overview(how, tuple(drawn), tuple(labels), 2 * LANE + max(lanes.values()))
@@ -82,34 +85,41 @@ def overview(table: Table, series: Mapping[str, int], baseline: str = "") -> Ove
 
 @dataclass(frozen=True)
 class _Scale:
-    """The percents at the ends of a task's scale; `origin` is what they are told from."""
+    """The numbers at the ends of a task's scale; `origin` is what they are told from."""
 
-    low: float
-    high: float
+    unit: Unit
+    worst: float
+    best: float
     origin: float = 0.0
     signed: bool = False
 
     def place(self, value: float) -> float:
         """Return where a value stands, in percent of the length, a little more for what lies beyond the ends."""
-        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        share = (value - self.worst) / (self.best - self.worst) if self.best != self.worst else 0.5
         return round(100 * min(max(share, -BEYOND), 1 + BEYOND), 1)
 
     def shown(self, value: float) -> str:
         """Return a value as it is told at an end of the scale."""
-        return f"{value - self.origin:{'+' if self.signed else ''}.{DECIMALS}f}"
+        return f"{value - self.origin:{'+' if self.signed else ''}.{self.unit.decimals}f}"
 
 
-def _scales(tasks: Sequence[Mapping[str, Cell]], baseline: str, *, own: bool) -> Iterator[_Scale]:
-    """Yield the scale of each task: of differences, its own, or 0 to 100."""
+def _scales(tasks: Sequence[tuple[Column, Mapping[str, Cell]]], baseline: str, *, own: bool) -> Iterator[_Scale]:
+    """Yield the scale of each task: of differences, its own, or 0 to 100; of an error 0 is the better end."""
+    gaps: dict[Unit, list[float]] = defaultdict(list)
     if baseline:
-        gaps = [cell.mean - cells[baseline].mean for cells in tasks for cell in cells.values()]
-        for cells in tasks:
+        for column, cells in tasks:
+            gaps[column.unit] += [cell.mean - cells[baseline].mean for cell in cells.values()]
+    for column, cells in tasks:
+        means, origin = [cell.mean for cell in cells.values()], 0.0
+        if baseline:
             origin = cells[baseline].mean
-            yield _Scale(origin + min(gaps), origin + max(gaps), origin, signed=True)
-        return
-    for cells in tasks:
-        means = [cell.mean for cell in cells.values()]
-        yield _Scale(min(means), max(means)) if own else _Scale(0.0, 100.0)
+            ends = origin + min(gaps[column.unit]), origin + max(gaps[column.unit])
+        elif own:
+            ends = min(means), max(means)
+        else:
+            ends = 0.0, max(means) if column.unit.falls else column.unit.most
+        worst, best = reversed(ends) if column.unit.falls else ends
+        yield _Scale(column.unit, worst, best, origin, signed=bool(baseline))
 
 
 def _mark(label: str, cell: Cell, series: int, lane: float, scale: _Scale) -> Mark:
@@ -117,5 +127,5 @@ def _mark(label: str, cell: Cell, series: int, lane: float, scale: _Scale) -> Ma
     std = cell.std or 0.0
     difference = f", {scale.shown(cell.mean)} to the baseline" if scale.signed and cell.mean != scale.origin else ""
     words = f"{label}: {cell.shown}{difference}"
-    ends = scale.place(cell.mean - std), scale.place(cell.mean + std)
-    return Mark(label, series, scale.place(cell.mean), *ends, lane, words)
+    low, high = sorted((scale.place(cell.mean - std), scale.place(cell.mean + std)))
+    return Mark(label, series, scale.place(cell.mean), low, high, lane, words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from twinbench.report.axis import Axis, Range, Ticks, figure, frame
 from twinbench.report.meaning import Meaning
-from twinbench.report.statistics import DECIMALS, mean, sample_std
+from twinbench.report.statistics import mean, sample_std
 
 WIDTH, HEIGHT = 400, 260  # of the drawing, in user units
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 34  # margins
@@ -125,7 +125,9 @@ def chart(
     lines: list[Line] = []
     for label, points in averaged.items():
         line = _line(label, series[label], points, x_axis, y_axis)
-        lines.append(replace(line, dots=tuple(_dots(label, points, x_axis, y_axis))) if dotted else line)
+        lines.append(
+            replace(line, dots=tuple(_dots(label, points, x_axis, y_axis, meaning.decimals))) if dotted else line
+        )
     leaving = tuple(_leaving(averaged, series, x_axis, y_axis))
     return Chart(title, tuple(lines), x_axis.ticks(), y_axis.ticks(), meaning, leaving, tuple(too_large))
 
@@ -186,9 +188,11 @@ def _line(label: str, series: int, points: Sequence[Point], x_axis: Axis, y_axis
     return Line(label, series, listed(points, 0), band, "|".join(values))
 
 
-def _dots(label: str, points: Iterable[Point], x_axis: Axis, y_axis: Axis) -> Iterator[tuple[float, float, str]]:
+def _dots(
+    label: str, points: Iterable[Point], x_axis: Axis, y_axis: Axis, decimals: int
+) -> Iterator[tuple[float, float, str]]:
     """Yield the places of measured points, each with its numbers in words."""
     for point in points:
-        spread = f" ±{point.std:.{DECIMALS}f}" if point.std else ""
-        words = f"{label} at {point.x:.0f}: {point.y:.{DECIMALS}f}{spread}"
+        spread = f" ±{point.std:.{decimals}f}" if point.std else ""
+        words = f"{label} at {point.x:.0f}: {point.y:.{decimals}f}{spread}"
         yield x_axis.place(point.x), y_axis.place(point.y), words

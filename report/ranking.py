@@ -16,7 +16,7 @@ def ranked(table: Table, *, with_published: bool) -> Table:
         found = rivals(table, column, with_published=with_published)
         if len(found) < 2:  # alone, it is not the best
             continue
-        placed = places([cell.mean for cell in found.values()])
+        placed = places([cell.mean for cell in found.values()], column.unit)
         for method, place in zip(found, placed, strict=True):
             cells[method, column] = replace(found[method], place=place)
     ranks, tasks = _average_ranks(table)
@@ -50,7 +50,7 @@ def _average_ranks(table: Table) -> tuple[tuple[tuple[str, float], ...], int]:
     for column in table.columns:
         found = rivals(table, column)
         if list(found) == table.measured and is_headline(found, column):
-            ranks = shared_ranks([cell.mean for cell in found.values()])
+            ranks = shared_ranks([cell.mean for cell in found.values()], column.unit)
             for method, rank in zip(found, ranks, strict=True):
                 gathered[method].append(rank)
     tasks = max(map(len, gathered.values()), default=0)
@@ -85,7 +85,7 @@ def _shares_above(table: Table) -> dict[str, float]:
     for column in table.columns:
         found = rivals(table, column)
         if len(found) > 1 and is_headline(found, column):
-            ranks = shared_ranks([cell.mean for cell in found.values()])
+            ranks = shared_ranks([cell.mean for cell in found.values()], column.unit)
             for method, rank in zip(found, ranks, strict=True):
                 gathered[method].append((rank - 1) / (len(found) - 1))
     return {method: mean(shares) for method, shares in gathered.items()}

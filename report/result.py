@@ -12,6 +12,7 @@ from typing import Any, cast
 from twinbench.protocols.earlier import today
 from twinbench.protocols.house import UserError, replacing
 from twinbench.protocols.identity import NOT_RECORDED, Identity, backbone_identity
+from twinbench.protocols.metrics import unit_of
 from twinbench.protocols.text import TextError, parse_json, read_text
 from twinbench.protocols.typed import checks
 
@@ -33,7 +34,7 @@ class Result:
     fingerprint: str  # of the recipe as it ran, overrides included
     method: str  # the row of the table
     seed: int  # of the trial
-    metrics: dict[str, float]  # percent, higher is better
+    metrics: dict[str, float]  # percent, higher is better; but for errors of depth
     headline: str  # the key of `metrics` that the table shows
     backbone_sha256: str  # of the tensors, not of the file
     architecture: str = ""  # of the backbone: resnet50, resnet50-w0.25, timm:NAME, a class; empty: not recorded
@@ -75,7 +76,7 @@ class Result:
     @property
     def line(self) -> str:
         """The numbers in one line, for a terminal."""
-        values = "  ".join(f"{name} {value:.2f}" for name, value in self.metrics.items())
+        values = "  ".join(f"{name} {value:.{unit_of(name).decimals + 1}f}" for name, value in self.metrics.items())
         return f"{self.protocol}  {self.method}  seed {self.seed}  {values}"
 
     def write(self, folder: Path) -> Path:
@@ -161,9 +162,9 @@ def _check(path: Path, result: Result) -> None:
     for name, (hint, fits) in checks(Result).items():
         if not fits(values[name]):
             raise ResultError(f"{path}: {name} is {_short(values[name])}, expected {_words(hint)}")
-    wrong = {name: value for name, value in result.metrics.items() if not 0 <= value <= 100}
+    wrong = {name: value for name, value in result.metrics.items() if not 0 <= value <= unit_of(name).most}
     if wrong:
-        raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100")
+        raise ResultError(f"{path}: metrics are {_short(wrong)}, expected percents from 0 to 100, errors from 0")
     points = itertools.chain.from_iterable(result.curves.values())
     if not set(map(len, points)) <= {2, 3}:
         raise ResultError(f"{path}: a curve has points that are not [x, y] or [x, y, std]")

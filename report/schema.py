@@ -15,6 +15,7 @@ import tokenize
 import typing
 from typing import Any
 
+from twinbench.protocols.metrics import ERRORS, PERCENT
 from twinbench.report import result
 from twinbench.report.result import REQUIRED, SCHEMA, Result
 
@@ -28,11 +29,12 @@ def json_schema() -> dict[str, Any]:
         note = notes.get(field.name, "")
         properties[field.name] = {**_type(hints[field.name]), "description": note}
     properties["schema"] |= {"minimum": 1, "maximum": SCHEMA}
-    properties["metrics"]["additionalProperties"] |= {"minimum": 0, "maximum": 100}
+    properties["metrics"]["properties"] = {name: {"type": "number", "minimum": 0} for name in ERRORS}
+    properties["metrics"]["additionalProperties"] |= {"minimum": 0, "maximum": PERCENT.most}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "twinbench result",
-        "description": "One measured trial: percent, higher is better. The headline names one of the metrics.",
+        "description": "A trial: percent, higher is better, or errors of depth. The headline names one of the metrics.",
         "type": "object",
         "properties": properties,
         "required": sorted(REQUIRED),

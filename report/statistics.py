@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-DECIMALS = 1  # of a percent, as papers print it
+from twinbench.protocols.metrics import PERCENT, Unit
+
+DECIMALS = PERCENT.decimals
 LEVEL = 0.05  # two-sided
 POWER = 0.8
 MOST_SEEDS = 100  # a difference that needs more is not worth naming a number for
@@ -43,32 +45,32 @@ def independent(values: Collection[float]) -> int:
     return len(values) if len(set(values)) > 1 else min(len(values), 1)
 
 
-def places(values: Sequence[float]) -> list[int]:
-    """Rank values from the highest, 1 = best.
+def places(values: Sequence[float], unit: Unit = PERCENT) -> list[int]:
+    """Rank values, 1 = best.
 
     Values equal in print share a place and leave the next one empty.
     """
-    printed = [round(value, DECIMALS) for value in values]
-    descending = sorted(printed, reverse=True)
-    return [1 + descending.index(value) for value in printed]
+    merits = [unit.merit(value) for value in values]
+    descending = sorted(merits, reverse=True)
+    return [1 + descending.index(merit) for merit in merits]
 
 
-def shared_ranks(values: Sequence[float]) -> list[float]:
-    """Rank values from the highest, 1 = best.
+def shared_ranks(values: Sequence[float], unit: Unit = PERCENT) -> list[float]:
+    """Rank values, 1 = best.
 
     Values equal in print get the mean of the ranks they fill.
     """
-    printed = [round(value, DECIMALS) for value in values]
+    merits = [unit.merit(value) for value in values]
     ranks: list[float] = []
-    for place, value in zip(places(values), printed, strict=True):
-        sharing = printed.count(value)  # they fill the ranks place, ..., place + sharing - 1
+    for place, merit in zip(places(values, unit), merits, strict=True):
+        sharing = merits.count(merit)  # they fill the ranks place, ..., place + sharing - 1
         ranks.append(place + (sharing - 1) / 2)
     return ranks
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means in points, and how far a few trials carry it."""
+    """A difference of two means in the unit of their metric, and how far a few trials carry it."""
 
     value: float
     low: float | None = None  # 95 % interval; None where there is no spread to judge by
@@ -85,14 +87,18 @@ class Difference:
 
     @property
     def shown(self) -> str:
-        """The difference as plain text: `+1.2 [+0.8, +1.6]`.
+        """The difference of percentages as plain text, see `told`."""
+        return self.told(PERCENT)
+
+    def told(self, unit: Unit) -> str:
+        """Return the difference as plain text: `+1.2 [+0.8, +1.6]`.
 
         If it is undecided, the seeds that would decide it follow: ` ?12`.
         """
-        text = f"{self.value:+.{DECIMALS}f}"
+        text = f"{self.value:+.{unit.decimals}f}"
         if self.low is None or self.high is None:
             return text
-        text += f" [{self.low:+.{DECIMALS}f}, {self.high:+.{DECIMALS}f}]"
+        text += f" [{self.low:+.{unit.decimals}f}, {self.high:+.{unit.decimals}f}]"
         if self.decided:
             return text
         needed = self.seeds or f">{MOST_SEEDS}"

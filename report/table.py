@@ -178,7 +178,8 @@ def _cell(column: Column, trials: Sequence[Located]) -> Cell:
             comparable = False
     if independent(values) < len(values):
         notes.append(marks.REPEATED)
-    return Cell(tuple(trials), tuple(values), tuple(dict.fromkeys(notes)), comparable)
+    notes = list(dict.fromkeys(notes))
+    return Cell(tuple(trials), tuple(values), tuple(notes), comparable, decimals=column.unit.decimals)
 
 
 def _not_recorded(methods: Iterable[str], columns: Sequence[Column], cells: Cells) -> dict[tuple[str, Column], Cell]:

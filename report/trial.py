@@ -203,8 +203,8 @@ class Trial:
     def finish(self, metrics: dict[str, float], images: dict[str, int], **more: Any) -> Result:
         """Write result.json, which ends the trial, and return it.
 
-        `metrics` are percents by name and hold the protocol's headline; `images` counts what was used, by split
-        (`train`, `test`); `more` fills further fields of `Result`.
+        `metrics` are numbers by name, see protocols/metrics.py, and hold the protocol's headline; `images` counts what
+        was used, by split (`train`, `test`); `more` fills further fields of `Result`.
         """
         protocol = self.protocol
         more.setdefault("precision", getattr(protocol.recipe, "precision", ""))
