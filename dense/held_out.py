@@ -80,7 +80,8 @@ class SideBySide:
             return np.stack([np.where(labels == UNLABELLED, UNLABELLED, labels + first) for first in self._firsts])
 
         predict = partial(self._predicted, images.patches)
-        return Counted(images.images, records, truth, predict, self.classes * self.settings, self.together, what)
+        classes = self.classes * self.settings
+        return Counted(images.images, records, truth, predict, self.together, what, classes=classes)
 
     @torch.inference_mode()
     def _predicted(self, see: See, images: Sequence[Tensor], _: Sequence[tuple[int, ...]]) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,21 @@ class Run:
 class Measured:
     """What a recipe's function found, in the main process."""
 
-    scores: PixelScores
+    metrics: dict[str, float]
+    pictures: list[str]
     curves: dict[str, list[list[float]]]
     details: dict[str, Any]
     converged: bool = True
+    notes: list[str] = field(default_factory=list[str])  # what a reader must know
+
+
+def segmented(
+    run: Run, scores: PixelScores, curves: dict[str, list[list[float]]], details: dict[str, Any], converged: bool = True
+) -> Measured:
+    """Return what a count of classes found, and draw the matrix of them."""
+    draw_confusion(scores.table, scores.names, run.out / MATRIX)
+    details = {"per_class": scores.per_class, "classes": list(run.data.classes)} | details
+    return Measured(scores.metrics, [PICTURE, MATRIX], curves, details, converged, scores.notes)
 
 
 def evaluate(asked: Asked, given: Mapping[str, Any]) -> Result | None:
@@ -135,25 +146,23 @@ def _run(run: Run) -> Result | None:
 
 def _finish(run: Run, measured: Measured) -> Result:
     """Write the result; what a reader must know goes into it and to stderr."""
-    data, scores = run.data, measured.scores
-    notes = [*data.notes, *scores.notes]
+    data = run.data
+    notes = [*data.notes, *measured.notes]
     expected = expected_images(run.trial.protocol)
     if expected and data.images != expected:
         notes.append(f"partial data: {data.images} images, {run.trial.protocol.name} expects {expected}")
     for note in notes:
         print(f"twinbench dense: {note}", file=sys.stderr)
-    draw_confusion(scores.table, scores.names, run.out / MATRIX)
-    details = {"per_class": scores.per_class, "notes": notes, "classes": list(data.classes)}
-    details |= run.backbone.details | measured.details
+    details = {"notes": notes} | run.backbone.details | measured.details
     if run.options.deterministic:
         details["deterministic"] = True
     if run.options.search != "exact":
         details["search"] = run.options.search
     return run.trial.finish(
-        scores.metrics,
+        measured.metrics,
         data.images,
         curves=measured.curves,
-        pictures=[PICTURE, MATRIX],
+        pictures=measured.pictures,
         details=details,
         converged=measured.converged,
     )

@@ -24,8 +24,9 @@ from twinbench.data.pixels.matrix import MATRIX
 from twinbench.data.pixels.pairs import UNLABELLED
 from twinbench.dense.linear.images import TrainPairs, test_size, train_pair
 from twinbench.dense.linear.model import LinearSegmenter, reduced
-from twinbench.dense.linear.train import Batches, rate
+from twinbench.dense.linear.train import rate
 from twinbench.dense.places import DenseError, Places
+from twinbench.dense.training import Batches
 from twinbench.dense.trial import PICTURE, measure
 from twinbench.protocols.catalogue import find_protocol
 from twinbench.protocols.dense import ADE20K_LINEAR_DINOV3, VOC12_LINEAR_NECO, VOC12_LINEAR_VICREGL

@@ -8,41 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twinbench.data.pixels.pairs import UNLABELLED
+from twinbench.dense.head import Head
 from twinbench.dense.places import Places
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
-from twinbench.runtime.batchnorm import GlobalBatchNorm
 from twinbench.runtime.precision import network_precision
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import draw_seed
-
-
-class Head(nn.Module):
-    """Batch norm, dropout of whole channels and a 1 x 1 convolution, as the recipe says; drawn from `seed`."""
-
-    def __init__(self, features: int, classes: int, recipe: LinearSegmenterRecipe, seed: int, process: Process) -> None:
-        super().__init__()
-        self.recipe = recipe
-        norm = nn.BatchNorm2d if process.world == 1 else GlobalBatchNorm
-        self.norm = nn.Identity() if recipe.norm == "none" else norm(features)
-        self.classify = nn.Conv2d(features, classes, 1)
-        generator = torch.Generator().manual_seed(draw_seed(seed))
-        if recipe.head_init_std:
-            nn.init.normal_(self.classify.weight, std=recipe.head_init_std, generator=generator)
-            nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]
-        else:
-            for values in (self.classify.weight, self.classify.bias):
-                bound = features**-0.5
-                nn.init.uniform_(values, -bound, bound, generator=generator)  # type: ignore[arg-type]
-
-    def forward(self, maps: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Map (N, F, h, w) to scores (N, C, h, w); in training dropout multiplies channels by `kept` (N, F)."""
-        if self.recipe.norm == "before-dropout":
-            maps = self.norm(maps)
-        if kept is not None:
-            maps = maps * kept[:, :, None, None]
-        if self.recipe.norm == "after-dropout":
-            maps = self.norm(maps)
-        return self.classify(maps)
 
 
 class LinearSegmenter(nn.Module):
@@ -56,7 +27,7 @@ class LinearSegmenter(nn.Module):
         with torch.no_grad():
             features = places(torch.zeros(1, 3, recipe.crop, recipe.crop)).shape[1]
         self.features = features
-        self.head = Head(features, classes, recipe, seed, process)
+        self.head = Head(features, classes, norm=recipe.norm, init_std=recipe.head_init_std, seed=seed, process=process)
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the map (N, F, h, w) of normalised images, at the recipe's `grid` if it has one."""

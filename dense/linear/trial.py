@@ -1,7 +1,6 @@
 """Linear segmentation from a frozen backbone to its counts: the head trained, every test image scored."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +9,14 @@ from torch import Tensor
 from twinbench.convert.inputs import Inputs
 from twinbench.dense.counting import Counted
 from twinbench.dense.images import labels_of
-from twinbench.dense.linear.images import TestImages, test_size
+from twinbench.dense.linear.images import TestImages, TrainPairs, test_size
 from twinbench.dense.linear.model import LinearSegmenter, reduced
-from twinbench.dense.linear.train import LOG, STATE, Training
+from twinbench.dense.linear.train import steps_of
 from twinbench.dense.places import Places
-from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
+from twinbench.dense.training import losses_of, trained
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run, segmented
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.runtime.confusion import scores_of, table_of
-from twinbench.runtime.distributed import from_main
-from twinbench.runtime.download import digest
-from twinbench.runtime.progress import read_log
 from twinbench.runtime.windows import Inference
 
 
@@ -31,19 +28,16 @@ def measure_linear(run: Run) -> Measured | None:
     places = places.to(memory_format=torch.channels_last)
     model = LinearSegmenter(places, len(data.classes), recipe, run.trial.seed, process).to(process.device)
     inputs = Inputs(run.backbone.convention, process.device)
-    identity = run.trial.description
-    Training(model, data.train, data.decode, inputs, identity=identity, out=run.out, workers=run.workers).run()
+    owner = trained(run, model, TrainPairs(data.train, data.decode, recipe, model.seed), steps_of(model), inputs)
     tested = Tested(model, run, inputs)
     images = TestImages(data.test, recipe)
-    counted = Counted(images, data.test, tested.truth, tested.predicted, len(data.classes))
-    owner: dict[str, Any] = {"trial": identity, "head": from_main(process, lambda: digest(run.out / STATE, "sha256"))}
+    counted = Counted(images, data.test, tested.truth, tested.predicted, classes=len(data.classes))
     cells = counted.cells(run.out / COUNTS, owner, process, run.workers)
     if not process.is_main:
         return None
     counted.draw(cells, data.classes, data.colours, run.out / PICTURE)
-    losses = [[line["iteration"], round(line["loss"], 4)] for line in read_log(run.out / LOG)]
     scores = scores_of(table_of(cells, len(data.classes)), data.classes)
-    return Measured(scores, {"loss": losses}, {"features": model.features})
+    return segmented(run, scores, {"loss": losses_of(run)}, {"features": model.features})
 
 
 class Tested:

@@ -18,7 +18,7 @@ from twinbench.dense.nearest.bank import Key, Moments, pieces_of, standardized
 from twinbench.dense.nearest.fill import filled
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.votes import labelled
-from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run, segmented
 from twinbench.protocols.kinds.patches_logistic import PatchesLogisticRecipe
 from twinbench.runtime.confusion import scores_of, table_of
 from twinbench.solver.softmax_fit import Fit
@@ -66,7 +66,7 @@ def measure_logistic(run: Run) -> Measured | None:
         "tried": [_ended(number, fit) for number, fit in zip(recipe.penalties, tried, strict=True)],
     }
     scores = scores_of(table_of(cells, classes), data.classes)
-    return Measured(scores, {"on images held out": curve}, details, last.converged)
+    return segmented(run, scores, {"on images held out": curve}, details, last.converged)
 
 
 def _ended(penalty: float, fit: Fit) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Nearest
 from twinbench.dense.nearest.trial import NO_LABEL, TOGETHER, require_rows
 from twinbench.dense.nearest.votes import labelled, votes
-from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run, segmented
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesGridRecipe
 from twinbench.runtime.confusion import scores_of, table_of
 
@@ -64,7 +64,7 @@ def measure_grid(run: Run) -> Measured | None:
         "side": patches.squares.side,
     }
     scores = scores_of(table_of(cells, len(names)), names, 1)
-    return Measured(scores, _curves(tried), details)
+    return segmented(run, scores, _curves(tried), details)
 
 
 def _cells(recipe: NearestPatchesGridRecipe) -> list[Cell]:

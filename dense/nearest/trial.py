@@ -21,7 +21,7 @@ from twinbench.dense.nearest.kept import See, seen
 from twinbench.dense.nearest.patches import Patches
 from twinbench.dense.nearest.search import Keys, Nearest
 from twinbench.dense.places import DenseError
-from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run
+from twinbench.dense.trial import COUNTS, PICTURE, Measured, Run, segmented
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesRecipe, Unlabelled
 from twinbench.runtime.confusion import matched_iou, scores_of, table_of
 from twinbench.runtime.seeds import draw_seed
@@ -52,8 +52,8 @@ def measure_nearest(run: Run) -> Measured | None:
         data.test,
         lambda index: patches.squares.labels(labels_of(data.test[index], data.decode)),
         retrieval.predicted,
-        retrieval.classes,
         TOGETHER,
+        classes=retrieval.classes,
     )
     cells = counted.cells(run.out / COUNTS, run.owner, process, run.workers)
     if not process.is_main:
@@ -65,7 +65,7 @@ def measure_nearest(run: Run) -> Measured | None:
     scores = scores_of(table, names, extra)
     scores.metrics["mIoU-matched"] = matched_iou(table)
     details = {"patches": len(bank), "features": patches.width, "side": patches.squares.side}
-    return Measured(scores, {}, details)
+    return segmented(run, scores, {}, details)
 
 
 def require_rows(rows: int, neighbors: int, words: str = "has") -> None:

@@ -13,7 +13,8 @@ from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.split import Decode
 from twinbench.detection.semantic.images import TestImages, labels_of
 from twinbench.detection.training.stream import test_loader
-from twinbench.runtime.confusion import Cells, KeptCounts, confusion
+from twinbench.runtime.confusion import Cells, cells_of, confusion
+from twinbench.runtime.kept import KeptCounts
 from twinbench.runtime.process import Process
 from twinbench.runtime.progress import bar
 from twinbench.runtime.windows import Region
@@ -34,7 +35,8 @@ def confusions(
     `owner` says whose they are; those of others in `folder` are written over.
     """
     kept = KeptCounts(folder, owner, len(records), process)
-    return kept.complete(_found(config, model, records, decode, kept.share, process, workers))
+    found = _found(config, model, records, decode, kept.share, process, workers)
+    return kept.complete((index, cells_of(table)) for index, table in found)
 
 
 def _found(
