@@ -75,13 +75,15 @@ def read_upright(path: ImageFile) -> Image.Image:
         return found if turn is None else found.transpose(turn)
 
 
-def read_numbers(path: ImageFile, modes: Collection[str] = ("L", "P")) -> np.ndarray:
+def read_numbers(path: ImageFile, modes: Collection[str] = ("L", "P"), expected: str = "") -> np.ndarray:
     """Return the numbers in a mask (H, W), uint8 or of 16-bit modes uint16: grey levels, or places in a palette.
 
-    DataError for an image of none of `modes`, which are Pillow's.
+    DataError for an image of none of `modes`, which are Pillow's; it says what was `expected`, if not a mask.
     """
     with _opened(path) as image:
         if image.mode not in modes:
+            if expected:
+                raise DataError(f"{path}: pixels of mode {image.mode}; expected {expected}")
             bits = "8 or 16" if set(SIXTEEN_BITS) & set(modes) else "8"
             raise DataError(
                 f"{path}: a mask of mode {image.mode}; expected one number of {bits} bits a pixel: turn colours into "

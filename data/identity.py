@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,9 @@ def _text_sha256(path: Path) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def _segmented(wanted: _Split) -> _Part:
+def _segmented(wanted: _Split, task: str = "segmentation") -> _Part:
     """Return images with their masks."""
-    found = read_pixels(wanted.layout, wanted.source, wanted.split)
+    found = read_pixels(wanted.layout, wanted.source, wanted.split, task)
     masks = tuple(found.masks.one(index) for index in range(len(found.masks)))
     return _Part(found.paths, found.classes, _segmented_items(found, masks), (*masks, *found.lists))
 
@@ -207,6 +208,7 @@ TASKS: dict[str, tuple[tuple[str, ...], Callable[[_Split], _Part]]] = {
     "tested": (("test",), _tested),  # and nothing is trained
     "detection": (("train", "test"), _annotated),
     "segmentation": (("train", "test"), _segmented),
+    "depth": (("train", "test"), partial(_segmented, task="depth")),
     "pretraining": (("train",), _unlabelled),
 }
 

@@ -18,7 +18,7 @@ from twinbench.data.labelled import LabelledImages, no_images, require_counts, r
 from twinbench.data.layouts import read_images, read_labelled
 from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.split import ObjectSplit
-from twinbench.data.pixels.read import read_pixels
+from twinbench.data.pixels.read import read_pixels, task_of
 from twinbench.data.pixels.split import PixelImages
 from twinbench.data.source import Source
 from twinbench.data.validation import official, with_validation
@@ -159,9 +159,9 @@ def require_fit(protocol: Protocol, source: Source, identity: str, subset: Path 
     if hints.recall(question):
         return
     began = hints.now()
-    if "pixels" in data_set.tasks:
+    if task := task_of(data_set):
         for split in ("train", "test"):
-            require_pixels(protocol, source, read_pixels(data_set.layout, source, split))
+            require_pixels(protocol, source, read_pixels(data_set.layout, source, split, task))
     elif protocol.room == "detection":
         layout = objects_layout(data_set.layout, source)
         splits = [find_objects(layout, source, split, data_set.subset) for split in ("train", "test")]

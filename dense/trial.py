@@ -16,6 +16,7 @@ from twinbench.convert.opening import open_backbone
 from twinbench.data.identity import contents
 from twinbench.data.pixels.matrix import MATRIX, draw_confusion
 from twinbench.data.pixels.opened import PixelData, open_pixels
+from twinbench.data.pixels.read import task_of
 from twinbench.data.source import Source
 from twinbench.dense.options import Options
 from twinbench.dense.places import DenseError
@@ -180,5 +181,7 @@ def _out_of_memory(run: Run, error: torch.OutOfMemoryError) -> str:
 def _data_sha256(asked: Asked) -> str:
     """Return the identity of the splits, from the files themselves: a hint may be of before someone wrote over one."""
     data_set = asked.protocol.data_set
-    splits = contents(data_set.layout, Source.of(asked.data), fraction=data_set.subset, task="segmentation", anew=True)
+    splits = contents(
+        data_set.layout, Source.of(asked.data), fraction=data_set.subset, task=task_of(data_set), anew=True
+    )
     return data_identity({split: found.sha256 for split, found in splits.items()})

@@ -8,6 +8,7 @@ from twinbench.protocols import (
     classification,
     demo,
     dense,
+    depth,
     detection,
     finetune12,
     finetuning,
@@ -43,6 +44,7 @@ PROTOCOLS: dict[str, Protocol] = registry(
     + dense.PROTOCOLS
     + nearest_patches.PROTOCOLS
     + patches_logistic.PROTOCOLS
+    + depth.PROTOCOLS
     + demo.PROTOCOLS
 )
 

@@ -23,7 +23,8 @@ def _of_one(protocol: Protocol) -> tuple[str, str]:
     """Return a protocol's data set and metrics in words."""
     data, (train, test) = protocol.data_set, protocol.images
     images = f"{train} training and {test} test images" if train and test else "any number of images"
-    complete = f"{data.classes} classes, {images}" if data.is_counted else "as it is"
+    classes = f"{data.classes} classes, " if data.classes else ""
+    complete = f"{classes}{images}" if data.is_counted else "as it is"
     return f"{data.name}: {', '.join(data.tasks)}; {complete}", ", ".join(
         [f"{protocol.metric} (headline)", *protocol.also]
     )

@@ -36,6 +36,7 @@ FILES = (  # where the paper's protocols are written; one may build on recipes o
     "dense.py",
     "nearest_patches.py",
     "patches_logistic.py",
+    "depth.py",
 )
 Notes = dict[str, str]  # field of a recipe -> the comment beside its value
 

@@ -12,6 +12,7 @@ from functools import cache
 from twinbench.data.folders.own import layout_of, layout_of_tested
 from twinbench.data.identity import identify
 from twinbench.data.objects.find import objects_layout
+from twinbench.data.pixels.read import task_of
 from twinbench.data.required import require_fit
 from twinbench.data.samples import read_samples, samples_sha256
 from twinbench.data.source import VALIDATION, Source
@@ -132,8 +133,8 @@ class TrialData:
 
 def _read_as(data_set: DataSet, room: str, source: Source) -> tuple[str, str]:
     """Return what a worker reads the data as (a key of TASKS in data/identity.py), and in which layout."""
-    if "pixels" in data_set.tasks:
-        return "segmentation", data_set.layout
+    if task := task_of(data_set):
+        return task, data_set.layout
     if room == "detection":
         return "detection", objects_layout(data_set.layout, source)
     task = "validated" if source.named(VALIDATION) else "classification"

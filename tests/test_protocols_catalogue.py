@@ -85,7 +85,7 @@ def test_every_papers_protocol_has_a_demo_but_what_the_scenes_have_no_labels_for
     neighbors = {f"imagenet-knn-{source}" for source in ("dinov2", "lightly", "mmselfsup", "msf")}
     boxes |= {"vissl-linear-resized", "ade20k-linear-dinov2", "ade20k-linear-dinov3", "voc12-linear-neco"}
     boxes |= {"ade20k-hummingbird", "ade20k-knn-capi", "ade20k-logreg-capi"}
-    boxes |= {"voc12-hummingbird-1m", "voc12-hummingbird-100k"}
+    boxes |= {"nyuv2-linear-dinov3", "voc12-hummingbird-1m", "voc12-hummingbird-100k"}
     assert without == families | parts | boxes | neighbors | WITHOUT
 
 

@@ -45,7 +45,9 @@ def as_table() -> str:
         train, test = (f"{count:,}" if count else "-" for count in entry.images)
         fetched = "yes" if entry.about.files else "no"
         metric = entry.about.metric.partition(":")[0].partition(";")[0]
-        rows.append((entry.name, entry.tasks[0], f"{entry.classes:,}", train, test, metric, fetched))
+        rows.append(
+            (entry.name, entry.tasks[0], f"{entry.classes:,}" if entry.classes else "-", train, test, metric, fetched)
+        )
     return "\n".join(aligned(rows))
 
 
@@ -66,7 +68,8 @@ def _facts(entry: DataSet) -> Iterator[tuple[str, str]]:
     yield "task", ", ".join(entry.tasks)
     if entry.is_counted:
         train, test = (f"{count:,}" if count else "no" for count in entry.images)
-        yield "complete", f"{entry.classes:,} classes, {train} training and {test} test images"
+        classes = f"{entry.classes:,} classes, " if entry.classes else ""
+        yield "complete", f"{classes}{train} training and {test} test images"
     for key, text in _words(entry):
         if text:
             yield key, text

@@ -21,9 +21,10 @@ from twinbench.data.objects.find import find_objects, objects_layout
 from twinbench.data.objects.shapes import shows_an_area
 from twinbench.data.objects.split import Findings, ObjectSplit
 from twinbench.data.objects.voc import find_list
+from twinbench.data.pixels.depths import sound_depths
 from twinbench.data.pixels.masks import seen_classes, told_unseen
+from twinbench.data.pixels.read import DEPTHS, read_pixels
 from twinbench.data.pixels.read import READERS as PIXEL_LAYOUTS
-from twinbench.data.pixels.read import read_pixels
 from twinbench.data.required import nothing_to_train_on, require_same_objects
 from twinbench.data.source import Source
 
@@ -81,7 +82,7 @@ class Survey:
         """Count a split and its classes; a split whose classes are not as many as another's is a problem."""
         self.counts[split] = len(images.paths)
         self.splits.append(images)
-        if self.counts.setdefault("classes", len(classes)) != len(classes):
+        if classes and self.counts.setdefault("classes", len(classes)) != len(classes):
             self.note("classes", f"{split} has {len(classes)} classes, other splits have {self.counts['classes']}")
 
 
@@ -229,6 +230,17 @@ def _pixels(layout: str, source: Source, findings: Survey) -> None:
                 findings.remarks.append(f"{name}: {unseen}")
 
 
+def _depths(layout: str, source: Source, findings: Survey) -> None:
+    """Survey images with depth: each map is as large as its image, and holds metres."""
+    for split, name in (("train", "train"), ("test", "val")):
+        with findings.noting("layout"):
+            images = read_pixels(layout, source, split)
+            findings.add(name, Split(images.paths, is_test=split == "test"), images.classes)
+            known = sound_depths(images, partial(findings.note, "depth"))
+            if not (known or "depth" in findings.problems):
+                findings.note("depth", f"{source}: no map of {name} has a depth above 0; expected some")
+
+
 def _only_tests(layout: str, source: Source, findings: Survey) -> None:
     """Survey a data set that is only tested on: its images, which train nothing."""
     with findings.noting("layout"):
@@ -258,6 +270,7 @@ SURVEYS: dict[str, Callable[[Source, Survey], None]] = {
     "lvis": partial(_objects, "lvis"),
     "cityscapes": partial(_objects, "cityscapes"),
     **{layout: partial(_pixels, layout) for layout in PIXEL_LAYOUTS},
+    **{layout: partial(_depths, layout) for layout in DEPTHS},
     "inat": partial(_labelled, "inat", ("train", "val")),
     "places": partial(_labelled, "places", ("train", "val")),
     "labelled": partial(_labelled, "", ("train", "test")),  # any other source: it says itself how it is read

@@ -2,8 +2,8 @@
 
 A check is asked for by the name of a data set (`oxford-pets`), by a layout (`coco`, which means the published set of
 that layout), as a `pool` of images to pretrain on, as `boxes` whose labels as classified images do not matter, as
-`pixels` with masks beside the images, or by none of these: then the layout is seen from the folder, and the counts tell
-which set it may be.
+`pixels` with masks beside the images, as `depth` with maps of it, or by none of these: then the layout is seen from the
+folder, and the counts tell which set it may be.
 """
 
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ LAYOUTS = {  # what a layout's name alone stands for
 POOL = "pool"
 BOXES = "boxes"  # one class on every image trains a detector, and is no data for a classifier
 PIXELS = "pixels"  # images with masks, in whichever layout
+DEPTH = "depth"  # images with depth, in whichever layout
 OPTIONAL = {"1percent.txt": 12_811, "10percent.txt": 128_116}  # SimCLR's lists, counted where they are
 PARTS = {  # of COCO: which way through them goes through the images that its list names
     entry.subset: f"coco {entry.subset}"
@@ -76,10 +77,18 @@ def target(what: str, source: Source) -> Target:
     if what == PIXELS:
         layout = sniff_layout(source, "segmentation")
         return Target(f"masks in {layout} layout", source, layout)
+    if what == DEPTH:
+        layout = sniff_layout(source, "depth")
+        return Target(f"depth in {layout} layout", source, layout)
     if what not in LAYOUTS and what not in DATA_SETS:
         if what:
             raise DataError(
-                unknown("layout or data set", what, {POOL, BOXES, PIXELS, *LAYOUTS, *DATA_SETS}, "twinbench data list")
+                unknown(
+                    "layout or data set",
+                    what,
+                    {POOL, BOXES, PIXELS, DEPTH, *LAYOUTS, *DATA_SETS},
+                    "twinbench data list",
+                )
             )
         return _seen(source)
     entry = DATA_SETS[LAYOUTS.get(what, what)]
@@ -111,7 +120,7 @@ def expected_counts(entry: DataSet, way: str) -> dict[str, int]:
         found = {**dict(entry.about.splits), "trainval07+12": train, "2007-test": test}
     elif entry.trains_on:
         found = {"test": test}
-    return {**{name: count for name, count in found.items() if count}, "classes": entry.classes}
+    return {name: count for name, count in (found | {"classes": entry.classes}).items() if count}
 
 
 def _seen(source: Source) -> Target:
@@ -119,8 +128,9 @@ def _seen(source: Source) -> Target:
     if not source.is_folder:
         return Target(source.form, source, "labelled")
     masks = _layout_of(source, "segmentation")
-    if masks == PIXELS:  # train/images beside train/masks are two class folders, too
-        return Target(f"{masks} layout", source, masks)
+    depth = _layout_of(source, "depth")
+    if depth or masks == PIXELS:  # train/images beside train/masks are two class folders, too
+        return Target(f"{depth or masks} layout", source, depth or masks)
     try:
         layout = sniff_layout(source, "classification")
     except DataError as error:

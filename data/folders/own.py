@@ -8,6 +8,7 @@ from twinbench.data.folders.leavings import is_leaving
 from twinbench.data.lists.suggest import suggested
 from twinbench.data.pixels.ade20k import is_ade20k
 from twinbench.data.pixels.coco_stuff import is_coco_stuff
+from twinbench.data.pixels.depths import is_depth, is_nyuv2_depth
 from twinbench.data.pixels.folders import find_folders
 from twinbench.data.pixels.nyuv2 import is_nyuv2
 from twinbench.data.pixels.voc import find_lists
@@ -37,6 +38,10 @@ KNOWN_BY = {
         "coco-stuff-pixels": "[images/]train2017/ beside annotations/train2017/ or stuffthingmaps/train2017/",
         "nyuv2-pixels": "train.txt with RGB/ and Label/, or train/rgb/ beside train/labels_40/",
         "pixels": "images/train/ beside masks/train/, train/images/ beside train/masks/, or NAME_mask.png in train/",
+    },
+    "depth": {
+        "nyuv2-depth": "nyu_train.txt",
+        "depth": "images/train/ beside depth/train/, or train/images/ beside train/depth/",
     },
 }
 
@@ -175,6 +180,7 @@ _SNIFFERS = {
         "nyuv2-pixels": is_nyuv2,
         "pixels": _is_pixels,
     },
+    "depth": {"nyuv2-depth": is_nyuv2_depth, "depth": is_depth},
 }
 
 

@@ -9,7 +9,8 @@ by classes.txt, classes.csv (Roboflow's _classes.csv) or labels.csv, whose forms
 unless the list names it: masks of 0 and 255 lose half of what they say where it does not.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -39,18 +40,33 @@ class Folders:
 
 def find_folders(source: Source, split: str) -> Folders | None:
     """Return the folders of a split; None where there are none."""
-    root, given = source.path, source.named(split)
-    for name in (given,) if given else SPLIT_FOLDERS[split]:
-        for masks in MASK_FOLDERS:
-            for found in (
-                Folders(root / "images" / name, root / masks / name),
-                Folders(root / name / "images", root / name / masks),
-            ):
-                if found.images.is_dir() and _holds_a_mask(found.masks):
-                    return found
-        if (root / name).is_dir() and any((root / name).glob(f"*{BESIDE}.png")):
-            return Folders(root / name, root / name)
+    found = pair_of_folders(source, split, MASK_FOLDERS, _holds_a_mask)
+    if found:
+        return found
+    for name in _names(source, split):
+        folder = source.path / name
+        if folder.is_dir() and any(folder.glob(f"*{BESIDE}.png")):
+            return Folders(folder, folder)
     return None
+
+
+def pair_of_folders(source: Source, split: str, names: Sequence[str], is_one: Callable[[Path], bool]) -> Folders | None:
+    """Return a split's folder of images with one of `names` beside it that `is_one` of masks; None without."""
+    root = source.path
+    for name, masks in itertools.product(_names(source, split), names):
+        for found in (
+            Folders(root / "images" / name, root / masks / name),
+            Folders(root / name / "images", root / name / masks),
+        ):
+            if found.images.is_dir() and is_one(found.masks):
+                return found
+    return None
+
+
+def _names(source: Source, split: str) -> tuple[str, ...]:
+    """Return what a split's folder may be called."""
+    given = source.named(split)
+    return (given,) if given else SPLIT_FOLDERS[split]
 
 
 def _holds_a_mask(folder: Path) -> bool:

@@ -1,12 +1,13 @@
-"""Data with a class a pixel as a trial works on it: records in files that all its processes share."""
+"""Data with a class or a depth a pixel as a trial works on it: records in files that all its processes share."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinbench.data.objects.packed import Records
+from twinbench.data.pixels.depths import require_depths
 from twinbench.data.pixels.masks import require_masks
-from twinbench.data.pixels.read import read_pixels
+from twinbench.data.pixels.read import read_pixels, task_of
 from twinbench.data.pixels.split import Decode
 from twinbench.data.required import require_pixels
 from twinbench.data.source import Source
@@ -44,7 +45,7 @@ def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Proce
     """
     layout = protocol.data_set.layout
     notes = from_main(process, lambda: _packed(protocol, source, folder, identity))
-    test = read_pixels(layout, source, "test")
+    test = read_pixels(layout, source, "test", task_of(protocol.data_set))
     records: dict[str, Records] = {}
     for name in SPLITS:
         path = folder / f"{name}.records"
@@ -57,11 +58,13 @@ def open_pixels(protocol: Protocol, source: Source, folder: Path, process: Proce
 def _packed(protocol: Protocol, source: Source, folder: Path, identity: str) -> tuple[str, ...]:
     """Pack both splits and return what is to be known of them; of data that are refused nothing is left behind."""
     notes: list[str] = []
+    task = task_of(protocol.data_set)
     try:
         for name in SPLITS:
-            split = read_pixels(protocol.data_set.layout, source, name)
+            split = read_pixels(protocol.data_set.layout, source, name, task)
             require_pixels(protocol, source, split)
-            notes += require_masks(source, identity, name, split)
+            require = require_depths if task == "depth" else require_masks
+            notes += require(source, identity, name, split)
             Records.pack(split.records(), folder / f"{name}.records")
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)

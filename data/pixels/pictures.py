@@ -20,13 +20,13 @@ Colours = Sequence[tuple[int, int, int]]  # of each class, RGB
 
 @dataclass(frozen=True)
 class Shown:
-    """One row: an image with its true and its predicted classes (H, W), UNLABELLED where there are none."""
+    """One row: an image with its true and its predicted classes (H, W), UNLABELLED where there are none; or depths."""
 
     name: str
     image: Image.Image
     truth: np.ndarray
     predicted: np.ndarray
-    score: float  # its own mIoU, percent
+    score: float  # its own, the higher the better: mIoU in percent
 
 
 def best_and_worst(scores: Sequence[float]) -> list[int]:
@@ -43,31 +43,35 @@ def draw_sheet(shown: Iterable[Shown], classes: Sequence[str], colours: Colours,
     rows: list[Image.Image] = []
     seen: set[int] = set()
     for one in shown:
-        rows.append(_row(one, colours))
+        tiles = (_painted(one.truth, colours), _painted(one.predicted, colours))
+        rows.append(row_of(one, tiles, ("true classes", f"predicted, mIoU {one.score:.1f} %")))
         seen |= set(np.unique(one.truth).tolist()) | set(np.unique(one.predicted).tolist())
     legend = _legend(classes, colours, sorted(seen - {UNLABELLED}))
-    sheet = Image.new("RGB", (WIDTH, sum(row.height for row in rows) + legend.height + MARGIN), "white")
+    paste_rows((*rows, legend), path)
+
+
+def paste_rows(rows: Sequence[Image.Image], path: Path) -> None:
+    """Write a PNG of rows below each other."""
+    sheet = Image.new("RGB", (WIDTH, sum(row.height for row in rows) + MARGIN), "white")
     top = MARGIN
-    for part in (*rows, legend):
+    for part in rows:
         sheet.paste(part, (0, top))
         top += part.height
     with replacing(path) as beside:
         sheet.save(beside, format="PNG", optimize=True)
 
 
-def _row(one: Shown, colours: Colours) -> Image.Image:
-    """Return one image's row."""
+def row_of(one: Shown, pair: tuple[Image.Image, Image.Image], words: tuple[str, str]) -> Image.Image:
+    """Return one image's row, with its truth and its prediction painted, each under its words."""
     scale = TILE / max(one.image.size)
     size = (max(round(one.image.width * scale), 1), max(round(one.image.height * scale), 1))
     tiles = (
         one.image.resize(size, Image.Resampling.BICUBIC),
-        _painted(one.truth, colours).resize(size, Image.Resampling.NEAREST),
-        _painted(one.predicted, colours).resize(size, Image.Resampling.NEAREST),
+        *(tile.resize(size, Image.Resampling.NEAREST) for tile in pair),
     )
-    words = (one.name, "true classes", f"predicted, mIoU {one.score:.1f} %")
     row = Image.new("RGB", (WIDTH, size[1] + LINE + MARGIN), "white")
     pen = ImageDraw.Draw(row)
-    for column, (tile, word) in enumerate(zip(tiles, words, strict=True)):
+    for column, (tile, word) in enumerate(zip(tiles, (one.name, *words), strict=True)):
         place = MARGIN + column * (TILE + MARGIN)
         pen.text((place, 0), word, fill="black")
         row.paste(tile, (place, LINE))

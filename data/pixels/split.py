@@ -1,4 +1,4 @@
-"""One split of images with masks: a file of class numbers beside each image."""
+"""One split of images with masks: a file of class numbers, or of depth, beside each image."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from twinbench.data.objects.packed import Record
 from twinbench.data.paths import PathList
 
 IGNORED = 255  # in what `decode` returns: a pixel without a label
-Decode = Callable[[Path], np.ndarray]  # a mask's file to class numbers (H, W), uint8, IGNORED where there is none
+# A mask's file to class numbers (H, W), uint8, IGNORED where there is none; of depth to metres, float32
+Decode = Callable[[Path], np.ndarray]
 
 
 @dataclass(frozen=True)
 class PixelImages:
-    """The images of a split in their order, with as many masks."""
+    """The images of a split in their order, with as many masks; maps of depth have no classes."""
 
     root: Path  # of the data set: names in the identity start here
     paths: PathList
@@ -28,6 +29,7 @@ class PixelImages:
     lists: tuple[Path, ...] = ()  # files that say what the numbers mean
     # (number, class), of a layout that reads the same files as another one, by other classes
     meaning: tuple[tuple[int, int], ...] = ()
+    size: Callable[[Path], tuple[int, int]] = read_size  # (width, height) of a mask
 
     def records(self) -> Iterator[Record]:
         """Yield each image in Detectron2's form; DataError for one whose mask is missing or has another size."""
@@ -38,7 +40,7 @@ class PixelImages:
         """Return one image in Detectron2's form; DataError where its mask is missing or has another size."""
         path, mask = self.paths.one(index), self.masks.one(index)
         width, height = upright_size(path)  # masks are painted on what people see
-        found = read_size(mask)
+        found = self.size(mask)
         if found != (width, height):
             raise DataError(
                 f"{mask}: {found[0]} x {found[1]} pixels, its image {path.name} has {width} x {height}; expected "

@@ -23,6 +23,7 @@ from twinbench.protocols.datasets.detection import (
 )
 from twinbench.protocols.datasets.entry import About, DataSet, File, Layout, OtherCopy, Subset
 from twinbench.protocols.datasets.large import IMAGENET, IMAGENET_1PCT, IMAGENET_10PCT, INAT18, PLACES205
+from twinbench.protocols.datasets.nyu import NYUV2_DEPTH
 from twinbench.protocols.datasets.scenes import SCENES
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "IMAGENET_1PCT",
     "INAT18",
     "LVIS",
+    "NYUV2_DEPTH",
     "PLACES205",
     "PUBLISHED",
     "SCENES",

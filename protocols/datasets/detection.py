@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from twinbench.protocols.datasets.entry import BOXES, KEYPOINTS, MASKS, MULTI, PIXELS, About, DataSet, File
+from twinbench.protocols.datasets.nyu import NYUV2, NYUV2_DEPTH
 
 _VOC = "https://thor.robots.ox.ac.uk/pascal/VOC/"  # digests: torchvision datasets/voc.py
 _VOC07_FILES = (
@@ -209,23 +210,6 @@ COCO_STUFF27 = replace(
         note="published numbers of unsupervised segmentation are of PiCIE's lists of its images, cropped to squares",
     ),
 )
-NYUV2 = DataSet(
-    "nyuv2",
-    PIXELS,
-    "nyuv2-pixels",
-    classes=40,
-    images=(795, 654),
-    about=About(
-        title="NYU Depth v2, labelled",
-        source="FCN, arXiv:1411.4038, section 5",
-        splits=(("train", 795), ("test", 654)),
-        metric="mIoU of 40 classes, or RMSE of depth",
-        home="https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
-        files=(File("http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"),),
-        get="DFormer's copy, or the .mat converted by ESANet's src/datasets/nyuv2/prepare_dataset.py",
-        note="one .mat of 2.8 GB; the split and the 40 classes come from files of their own; 0 in a mask is no class",
-    ),
-)
 CITYSCAPES_INSTANCES = replace(
     CITYSCAPES,
     name="cityscapes-instances",
@@ -284,6 +268,7 @@ DENSE = (
     COCO_STUFF,
     COCO_STUFF27,
     NYUV2,
+    NYUV2_DEPTH,
     VOC12_SEG,
     VOC12AUG_SEG,
 )

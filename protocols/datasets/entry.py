@@ -22,7 +22,9 @@ Layout = Literal[
     "coco-stuff-pixels",
     "coco-stuff27-pixels",
     "nyuv2-pixels",
+    "nyuv2-depth",
     "pixels",
+    "depth",
     "test-classes",
     "test-numbers",
     "imagenet-real",
@@ -108,7 +110,7 @@ class DataSet:
     @property
     def is_counted(self) -> bool:
         """Say whether it is known what a complete copy holds."""
-        return bool(self.classes)
+        return bool(self.classes or any(self.images))
 
 
 SINGLE: tuple[Task, ...] = ("single-label",)
@@ -117,3 +119,4 @@ BOXES: tuple[Task, ...] = ("boxes",)
 MASKS: tuple[Task, ...] = ("masks", "boxes")
 KEYPOINTS: tuple[Task, ...] = ("keypoints", "boxes")
 PIXELS: tuple[Task, ...] = ("pixels",)
+DEPTH: tuple[Task, ...] = ("depth",)

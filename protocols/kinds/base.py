@@ -10,7 +10,7 @@ from twinbench.protocols.ranges import SIDE, SIDE_OR_NONE, require_in_range
 
 Room = Literal["transfer", "dense", "detection"]
 Task = Literal[
-    "single-label", "multi-label", "boxes", "masks", "keypoints", "pixels"
+    "single-label", "multi-label", "boxes", "masks", "keypoints", "pixels", "depth"
 ]  # what the labels of a data set look like
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network; what is computed from its features is float32
 
@@ -76,7 +76,7 @@ class Recipe:
         return ""
 
     def metrics(self) -> tuple[str, ...]:
-        """Return the names of what it measures, in percent.
+        """Return the names of what it measures: percentages, or what protocols/metrics.py says of them.
 
         The last is the headline unless a protocol says so.
         """

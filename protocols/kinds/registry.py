@@ -7,6 +7,7 @@ from twinbench.protocols.kinds.finetuning import FineTuningRecipe
 from twinbench.protocols.kinds.heads import HeadsRecipe
 from twinbench.protocols.kinds.knn import FewShotKnnRecipe, KnnGridRecipe, KnnRecipe
 from twinbench.protocols.kinds.labels import LabelsRecipe
+from twinbench.protocols.kinds.linear_depth import LinearDepthRecipe
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
 from twinbench.protocols.kinds.logistic import FewShotLogisticRecipe, LogisticRecipe, SizedLogisticRecipe
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesGridRecipe, NearestPatchesRecipe
@@ -43,5 +44,6 @@ _CLASSES = (
     NearestPatchesRecipe,
     NearestPatchesGridRecipe,
     PatchesLogisticRecipe,
+    LinearDepthRecipe,
 )
 KINDS: dict[str, type[Recipe]] = {recipe.kind: recipe for recipe in _CLASSES}

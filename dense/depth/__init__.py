@@ -1,0 +1,1 @@
+"""Linear depth of a frozen backbone."""
