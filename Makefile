@@ -6,7 +6,7 @@ TESTS_AT_ONCE ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.twinbench-$(shell cat pyproject.toml constraints.txt detectron2.txt references.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo docs test test-slurm test-gpu rehearse-gpu check bench bench-gpu
+.PHONY: setup demo docs test test-docs test-slurm test-gpu rehearse-gpu check bench bench-gpu
 setup: $(STAMP)
 
 $(STAMP):
@@ -31,8 +31,12 @@ FORKING := $(addprefix tests/test_,data_sources.py dense_processes.py detection_
     transfer_finetuning.py transfer_heads.py transfer_processes.py)
 IN_PARALLEL := -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 test: setup
-	$(BIN)/python -m pytest $(IN_PARALLEL) $(addprefix --ignore ,tests/slurm_cluster tests/gpu $(FORKING))
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(addprefix --ignore ,tests/slurm_cluster tests/gpu tests/docs $(FORKING))
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(FORKING)
+
+# Every command of README.md and docs/, on small things that stand for large ones: tests/docs/world.toml.
+test-docs: setup
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist load tests/docs
 
 # Suites on a real Slurm of two nodes on this machine: needs root and the packages named in tests/cluster.sh, else skips.
 test-slurm: setup

@@ -359,8 +359,8 @@ def haiku(weights: Weights) -> tuple[dict[str, Any], dict[str, Any]]:
     return params, state
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_byol_from_haiku(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
+def byol_experiment(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what DeepMind's BYOL pickles, of classes that are not installed here: A is online, B the target."""
     frozen = fake(
         monkeypatch,
         "haiku._src.data_structures.frozendict",
@@ -377,8 +377,12 @@ def test_byol_from_haiku(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protoc
 
     (params, statistics), (target, target_statistics) = haiku(A), haiku(B)
     experiment = state(*map(freeze, (params, target, statistics, target_statistics)), lars(({},)))
-    contents = {"experiment_state": experiment, "step": np.int64(3), "rng": np.zeros(2, np.uint32)}
-    (tmp_path / "byol.pkl").write_bytes(pickle.dumps(contents, protocol))
+    return {"experiment_state": experiment, "step": np.int64(3), "rng": np.zeros(2, np.uint32)}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_byol_from_haiku(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
+    (tmp_path / "byol.pkl").write_bytes(pickle.dumps(byol_experiment(monkeypatch), protocol))
     assert_is(tmp_path / "byol.pkl", A, "byol")
     target = load_backbone(tmp_path / "byol.pkl", "byol:target").state_dict
     assert torch.equal(target["layer4.2.conv2.weight"], B["layer4.2.conv2.weight"])

@@ -29,12 +29,12 @@ def blocks(path, language=None):
 
 
 def commands(path):
-    """Return the `twinbench ...` lines of a page's blocks, as words, comments and redirections dropped.
+    """Return the `twinbench ...` lines of a page's blocks, as words, without comments and what a shell does.
 
     `twinbench transfer: ...` is what a command says.
     """
     lines = [line for text in blocks(path) for line in text.splitlines() if re.match(r"twinbench [a-z]+(?!:)\b", line)]
-    return [shlex.split(line.partition(" > ")[0], comments=True) for line in lines]
+    return [shlex.split(re.split(r" (?:>|\|\|) ", line)[0], comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
