@@ -58,6 +58,9 @@ def require_matches(table: Table, options: Options, further: Collection[str] = (
         raise OptionError(f"--source {options.source}: {unknown('paper, place or method', options.source, papers)}")
     names = {entry.method for _, entry in found}.union(further)
     for method, name in options.same.items():
+        if not names:
+            of = f" in {options.source}" if options.source else ""
+            raise OptionError(f"--same {method}={name}: no number is published{of} for the columns of this table")
         if plain(name) not in map(plain, names):
             which = f" in {options.source}, which --source names" if options.source else ""
             raise OptionError(f"--same {method}={name}: {unknown('published method', name, names)}{which}")

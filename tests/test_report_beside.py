@@ -256,3 +256,5 @@ def test_a_source_where_nothing_is_published_is_a_mistake(tmp_path, capsys):
     assert twinbench.main(["report", str(tmp_path), "--published"]) == 0
     assert twinbench.main(["report", str(tmp_path), "--published", "--source", "moco"]) == 2
     assert "no number is published for the columns of this table" in capsys.readouterr().err
+    assert twinbench.main(["report", str(tmp_path), "--published", "--same", "a=Barlow Twins"]) == 2
+    assert "--same a=Barlow Twins: no number is published in arXiv:2103.03230 for" in capsys.readouterr().err
