@@ -34,7 +34,11 @@ def scaled_segmentation(recipe: SegmentationRecipe) -> SegmentationRecipe:
 
 
 def scaled_linear_segmenter(recipe: LinearSegmenterRecipe) -> LinearSegmenterRecipe:
-    """Return a schedule of some hundred iterations on scenes of 96 px at twice their size."""
+    """Return a schedule of some hundred iterations on scenes of 96 px at twice their size.
+
+    Tried on scenes of seed 7, seeds 0 to 2: with a backbone pretrained there mIoU was 10.2, 9.2 and 10.7, with random
+    ones 8.2, which is all background, in 27 s of a core.
+    """
     return replace(
         recipe,
         batch_size=8,
