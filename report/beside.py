@@ -15,7 +15,8 @@ NOTHING_TO_SUBTRACT = (
     "sets them apart)"
 )
 AGAINST_BASELINE = (
-    "difference in points [95 % interval]; ?N: not shown to differ, about N trials a method would be needed"
+    "difference in points, or in the metric's unit [95 % interval]; ?N: not shown to differ, about N trials a method "
+    "would be needed"
 )
 
 
@@ -146,7 +147,9 @@ def _against_published(table: Table, rows: Mapping[str, str], options: Options) 
                 for column, ours, theirs in both(table, method, label):
                     cells[method, column] = Difference(ours.mean - theirs.mean)
         if cells:
-            contrasts.append(Contrast(f"minus {label}", "measured minus published, points", cells))
+            contrasts.append(
+                Contrast(f"minus {label}", "measured minus published, points, or the metric's unit", cells)
+            )
     return contrasts
 
 

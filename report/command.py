@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[METHOD/]PROTOCOL[:METRIC]=NUMBER",
-        help="exit with code 1 if a mean lies below, or is missing",
+        help="exit with code 1 if a mean lies below (of an error: above), or is missing",
     )
 
 

@@ -32,7 +32,7 @@ def render(table: Table) -> str:
             lines.append((method, *family, "mean of sets", value, "", len(each.sets), "", "", "", ""))
     for contrast in table.contrasts:
         for (method, column), found in contrast.cells.items():
-            note = f"{contrast.title}: {found.shown}"
+            note = f"{contrast.title}: {contrast.shown(method, column)}"
             lines.append((method, *_identity(column), "difference", found.value, "", "", "", "", "", note))
     for line in lines:
         writer.writerow([safe(str(value)) for value in line])

@@ -12,7 +12,7 @@ from twinbench.report.meaning import Meaning, meaning
 from twinbench.report.plot import Chart, Curve, Point, average, chart
 from twinbench.report.series import point
 
-OVER_TRAINING = Meaning("epoch or step of the checkpoint", "", most=100.0)
+OVER_TRAINING = "epoch or step of the checkpoint"
 
 
 def recipes(table: Table) -> dict[Column, int]:
@@ -47,8 +47,8 @@ def curve_charts(table: Table, series: Mapping[str, int]) -> Iterator[tuple[int,
         for told, curves in _curves(table, column, series).items():
             title, what = told
             if what.in_bars:
-                values = _best_first(table, column, _percents(curves))
-                found = bars(f"{name}: {title}", values, series, what.y, what.x) if values else None
+                values = _best_first(table, column, _within(curves, what.most))
+                found = bars(f"{name}: {title}", values, series, what.y, what.x, what.decimals) if values else None
             else:
                 found = chart(f"{name}: {title}", curves, series, what)
             if found:
@@ -73,11 +73,11 @@ def _curves(
     return found
 
 
-def _percents(curves: Mapping[str, Sequence[Curve]]) -> dict[str, list[Point]]:
-    """Return the points of averaged curves that are percents, by method: no curve is checked for being one."""
+def _within(curves: Mapping[str, Sequence[Curve]], most: float) -> dict[str, list[Point]]:
+    """Return the points of averaged curves that their metric can have, by method: no curve is checked for that."""
     found: dict[str, list[Point]] = {}
     for method, trials in curves.items():
-        if points := [at for at in average(trials) if 0 <= at.y <= 100]:
+        if points := [at for at in average(trials) if 0 <= at.y <= most]:
             found[method] = points
     return found
 
@@ -111,8 +111,7 @@ def training_charts(table: Table, trainings: Mapping[str, int]) -> Iterator[tupl
             if found and found[0] in trainings and cell.values:
                 points[found[0]].append([found[1], cell.mean, cell.std or 0.0])
         name, metric, more = table.header(column)
-        unit = column.unit
-        what = replace(OVER_TRAINING, y=unit.on_axis(metric), falls=unit.falls, most=unit.most, decimals=unit.decimals)
+        what = Meaning.of(metric, OVER_TRAINING)
         curves = {label: [curve] for label, curve in points.items()}
         if drawn := chart(f"{name} {more}".strip() + f": {metric}", curves, trainings, what, dotted=True):
             yield recipe, drawn

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from twinbench.protocols.metrics import PERCENT
+from twinbench.protocols.metrics import PERCENT, unit_of
 
 # What follows `by` in the names that the rooms give -> the axis' words; others stand for themselves
 SETTINGS = {"k": "neighbours k", "rate": "learning rate"}
@@ -22,6 +22,13 @@ class Meaning:
     decimals: int = PERCENT.decimals  # of measured points
     in_bars: bool = False  # a few settings side by side, with nothing in between
 
+    @classmethod
+    def of(cls, metric: str, x: str, words: str = "", *, of_training: bool = False, in_bars: bool = False) -> "Meaning":
+        """Return what a curve of a metric over `x` shows; `words` if it is called otherwise."""
+        unit = unit_of(metric)
+        y = unit.on_axis(words or metric)
+        return cls(x, y, of_training, unit.falls, unit.most, unit.decimals, in_bars)
+
 
 def meaning(name: str, metrics: Collection[str], xs: Collection[float], *, unit: str) -> Meaning:
     """Return what the curve `name` of a result with some `metrics` shows; `unit` is what its training counts."""
@@ -34,11 +41,11 @@ def meaning(name: str, metrics: Collection[str], xs: Collection[float], *, unit:
     if by:
         setting = setting.partition(" at ")[0].partition(" on ")[0]
         x = SETTINGS.get(setting, setting)
-        return Meaning(x, f"{what}, percent", setting == "epoch", most=100.0, in_bars=setting == "k")
+        return Meaning.of(what, x, of_training=setting == "epoch", in_bars=setting == "k")
     if name == "on images held out":
-        return Meaning("penalty", f"{name}, percent", most=100.0)
+        return Meaning.of(name, "penalty")
     if xs and all(f"{name}-k{x:g}" in metrics for x in xs):
-        return Meaning(SETTINGS["k"], f"{name}, percent", most=100.0, in_bars=True)
+        return Meaning.of(name, SETTINGS["k"], in_bars=True)
     if any(metric == name or metric.startswith(f"{name}-") for metric in metrics):
-        return Meaning(unit, f"{name}, percent", of_training=True, most=100.0)
+        return Meaning.of(name, unit, of_training=True)
     return Meaning(unit, name, of_training=True, falls=True)

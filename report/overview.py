@@ -10,7 +10,10 @@ from twinbench.report.ranking import is_headline, rivals
 
 BY_TASK = "Each task's own scale, from its worst to its best method; the ends are percent, or in the metric's unit."
 AS_MEASURED = "Percent, or in the metric's unit, as measured: two methods have no scale of their own."
-BY_BASELINE = "Points above or below {baseline}, one scale for all tasks of a unit; better is to the right."
+BY_BASELINE = (
+    "Points, or the metric's unit, above or below {baseline}, one scale for all tasks of a unit; better is to the "
+    "right."
+)
 LANES = 14.0  # pixels in which the marks of a task stand below each other, for any number of methods
 LANE = 6.0  # and no further apart than this
 BEYOND = 0.04  # of the length, that a spread may reach past the ends

@@ -85,11 +85,6 @@ class Difference:
         """Say whether the interval excludes zero."""
         return self.p is not None and self.p < LEVEL
 
-    @property
-    def shown(self) -> str:
-        """The difference of percentages as plain text, see `told`."""
-        return self.told(PERCENT)
-
     def told(self, unit: Unit) -> str:
         """Return the difference as plain text: `+1.2 [+0.8, +1.6]`.
 

@@ -4,6 +4,7 @@ import statistics
 import pytest
 from scipy import stats
 
+from twinbench.protocols.metrics import PERCENT
 from twinbench.report.statistics import (
     Difference,
     difference,
@@ -86,13 +87,13 @@ def test_the_number_of_seeds_keeps_its_word():
 def test_a_difference_too_small_for_any_budget_names_no_number():
     assert seeds_to_separate(0.01, 2) is None
     assert seeds_to_separate(0.0, 1) is None
-    assert difference({0: 1.0, 1: 3.0, 2: 2.0}, {0: 3.0, 1: 1.0, 2: 2.001}).shown.endswith("?>100")
+    assert difference({0: 1.0, 1: 3.0, 2: 2.0}, {0: 3.0, 1: 1.0, 2: 2.001}).told(PERCENT).endswith("?>100")
 
 
 def test_differences_as_printed():
-    assert Difference(1.25).shown == "+1.2"
-    assert Difference(-1.2, -1.6, -0.8, 0.01, 3).shown == "-1.2 [-1.6, -0.8]"
-    assert Difference(0.2, -0.3, 0.7, 0.4, 12).shown == "+0.2 [-0.3, +0.7] ?12"
+    assert Difference(1.25).told(PERCENT) == "+1.2"
+    assert Difference(-1.2, -1.6, -0.8, 0.01, 3).told(PERCENT) == "-1.2 [-1.6, -0.8]"
+    assert Difference(0.2, -0.3, 0.7, 0.4, 12).told(PERCENT) == "+0.2 [-0.3, +0.7] ?12"
 
 
 def test_holm_by_hand():

@@ -1,17 +1,22 @@
 """A metric of which lower is better, in metres: ranks, differences, thresholds, prints and drawings."""
 
+import csv
+import io
 import json
+import re
 
 import pytest
 
 import twinbench
 from twinbench.protocols.metrics import ERRORS, PERCENT, unit_of
 from twinbench.protocols.published import Published
+from twinbench.report import csvfile, html
 from twinbench.report.beside import Options, _published_cell
 from twinbench.report.drawings import curve_charts
 from twinbench.report.files import find
 from twinbench.report.gate import failures, parse_gates
 from twinbench.report.hub import _notes
+from twinbench.report.meaning import meaning
 from twinbench.report.overview import overview
 from twinbench.report.ranking import best_first
 from twinbench.report.result import ResultError, parse_result
@@ -65,6 +70,31 @@ def test_a_difference_has_the_decimals_of_its_metric(three):
     (contrast,) = table.contrasts
     assert contrast.shown("a", column_of(table)) == "-0.030"
     assert contrast.shown("a", next(column for column in table.columns if column.metric == "mAP")) == "-10.0"
+
+
+def test_csv_tells_a_difference_as_the_table_does(three):
+    lines = csv.DictReader(io.StringIO(csvfile.render(table_of(three, baseline="b"))))
+    notes = {line["metric"]: line["notes"] for line in lines if line["kind"] == "difference" and line["method"] == "a"}
+    assert notes == {"rmse": "minus b: -0.030", "mAP": "minus b: -10.0"}
+
+
+def test_a_press_on_the_header_of_an_error_shows_the_least_first(three):
+    page = html.render(table_of(three, baseline="b"))
+    headers = re.findall(r'<th scope="col"([^>]*)>\s*<span class="sorts">([^<]*)<small>([^<]*)</small>', page)
+    low = {metric: 'data-best="low"' in attributes for attributes, _, metric in headers}
+    assert low == {"rmse": True, "mAP": False, "2 tasks": True}
+    assert len(headers) == 5  # two columns of numbers, two of differences, the average rank
+
+
+@pytest.mark.parametrize("name", ["rmse", "rmse by epoch"])
+def test_a_curve_of_an_error_has_its_unit(name):
+    found = meaning(name, {"rmse"}, {1.0, 2.0}, unit="epoch")
+    assert (found.x, found.y) == ("epoch", "rmse, metres")
+    assert found.of_training
+    assert found.falls
+    assert found.most > 100
+    percent = meaning(name.replace("rmse", "top1"), {"top1"}, {1.0, 2.0}, unit="epoch")
+    assert (percent.y, percent.falls, percent.most) == ("top1, percent", False, 100.0)
 
 
 def test_who_has_the_lower_error_wins(write, tmp_path, capsys):
