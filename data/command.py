@@ -74,7 +74,8 @@ def _add_check(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         nargs="?",
         default="",
         help="a data set's name, or a layout's: imagenet, voc (2007 and 2012), voc07, coco, inat or places; pool"
-        " for images to pretrain on; boxes for own boxes, masks or keypoints; left out for other own data",
+        " for images to pretrain on; boxes for own boxes, masks or keypoints; pixels for own masks; depth for own maps"
+        " of it; left out for other own data",
     )
     check.add_argument("folder", metavar="DATA", help="its usual root, or a source such as list:FILE")
     check.add_argument("--fast", action="store_true", help="read image headers only, decode nothing")

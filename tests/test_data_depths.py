@@ -99,6 +99,21 @@ def damaged_npy(path):
     path.with_suffix(".npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (2,")
 
 
+def headed(header):
+    """Return what writes a .npy whose header is a text, with bytes enough behind it."""
+    text = header.ljust(117).encode() + b"\n"
+
+    def damage(path):
+        path.with_suffix(".npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(99))
+
+    return damage
+
+
+def archive(path):
+    with path.with_suffix(".npy").open("wb") as file:
+        np.savez(file, depth=METRES)
+
+
 def array(values):
     def damage(path):
         np.save(path.with_suffix(".npy"), values)
@@ -124,6 +139,14 @@ HOSTILE = {
     "a third axis": (array(METRES[None]), "float64 of shape .1, 2, 3.; expected floating-point metres"),
     "objects": (array(np.array([{"a": 1}])), "no readable .npy .*; expected depth in millimetres"),
     "a torn array": (damaged_npy, "no readable .npy"),
+    "an archive": (archive, "no readable .npy .*; expected depth in millimetres"),
+    "a torn archive": (lambda path: path.with_suffix(".npy").write_bytes(b"PK\x03\x04torn"), "no readable .npy"),
+    "a header without an end": (headed("{'descr': '<f8', 'fortran_order': False, 'shape': (2"), "no readable .npy"),
+    "more than there can be": (
+        headed(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**30}, 3), }}"),
+        "no readable .npy",
+    ),
+    "larger than float32 has": (array(np.where(METRES > 9, 1e300, METRES)), "a depth that is negative or no number"),
     "no file": (lambda path: None, "a.png: no such image; the data set is incomplete"),
     "no image": (lambda path: path.write_text("depth"), "a.png: not an image in any known format"),
 }
@@ -140,6 +163,16 @@ def test_what_is_no_depth_ends_in_one_line(own, what):
     with pytest.raises(DataError, match=message):
         raise DataError(problem.examples[0])
     assert "\n" not in problem.examples[0]
+
+
+def test_masks_beside_depth_are_not_guessed_away(own, capsys):
+    shutil.copytree(own / "depth", own / "masks")
+    assert twinbench.main(["data", "check", str(own)]) == 2
+    told = capsys.readouterr().err
+    assert "holds masks and maps of depth beside its images; expected one of them to be asked for" in told
+    assert f"twinbench data check pixels {own}, or depth" in told
+    assert told.count("\n") == 1
+    assert twinbench.main(["data", "check", "depth", str(own)]) == 0
 
 
 def test_maps_without_any_depth_are_a_problem(own):

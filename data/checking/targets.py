@@ -129,6 +129,11 @@ def _seen(source: Source) -> Target:
         return Target(source.form, source, "labelled")
     masks = _layout_of(source, "segmentation")
     depth = _layout_of(source, "depth")
+    if depth and masks == PIXELS:
+        raise DataError(
+            f"{source}: holds masks and maps of depth beside its images; expected one of them to be asked for: "
+            f"twinbench data check {PIXELS} {source}, or {DEPTH}"
+        )
     if depth or masks == PIXELS:  # train/images beside train/masks are two class folders, too
         return Target(f"{depth or masks} layout", source, depth or masks)
     try:

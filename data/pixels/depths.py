@@ -7,6 +7,7 @@
 A map is a PNG of 16 bits a pixel, in millimetres, or a .npy of numbers in metres (H, W), and is called like its image.
 """
 
+import tokenize
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -93,7 +94,8 @@ def _map_name(folder: Path, image: str) -> str:
 def read_depth(path: Path) -> np.ndarray:
     """Return a map in metres (H, W) float32, 0 where nothing is known; DataError for what is no depth."""
     if path.suffix == ARRAY:
-        found = _array(path).astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is without end: refused below
+            found = _array(path).astype(np.float32)
     else:
         found = read_numbers(path, SIXTEEN_BITS, f"{EXPECTED_MAP}; convert it").astype(np.float32) / MILLIMETRES
     if not np.isfinite(found).all() or found.min() < 0:
@@ -112,9 +114,9 @@ def depth_size(path: Path) -> tuple[int, int]:
 def _array(path: Path) -> np.ndarray:
     """Return the numbers of a .npy (H, W), which stay on the disk; DataError for another content."""
     size(path)
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    try:  # np.load would open an .npz or a torn one by this name, too
+        found = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError, OverflowError, tokenize.TokenError) as error:
         raise DataError(f"{path}: no readable .npy ({error}); expected {EXPECTED_MAP}; write it again") from None
     if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
         raise DataError(
