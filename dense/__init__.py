@@ -1,1 +1,1 @@
-"""Frozen patch features: linear segmentation, nearest patches."""
+"""Frozen patch features: linear segmentation and depth, nearest patches, logistic regression."""

@@ -1,4 +1,4 @@
-"""Measure what a frozen backbone's places know: a class a pixel; writes OUT/result.json, resumes by itself.
+"""Measure what a frozen backbone's places know: a class or a depth a pixel; writes OUT/result.json, resumes by itself.
 
 SIGTERM, SIGUSR1 and SIGUSR2 save the state of a training and exit with code 75; the same command goes on from there.
 What trains nothing is killed as it stands, and goes on where it was.
@@ -8,10 +8,11 @@ Examples:
     twinbench dense voc12-linear-vicregl resnet50.pth /datasets/VOCdevkit results/voc12
     twinbench dense voc12-hummingbird-100k timm:vit_small_patch16_224=FILE /datasets/VOCdevkit results/retrieval
     twinbench dense ade20k-logreg-capi dinov3_vitb16.pth /datasets/ADEChallengeData2016 results/logreg
+    twinbench dense nyuv2-linear-dinov3 dinov3_vitb16.pth /datasets/NYU results/depth
     twinbench dense ade20k-linear-dinov3@mine timm:vit_small_patch16_224=FILE masks/ results/mine
     torchrun --nproc-per-node 8 -m twinbench dense ade20k-linear-dinov3 FILE /datasets/ADEChallengeData2016 results/a
 
-OUT gets result.json (last), predictions.png and confusion.png; of a training also log.jsonl and head.pth.
+OUT gets result.json (last), predictions.png and, of classes, confusion.png; of a training also log.jsonl and head.pth.
 """
 
 import argparse

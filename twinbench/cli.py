@@ -22,7 +22,7 @@ COMMANDS = {
     "zoo": ("convert.zoo_command", "the public checkpoints: address, layout, licence, published number"),
     "protocols": ("protocols.command", "the benchmarks: data, recipe, version, fingerprint"),
     "transfer": ("transfer.command", "one classification trial of a backbone"),
-    "dense": ("dense.command", "one trial of a frozen backbone's patches: a class a pixel"),
+    "dense": ("dense.command", "one trial of a frozen backbone's patches: a class or a depth a pixel"),
     "detection": ("detection.command", "one detection trial of a backbone (needs Detectron2)"),
     "predict": ("detection.predict", "draw what a finished detection trial finds on any images"),
     "suite": ("suite.command", "methods x protocols x seeds from one YAML file; run again to resume"),

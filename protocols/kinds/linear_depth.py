@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, ClassVar, Literal
 
 from twinbench.protocols.kinds.base import Precision, Recipe, Room, Task
 from twinbench.protocols.kinds.forms import Takes
 from twinbench.protocols.kinds.linear_segmenter import Padding
-from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, JITTER, MOMENTUM, SIDE, WAYS
+from twinbench.protocols.ranges import ABOVE_0, CHANCE, COUNT, COUNT_OR_NONE, FROM_0, MOMENTUM, SIDE, WAYS, Range
 
 SIZE = SIDE.of_each("height and width in pixels, for example 416,544")
 MOMENTA = MOMENTUM.of_each("two numbers of at least 0 and below 1")
 FRAME = (480, 640)  # (height, width) of the frames that an area is said of
+FACTORS = Range(
+    lambda values: len(values) == 2 and 0 < values[0] <= values[1] < inf,
+    "the least and the largest factor, for example 0.9,1.1",
+)
 AREA = COUNT_OR_NONE.of_each("top, bottom, left and right within a frame of 480 x 640, or nothing", empty=True)
 
 Norm = Literal["none", "batch"]
@@ -63,9 +68,9 @@ class LinearDepthRecipe(Recipe):
     flip: Annotated[float, CHANCE]
     crop: Annotated[tuple[int, ...], SIZE]
     coloured: Annotated[float, CHANCE]  # by a gamma, a brightness and a factor for each of red, green and blue
-    gamma: Annotated[tuple[float, ...], JITTER]
-    brightness: Annotated[tuple[float, ...], JITTER]
-    colours: Annotated[tuple[float, ...], JITTER]
+    gamma: Annotated[tuple[float, ...], FACTORS]
+    brightness: Annotated[tuple[float, ...], FACTORS]
+    colours: Annotated[tuple[float, ...], FACTORS]
     test_area: Annotated[tuple[int, ...], AREA]  # whose pixels are tested; the network sees the image
     test_flip: bool  # the mean of what is predicted of an image and of its mirror image
     precision: Precision = "fp32"  # of the network; the head is float32
@@ -97,9 +102,6 @@ class LinearDepthRecipe(Recipe):
         for name in ("train_area", "test_area"):
             if not _is_area(getattr(self, name)):
                 yield name, AREA.words
-        for name in ("gamma", "brightness", "colours"):
-            if not getattr(self, name):
-                yield name, "the least and the largest factor, for example 0.9,1.1"
 
     @property
     def takes(self) -> Takes:
