@@ -1,7 +1,7 @@
 """Section 4 of the Barlow Twins paper (arXiv:2103.03230): Tables 5 and 6, Figures 2 to 5, of 300 epochs each.
 
 Their rows are the methods of docs/paper.md's suite, in the paper's order. They are tables of their own, as the same
-probe's column beside Table 1 would mix their numbers with those of 1000 epochs.
+probe's column in Table 1 would mix the paper's numbers with those of 1000 epochs. Measured rows stand in Table 1, too.
 """
 
 from collections.abc import Mapping

@@ -128,7 +128,7 @@ def test_a_method_called_otherwise_is_the_ablation_that_same_says(write, tmp_pat
     assert "unknown published method '(d) predictor'. Did you mean '(b) predictor'" in capsys.readouterr().err
 
 
-def test_300_epochs_stand_in_no_column_of_1000(write, tmp_path):
+def test_published_numbers_of_300_epochs_stand_in_no_column_of_1000(write, tmp_path):
     everything = published_for(PROTOCOLS["imagenet-linear"], "")
     assert ABLATIONS not in {entry.task for entry in everything}
     write(tmp_path, "predictor", "imagenet-linear", [{"top1": 70.0, "top5": 89.0}])
