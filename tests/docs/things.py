@@ -1,4 +1,4 @@
-"""Small things of the kinds that the pages speak of: class folders, lists, archives, checkpoints of other libraries."""
+"""Small things of the kinds that the pages speak of: class folders, lists, archives, depth, others' checkpoints."""
 
 import csv
 import json
@@ -16,6 +16,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 
 from tests import test_convert_layouts as layouts
+from tests.depth_scenes import write_depth
 
 CLASSES, TRAIN, TEST = 5, 8, 4
 
@@ -29,6 +30,7 @@ def make(folder: Path, networks: dict[str, str]) -> None:
     parts(folder)
     chest(folder)
     photos(folder)
+    write_depth(folder / "rooms")
     torch.manual_seed(0)
     for name, network in networks.items():
         path = folder / "weights" / name
