@@ -25,8 +25,9 @@ class Options:
     cache: Annotated[
         Path | None,
         Option(
-            "of nearest patches: keep those of images that are not augmented there for every protocol that shares them "
-            "(default: $TWINBENCH_CACHE; else a bank is in OUT/bank until the result is written)",
+            "of patches that are looked up or fitted: keep those of images that are not augmented there for every "
+            "protocol that shares them (default: $TWINBENCH_CACHE; else a bank is in OUT/bank until the result is "
+            "written)",
             "DIR",
         ),
     ] = field(default_factory=named_cache)

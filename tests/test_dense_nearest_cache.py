@@ -73,14 +73,17 @@ def stamps(folder):
 # ------------------------------------------------------------------------------------------------------- same numbers
 
 
-@pytest.mark.parametrize(("name", "compress"), [("voc12-hummingbird", False), ("ade20k-knn-capi", True)])
+@pytest.mark.parametrize(
+    ("name", "compress"), [("voc12-hummingbird", False), ("ade20k-knn-capi", True), ("ade20k-logreg-capi", False)]
+)
 def test_numbers_are_those_without_a_cache_and_a_second_trial_sees_no_image(noise, tmp_path, counted, name, compress):
     plain = measure(asked(noise, tmp_path / "plain", name))
     cached(asked(noise, tmp_path / "first", name, seed=1), tmp_path / "cache", compress=compress)
     before, made = len(counted), stamps(tmp_path / "cache")
     second = cached(asked(noise, tmp_path / "second", name), tmp_path / "cache")
     assert numbers(second) == numbers(plain)
-    assert counted[before:] == ([] if name == "ade20k-knn-capi" else [3] * 4)  # Hummingbird's bank is of augmented ones
+    augmented = [3] * 4 if name == "voc12-hummingbird" else []  # its bank
+    assert counted[before:] == augmented
     assert stamps(tmp_path / "cache") == made
 
 
@@ -89,6 +92,8 @@ def test_recipes_share_test_images(noise, tmp_path, counted):
     cached(asked(noise, tmp_path / "grid", "ade20k-knn-capi"), tmp_path / "cache")
     before = len(counted)
     cached(asked(noise, tmp_path / "other", **settings), tmp_path / "cache")
+    cached(asked(noise, tmp_path / "logreg", "ade20k-logreg-capi"), tmp_path / "cache")
+    assert counted[before:] == []
     assert counted[before:] == [3] * 4  # its bank
     cached(asked(noise, tmp_path / "bilinear"), tmp_path / "cache")
     assert counted[before + 4 :].count(1) == 6

@@ -56,6 +56,7 @@ class Fitting:
     bank: Bank
     moments: Moments | None
     rows: int  # of the bank
+    width: int  # F
 
     def kept(self, name: str, pieces: int, penalties: Sequence[float]) -> list[Fit]:
         """Return the regressions on the first so many pieces, in the order of the penalties, those of the recipe.
@@ -77,29 +78,28 @@ class Fitting:
         """Yield each penalty with its regression, the strongest first."""
         recipe: PatchesLogisticRecipe = self.run.recipe
         solve = solver(self.run)
-        labels = torch.cat([modes(self.bank.read("labels", piece), self.classes) for piece in range(pieces)])
+        labels = torch.cat([modes(self.bank.labels(piece), self.classes) for piece in range(pieces)])
         there = len(labels.unique())
         if there < 2:
             raise DenseError(
                 f"{self.bank.folder}: the {len(labels):,} patches that train show {there} class{'es' * (there != 1)}; "
                 "expected two at least; use more training images, or a smaller --set every="
             )
-        width = self.bank.read("features", 0).shape[1]
-        if short := memory_short(self.run, self.rows, width, told=""):
+        if short := memory_short(self.run, self.rows, self.width, told=""):
             raise DenseError(f"{short}; expected as much; use --set every= to train on fewer, or a larger machine")
         # Two classes have one column of weights there, which is the softmax of two at twice the penalty.
         columns = 2 if there == 2 else 1
         lambdas = {columns * lambda_of(recipe.penalty, penalty): penalty for penalty in penalties}
-        rows = self._turned(solve, pieces, len(labels), width)
+        rows = self._turned(solve, pieces, len(labels))
         for solution in solve.on(rows, labels, torch.ones(len(labels), 1), list(lambdas), self.classes):
             yield lambdas[solution.penalty], solution.fit(0)
 
-    def _turned(self, solve: Softmax, pieces: int, count: int, width: int) -> AxisRows:
+    def _turned(self, solve: Softmax, pieces: int, count: int) -> AxisRows:
         """Return the rows as the solver takes them; they are read piece by piece into one array on its device."""
-        features = torch.empty(count, width, device=solve.device)
+        features = torch.empty(count, self.width, device=solve.device)
         start = 0
         for piece in range(pieces):
-            part = self.bank.read("features", piece).to(solve.device)
+            part = self.bank.features(piece).to(solve.device)
             part = part if self.moments is None else standardized(part, self.moments)
             features[start : start + len(part)] = part
             start += len(part)

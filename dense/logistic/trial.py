@@ -43,7 +43,7 @@ def measure_logistic(run: Run) -> Measured | None:
     bank = filled(run, patches, first + second, most, choose, moments=True)
     rows = len(bank.opened(process.device))
     moments = bank.moments(len(first)) if recipe.standardize else None
-    fitting = Fitting(run, bank, moments, rows)
+    fitting = Fitting(run, bank, moments, rows, patches.width)
     tried = fitting.kept("tried", len(first), recipe.penalties)
     choosing = side_by_side(run, patches, moments, tried).tried(held)
     penalty = recipe.penalties[int(np.argmax(choosing))]

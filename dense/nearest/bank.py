@@ -100,9 +100,18 @@ class Bank:
             with replacing(self.path(name, piece)) as beside, beside.open("wb") as file:
                 np.save(file, array)
 
-    def read(self, name: str, piece: int) -> Tensor:
-        """Return an array of a piece."""
-        return torch.from_numpy(np.load(self.path(name, piece)))
+    def labels(self, piece: int) -> Tensor:
+        """Return a piece's labels (n, L)."""
+        return torch.from_numpy(np.load(self.path("labels", piece)))
+
+    def features(self, piece: int) -> Tensor:
+        """Return a piece's features (n, F), its own or those of its rows in a cache."""
+        found = np.load(self.features_path(piece))
+        return self.kept.rows(found) if self.kept else torch.from_numpy(found)
+
+    def features_path(self, piece: int) -> Path:
+        """Return the file of a piece's features, or of which rows in a cache they are."""
+        return self.path("rows" if self.kept else "features", piece)
 
     def complete(self, process: Process) -> None:
         """Return when every process has made its share, and this one sees it."""
@@ -161,8 +170,7 @@ class OpenBank:
     """The pieces of a bank that are searched."""
 
     def __init__(self, bank: Bank, pieces: Sequence[int], device: str) -> None:
-        self.device, self._rows_of = device, bank.kept
-        self._paths = [bank.path("rows" if bank.kept else "features", piece) for piece in pieces]
+        self.device, self._bank, self._pieces = device, bank, pieces
         self._labels = [bank.path("labels", piece) for piece in pieces]
         self._starts = np.concatenate([[0], np.cumsum([len(_mapped(path)) for path in self._labels])])
 
@@ -183,19 +191,17 @@ class OpenBank:
         torch.cuda.empty_cache()  # what another bank left there
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = self._bytes() <= KEPT * free
-        return [self._block(piece) for piece in range(len(self._paths))] if fits else []
+        return [self._block(piece) for piece in range(len(self._pieces))] if fits else []
 
     def _bytes(self) -> int:
         """Return how much memory all features take."""
-        if self._rows_of:
-            return 4 * len(self) * self._rows_of.shape[1]
-        return sum(path.stat().st_size for path in self._paths)
+        if self._bank.kept:
+            return 4 * len(self) * self._bank.kept.shape[1]
+        return sum(self._bank.features_path(piece).stat().st_size for piece in self._pieces)
 
     def _block(self, piece: int) -> Tensor:
         """Return a piece's features on the device."""
-        found = np.load(self._paths[piece])
-        rows = self._rows_of.rows(found) if self._rows_of else torch.from_numpy(found)
-        return rows.to(self.device)
+        return self._bank.features(self._pieces[piece]).to(self.device)
 
     def labels(self, rows: Tensor) -> Tensor:
         """Return the labels (Q, k, L) of rows (Q, k) of the bank, on the CPU."""
