@@ -70,6 +70,16 @@ def test_of_equal_rows_the_earlier_ones_are_nearer(faiss, distance, k, block):
     np.testing.assert_array_equal(found.rows.numpy(), np.argsort(apart, axis=1, kind="stable")[:, :k])
 
 
+@pytest.mark.parametrize("distance", ["cosine", "l2"])
+def test_a_piece_whose_images_show_no_class_holds_no_neighbour(faiss, distance):
+    queries, bank = rows(7, 24, 1), rows(9, 24, 2)
+    found, expected = (Nearest(queries, 3, distance) for _ in range(2))
+    for start, block in ((0, bank[:4]), (4, bank[:0]), (4, bank[4:])):
+        found.add(FaissKeys.of(block, distance), start)
+    expected.add(Keys.of(bank, distance), 0)
+    assert found.rows.tolist() == expected.rows.tolist()
+
+
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
     return write_noise(tmp_path_factory.mktemp("noise"))

@@ -45,6 +45,8 @@ class FaissKeys(Keys):
 
     def best(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return similarities and numbers of the k nearest rows of queries (Q, F), of equal ones the first ones."""
+        if not len(self.rows):  # a piece whose images show no class: faiss, asked for none, fails
+            return super().best(queries, k)
         rows = self.rows
         if self.less is not None:  # q.b - less = (q, 1).(b, -less)
             rows = torch.cat([rows, -self.less[:, None]], 1)
