@@ -218,7 +218,8 @@ def test_seeds_and_sizes_of_banks_share_patches_of_test_images(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"x")
     (tmp_path / "suite.yaml").write_text(
         "name: s\nroot: out\nmethods: {a: {checkpoint: 'timm:vit=w.pth'}}\ndata: {voc: sets, ade20k: sets}\n"
-        "protocols: {voc12-hummingbird-1m: {seeds: 2}, voc12-hummingbird-100k: {}, ade20k-knn-capi: {seeds: 2}}\n"
+        "protocols: {voc12-hummingbird-1m: {seeds: 2}, voc12-hummingbird-100k: {}, ade20k-knn-capi: {seeds: 2},"
+        " ade20k-logreg-capi: {}}\n"
     )
     jobs = build_jobs(read_suite(tmp_path / "suite.yaml"))
     found = disk_bytes(jobs, {"a": Size(1, 768)})
@@ -228,6 +229,9 @@ def test_seeds_and_sizes_of_banks_share_patches_of_test_images(tmp_path):
         "a/ade20k-knn-capi/seed0": 4 * 22_210 * 14**2 * 768,
     }
     assert all("--cache" in job.argv for job in jobs if job.protocol)
+    passing = {job.protocol.name: passing_bytes(job) for job in jobs if job.protocol}
+    places = 14**2 * 20_210 * (16**2 + 8)  # of the training images: labels, and a row's number in the cache
+    assert passing["ade20k-knn-capi"] == passing["ade20k-logreg-capi"] == pytest.approx(places, abs=1)
 
 
 def test_too_small_a_disk_refuses_unless_it_is_not_to_be_looked_at(tmp_path, monkeypatch, capsys):

@@ -73,6 +73,11 @@ class PatchesRecipe(Recipe):
         """Return how many images it keeps patches of: all but those that it augments."""
         return test if self.augments else test + train
 
+    @property
+    def passing_megabytes(self) -> float:
+        """The bank of ADE20K's images in a suite, where their features are in the cache: labels and places there."""
+        return (self.side // GRAIN) ** 2 * ADE20K_IMAGES * (GRAIN**2 + 8) / 1e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class NearestPatchesRecipe(PatchesRecipe):
@@ -142,8 +147,3 @@ class NearestPatchesGridRecipe(PatchesRecipe):
     def metrics(self) -> tuple[str, ...]:
         """Return accuracy over pixels, its mean over classes, and the mean IoU: the headline."""
         return ("aAcc", "mAcc", "mIoU")
-
-    @property
-    def passing_megabytes(self) -> float:
-        """The bank of ADE20K's images in a suite, where their features are in the cache: labels and places there."""
-        return (self.side // GRAIN) ** 2 * ADE20K_IMAGES * (GRAIN**2 + 8) / 1e6
