@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twinbench.convert.files import save_array
 from twinbench.dense.nearest.shards import KeptPatches
 from twinbench.dense.places import DenseError
 from twinbench.protocols.house import replacing
@@ -97,8 +98,7 @@ class Bank:
     def write(self, piece: int, arrays: dict[str, np.ndarray]) -> None:
         """Write a piece, whose `labels` are the last of its arrays."""
         for name, array in arrays.items():
-            with replacing(self.path(name, piece)) as beside, beside.open("wb") as file:
-                np.save(file, array)
+            save_array([array], array.shape, array.dtype, self.path(name, piece))
 
     def labels(self, piece: int) -> Tensor:
         """Return a piece's labels (n, L)."""

@@ -8,6 +8,7 @@ exponent repeat, and of what a network gave in bf16 half of the bytes are 0. Not
 """
 
 import contextlib
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,14 @@ def read_image(path: Path, place: int, images: int, shape: tuple[int, int]) -> n
         path = path.with_suffix(COMPRESSED)
         with path.open("rb") as file:
             return _decompressed(file, place, images, shape)
-    except (ValueError, EOFError, SyntaxError, zlib.error) as error:  # numpy's, of headers; of a file that is too short
+    except FileNotFoundError:
+        raise DenseError(
+            f"{plain}: gone, and no {path.name} either; expected the patches of {images} images; run again, and they "
+            "are made"
+        ) from None
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # numpy raises several kinds on damaged headers
         where = plain if plain.exists() else path
         raise DenseError(
             f"{where}: damaged ({error}); expected the patches of {images} images; remove it and run again"
@@ -99,7 +107,7 @@ def read_image(path: Path, place: int, images: int, shape: tuple[int, int]) -> n
 
 
 def _plain(file: BinaryIO, place: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Read one image of a plain shard; ValueError for anything else."""
+    """Read one image of a plain shard; ValueError, or numpy's errors, for anything else."""
     _require_header(file, shape, TYPE)
     count = shape[1] * shape[2]
     file.seek(place * count * TYPE.itemsize, 1)
@@ -110,9 +118,12 @@ def _plain(file: BinaryIO, place: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _decompressed(file: BinaryIO, place: int, images: int, shape: tuple[int, int]) -> np.ndarray:
-    """Read one image of a compressed shard; ValueError or zlib.error for anything else."""
+    """Read one image of a compressed shard; ValueError, or zlib's and numpy's errors, for anything else."""
     _require_header(file, (images,), LENGTH)
     lengths = np.fromfile(file, LENGTH, images)
+    whole = file.tell() + int(lengths.sum()) == os.fstat(file.fileno()).st_size
+    if len(lengths) < images or lengths.min() < 0 or not whole:
+        raise ValueError("its images do not fill it")
     file.seek(int(lengths[:place].sum()), 1)
     content = zlib.decompress(file.read(int(lengths[place])))
     planes = np.frombuffer(content, np.uint8).reshape(TYPE.itemsize, -1)
@@ -130,7 +141,7 @@ def _compressed(image: np.ndarray) -> bytes:
 
 
 def _require_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Read a header of numpy's; ValueError unless it says this shape and type."""
+    """Read a header of numpy's; ValueError, or another of numpy's errors, unless it says this shape and type."""
     np.lib.format.read_magic(file)
     found = np.lib.format.read_array_header_1_0(file)
     if found != (shape, False, dtype):
