@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -91,9 +92,9 @@ def test_recipes_share_test_images(noise, tmp_path, counted):
     settings = {"interpolation": "bicubic", "label_point": "centre"}
     cached(asked(noise, tmp_path / "grid", "ade20k-knn-capi"), tmp_path / "cache")
     before = len(counted)
-    cached(asked(noise, tmp_path / "other", **settings), tmp_path / "cache")
     cached(asked(noise, tmp_path / "logreg", "ade20k-logreg-capi"), tmp_path / "cache")
     assert counted[before:] == []
+    cached(asked(noise, tmp_path / "other", **settings), tmp_path / "cache")
     assert counted[before:] == [3] * 4  # its bank
     cached(asked(noise, tmp_path / "bilinear"), tmp_path / "cache")
     assert counted[before + 4 :].count(1) == 6
@@ -274,28 +275,41 @@ def test_a_disk_without_room_is_told_before_a_network_sees_an_image(noise, tmp_p
     kept.plan(run, patches.Patches(run))
 
 
-DAMAGE = {
-    "empty": lambda whole: b"",
-    "cut in the header": lambda whole: whole[:50],
-    "cut": lambda whole: whole[:-4],
-    "foreign": lambda whole: b"PK\x03\x04" + whole[4:],
-    "images": lambda whole: whole.replace(b"(3,", b"(4,", 1),
-    "type": lambda whole: whole.replace(b"<f4", b"<i4").replace(b"<i8", b"<f8"),
-}
+def test_compressed_patches_may_fit_where_plain_ones_would_not(noise, tmp_path, monkeypatch, counted, caplog):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    run = run_of(noise, cache=tmp_path / "cache", compress=True)
+    with caplog.at_level("INFO"):
+        kept.plan(run, patches.Patches(run))
+    assert "train images: at most 0.00 GB in" in caplog.text
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-@pytest.mark.parametrize("compress", [False, True])
-def test_a_damaged_shard_is_told_in_one_line(tmp_path, damage, compress):
-    images = list(np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32))
-    shards.write_shard(tmp_path / "00000", images, compress=compress)
-    (path,) = tmp_path.iterdir()
-    np.testing.assert_array_equal(shards.read_image(tmp_path / "00000", 2, 3, (4, 5)), images[2])
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DenseError) as caught:
-        shards.read_image(tmp_path / "00000", 2, 3, (4, 5))
-    assert str(caught.value).startswith(f"{path}: damaged (")
-    assert str(caught.value).endswith("; expected the patches of 3 images; remove it and run again")
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("voc12-hummingbird", "choose another OUT, or a smaller memory_size"),
+        ("ade20k-logreg-capi", "choose another OUT, or keep features elsewhere, with --cache"),
+    ],
+)
+def test_a_bank_without_room_is_told_with_what_its_recipe_can_do(noise, tmp_path, monkeypatch, counted, name, advice):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(DenseError, match=f"bank: the bank takes .* room for it: {advice}$"):
+        measure(asked(noise, tmp_path / "out", name))
+
+
+def test_a_disk_that_is_full_of_a_bank_is_one_line_and_then_it_goes_on(noise, tmp_path, monkeypatch, capsys, counted):
+    monkeypatch.delenv("TWINBENCH_CACHE", raising=False)
+    words = ["dense", "ade20k-knn-capi@noise", "random", str(noise), str(tmp_path / "out"), "--workers", "0"]
+    words += [word for name, value in GRID.items() for word in ("--set", f"{name}={value}")]
+    words += ["--device", "cpu"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))  # a piece's labels take 3 * 16 * 64 bytes
+    try:
+        assert twinbench.main(words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.endswith("/bank/labels-00000.npy: File too large; make room or name another place")
+    assert twinbench.main(words) == 0
 
 
 def test_what_kills_left_is_removed_after_an_hour(noise, tmp_path, counted):

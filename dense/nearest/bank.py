@@ -85,10 +85,10 @@ class Bank:
         with replacing(path) as beside:
             beside.write_text(json.dumps(content), encoding="utf-8")
 
-    def require_room(self, planned: int) -> None:
+    def require_room(self, planned: int, advice: str) -> None:
         """Raise DenseError where the disk has no room for what is missing of so many bytes."""
         there = sum(path.stat().st_size for path in self.folder.glob("*.npy"))
-        require_room(self.folder, "the bank", planned, there, "choose another OUT, or a smaller memory_size")
+        require_room(self.folder, "the bank", planned, there, advice)
 
     def missing(self, process: Process) -> list[int]:
         """Return the pieces that this process has to make: its share of those that are not there."""

@@ -46,7 +46,8 @@ def filled(
     planned = rows * (labels + (ROW.itemsize if kept else 4 * patches.width))
     words = f"bank of at most {rows:,} patches of {patches.width} numbers: {planned / 1e9:.2f} GB in {bank.folder}"
     log.info("%s", words)
-    from_main(process, lambda: bank.require_room(planned))
+    own = ", or a smaller memory_size" if run.recipe.augments else ", or keep features elsewhere, with --cache"
+    from_main(process, partial(bank.require_room, planned, f"choose another OUT{'' if kept else own}"))
     if kept:
         kept_patches(run, patches, "train")
     missing = bank.missing(process)
