@@ -52,7 +52,8 @@ class Run:
     @property
     def owner(self) -> dict[str, str]:
         """Whose counts of pixels may be gone on with."""
-        return {"trial": self.trial.description, "search": self.options.search}
+        patches = "kept" if self.options.cache else "own"  # a bank's round otherwise
+        return {"trial": self.trial.description, "search": self.options.search, "patches": patches}
 
     @property
     def out(self) -> Path:

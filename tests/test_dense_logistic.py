@@ -18,6 +18,7 @@ from twinbench.data.pixels.matrix import MATRIX
 from twinbench.dense.held_out import split
 from twinbench.dense.logistic import fits, trial
 from twinbench.dense.nearest import bank, patches, votes
+from twinbench.dense.options import Options
 from twinbench.dense.places import DenseError
 from twinbench.dense.trial import PICTURE, measure
 from twinbench.protocols.catalogue import find_protocol
@@ -275,6 +276,21 @@ def test_fits_of_another_trial_are_made_again(noise, whole, tmp_path, monkeypatc
     for name in ("bank", "choosing", "confusions"):
         shutil.rmtree(tmp_path / "out" / name, ignore_errors=True)
     assert measure(asked(noise, tmp_path / "out", NAME)).metrics == whole.metrics
+
+
+def test_a_run_that_goes_on_with_a_cache_takes_nothing_from_the_one_without(noise, whole, tmp_path, monkeypatch):
+    """A network may round otherwise in the batches of a cache: fits and counts of both would be no trial's."""
+    monkeypatch.setattr(bank, "IMAGES", 3)
+    with monkeypatch.context() as patched:
+        killed_at(patched, trial, "standardized", 7)  # of the second test image, after the three that chose
+        with pytest.raises(KeyboardInterrupt):
+            measure(asked(noise, tmp_path / "out", NAME))
+    fitted = killed_at(monkeypatch, fits.Fitting, "_turned", -1)
+    seen = killed_at(monkeypatch, trial, "standardized", -1)
+    again = measure(asked(noise, tmp_path / "out", NAME), Options(cache=tmp_path / "cache"))
+    assert fitted[0] == 2
+    assert seen[0] == 3 + 6 + 6  # images that choose, and the test images, all of which are drawn, too
+    assert again.metrics == whole.metrics
 
 
 def test_fits_come_back_as_they_were_written(tmp_path):

@@ -64,7 +64,7 @@ class Fitting:
         DenseError where there is nothing to learn, or no memory for regressions on the whole bank.
         """
         process, path = self.run.process, self.run.out / FITS / f"{name}.npz"
-        owner = json.dumps({"trial": self.run.trial.description, "penalties": list(penalties)})
+        owner = json.dumps(self.run.owner | {"penalties": list(penalties)})
         found = from_main(process, lambda: _read(path, owner))
         if found is None:
             solving = self._solved(pieces, penalties)
