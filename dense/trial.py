@@ -102,6 +102,11 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
         raise DenseError(f"--cache {options.cache}: a file; expected a folder to keep patches in")
     if options.compress and not options.cache:
         raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
+    if options.compress and not protocol.recipe.shares_test_features:
+        raise DenseError(
+            f"--compress: {protocol.name} keeps no patches; expected one that does, such as ade20k-knn-capi, or no "
+            "--compress"
+        )
     if options.search != "exact" and not protocol.recipe.takes_search:
         raise DenseError(
             f"--search {options.search}: {protocol.name} looks nothing up; expected nearest patches, such as "

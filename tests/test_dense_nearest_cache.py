@@ -337,5 +337,19 @@ def test_the_command_takes_a_cache_and_refuses_to_compress_nothing(noise, tmp_pa
     assert {path.suffix for path in (tmp_path / "cache").glob("*/0*")} == {".zlib"}
 
 
+def test_a_linear_head_keeps_nothing_to_compress(noise, tmp_path, capsys):
+    words = [
+        "ade20k-linear-dinov3@own",
+        "random",
+        str(noise),
+        str(tmp_path / "out"),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
+    assert twinbench.main(["dense", *words, "--compress", "--device", "cpu"]) == 2
+    assert "--compress: ade20k-linear-dinov3@own keeps no patches; expected one that does" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_python_gives_a_folder_as_text_or_path():
     assert options_of(Options, {"cache": "patches", "compress": True}) == Options(cache=Path("patches"), compress=True)
