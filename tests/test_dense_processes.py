@@ -24,7 +24,7 @@ SETTINGS = {
 }
 DEPTH = {"batch_size": 4, "iterations": 4, "warmup_iterations": 1, "loss_warmup": 1, "crop": "64,96", "bins": 16}
 NEAREST = ("voc12-hummingbird", "ade20k-knn-capi", "ade20k-logreg-capi")
-CACHED = "cached"  # CAPI's k-NN, by patches that both processes put into a cache
+CACHED = "cached"  # CAPI's logistic regression, by patches that both processes put into a cache
 SMALL = {"batch_size": 4, "iterations": 4, "short_side": 64, "crop": 64}
 
 
@@ -72,7 +72,7 @@ def search(data, out):
     bank.IMAGES = 3
     for name in NEAREST:
         measure(asked(data, out / name, name, side=64))
-    measure(asked(data, out / CACHED, "ade20k-knn-capi", side=64), Options(cache=out / "cache"))
+    measure(asked(data, out / CACHED, "ade20k-logreg-capi", side=64), Options(cache=out / "cache"))
 
 
 def test_two_processes_fill_and_search_a_bank_as_one(tmp_path):
