@@ -46,3 +46,10 @@ def test_a_length_that_an_image_cannot_have_is_damage(tmp_path, length):
 def test_a_shard_that_was_removed_meanwhile_is_told(tmp_path):
     with pytest.raises(DenseError, match="00000.npy: gone, and no 00000.zlib either; .* run again, and they are made"):
         shards.read_image(tmp_path / "00000", 2, 3, (4, 5))
+
+
+def test_what_unpacks_to_more_than_an_image_is_damage(tmp_path):
+    """And no more of it is unpacked: a few kilobytes may hold gigabytes."""
+    shards.write_shard(tmp_path / "00000", [np.ones((4000, 5), np.float32)] * 3, compress=True)
+    with pytest.raises(DenseError, match=r"damaged \(an image of another size\)"):
+        shards.read_image(tmp_path / "00000", 2, 3, (4, 5))

@@ -125,7 +125,10 @@ def _decompressed(file: BinaryIO, place: int, images: int, shape: tuple[int, int
     if len(lengths) < images or lengths.min() < 0 or not whole:
         raise ValueError("its images do not fill it")
     file.seek(int(lengths[:place].sum()), 1)
-    content = zlib.decompress(file.read(int(lengths[place])))
+    expected = TYPE.itemsize * shape[0] * shape[1]
+    content = zlib.decompressobj().decompress(file.read(int(lengths[place])), expected + 1)  # no more, whatever it is
+    if len(content) != expected:
+        raise ValueError("an image of another size")
     planes = np.frombuffer(content, np.uint8).reshape(TYPE.itemsize, -1)
     return np.ascontiguousarray(planes.T).view(TYPE).reshape(shape)
 
