@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from twinbench.protocols.kinds.nearest_patches import Search
 from twinbench.runtime.cache import named_cache
 from twinbench.runtime.options import Option
-
-Search = Literal["exact", "faiss"]
 
 
 @dataclass(frozen=True)

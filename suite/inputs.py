@@ -15,6 +15,7 @@ from twinbench.data.folders.imagenet import list_sha256
 from twinbench.protocols.catalogue import PROTOCOLS, find_protocol
 from twinbench.protocols.house import some_of, unknown
 from twinbench.protocols.kinds.detector import Evaluator
+from twinbench.protocols.kinds.nearest_patches import Search
 from twinbench.protocols.kinds.tested import head_label
 from twinbench.protocols.scaling import ScalingError, linear_rule
 from twinbench.protocols.schema import Protocol
@@ -28,17 +29,22 @@ class Inputs:
     list: Path | None = None  # None: the one in the data set's folder
     targets: Path | None = None  # None: samples are drawn from the seed
     evaluator: str = ""  # empty: the command's default
+    search: str = ""  # empty: the command's default
+    compress: bool = False
 
     @property
-    def named(self) -> dict[str, str]:
+    def named(self) -> dict[str, str | bool]:
         """The inputs, as a suite file names them."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {key: str(value) for key, value in values.items() if value}
+        return {key: value if value is True else str(value) for key, value in values.items() if value}
 
     @property
     def flags(self) -> tuple[str, ...]:
         """The inputs, as words of a command line."""
-        return tuple(word for key, value in self.named.items() for word in (f"--{key}", value))
+        words: list[str] = []
+        for key, value in self.named.items():
+            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+        return tuple(words)
 
     @property
     def files(self) -> "Inputs":
@@ -78,12 +84,23 @@ def _samples(value: object, file: Path, where: str, protocol: Protocol) -> Path:
     raise SuiteError(f"{where}.targets: {path}: {found}; expected an .npz, or a folder of .npy files")
 
 
-def _evaluator(value: object, file: Path, where: str, protocol: Protocol) -> str:
-    """Return who computes COCO's AP."""
-    known = typing.get_args(Evaluator)
-    if value not in known:
-        raise SuiteError(f"{where}.evaluator: {unknown('evaluator', str(value)[:60], known)}")
-    return str(value)
+def _one_of(key: str, choices: object) -> Callable[[object, Path, str, Protocol], str]:
+    """Return what reads a key whose value is one of the names of a Literal."""
+    known = typing.get_args(choices)
+
+    def read(value: object, file: Path, where: str, protocol: Protocol) -> str:
+        if value not in known:
+            raise SuiteError(f"{where}.{key}: {unknown(key, str(value)[:60], known)}")
+        return str(value)
+
+    return read
+
+
+def _compress(value: object, file: Path, where: str, protocol: Protocol) -> bool:
+    """Return whether the suite's patches are compressed."""
+    if not isinstance(value, bool):
+        raise SuiteError(f"{where}.compress: is {shown(value)}, expected true or false")
+    return value
 
 
 def _scaled(value: object, file: Path, where: str, protocol: Protocol) -> dict[str, str]:
@@ -108,6 +125,11 @@ def _is_detector(protocol: Protocol) -> bool:
     return protocol.room == "detection"
 
 
+def _keeps_patches(protocol: Protocol) -> bool:
+    """Say whether a protocol's trials share patches of images in the suite's folder of features."""
+    return protocol.room == "dense" and protocol.recipe.shares_test_features
+
+
 def _goes_by_a_list(protocol: Protocol) -> bool:
     """Say whether a protocol classifies on a part of the images; the parts of COCO have one file in its folder."""
     return protocol.data_set.subset != "100%" and not _is_detector(protocol)
@@ -116,7 +138,9 @@ def _goes_by_a_list(protocol: Protocol) -> bool:
 KEYS = {
     "list": Key(_goes_by_a_list, _list),
     "targets": Key(lambda protocol: protocol.recipe.takes_samples, _samples),
-    "evaluator": Key(_is_detector, _evaluator),
+    "evaluator": Key(_is_detector, _one_of("evaluator", Evaluator)),
+    "search": Key(lambda protocol: protocol.recipe.takes_search, _one_of("search", Search)),
+    "compress": Key(_keeps_patches, _compress),
     "head": Key(lambda protocol: bool(protocol.recipe.trained_by), _head, sets=True),
     "scale_to": Key(_is_detector, _scaled, sets=True),
 }

@@ -222,6 +222,18 @@ def test_the_linear_rule_and_the_evaluator_are_words_of_a_suite_as_of_the_comman
     assert job.parts() == plain.parts()
 
 
+def test_what_finds_patches_and_how_they_are_kept_are_words_of_a_suite_as_of_the_command(write):
+    entries = {"voc12-hummingbird": {"seeds": 1, "search": "faiss", "compress": True}}
+    suite = write(protocols=entries)
+    job, _ = build_jobs(suite)
+    at = job.argv.index("--search")
+    assert job.argv[at : at + 3] == ("--search", "faiss", "--compress")
+    assert build_jobs(read_suite(write_resolved(suite)))[0].argv == job.argv  # as a node of the cluster reads it
+    plain, _ = build_jobs(write(protocols={"voc12-hummingbird": {"seeds": 1}}))
+    assert {"--search", "--compress"}.isdisjoint(plain.argv)
+    assert job.parts() == plain.parts()
+
+
 def test_a_plan_is_shown_where_programs_of_slurm_are_but_no_cluster(write, tmp_path, monkeypatch, capsys):
     suite = write(protocols={"imagenet-knn": {"minutes": 77}})
     (tmp_path / "bin").mkdir()

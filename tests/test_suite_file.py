@@ -138,6 +138,16 @@ def test_a_suite_is_read_whole_and_relative_paths_start_at_its_file(folder, monk
             "evaluator: unknown evaluator 'faster-coco'. Did you mean 'faster-coco-eval'?",
         ),
         (
+            changed(protocols={"demo-voc07-svm": {"search": "faiss"}}),
+            "takes no search; leave it out; these do: voc12-hummingbird",
+        ),
+        (changed(protocols={"voc12-hummingbird": {"search": "fais"}}), "unknown search 'fais'. Did you mean 'faiss'?"),
+        (changed(protocols={"voc0712-frcnn-c4": {"compress": True}}), "takes no compress; leave it out; these do:"),
+        (
+            changed(protocols={"voc12-hummingbird": {"compress": 1}}),
+            "voc12-hummingbird.compress: is 1, expected true or false",
+        ),
+        (
             changed(protocols={"demo-voc0712-frcnn-c4": {"scale_to": 1}}),
             "frcnn-c4.scale_to: 1: 1/8 of the batch of 4 is no whole number of images",
         ),

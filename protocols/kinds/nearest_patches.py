@@ -27,6 +27,7 @@ PLACE = 4 * 768 + GRAIN**2  # and its bytes in a bank: features, and the class o
 ADE20K_IMAGES = 20_210  # that train
 PART = Range(lambda value: 0 < value < 1, "a number above 0 and below 1")
 
+Search = Literal["exact", "faiss"]  # what finds the nearest; the same ones
 Unlabelled = Literal[
     "class-0",  # they are of the first class
     "own-class",  # they are of one more class, which may be predicted and has an IoU
