@@ -65,11 +65,13 @@ def coloured(text: str, colour: str, stream: TextIO) -> str:
 
 
 def unknown(kind: str, found: str, known: Iterable[str], listed_by: str = "") -> str:
-    """Return the message for an unknown name: the nearest known ones first, then all, or of MANY how many.
+    """Return the message for an unknown name: the nearest known ones first, then all, if any, or of MANY how many.
 
     `listed_by` is the command that prints them.
     """
     names = sorted(known)
+    if not names:
+        return f"unknown {kind} '{found}': there is none"
     is_long = len(names) > MANY
     near = [f"'{name}'" for name in nearest(found, names, 3 if is_long else 1)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -87,6 +87,10 @@ def test_an_unknown_name_without_a_near_one_lists_all():
     assert unknown("room", "xyzzy", ["data", "convert"]) == "unknown room 'xyzzy'. Known: convert, data"
 
 
+def test_an_unknown_name_among_none_says_that_there_is_none():
+    assert unknown("method", "mine", []) == "unknown method 'mine': there is none"
+
+
 def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path):
     path = tmp_path / "deep" / "file.txt"
     with replacing(path) as beside:
