@@ -21,7 +21,7 @@ from twinbench.runtime import side_by_side
 from twinbench.runtime.process import Process
 from twinbench.transfer import cache, features
 from twinbench.transfer.cache import CacheError, cache_key, cached_features
-from twinbench.transfer.features import extract
+from twinbench.transfer.features import extract, network_on
 
 CROP = ImageTransform(resize=32, crop=32, shape="center-crop")
 POOLED = Features(CROP, "gap", "fp32")
@@ -94,6 +94,15 @@ def files(folder):
     return sorted(path.name for path in folder.glob("*/*"))
 
 
+def test_the_network_is_built_once_for_all_blocks(backbone, paths, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(cache, "network_on", lambda *given: built.append(given) or network_on(*given))
+    cached(tmp_path / "cache", backbone, paths)
+    assert len(paths) > 3 and len(built) == 1
+    cached(tmp_path / "cache", backbone, paths)
+    assert len(built) == 1
+
+
 def test_a_second_call_extracts_nothing(backbone, paths, tmp_path, monkeypatch):
     first = np.array(cached(tmp_path / "cache", backbone, paths))
     monkeypatch.setattr(cache, "extract", None)  # would fail if called
@@ -145,6 +154,7 @@ def keys_on(devices, backbone, paths, tmp_path, monkeypatch, precision):
         return np.zeros((len(paths), 2), np.float32)
 
     monkeypatch.setattr(cache, "extract", fake)
+    monkeypatch.setattr(cache, "network_on", lambda *_: None)
     found = set()
     for device in devices:
         process = Process(device=device)

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from functools import cache as once
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,7 +27,7 @@ from twinbench.protocols.kinds.base import Features
 from twinbench.runtime.cache import images_key, number_format
 from twinbench.runtime.process import Process
 from twinbench.runtime.side_by_side import Part, do_side_by_side
-from twinbench.transfer.features import Rows, extract
+from twinbench.transfer.features import Rows, extract, network_on
 
 # Images a block, about half a minute, which is what a kill costs: on a GPU at the 500 images/s that some cores decode,
 # on a processor at 20. Each block starts loaders of its own, a second or so. Both are multiples of an extraction's
@@ -65,6 +66,8 @@ def cached_features(
     name of such features must say what it does.
     """
     folder = cache / cache_key(backbone, paths, features, process.device)
+    # once for all blocks: of a ViT-L it takes seconds, and a block half a minute
+    network = once(partial(network_on, backbone, process.device))
 
     def make(rows: range) -> np.ndarray:
         return extract(
@@ -75,6 +78,7 @@ def cached_features(
             workers=workers,
             what=f"{what} {rows.start} to {rows.stop} of {len(paths)}",
             rows_of=rows_of,
+            model=network(),
         )
 
     if not (folder / WHOLE).exists():

@@ -155,6 +155,13 @@ def feature_loader(
     )
 
 
+def network_on(backbone: Backbone, device: str) -> Trunk:
+    """Return a backbone's network as features are extracted by it."""
+    if device == "cpu":
+        _reuse_freed_memory()
+    return backbone.build().to(device).to(memory_format=torch.channels_last)
+
+
 Rows = Callable[[Trunk, Tensor], Tensor]  # maps images (B, 3, H, W) to what is kept of them (B, F)
 
 
@@ -168,14 +175,14 @@ def extract(
     workers: int = 0,
     what: str = "features",
     rows_of: Rows | None = None,
+    model: Trunk | None = None,
 ) -> np.ndarray:
     """Return the `features` (N, F), float32, of the images at `paths` in their order, in eval mode.
 
     Their precision is the network's, see `network_precision`. What has no name of kinds/forms.py is got by `rows_of`.
+    `model` is the backbone's `network_on` the device, for who extracts several times.
     """
-    if device == "cpu":
-        _reuse_freed_memory()
-    model = backbone.build().to(device).to(memory_format=torch.channels_last)
+    model = model or network_on(backbone, device)
     loader, inputs = feature_loader(paths, features.transform, device, workers), Inputs(backbone.convention, device)
     found: np.ndarray | None = None
     flat = 0
