@@ -4,16 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twinbench.protocols.metrics import Unit
+from twinbench.protocols.metrics import PERCENT, Unit
 from twinbench.report.grid import Cell, Column, Table
 from twinbench.report.ranking import is_headline, rivals
 
-BY_TASK = "Each task's own scale, from its worst to its best method; the ends are percent, or in the metric's unit."
-AS_MEASURED = "Percent, or in the metric's unit, as measured: two methods have no scale of their own."
-BY_BASELINE = (
-    "Points, or the metric's unit, above or below {baseline}, one scale for all tasks of a unit; better is to the "
-    "right."
-)
+BY_TASK = "Each task's own scale, from its worst to its best method; the ends are percent{other}."
+AS_MEASURED = "Percent{other}, as measured: two methods have no scale of their own."
+BY_BASELINE = "Points{other} above or below {baseline}, one scale for all tasks{alike}."
+OTHER, ALIKE = ", or in the metric's unit", " of a unit; better is to the right"  # where not all are percent
 LANES = 14.0  # pixels in which the marks of a task stand below each other, for any number of methods
 LANE = 6.0  # and no further apart than this
 BEYOND = 0.04  # of the length, that a spread may reach past the ends
@@ -82,7 +80,9 @@ def overview(table: Table, series: Mapping[str, int], baseline: str = "") -> Ove
                 f"{name} {more}".strip(), metric, scale.shown(scale.worst), scale.shown(scale.best), zero, tuple(marks)
             )
         )
-    how = BY_BASELINE.format(baseline=baseline) if baseline else BY_TASK if len(labels) > 2 else AS_MEASURED
+    how = BY_BASELINE if baseline else BY_TASK if len(labels) > 2 else AS_MEASURED
+    other, alike = ("", "") if all(column.unit == PERCENT for column, _ in tasks) else (OTHER, ALIKE)
+    how = how.format(baseline=baseline, other=other, alike=alike)
     return Overview(how, tuple(drawn), tuple(labels), 2 * LANE + max(lanes.values()))
 
 

@@ -124,6 +124,7 @@ def test_the_overview_of_a_baseline_has_one_scale_of_points(three):
 
 def test_two_methods_stand_in_the_overview_as_measured(three):
     drawn = overview(read([three]), {"a": 0, "b": 1})
+    assert drawn and drawn.how == "Percent, as measured: two methods have no scale of their own."
     assert [[mark.at for mark in task.marks] for task in drawn.tasks] == [[11.0, 21.0], [60.0, 70.0]]
     assert overview(read([three]), {"a": 0}) is None
 

@@ -129,6 +129,7 @@ def test_the_overview_of_two_ends_at_no_error(three):
     assert drawn
     task = next(task for task in drawn.tasks if task.metric == "rmse")
     assert (task.left, task.right) == ("0.510", "0.000")
+    assert drawn.how == "Percent, or in the metric's unit, as measured: two methods have no scale of their own."
     assert task.marks[0].label == "c"
 
 
@@ -137,6 +138,7 @@ def test_metres_and_points_share_no_scale_of_differences(three):
     assert drawn
     ends = {task.metric: (task.left, task.right) for task in drawn.tasks}
     assert ends == {"rmse": ("+0.106", "-0.030"), "mAP": ("-10.0", "+10.0")}
+    assert drawn.how.endswith("above or below b, one scale for all tasks of a unit; better is to the right.")
 
 
 def test_bars_come_best_first_with_their_unit(three):
