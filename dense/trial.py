@@ -22,6 +22,7 @@ from twinbench.dense.options import Options
 from twinbench.dense.places import DenseError
 from twinbench.protocols.house import resolved
 from twinbench.protocols.identity import data_identity
+from twinbench.protocols.schema import Protocol
 from twinbench.report.asked import Asked, options_of
 from twinbench.report.result import Result
 from twinbench.report.trial import Trial, TrialBackbone, TrialData, expected_images, leaving_nothing
@@ -98,20 +99,7 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     Raises StopAsked where a training was told to stop and has saved its state.
     """
     protocol, options = asked.protocol, options or Options()
-    if options.cache and options.cache.is_file():
-        raise DenseError(f"--cache {options.cache}: a file; expected a folder to keep patches in")
-    if options.compress and not options.cache:
-        raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
-    if options.compress and not protocol.recipe.shares_test_features:
-        raise DenseError(
-            f"--compress: {protocol.name} keeps no patches; expected one that does, such as ade20k-knn-capi, or no "
-            "--compress"
-        )
-    if options.search != "exact" and not protocol.recipe.takes_search:
-        raise DenseError(
-            f"--search {options.search}: {protocol.name} looks nothing up; expected nearest patches, such as "
-            "voc12-hummingbird, or no --search"
-        )
+    _require_fitting(protocol, options)
     process = current_process(asked.device)
     workers = loader_workers(process, asked.workers)
     with leaving_nothing(asked.out, DATA), deterministic(options.deterministic), process_group(process):
@@ -138,6 +126,24 @@ def measure(asked: Asked, options: Options | None = None) -> Result | None:
     for name in PASSING:  # also after a kill between a result and this: a bank has gigabytes
         shutil.rmtree(asked.out / name, ignore_errors=True)
     return result
+
+
+def _require_fitting(protocol: Protocol, options: Options) -> None:
+    """Raise DenseError for options that the protocol, or one another, have no use for."""
+    if options.cache and options.cache.is_file():
+        raise DenseError(f"--cache {options.cache}: a file; expected a folder to keep patches in")
+    if options.compress and not options.cache:
+        raise DenseError("--compress: nothing is kept to compress; expected --cache DIR beside it")
+    if options.compress and not protocol.recipe.shares_test_features:
+        raise DenseError(
+            f"--compress: {protocol.name} keeps no patches; expected one that does, such as ade20k-knn-capi, or no "
+            "--compress"
+        )
+    if options.search != "exact" and not protocol.recipe.takes_search:
+        raise DenseError(
+            f"--search {options.search}: {protocol.name} looks nothing up; expected nearest patches, such as "
+            "voc12-hummingbird, or no --search"
+        )
 
 
 def _run(run: Run) -> Result | None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import twinbench
-from tests.patch_colours import GRID, SIDE, Colours, asked, write_noise
+from tests.patch_colours import GRID, SIDE, Colours, asked, killed_at, write_noise
 from twinbench.convert.opening import open_backbone
 from twinbench.data.objects.packed import Records
 from twinbench.dense.nearest import bank, grid, kept, patches, shards
@@ -195,18 +195,6 @@ def test_the_key_sees_everything_that_changes_a_patch(noise, tmp_path, counted):
 
 
 # -------------------------------------------------------------------------------------------------- kills, many at once
-
-
-def killed_at(monkeypatch, owner, name, call):
-    original, calls = getattr(owner, name), [0]
-
-    def counting(*given, **named):
-        calls[0] += 1
-        if calls[0] == call:
-            raise KeyboardInterrupt
-        return original(*given, **named)
-
-    monkeypatch.setattr(owner, name, counting)
 
 
 @pytest.mark.parametrize(("owner", "name", "call"), [(kept, "write_shard", 3), (bank.Bank, "write", 2)])
