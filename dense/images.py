@@ -1,7 +1,6 @@
 """What pairs of an image and its labels have in common: read, drawn from by a seed, cut to a part, made tensors."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,6 @@ def image_of(record: Record) -> Image.Image:
 def labels_of(record: Record, decode: Decode) -> np.ndarray:
     """Return a record's labels (H, W) int64, UNLABELLED where there is none."""
     return read_labels(Path(record["sem_seg_file_name"]), decode)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed numpy's and torch's global generators, and give both back as they were."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)
 
 
 def random_part(

@@ -32,10 +32,10 @@ from twinbench.protocols.finetuning import DEIT, LIGHTLY, MAE_BASE
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.augmentation import Augmentation
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.process import Process, current_process, process_group
 from twinbench.transfer.batches import EpochBatches
 from twinbench.transfer.classifier import Classifier
-from twinbench.transfer.draws import seeded
 from twinbench.transfer.drop_path import DropPaths
 from twinbench.transfer.features import pooled
 from twinbench.transfer.mixing import Mixing

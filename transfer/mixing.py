@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from twinbench.protocols.kinds.finetuning import TrainedRecipe
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.process import Process
 from twinbench.runtime.seeds import derived_seed
-from twinbench.transfer.draws import seeded
 from twinbench.transfer.noise import timm_module
 
 MIXING = 1  # what these draws are for, among a trial's

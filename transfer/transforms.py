@@ -24,8 +24,8 @@ from twinbench.data.resize import resized
 from twinbench.protocols.house import SettingError
 from twinbench.protocols.kinds.augmentation import Augmentation
 from twinbench.protocols.kinds.base import ImageTransform
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.seeds import draw_seed
-from twinbench.transfer.draws import seeded
 from twinbench.transfer.noise import Erasing, policy_transform
 
 Transform = Callable[[Image], Tensor]

@@ -16,8 +16,9 @@ from torchvision.transforms import InterpolationMode, functional
 
 from twinbench.data.objects.packed import Record, Records
 from twinbench.data.pixels.split import Decode
-from twinbench.dense.images import Pair, as_tensor, image_of, seeded
+from twinbench.dense.images import Pair, as_tensor, image_of
 from twinbench.protocols.kinds.linear_depth import FRAME, LinearDepthRecipe
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.seeds import draw_seed
 
 WHITE = 255.0

@@ -18,8 +18,9 @@ from twinbench.data.pixels.distortion import HIGHEST, LOWEST, distorted, distort
 from twinbench.data.pixels.pairs import crop_place, nearest, new_size
 from twinbench.data.pixels.split import Decode
 from twinbench.data.resize import resized
-from twinbench.dense.images import Pair, as_tensor, image_of, labels_of, random_part, seeded
+from twinbench.dense.images import Pair, as_tensor, image_of, labels_of, random_part
 from twinbench.protocols.kinds.linear_segmenter import LinearSegmenterRecipe
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.seeds import draw_seed
 
 HUE = 0.5  # torchvision's adjust_hue, either way: half of the circle (dinov3/eval/segmentation/transforms.py)

@@ -12,8 +12,9 @@ from torchvision.transforms import ColorJitter, Compose, InterpolationMode, Rand
 from twinbench.data.objects.packed import Records
 from twinbench.data.pixels.pairs import nearest
 from twinbench.data.pixels.split import Decode
-from twinbench.dense.images import Pair, as_tensor, image_of, labels_of, random_part, seeded
+from twinbench.dense.images import Pair, as_tensor, image_of, labels_of, random_part
 from twinbench.protocols.kinds.nearest_patches import NearestPatchesRecipe, PatchesRecipe
+from twinbench.runtime.draws import seeded
 from twinbench.runtime.seeds import draw_seed
 
 

@@ -1,4 +1,4 @@
-"""The global random generators, which timm's augmentations draw from, seeded for the length of a block."""
+"""The global random generators, which others' augmentations draw from, seeded for the length of a block."""
 
 import random
 from collections.abc import Generator
